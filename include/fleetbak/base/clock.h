@@ -1,0 +1,30 @@
+/*
+ * The clocks.  The wall clock is for people and names; spans are measured
+ * with the monotonic one, which a test cannot fix and an operator cannot set.
+ */
+#ifndef FB_BASE_CLOCK_H
+#define FB_BASE_CLOCK_H
+
+#include <stdint.h>
+
+#include "fleetbak/base/attr.h"
+
+struct fb_error;
+
+/* Nanoseconds since 1970-01-01T00:00:00Z; passes the seam. */
+int64_t fb_clock_wall_ns(void);
+
+/* Nanoseconds since some fixed point of this boot; never goes back. */
+int64_t fb_clock_mono_ns(void);
+
+/* "2026-11-21T01:02:03Z" or, with milliseconds, "2026-11-21T01:02:03.004Z".
+ * `text` has room for FB_TIME_SIZE bytes. */
+#define FB_TIME_SIZE 32
+void fb_time_format(int64_t wall_ns, char text[FB_TIME_SIZE]);
+void fb_time_format_ms(int64_t wall_ns, char text[FB_TIME_SIZE]);
+
+/* Parse exactly what the two functions above write.  Errors: FB_ECORRUPT. */
+FB_MUST_USE int fb_time_parse(
+    const char *text, int64_t *ret_wall_ns, struct fb_error *err);
+
+#endif

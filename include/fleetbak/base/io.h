@@ -1,0 +1,80 @@
+/*
+ * Files: whole reads, whole writes, and durable replacement.
+ *
+ * Every system call that changes a disk goes through this module and no
+ * other.  That gives one place to handle EINTR and short transfers, and one
+ * place where tests stop the process between two writes (see seam.h).
+ *
+ * Threads: any, on different files.
+ */
+#ifndef FB_BASE_IO_H
+#define FB_BASE_IO_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "fleetbak/base/buf.h"
+
+struct fb_error;
+
+/* Open with O_CLOEXEC; returns a descriptor >= 0, or a negative fb_code. */
+FB_MUST_USE int fb_io_open(
+    const char *path, int flags, mode_t mode, struct fb_error *err);
+
+/* Append to `dst` everything up to the end of the file, at most `max` bytes
+ * (FB_ECORRUPT beyond that: the file is not what its name promises). */
+FB_MUST_USE int fb_io_read_all(int fd, const char *path, size_t max,
+    struct fb_buf *dst, struct fb_error *err);
+
+/* Open `path`, read all of it (at most `max` bytes), close it. */
+FB_MUST_USE int fb_io_read_file(
+    const char *path, size_t max, struct fb_buf *dst, struct fb_error *err);
+
+/* Read up to `len` bytes at `offset`; fewer only at the end of the file. */
+FB_MUST_USE int fb_io_pread(int fd, const char *path, void *bytes, size_t len,
+    uint64_t offset, size_t *ret_len, struct fb_error *err);
+
+/* Write all the bytes or fail; a failure may leave a prefix behind. */
+FB_MUST_USE int fb_io_write_all(
+    int fd, const char *path, struct fb_span bytes, struct fb_error *err);
+FB_MUST_USE int fb_io_pwrite_all(int fd, const char *path,
+    struct fb_span bytes, uint64_t offset, struct fb_error *err);
+
+/* Make the file's bytes survive power loss. */
+FB_MUST_USE int fb_io_sync(int fd, const char *path, struct fb_error *err);
+
+/* Make the directory entry of `path` survive power loss. */
+FB_MUST_USE int fb_io_sync_parent(const char *path, struct fb_error *err);
+
+/* Cut or extend the file to `size` bytes. */
+FB_MUST_USE int fb_io_truncate(
+    int fd, const char *path, off_t size, struct fb_error *err);
+
+/* Make a directory and its missing parents, durably; FB_OK if it is there. */
+FB_MUST_USE int fb_io_mkdirs(
+    const char *path, mode_t mode, struct fb_error *err);
+
+/* Remove a file; FB_OK also when there is none. */
+FB_MUST_USE int fb_io_unlink(const char *path, struct fb_error *err);
+
+/* Rename, durably (both directories are synced); an existing `to` is
+ * replaced, or, with `fresh`, FB_EEXISTS. */
+FB_MUST_USE int fb_io_rename(
+    const char *from, const char *to, bool fresh, struct fb_error *err);
+
+/* Remove a directory and what is in it, not following symbolic links, not
+ * crossing mounts; FB_OK also when there is none. */
+FB_MUST_USE int fb_io_remove_tree(const char *path, struct fb_error *err);
+
+/*
+ * Replace `path` by `bytes`, durably and at once.
+ *
+ * Writes a temporary name in the same directory, syncs it, renames it over
+ * `path` and syncs the directory.  Whenever the process dies, `path` holds
+ * either its former content or all of the new; after FB_OK it holds the new
+ * even across power loss.  A failure removes the temporary name.
+ */
+FB_MUST_USE int fb_io_replace(
+    const char *path, struct fb_span bytes, mode_t mode, struct fb_error *err);
+
+#endif

@@ -1,0 +1,23 @@
+/*
+ * Locks between processes of one host: flock(2) on a file that stays.
+ */
+#ifndef FB_BASE_LOCK_H
+#define FB_BASE_LOCK_H
+
+#include <stdint.h>
+
+#include "fleetbak/base/attr.h"
+
+struct fb_error;
+
+/*
+ * Open `path` (0600, no symlink, a regular file, made if missing), wait up to
+ * `wait_ms` for the exclusive lock, then write "pid <pid>\n<note>\n" into it.
+ *
+ * Returns the descriptor (>= 0), close-on-exec; closing it gives the lock up.
+ * Errors: FB_EBUSY (E-LOCKED) naming what the holder wrote; FB_ESYS ...
+ */
+FB_MUST_USE int fb_lock_take(const char *path, uint64_t wait_ms,
+    const char *note, struct fb_error *err);
+
+#endif

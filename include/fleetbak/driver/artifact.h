@@ -1,0 +1,119 @@
+/*
+ * What drivers read from and write to: disks by ranges, trees as streams.
+ *
+ * A tree (and a definition) travels as a pax archive.  Beside the bytes go
+ * hints where content begins, so that equal files make equal chunks, and the
+ * catalogue: one entry per member, with its place in the archive.
+ */
+#ifndef FB_DRIVER_ARTIFACT_H
+#define FB_DRIVER_ARTIFACT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fleetbak/base/buf.h"
+#include "fleetbak/format/catalogue.h"
+
+struct fb_error;
+
+/* Where a stream goes.  A negative return of any stops the producer. */
+struct fb_sink {
+	void *arg;
+	int (*data)(void *arg, const void *bytes, size_t len,
+	    struct fb_error *err);
+	/* A chunk boundary here is worth it: content starts or ends. */
+	int (*cut)(void *arg, struct fb_error *err);
+	/* One catalogue entry, after its bytes; may be NULL. */
+	int (*entry)(void *arg, const struct fb_entry *entry,
+	    struct fb_error *err);
+	/* `path` changed, vanished or could not be read while it was being
+	 * read; the archive stays well-formed.  Not fatal. */
+	void (*warn)(void *arg, const char *path, const char *what);
+};
+
+/* Where a stream comes from: *ret_bytes is borrowed until the next call; an
+ * empty span is the end. */
+struct fb_pull {
+	void *arg;
+	int (*next)(void *arg, struct fb_span *ret_bytes, struct fb_error *err);
+};
+
+/* An open volume to be read. */
+struct fb_artifact;
+struct fb_artifact_ops {
+	/* Disks: */
+	/* The next data at or after `from`: [*ret_start, *ret_end); both are
+	 * the size when there is none.  What lies between is zeros. */
+	int (*extent)(struct fb_artifact *, uint64_t from, uint64_t *ret_start,
+	    uint64_t *ret_end, struct fb_error *);
+	/* Exactly `len` bytes at `offset`, never past the size. */
+	int (*read)(struct fb_artifact *, uint64_t offset, void *bytes,
+	    size_t len, struct fb_error *);
+	/* Trees, definitions, opaque: the whole stream into `sink`. */
+	int (*produce)(struct fb_artifact *, const struct fb_sink *sink,
+	    struct fb_error *);
+	/* Whether what was read may have changed meanwhile (size or time of a
+	 * disk that was read live); NULL: never. */
+	bool (*changed)(struct fb_artifact *);
+	void (*close)(struct fb_artifact *);
+};
+struct fb_artifact {
+	const struct fb_artifact_ops *ops;
+	uint64_t size; /* disks: bytes; streams: 0 */
+};
+static inline void
+fb_artifact_closep(struct fb_artifact **artifact)
+{
+	if (*artifact)
+		(*artifact)->ops->close(*artifact);
+}
+#define FB_AUTO_ARTIFACT FB_CLEANUP(fb_artifact_closep)
+
+/* An open volume to be written by a restore. */
+struct fb_target;
+struct fb_target_ops {
+	/* Disks: */
+	/* The next data at or after `from`, as of fb_artifact_ops.extent. */
+	int (*extent)(struct fb_target *, uint64_t from, uint64_t *ret_start,
+	    uint64_t *ret_end, struct fb_error *);
+	int (*read)(struct fb_target *, uint64_t offset, void *bytes,
+	    size_t len, struct fb_error *);
+	int (*write)(struct fb_target *, uint64_t offset, const void *bytes,
+	    size_t len, struct fb_error *);
+	/* Make zeros of a range, as a hole where that is possible. */
+	int (*zero)(struct fb_target *, uint64_t offset, uint64_t len,
+	    struct fb_error *);
+	/* Trees: take the archive that `pull` gives; see driver/tree.h. */
+	int (*absorb)(struct fb_target *, const struct fb_pull *pull,
+	    struct fb_error *);
+	/* Durable now. */
+	int (*sync)(struct fb_target *, struct fb_error *);
+	void (*close)(struct fb_target *);
+};
+struct fb_target {
+	const struct fb_target_ops *ops;
+	uint64_t size;  /* disks: bytes, already as the volume's */
+	bool fresh;     /* all zeros so far: zeros need no writing */
+};
+static inline void
+fb_target_closep(struct fb_target **target)
+{
+	if (*target)
+		(*target)->ops->close(*target);
+}
+#define FB_AUTO_TARGET FB_CLEANUP(fb_target_closep)
+
+/*
+ * A regular file or block device as a target (used by --target DIR and by
+ * the local driver).  `create`: the file must not exist and is made `size`
+ * bytes long, sparse; else it is opened in place and, if a file, cut or
+ * extended to `size`; a device must be at least that large.
+ */
+FB_MUST_USE int fb_target_open_file(const char *path, uint64_t size,
+    bool create, struct fb_target **ret_target, struct fb_error *err);
+
+/* A regular file or block device as an artifact; holes by SEEK_DATA. */
+FB_MUST_USE int fb_artifact_open_file(const char *path,
+    struct fb_artifact **ret_artifact, struct fb_error *err);
+
+#endif

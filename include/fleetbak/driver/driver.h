@@ -1,0 +1,185 @@
+/*
+ * A driver finds the machines of one source, stops, snapshots, starts and
+ * reads them, and writes them back.
+ *
+ * Every verb with an effect takes an operation token that is stable across
+ * retries and was journaled before the call; it is a name (base/name.h).  A
+ * verb answers FB_OK (done), FB_PENDING, FB_ERETRY, FB_ECONFLICT,
+ * FB_ENOTFOUND, FB_EUNSUP, FB_EDENIED, FB_ENOSPACE, FB_EPROTO, FB_EFAILED,
+ * FB_ETIMEOUT or FB_EUNKNOWN.  After FB_EUNKNOWN and FB_ETIMEOUT the engine
+ * observes (power_get, find_by_token) before anything else: effects happen
+ * once.
+ *
+ * Spec: fleetbak-driver(7).
+ */
+#ifndef FB_DRIVER_DRIVER_H
+#define FB_DRIVER_DRIVER_H
+
+#include <stdatomic.h>
+
+#include "fleetbak/driver/artifact.h"
+#include "fleetbak/fleet/fleet.h"
+#include "fleetbak/format/config.h"
+
+struct fb_driver;
+struct fb_error;
+
+/* What goes with every verb. */
+struct fb_verb {
+	const char *token;         /* "" for verbs without an effect */
+	uint64_t timeout_ms;       /* deadline of the whole verb; 0: none */
+	const atomic_bool *cancel; /* may be NULL */
+	int lock_fd;               /* for children to hold; -1: none */
+};
+
+typedef int fb_driver_visit_token(
+    const char *machine, const char *token, void *arg, struct fb_error *err);
+
+/* What a restore is to make. */
+enum fb_restore_mode { FB_RESTORE_IN_PLACE, FB_RESTORE_AS_NEW };
+struct fb_restore_request {
+	enum fb_restore_mode mode;
+	const struct fb_machine *machine; /* as the manifest records it */
+	const char *new_id;  /* AS_NEW: the id it gets; else the old one */
+	/* The definition volume's archive, read and verified; empty when the
+	 * backup has none. */
+	const char *definition_dir; /* unpacked into this directory */
+	bool all_volumes; /* the whole machine; else single volumes, which
+	                   * must exist at the target */
+};
+
+/* One answer of restore_check: what will happen to a volume. */
+struct fb_restore_volume_plan {
+	char *volume;
+	char *location;  /* where it will be written, for people */
+	bool exists;     /* it is there now and will be changed */
+	uint64_t need_bytes;  /* space it may take, at most */
+	char *problem;   /* why not, or NULL */
+};
+struct fb_restore_plan {
+	struct fb_machine *now; /* the machine as it is, or NULL; borrowed
+	                         * from the fleet passed in */
+	struct fb_restore_volume_plan *volumes;
+	size_t volume_count;
+	uint64_t space_bytes; /* free where it will be written */
+};
+
+struct fb_driver_ops {
+	const char *name;
+	unsigned parallel; /* machines at once that make sense, at least 1 */
+
+	int (*open)(const struct fb_config_source *source,
+	    struct fb_driver **ret_driver, struct fb_error *err);
+
+	/* Can the source be asked at all?  FB_EUNREACH, FB_EDENIED. */
+	int (*probe)(struct fb_driver *, struct fb_error *);
+
+	/* Append every machine, fully described, power included.  A machine
+	 * that cannot be described is appended with its `problem`. */
+	int (*discover)(struct fb_driver *, struct fb_fleet *, struct fb_error *);
+
+	int (*power_get)(struct fb_driver *, const struct fb_machine *,
+	    const struct fb_verb *, enum fb_power *ret_power, struct fb_error *);
+	/* Done when it is down / up; FB_OK at once when it is so already. */
+	int (*stop)(struct fb_driver *, const struct fb_machine *,
+	    const struct fb_verb *, struct fb_error *);
+	int (*start)(struct fb_driver *, const struct fb_machine *,
+	    const struct fb_verb *, struct fb_error *);
+
+	/* Freeze every volume whose method is a snapshot, under verb->token;
+	 * FB_OK also when that snapshot exists already and is whole. */
+	int (*create_snapshot)(struct fb_driver *, const struct fb_machine *,
+	    const struct fb_verb *, struct fb_error *);
+	/* FB_OK: it exists and is whole; FB_ENOTFOUND: no trace of it;
+	 * FB_EFAILED: a part of it, which remove_snapshot clears away. */
+	int (*find_by_token)(struct fb_driver *, const struct fb_machine *,
+	    const char *token, struct fb_error *);
+	/* Every snapshot of ours in the source. */
+	int (*list_snapshots)(struct fb_driver *, fb_driver_visit_token *,
+	    void *arg, struct fb_error *);
+	/* FB_OK also when there is none. */
+	int (*remove_snapshot)(struct fb_driver *, const struct fb_machine *,
+	    const struct fb_verb *, struct fb_error *);
+
+	/* Open a volume for reading: from the snapshot `token`, or, with NULL,
+	 * live (a read_stopped volume; the engine stopped the machine). */
+	int (*open_volume)(struct fb_driver *, const struct fb_machine *,
+	    const struct fb_volume *, const char *token,
+	    struct fb_artifact **ret_artifact, struct fb_error *);
+
+	/* Say what a restore would do, before anything is touched. */
+	int (*restore_check)(struct fb_driver *, const struct fb_fleet *,
+	    const struct fb_restore_request *, struct fb_restore_plan *ret_plan,
+	    struct fb_error *);
+	/* Make the machine's frame (AS_NEW, or a machine that is gone: hidden
+	 * until restore_finish); idempotent under the token. */
+	int (*restore_begin)(struct fb_driver *,
+	    const struct fb_restore_request *, const struct fb_verb *,
+	    struct fb_error *);
+	int (*restore_open)(struct fb_driver *,
+	    const struct fb_restore_request *, const struct fb_volume *,
+	    const struct fb_verb *, struct fb_target **ret_target,
+	    struct fb_error *);
+	/* Make it real: definition in place, machine visible; idempotent. */
+	int (*restore_finish)(struct fb_driver *,
+	    const struct fb_restore_request *, const struct fb_verb *,
+	    struct fb_error *);
+
+	void (*close)(struct fb_driver *);
+};
+
+/* First member of every driver. */
+struct fb_driver {
+	const struct fb_driver_ops *ops;
+	const char *source; /* its configured name */
+};
+
+/* The registry: NULL when no driver has that name. */
+const struct fb_driver_ops *fb_driver_find(const char *name);
+size_t fb_driver_names(const char *const **ret_names);
+
+void fb_restore_plan_release(struct fb_restore_plan *plan);
+
+/*
+ * The verbs, as callers use them: they check tokens and answers, pass the
+ * seam, and wrap errors with source and machine.  NULL members answer
+ * FB_EUNSUP.
+ */
+FB_MUST_USE int fb_driver_open(const struct fb_config_source *source,
+    struct fb_driver **ret_driver, struct fb_error *err);
+void fb_driver_close(struct fb_driver *driver);
+FB_MUST_USE int fb_driver_probe(struct fb_driver *, struct fb_error *);
+FB_MUST_USE int fb_driver_discover(
+    struct fb_driver *, struct fb_fleet *, struct fb_error *);
+FB_MUST_USE int fb_driver_power_get(struct fb_driver *,
+    const struct fb_machine *, const struct fb_verb *, enum fb_power *,
+    struct fb_error *);
+FB_MUST_USE int fb_driver_stop(struct fb_driver *, const struct fb_machine *,
+    const struct fb_verb *, struct fb_error *);
+FB_MUST_USE int fb_driver_start(struct fb_driver *, const struct fb_machine *,
+    const struct fb_verb *, struct fb_error *);
+FB_MUST_USE int fb_driver_create_snapshot(struct fb_driver *,
+    const struct fb_machine *, const struct fb_verb *, struct fb_error *);
+FB_MUST_USE int fb_driver_find_by_token(struct fb_driver *,
+    const struct fb_machine *, const char *token, struct fb_error *);
+FB_MUST_USE int fb_driver_list_snapshots(struct fb_driver *,
+    fb_driver_visit_token *, void *arg, struct fb_error *);
+FB_MUST_USE int fb_driver_remove_snapshot(struct fb_driver *,
+    const struct fb_machine *, const struct fb_verb *, struct fb_error *);
+FB_MUST_USE int fb_driver_open_volume(struct fb_driver *,
+    const struct fb_machine *, const struct fb_volume *, const char *token,
+    struct fb_artifact **, struct fb_error *);
+FB_MUST_USE int fb_driver_restore_check(struct fb_driver *,
+    const struct fb_fleet *, const struct fb_restore_request *,
+    struct fb_restore_plan *, struct fb_error *);
+FB_MUST_USE int fb_driver_restore_begin(struct fb_driver *,
+    const struct fb_restore_request *, const struct fb_verb *,
+    struct fb_error *);
+FB_MUST_USE int fb_driver_restore_open(struct fb_driver *,
+    const struct fb_restore_request *, const struct fb_volume *,
+    const struct fb_verb *, struct fb_target **, struct fb_error *);
+FB_MUST_USE int fb_driver_restore_finish(struct fb_driver *,
+    const struct fb_restore_request *, const struct fb_verb *,
+    struct fb_error *);
+
+#endif

@@ -1,0 +1,96 @@
+/*
+ * download: plan it, show it, do it, resume it.
+ */
+#ifndef FB_ENGINE_DOWNLOAD_H
+#define FB_ENGINE_DOWNLOAD_H
+
+#include "fleetbak/engine/engine.h"
+#include "fleetbak/manifest/manifest.h"
+
+struct fb_download_request {
+	const char *const *machines; /* arguments */
+	size_t machine_count;
+	const char *const *selectors;
+	size_t selector_count;
+	unsigned jobs;     /* 0: as configured */
+	const char *plan;  /* carry out exactly this plan id, or NULL */
+	const char *resume; /* run id, or NULL */
+};
+
+/* One step of one machine, in order. */
+struct fb_plan_step {
+	const char *verb;   /* "stop", "snapshot", "read", "start", ... */
+	char *detail;       /* "root: disk, reflink clone" */
+};
+
+struct fb_plan_machine {
+	const struct fb_machine *machine; /* in plan->fleet */
+	struct fb_plan_step *steps;
+	size_t step_count;
+	uint64_t read_bytes;
+	uint64_t downtime_ms;   /* expected */
+	const char *change;     /* "new", "changed", "same": since the last run */
+	struct fb_error refusal; /* code < 0: it will fail, and why */
+};
+
+struct fb_plan {
+	char id[17];            /* first 16 hex digits of the plan's digest */
+	struct fb_fleet fleet;
+	struct fb_units units;
+	struct fb_drivers drivers;
+	struct fb_digest topology, topology_selection;
+	struct fb_plan_machine *machines; /* the selected ones, fleet order */
+	size_t machine_count;
+	char **gone;            /* "source/id" of the last run, not found now */
+	size_t gone_count;
+	char newest_run[FB_RUN_ID_SIZE]; /* "" when there is none */
+	char *drift;            /* readable difference to the newest run, or "" */
+	struct fb_predecessor *predecessors;
+	size_t predecessor_count;
+	uint64_t read_bytes, space_bytes, need_bytes;
+	char unfinished_run[FB_RUN_ID_SIZE]; /* that a download would continue */
+};
+
+/* Writes nothing anywhere; drivers run reading verbs only. */
+FB_MUST_USE int fb_plan_make(const struct fb_engine *engine,
+    struct fb_repo *repo, const struct fb_download_request *request,
+    struct fb_plan **ret_plan, struct fb_error *err);
+void fb_plan_free(struct fb_plan *plan);
+
+struct fb_download_machine {
+	char *machine; /* "source/id" */
+	enum fb_result result;
+	struct fb_error err; /* when failed */
+	uint64_t downtime_ms, read_bytes, new_bytes, stored_bytes;
+	enum fb_level level;
+	uint64_t changed_files; /* while being read */
+	bool resumed;
+};
+
+struct fb_download_report {
+	char run[FB_RUN_ID_SIZE];
+	bool committed;     /* there is a run in the repository */
+	bool resumed;
+	char closed_run[FB_RUN_ID_SIZE]; /* an old cut-off run committed as
+	                                  * partial first; or "" */
+	bool drift;
+	char *drift_text;
+	uint64_t read_bytes, new_bytes, stored_bytes;
+	uint64_t elapsed_ms;
+	struct fb_download_machine *machines; /* fleet order */
+	size_t machine_count;
+	struct fb_source_failure *sources; /* that could not be asked */
+	size_t source_count;
+};
+
+/*
+ * Do it.  FB_OK when a run was committed or nothing had to be; the report
+ * says how each machine fared.  An error is what stopped the run as a whole.
+ * Owner: release the report in either case.
+ */
+FB_MUST_USE int fb_download(const struct fb_engine *engine,
+    const struct fb_download_request *request,
+    struct fb_download_report *report, struct fb_error *err);
+void fb_download_report_release(struct fb_download_report *report);
+
+#endif

@@ -1,0 +1,76 @@
+/*
+ * Obligations: "this machine was up before we stopped it; it must come up
+ * again", durable before the stop; met by the run, its guardian, `recover`,
+ * or the next command that takes the lock.
+ *
+ * Journal records (any run's or restore's journal):
+ *	obligation   {"machine":"source/id","driver":...,"at":time}
+ *	suspended    {"machine":...}   in-place writing began: it stays down
+ *	discharged   {"machine":...,"how":"started|seen-up|gone|given-up"}
+ */
+#ifndef FB_ENGINE_RECOVER_H
+#define FB_ENGINE_RECOVER_H
+
+#include "fleetbak/engine/engine.h"
+#include "fleetbak/journal/journal.h"
+
+/* Append the records; each is durable on return.  `machine` is "source/id". */
+FB_MUST_USE int fb_obligation_begin(struct fb_journal *journal,
+    const char *machine, struct fb_error *err);
+FB_MUST_USE int fb_obligation_suspend(struct fb_journal *journal,
+    const char *machine, struct fb_error *err);
+FB_MUST_USE int fb_obligation_end(struct fb_journal *journal,
+    const char *machine, const char *how, struct fb_error *err);
+
+enum fb_recovery { FB_RECOVERY_STARTED, FB_RECOVERY_SEEN_UP,
+	FB_RECOVERY_FAILED, FB_RECOVERY_UNKNOWN, FB_RECOVERY_TOO_OLD,
+	FB_RECOVERY_SUSPENDED, FB_RECOVERY_GONE };
+
+struct fb_recover_item {
+	char *machine;
+	char run[FB_RUN_ID_SIZE];
+	enum fb_recovery outcome;
+	struct fb_error err;
+};
+struct fb_recover_report {
+	struct fb_recover_item *items;
+	size_t count;
+};
+
+struct fb_recover_request {
+	bool dry_run;  /* only list what is owed */
+	bool force;    /* also obligations older than max_obligation_age */
+};
+
+/*
+ * Meet every open obligation of this state directory, whose lock the caller
+ * holds; `children_fd` goes to children.  Waits for a living child of the
+ * dead run first.  A machine that was down is never started, one whose state
+ * is unknown is not touched.  FB_OK even when some could not be met: the
+ * report says so.
+ */
+FB_MUST_USE int fb_recover(const struct fb_engine *engine,
+    const struct fb_recover_request *request, int children_fd,
+    struct fb_recover_report *report, struct fb_error *err);
+void fb_recover_report_release(struct fb_recover_report *report);
+
+/* What is owed, read-only and without the lock, for status. */
+FB_MUST_USE int fb_recover_list(const struct fb_engine *engine,
+    struct fb_recover_report *report, struct fb_error *err);
+
+/*
+ * The guardian: a small process that outlives us.  It holds the reading end
+ * of a pipe; when we die without a word it runs
+ * `<self> -c <config> recover --guardian`.  Start it before the first stop
+ * and before any thread.  `argv` (ends with NULL) is what it executes.
+ */
+struct fb_guardian {
+	int pipe_fd;
+	int pid;
+};
+FB_MUST_USE int fb_guardian_start(const char *const *argv,
+    struct fb_guardian *ret_guardian, struct fb_error *err);
+/* All obligations are met: it may go.  Waits for it. */
+void fb_guardian_dismiss(struct fb_guardian *guardian);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * The topology hash: has the fleet changed?
+ *
+ * SHA-256 over the canonical bytes: a domain and version line, then per
+ * machine, sorted by source and id, length-prefixed fields source, id,
+ * parent, role, description digest, and each volume's name, kind and (disks)
+ * capacity.  Power and anything volatile are not in it.
+ * Spec: fleetbak-format(5), "Topology".
+ */
+#ifndef FB_FLEET_TOPOLOGY_H
+#define FB_FLEET_TOPOLOGY_H
+
+#include "fleetbak/fleet/fleet.h"
+
+/* Append the canonical bytes of the whole fleet, or of the selection. */
+void fb_topology_add(
+    struct fb_buf *dst, const struct fb_fleet *fleet, bool selected_only);
+
+/*
+ * A readable difference between two canonical byte strings, one line a fact:
+ * "+ lab/web-02 new", "- lab/old gone", "~ lab/db: disk 'root' 1073741824 ->
+ * 2147483648 bytes".  Errors: FB_ECORRUPT when one does not parse.
+ */
+FB_MUST_USE int fb_topology_diff(struct fb_span before, struct fb_span after,
+    struct fb_buf *dst, struct fb_error *err);
+
+/*
+ * Units: machines that share one quiescence window.  Sets machine->unit.
+ * A machine that two configured units claim is FB_ECONFIG.
+ */
+struct fb_unit {
+	char *name; /* configured name, with "-<label value>" for label units;
+	             * a machine alone: "source/id" */
+	size_t *members; /* indices of selected machines, in stop order:
+	                  * children before parents */
+	size_t count;
+};
+
+struct fb_units {
+	struct fb_unit *items; /* sorted by name */
+	size_t count;
+};
+
+FB_MUST_USE int fb_units_make(struct fb_fleet *fleet,
+    const struct fb_config *config, struct fb_units *ret_units,
+    struct fb_error *err);
+void fb_units_release(struct fb_units *units);
+
+#endif

@@ -1,0 +1,159 @@
+/*
+ * The configuration: YAML bytes to a checked struct, by one schema table
+ * (src/format/config_schema.c) that also makes `config check|show|schema`,
+ * the FLEETBAK_* variables and the lists in fleetbak.conf(5).
+ *
+ * Pure: files, environment and the clock are the caller's.
+ */
+#ifndef FB_FORMAT_CONFIG_H
+#define FB_FORMAT_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fleetbak/base/buf.h"
+#include "fleetbak/format/json.h"
+
+struct fb_error;
+
+struct fb_label {
+	char *key, *value;
+};
+
+struct fb_labels {
+	struct fb_label *items; /* sorted by key */
+	size_t count;
+};
+
+struct fb_config_repository {
+	char *name;
+	char *url;       /* "file:/abs/path": made absolute */
+	char *sign_with; /* reference; NULL: this host cannot sign */
+};
+
+struct fb_config_source {
+	char *name;
+	char *driver;
+	struct fb_labels labels;
+	unsigned jobs;   /* machines of this source at once; 0: no own limit */
+	json_t *options; /* the driver's own keys, typed by the schema; paths
+	                  * absolute ("root" of local) */
+};
+
+/* units: machines that share one quiescence window. */
+struct fb_config_unit {
+	char *name;
+	char *subtree; /* selector of the root machine, or NULL */
+	char *label;   /* "key" or "key=value", or NULL: one unit per value */
+};
+
+enum fb_digest_mode { FB_DIGEST_TREE, FB_DIGEST_FLAT };
+
+struct fb_config_download {
+	unsigned jobs;                /* machines at once, default 4 */
+	uint64_t max_downtime_ms;     /* 0: no cap */
+	uint64_t resume_within_ms;    /* default 6 h */
+	uint64_t max_obligation_age_ms; /* default 7 d */
+	enum fb_digest_mode digest;   /* default tree */
+	int level;                    /* zstd level 1..19, default 3 */
+};
+
+struct fb_config {
+	char *path;     /* of the file, for messages */
+	char *base_dir; /* absolute; relative paths start here */
+	char *fleet_name;
+	uint64_t rpo_ms; /* 0: none */
+	char *timezone;  /* IANA name or NULL */
+	char *state_dir; /* absolute */
+	struct fb_config_repository *repositories; /* in file order */
+	size_t repository_count;
+	char **trusted_signers; /* references */
+	size_t trusted_signer_count;
+	struct fb_config_source *sources; /* in file order */
+	size_t source_count;
+	struct fb_config_unit *units;
+	size_t unit_count;
+	struct fb_config_download download;
+	json_t *effective; /* the whole, every default filled in: config show */
+	json_t *origins;   /* {"download.jobs": "fleetbak.yaml:12", ...} */
+};
+
+/* Largest configuration file. */
+#define FB_CONFIG_MAX (1u << 20)
+
+/*
+ * Parse and check.  `environ_` ("FLEETBAK_DOWNLOAD_JOBS=8", ends with NULL,
+ * may be NULL) and `sets` ("download.jobs=8", ends with NULL, may be NULL)
+ * override the file, in this order.
+ *
+ * Owner:  `*ret_config` is the caller's.
+ * Errors: FB_ECONFIG; the message reads
+ *         "<path>:<line>:<column>: <what> '<value>': <why>", the hint names
+ *         the nearest right spelling.  Ids: E-CFG-SYNTAX, E-CFG-KEY,
+ *         E-CFG-DUPLICATE, E-CFG-TYPE, E-CFG-UNIT, E-CFG-REFERENCE,
+ *         E-CFG-SECRET, E-CFG-MISSING, E-CFG-RANGE.
+ */
+FB_MUST_USE int fb_config_parse(struct fb_span yaml, const char *path,
+    const char *base_dir, const char *const *environ_,
+    const char *const *sets, struct fb_config **ret_config,
+    struct fb_error *err);
+void fb_config_free(struct fb_config *config);
+void fb_config_freep(struct fb_config **config);
+#define FB_AUTO_CONFIG FB_CLEANUP(fb_config_freep)
+
+/* Names of FLEETBAK_* variables that no setting has: a warning each.
+ * Appends "NAME" or "NAME (did you mean OTHER?)" lines. */
+void fb_config_unknown_variables(
+    const char *const *environ_, struct fb_buf *dst);
+
+/* JSON Schema (2020-12) of the file, made from the table; a new reference. */
+json_t *fb_config_schema(void);
+
+/* Walk the table: one call per setting, for man pages, help and `show`. */
+struct fb_setting {
+	const char *path;      /* "download.jobs", "sources.*.root" */
+	const char *type;      /* "integer", "span", "size", "string", ... */
+	const char *fallback;  /* default as text, NULL: none */
+	bool required;
+	const char *variable;  /* "FLEETBAK_DOWNLOAD_JOBS" or NULL */
+	const char *help;      /* one or more sentences */
+};
+size_t fb_config_settings(const struct fb_setting **ret_settings);
+
+void fb_labels_release(struct fb_labels *labels);
+const char *fb_labels_get(const struct fb_labels *labels, const char *key);
+
+/*
+ * machine.yaml of the local driver, by the same reader and an own table.
+ */
+enum fb_local_volume_kind { FB_LOCAL_DISK, FB_LOCAL_TREE, FB_LOCAL_CDROM,
+	FB_LOCAL_FLOPPY };
+
+struct fb_local_volume {
+	char *name;
+	enum fb_local_volume_kind kind;
+	char *path; /* as written: relative to the machine's directory, or
+	             * absolute */
+	char **exclude; /* patterns, ends with NULL */
+};
+
+struct fb_local_machine {
+	char *id, *role, *parent; /* role "" and parent NULL when absent */
+	struct fb_labels labels;
+	char **start, **stop, **status; /* vectors, NULL when absent */
+	uint64_t stop_timeout_ms;  /* default 30 s */
+	uint64_t start_timeout_ms; /* default 60 s */
+	struct fb_local_volume *volumes;
+	size_t volume_count;
+	size_t id_offset, id_length; /* where the id's scalar stands in the
+	                              * file, quotes included */
+};
+
+/* Errors: FB_ECONFIG as above. */
+FB_MUST_USE int fb_local_machine_parse(struct fb_span yaml, const char *path,
+    struct fb_local_machine **ret_machine, struct fb_error *err);
+void fb_local_machine_free(struct fb_local_machine *machine);
+void fb_local_machine_freep(struct fb_local_machine **machine);
+#define FB_AUTO_LOCAL_MACHINE FB_CLEANUP(fb_local_machine_freep)
+
+#endif

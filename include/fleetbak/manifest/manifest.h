@@ -1,0 +1,163 @@
+/*
+ * The manifest: the signed, immutable record of one run.
+ *
+ * Canonical JSON (sorted keys, no white space, UTF-8, one final newline),
+ * but each element of "machines" stands on a line of its own, so that a
+ * fleet of any size is read and written a machine at a time.  Every byte
+ * comes from journaled facts.  Checked on write and on read by the same
+ * rules; an error names the rule ("manifest rule M07: ...").
+ * Spec: fleetbak-format(5), "Manifest".
+ */
+#ifndef FB_MANIFEST_MANIFEST_H
+#define FB_MANIFEST_MANIFEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fleetbak/crypto/digest.h"
+#include "fleetbak/fleet/fleet.h"
+#include "fleetbak/repo/repo.h"
+
+struct fb_error;
+struct fb_manifest_writer;
+struct fb_manifest; /* an open one: head in memory, machines streamed */
+
+/* One line of the manifest. */
+#define FB_MANIFEST_MACHINE_MAX (4u << 20)
+
+struct fb_predecessor {
+	char run[FB_RUN_ID_SIZE];
+	struct fb_digest manifest; /* digest of its manifest.json */
+};
+
+struct fb_manifest_unit {
+	char *name;
+	uint64_t epoch;      /* the one quiescence window of its snapshots */
+	char **machines;     /* "source/id" */
+	size_t machine_count;
+};
+
+struct fb_manifest_head {
+	char run[FB_RUN_ID_SIZE];
+	char session[FB_RUN_ID_SIZE];
+	char *fleet;
+	char *tool_version;
+	char *host;
+	char started[32], finished[32];
+	struct fb_digest topology;           /* whole fleet, before the first effect */
+	struct fb_digest topology_selection;
+	struct fb_digest topology_after;     /* after the last snapshot */
+	bool drift;                          /* after differs */
+	bool partial;                        /* some machine failed */
+	struct { char *name, *driver; struct fb_error problem; } *sources;
+	size_t source_count;
+	struct fb_predecessor *predecessors; /* newest runs its writer saw */
+	size_t predecessor_count;
+	struct fb_manifest_unit *units;
+	size_t unit_count;
+};
+
+struct fb_manifest_volume {
+	char *name;
+	enum fb_volume_kind kind;
+	uint64_t size;       /* bytes of the content (a tree: of its archive) */
+	bool captured;       /* false: removable, listed only */
+	char *method;
+	struct fb_digest recipe, root;
+	bool has_flat;
+	struct fb_digest flat;
+	char *flat_by;       /* "fleetbak" or "source" */
+	bool has_catalogue;
+	uint64_t catalogue_size;
+	struct fb_digest catalogue_recipe, catalogue_root;
+	uint64_t read_bytes, new_bytes, stored_bytes;
+	uint64_t changed_files; /* of a tree: changed or vanished while read */
+};
+
+struct fb_manifest_machine {
+	char *source, *driver, *id, *name, *role, *parent; /* parent: NULL */
+	struct fb_labels labels;
+	struct fb_digest description;
+	enum fb_power power; /* before the run: what it shall be afterwards */
+	bool failed;
+	struct fb_error failure;    /* when failed: id and message */
+	enum fb_lifecycle lifecycle;
+	enum fb_level level;
+	uint64_t epoch;
+	char *token;                /* of its snapshot */
+	uint64_t downtime_ms;       /* 0 when it was not stopped */
+	char snapshot_time[32];     /* the moment the content is of */
+	uint64_t stop_timeout_ms, start_timeout_ms;
+	struct fb_manifest_volume *volumes; /* sorted by name */
+	size_t volume_count;
+};
+
+void fb_manifest_head_release(struct fb_manifest_head *head);
+void fb_manifest_machine_release(struct fb_manifest_machine *machine);
+
+/*
+ * Write a manifest and the run's VOLUMES into two files: begin, machines in
+ * order of source and id, finish (which checks the rules over the whole,
+ * syncs the files and gives their digests).
+ * Errors: FB_EBUG with the rule's name.
+ */
+FB_MUST_USE int fb_manifest_begin(const char *manifest_path,
+    const char *volumes_path, const struct fb_manifest_head *head,
+    struct fb_manifest_writer **ret_writer, struct fb_error *err);
+FB_MUST_USE int fb_manifest_add(struct fb_manifest_writer *writer,
+    const struct fb_manifest_machine *machine, struct fb_error *err);
+FB_MUST_USE int fb_manifest_finish(struct fb_manifest_writer *writer,
+    struct fb_digest *ret_manifest, struct fb_digest *ret_volumes,
+    struct fb_error *err);
+void fb_manifest_abandon(struct fb_manifest_writer *writer);
+
+/*
+ * Open a run's manifest: signature, SHA256SUMS and digest are checked first
+ * (FB_EUNTRUSTED, FB_ECORRUPT), then the rules (FB_ECORRUPT, FB_ETOONEW).
+ * With `untrusted` a failing signature is only reported in *ret_doubt.
+ */
+FB_MUST_USE int fb_manifest_open(struct fb_repo *repo,
+    const struct fb_run_ref *run, bool untrusted, struct fb_error *ret_doubt,
+    struct fb_manifest **ret_manifest, struct fb_error *err);
+void fb_manifest_close(struct fb_manifest *manifest);
+void fb_manifest_closep(struct fb_manifest **manifest);
+#define FB_AUTO_MANIFEST FB_CLEANUP(fb_manifest_closep)
+
+const struct fb_manifest_head *fb_manifest_get_head(
+    const struct fb_manifest *manifest);
+const struct fb_digest *fb_manifest_digest(const struct fb_manifest *manifest);
+
+/* The machines in order; a negative return stops.  `machine` is borrowed. */
+typedef int fb_manifest_visit(const struct fb_manifest_machine *machine,
+    void *arg, struct fb_error *err);
+FB_MUST_USE int fb_manifest_machines(struct fb_manifest *manifest,
+    fb_manifest_visit *visit, void *arg, struct fb_error *err);
+
+/*
+ * SHA256SUMS of a run: manifest, VOLUMES, recipes, packs, format/1.json and
+ * restore.sh, sorted by path.
+ */
+FB_MUST_USE int fb_sums_write(struct fb_repo *repo, const char *run,
+    const struct fb_digest *manifest, const struct fb_digest *volumes,
+    const struct fb_id_list *recipes, const struct fb_id_list *packs,
+    struct fb_buf *dst, struct fb_error *err);
+
+/*
+ * The history of a fleet: is anything missing, was it rolled back?
+ *
+ * `memory_path` is a file in the state directory that remembers the newest
+ * run seen of this repository and fleet; it is read, and with `remember`
+ * moved forward.  *ret_known says whether there was a memory to compare with.
+ * Errors: FB_EUNTRUSTED, id E-ROLLBACK, when the newest remembered run, or a
+ * predecessor that a manifest names, is gone without a forgets/ record.
+ */
+FB_MUST_USE int fb_history_check(struct fb_repo *repo, const char *fleet,
+    const char *memory_path, bool remember, bool *ret_known,
+    struct fb_error *err);
+
+/* The newest runs of a fleet that no other run of it names as predecessor. */
+FB_MUST_USE int fb_history_heads(struct fb_repo *repo, const char *fleet,
+    struct fb_predecessor **ret_heads, size_t *ret_count,
+    struct fb_error *err);
+
+#endif

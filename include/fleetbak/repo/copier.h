@@ -1,0 +1,106 @@
+/*
+ * The copier turns streams of volume bytes into packs and recipes:
+ *
+ *	chunk -> hash -> known? -> compress -> pack -> store -> recipe
+ *
+ * One per run, one open pack, spooled in a directory of the run; worker
+ * threads on all cores; a fixed pool of buffers, so a slow store makes the
+ * readers wait.  Any number of copies (volumes) may be open at once, each fed
+ * by one thread.  With one copy at a time the bytes of every object follow
+ * from the content, the session id and the order alone.
+ *
+ * Durability: a checkpoint syncs the open pack's spool and each copy's
+ * spooled leaves, then calls `checkpoint` with a JSON value to be journaled;
+ * fb_copier_open() with the newest one continues from exactly there.  It is
+ * made at every pack cut, by fb_copier_checkpoint() and by fb_copier_flush().
+ */
+#ifndef FB_REPO_COPIER_H
+#define FB_REPO_COPIER_H
+
+#include <jansson.h>
+#include <stdatomic.h>
+
+#include "fleetbak/repo/repo.h"
+
+struct fb_copier;
+struct fb_copy;
+
+struct fb_copier_spec {
+	struct fb_repo *repo;
+	const struct fb_session *session;
+	const char *spool_dir; /* exists, private, ours alone */
+	unsigned workers;      /* 0: number of processors */
+	int level;             /* zstd */
+	uint64_t pack_size;    /* 0: 48 MiB of stored bytes before a cut */
+	const atomic_bool *cancel; /* may be NULL */
+	/* Journal `state` durably.  Called from any thread, one at a time. */
+	int (*checkpoint)(void *arg, const json_t *state, struct fb_error *err);
+	void *arg;
+};
+
+/* `state`: NULL for a new run.  Loads the hints for the chunks that packs of
+ * committed runs hold. */
+FB_MUST_USE int fb_copier_open(const struct fb_copier_spec *spec,
+    const json_t *state, struct fb_copier **ret_copier, struct fb_error *err);
+void fb_copier_close(struct fb_copier *copier); /* spool stays */
+
+/*
+ * Begin, or continue after a crash, the copy named `key` (a name, unique in
+ * the run: "m0003-root").  *ret_offset is where the next byte belongs: 0, or
+ * with `resume` what the checkpoint had.  `kind` is the recipe's.  `flat`:
+ * also compute the SHA-256 of the bytes (then a resumed copy starts at 0).
+ */
+FB_MUST_USE int fb_copy_begin(struct fb_copier *copier, const char *key,
+    const char *kind, bool flat, bool resume, struct fb_copy **ret_copy,
+    uint64_t *ret_offset, struct fb_error *err);
+
+/* Where to put the next bytes: at least one; then say how many came. */
+FB_MUST_USE int fb_copy_room(struct fb_copy *copy, void **ret_bytes,
+    size_t *ret_len, struct fb_error *err);
+FB_MUST_USE int fb_copy_filled(
+    struct fb_copy *copy, size_t len, struct fb_error *err);
+/* The same for bytes that lie elsewhere. */
+FB_MUST_USE int fb_copy_data(struct fb_copy *copy, const void *bytes,
+    size_t len, struct fb_error *err);
+/* `len` zeros that need not be looked at (a hole). */
+FB_MUST_USE int fb_copy_zero(
+    struct fb_copy *copy, uint64_t len, struct fb_error *err);
+/* Content starts or ends here: prefer a chunk boundary. */
+FB_MUST_USE int fb_copy_cut(struct fb_copy *copy, struct fb_error *err);
+
+struct fb_copy_result {
+	uint64_t size;         /* bytes of the volume */
+	uint64_t zero_bytes;   /* of them in zero leaves */
+	uint64_t new_bytes;    /* content bytes not known before */
+	uint64_t stored_bytes; /* what they take, compressed */
+	struct fb_digest root;
+	bool has_flat;
+	struct fb_digest flat;
+};
+
+/* Wait until every byte is in the spool or known; frees the copy. */
+FB_MUST_USE int fb_copy_finish(struct fb_copy *copy,
+    struct fb_copy_result *ret_result, struct fb_error *err);
+/* Give the copy up; what it added to the pack stays there, unused. */
+void fb_copy_abandon(struct fb_copy *copy);
+
+FB_MUST_USE int fb_copier_checkpoint(
+    struct fb_copier *copier, struct fb_error *err);
+
+/* Put the open pack into the store. */
+FB_MUST_USE int fb_copier_flush(struct fb_copier *copier, struct fb_error *err);
+
+/*
+ * After fb_copier_flush(): make and store the recipe of a finished copy,
+ * having checked that it reproduces the root; *ret_recipe is its id.
+ * Idempotent.  Adds the ids of its packs to `packs` (kept sorted, unique).
+ */
+FB_MUST_USE int fb_copier_recipe(struct fb_copier *copier, const char *key,
+    struct fb_digest *ret_recipe, struct fb_id_list *packs,
+    struct fb_error *err);
+
+/* After the commit: store the hints of this run's new chunks (disposable:
+ * a failure is the caller's to ignore). */
+FB_MUST_USE int fb_copier_hints(struct fb_copier *copier, struct fb_error *err);
+
+#endif

@@ -1,0 +1,103 @@
+/*
+ * A repository: a store with fleetbak's layout in it.
+ */
+#ifndef FB_REPO_REPO_H
+#define FB_REPO_REPO_H
+
+#include "fleetbak/crypto/sign.h"
+#include "fleetbak/format/register.h"
+#include "fleetbak/store/store.h"
+
+struct fb_repo {
+	struct fb_store *store; /* owned */
+	struct fb_format_doc format;
+	struct fb_trust trust; /* owned */
+};
+
+/*
+ * Make a repository in an empty store: format/1.json, its signature,
+ * RESTORE.txt, restore.sh.  Idempotent: on a repository of ours nothing is
+ * changed (what a crash left out is completed) and *ret_made is false.
+ * Errors: FB_EREFUSED when the store holds something else.
+ */
+FB_MUST_USE int fb_repo_init(struct fb_store *store,
+    const struct fb_sign_key *key, bool *ret_made, struct fb_error *err);
+
+/*
+ * Open.  Takes `store` and `trust` over, on success and on failure.
+ * Errors: FB_ENOREPO, FB_ETOONEW, FB_ECORRUPT; FB_EUNTRUSTED when the format
+ * is not signed by a trusted key.
+ */
+FB_MUST_USE int fb_repo_open(struct fb_store *store, struct fb_trust *trust,
+    struct fb_repo **ret_repo, struct fb_error *err);
+void fb_repo_close(struct fb_repo *repo);
+void fb_repo_closep(struct fb_repo **repo);
+#define FB_AUTO_REPO FB_CLEANUP(fb_repo_closep)
+
+/*
+ * Sessions.  A writer or reader announces itself before it decides anything,
+ * then learns what is being deleted (gc/current).
+ */
+struct fb_session {
+	char id[FB_RUN_ID_SIZE];
+	struct fb_id_list condemned; /* packs that must not be reused */
+};
+
+/* `kind`: "download", "restore", "verify", "copy".  `id` may be given (a
+ * resumed run announces itself again: FB_OK when it is there), or "" for a
+ * new one.  A reader that may not write gets FB_EDENIED and goes on. */
+FB_MUST_USE int fb_session_begin(struct fb_repo *repo, const char *id,
+    const char *kind, const char *fleet, struct fb_session *ret_session,
+    struct fb_error *err);
+FB_MUST_USE int fb_session_end(struct fb_repo *repo,
+    const struct fb_session *session, struct fb_error *err);
+void fb_session_release(struct fb_session *session);
+
+/*
+ * THE COMMIT: create commits/<sid>.  FB_OK also when the same bytes are
+ * there already; FB_ECONFLICT when it was fenced; then runs/<run>/
+ * SHA256SUMS.sig is made from it.
+ */
+FB_MUST_USE int fb_repo_commit(
+    struct fb_repo *repo, const struct fb_register *reg, struct fb_error *err);
+
+/* Read and decode commits/<sid>; FB_ENOTFOUND. */
+FB_MUST_USE int fb_repo_register(struct fb_repo *repo, const char *sid,
+    struct fb_register *ret_reg, struct fb_error *err);
+
+/*
+ * Committed runs, newest first, from their registers (fences and forgotten
+ * runs left out).  A register that cannot be read is visited with `damage`
+ * (its error), and the listing goes on.
+ */
+struct fb_run_ref {
+	char run[FB_RUN_ID_SIZE];
+	char session[FB_RUN_ID_SIZE];
+	char fleet[FB_NAME_MAX + 1];
+	char time[32];
+	struct fb_digest sums;
+	char signer[FB_KEY_ID_SIZE];
+	uint8_t signature[FB_SIGNATURE_LEN];
+	const struct fb_error *damage; /* NULL: fine */
+};
+typedef int fb_repo_visit_run(
+    const struct fb_run_ref *run, void *arg, struct fb_error *err);
+FB_MUST_USE int fb_repo_runs(struct fb_repo *repo, fb_repo_visit_run *visit,
+    void *arg, struct fb_error *err);
+
+/*
+ * SHA256SUMS of a run, checked against its register, the trusted keys and
+ * its signature.  Appends the bytes.  Errors: FB_EUNTRUSTED, FB_ECORRUPT.
+ */
+FB_MUST_USE int fb_repo_run_sums(struct fb_repo *repo,
+    const struct fb_run_ref *run, struct fb_buf *dst, struct fb_error *err);
+
+/* The digest SHA256SUMS gives a path ("runs/R/manifest.json"). */
+FB_MUST_USE int fb_sums_find(struct fb_span sums, const char *path,
+    struct fb_digest *ret_digest, struct fb_error *err);
+
+/* RESTORE.txt and restore.sh as this program writes them. */
+struct fb_span fb_repo_restore_txt(void);
+struct fb_span fb_repo_restore_sh(void);
+
+#endif

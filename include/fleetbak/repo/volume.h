@@ -1,0 +1,83 @@
+/*
+ * Reading what a recipe makes: every chunk checked before it is given out.
+ *
+ * Memory is bounded whatever the size: a large recipe is spooled to an
+ * unlinked temporary file; tables are cached (LRU).
+ */
+#ifndef FB_REPO_VOLUME_H
+#define FB_REPO_VOLUME_H
+
+#include <stdatomic.h>
+
+#include "fleetbak/driver/artifact.h"
+#include "fleetbak/format/recipe.h"
+#include "fleetbak/repo/repo.h"
+
+struct fb_volume_reader;
+
+/*
+ * Open the recipe `id`: its bytes must have this digest, and be a sound
+ * recipe.  Errors: FB_ECORRUPT, FB_ENOTFOUND (damage: an object is missing).
+ */
+FB_MUST_USE int fb_volume_open(struct fb_repo *repo,
+    const struct fb_digest *id, struct fb_volume_reader **ret_reader,
+    struct fb_error *err);
+void fb_volume_close(struct fb_volume_reader *reader);
+void fb_volume_closep(struct fb_volume_reader **reader);
+#define FB_AUTO_VOLUME FB_CLEANUP(fb_volume_closep)
+
+const struct fb_recipe_head *fb_volume_head(
+    const struct fb_volume_reader *reader);
+
+/*
+ * Visit the volume from `offset` to `end` in order: data with its bytes
+ * (NULL `bytes`: zeros, any length).  Pieces are whole chunks; the first and
+ * last may begin before `offset` and end after `end`.  The chunks are
+ * fetched, opened and hashed by `workers` threads (0: all processors); visit
+ * is called from one thread.  Errors: FB_ECORRUPT naming the object.
+ */
+typedef int fb_volume_visit(uint64_t offset, const void *bytes,
+    uint64_t length, void *arg, struct fb_error *err);
+FB_MUST_USE int fb_volume_read(struct fb_volume_reader *reader,
+    uint64_t offset, uint64_t end, unsigned workers,
+    const atomic_bool *cancel, fb_volume_visit *visit, void *arg,
+    struct fb_error *err);
+
+/*
+ * Visit the chunks themselves, without opening them: for in-place restore,
+ * which hashes what is at the target first.  `id` NULL: zeros.
+ */
+typedef int fb_volume_visit_chunk(uint64_t offset, uint64_t length,
+    const struct fb_digest *id, void *arg, struct fb_error *err);
+FB_MUST_USE int fb_volume_chunks(struct fb_volume_reader *reader,
+    uint64_t offset, uint64_t end, fb_volume_visit_chunk *visit, void *arg,
+    struct fb_error *err);
+
+/* The volume as a stream (a pax archive for driver/tree.h), from `offset` to
+ * `end`.  The pull lives as long as the reader; at most one at a time. */
+FB_MUST_USE int fb_volume_pull(struct fb_volume_reader *reader,
+    uint64_t offset, uint64_t end, struct fb_pull *ret_pull,
+    struct fb_error *err);
+
+/*
+ * Check the structure: every table there and bound, every run inside its
+ * pack, the root reproduced from the chunk ids.  Reads tables only.
+ */
+FB_MUST_USE int fb_volume_check(
+    struct fb_volume_reader *reader, struct fb_error *err);
+
+/* Visit the packs of the recipe. */
+typedef int fb_volume_visit_pack(
+    const struct fb_recipe_pack *pack, void *arg, struct fb_error *err);
+FB_MUST_USE int fb_volume_packs(struct fb_volume_reader *reader,
+    fb_volume_visit_pack *visit, void *arg, struct fb_error *err);
+
+/*
+ * Read a whole pack: its name is the digest of its bytes; with `open`, every
+ * chunk is opened and hashed too.  Errors: FB_ECORRUPT, FB_ENOTFOUND.
+ */
+FB_MUST_USE int fb_pack_verify(struct fb_repo *repo,
+    const struct fb_digest *id, bool open, uint64_t *ret_bytes,
+    struct fb_error *err);
+
+#endif

@@ -1,0 +1,121 @@
+/*
+ * A store keeps objects under keys: a directory, or an S3 bucket.
+ *
+ * A key is 1 to FB_STORE_KEY_MAX characters of [A-Za-z0-9._/-], with no
+ * empty, "." or ".." part.  Objects are immutable, but for those that callers
+ * replace by fb_store_replace().  What create returned FB_OK for is durable.
+ */
+#ifndef FB_STORE_STORE_H
+#define FB_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fleetbak/base/buf.h"
+
+struct fb_error;
+struct fb_store;
+
+#define FB_STORE_KEY_MAX 255
+
+/* Version of an object for replace-if-match; "" is "there is none". */
+#define FB_STORE_TAG_SIZE 80
+
+/* Called for each key; a negative return stops the listing. */
+typedef int fb_store_visit(
+    const char *key, uint64_t size, void *arg, struct fb_error *err);
+
+/*
+ * What a store implements.  Callers use the fb_store_*() functions below,
+ * which check keys and results, pass the seam, and wrap errors with verb and
+ * key; only store.c calls through this table.
+ *
+ * Every operation except `close` may be called from several threads at once.
+ * All return FB_OK or a negative fb_code.
+ */
+struct fb_store_ops {
+	const char *scheme; /* "file", "s3", "mem" */
+	unsigned parallel;  /* useful concurrent calls, at least 1 */
+
+	/* Store `bytes` under a new key, atomically and durably.  FB_EEXISTS
+	 * when the key is taken, whatever it holds; nothing is changed. */
+	int (*create)(struct fb_store *, const char *key, struct fb_span bytes,
+	    struct fb_error *);
+
+	/* The same from a file that is `size` bytes long and synced; the store
+	 * may link it or copy it; the caller removes it afterwards and must
+	 * not write to it again. */
+	int (*create_file)(struct fb_store *, const char *key,
+	    const char *path, uint64_t size, struct fb_error *);
+
+	/* Replace the object if its tag still is `tag` ("": there is none);
+	 * FB_ECONFLICT when not. */
+	int (*replace)(struct fb_store *, const char *key,
+	    struct fb_span bytes, const char *tag, struct fb_error *);
+
+	/* Append the object to `dst`; FB_ENOTFOUND when there is none;
+	 * FB_ECORRUPT when it is larger than `max`.  `tag` may be NULL. */
+	int (*get)(struct fb_store *, const char *key, size_t max,
+	    struct fb_buf *dst, char tag[FB_STORE_TAG_SIZE], struct fb_error *);
+
+	/* Read exactly `len` bytes at `offset`; FB_ECORRUPT when the object
+	 * is too short. */
+	int (*get_range)(struct fb_store *, const char *key, uint64_t offset,
+	    void *bytes, size_t len, struct fb_error *);
+
+	/* Size of the object; FB_ENOTFOUND when there is none. */
+	int (*head)(struct fb_store *, const char *key, uint64_t *ret_size,
+	    struct fb_error *);
+
+	/* Visit every key that starts with `prefix`, sorted bytewise. */
+	int (*list)(struct fb_store *, const char *prefix, fb_store_visit *,
+	    void *arg, struct fb_error *);
+
+	/* Remove the object; FB_OK also when there was none. */
+	int (*remove)(struct fb_store *, const char *key, struct fb_error *);
+
+	/* Bytes that can still be stored; UINT64_MAX: no limit known. */
+	int (*space)(struct fb_store *, uint64_t *ret_bytes, struct fb_error *);
+
+	/* Free everything.  Called once, with no other call in progress. */
+	void (*close)(struct fb_store *);
+};
+
+/* First member of every store. */
+struct fb_store {
+	const struct fb_store_ops *ops;
+	char *url; /* as given, for messages */
+};
+
+/*
+ * Open the store a URL names ("file:/abs/path", "mem:").  It need not exist
+ * yet with `make` (which makes the directory); without, FB_ENOREPO.
+ * Errors: FB_ECONFIG for an unknown scheme; FB_EUNREACH, FB_EDENIED.
+ */
+FB_MUST_USE int fb_store_open(const char *url, bool make,
+    struct fb_store **ret_store, struct fb_error *err);
+void fb_store_close(struct fb_store *store);
+void fb_store_closep(struct fb_store **store);
+#define FB_AUTO_STORE FB_CLEANUP(fb_store_closep)
+
+FB_MUST_USE int fb_store_create(struct fb_store *store, const char *key,
+    struct fb_span bytes, struct fb_error *err);
+FB_MUST_USE int fb_store_create_file(struct fb_store *store, const char *key,
+    const char *path, uint64_t size, struct fb_error *err);
+FB_MUST_USE int fb_store_replace(struct fb_store *store, const char *key,
+    struct fb_span bytes, const char *tag, struct fb_error *err);
+FB_MUST_USE int fb_store_get(struct fb_store *store, const char *key,
+    size_t max, struct fb_buf *dst, char tag[FB_STORE_TAG_SIZE],
+    struct fb_error *err);
+FB_MUST_USE int fb_store_get_range(struct fb_store *store, const char *key,
+    uint64_t offset, void *bytes, size_t len, struct fb_error *err);
+FB_MUST_USE int fb_store_head(struct fb_store *store, const char *key,
+    uint64_t *ret_size, struct fb_error *err);
+FB_MUST_USE int fb_store_list(struct fb_store *store, const char *prefix,
+    fb_store_visit *visit, void *arg, struct fb_error *err);
+FB_MUST_USE int fb_store_remove(
+    struct fb_store *store, const char *key, struct fb_error *err);
+FB_MUST_USE int fb_store_space(
+    struct fb_store *store, uint64_t *ret_bytes, struct fb_error *err);
+
+#endif

@@ -1,0 +1,173 @@
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fleetbak/base/err.h"
+
+static const struct {
+	enum fb_code code;
+	const char *name;
+	const char *id;
+} codes[] = {
+	{ FB_PENDING, "pending", "E-PENDING" },
+	{ FB_OK, "ok", "E-OK" },
+	{ FB_ESYS, "system", "E-SYSTEM" },
+	{ FB_ENOTFOUND, "not-found", "E-NOT-FOUND" },
+	{ FB_EEXISTS, "exists", "E-EXISTS" },
+	{ FB_ECORRUPT, "damaged", "E-DAMAGED" },
+	{ FB_EUNTRUSTED, "untrusted", "E-UNTRUSTED" },
+	{ FB_ECONFIG, "usage", "E-USAGE" },
+	{ FB_EBUSY, "locked", "E-LOCKED" },
+	{ FB_ERETRY, "retry", "E-RETRY" },
+	{ FB_ECANCELED, "canceled", "E-CANCELED" },
+	{ FB_EUNSUP, "unsupported", "E-UNSUPPORTED" },
+	{ FB_EBUG, "bug", "E-BUG" },
+	{ FB_ENOREPO, "no-repo", "E-NO-REPO" },
+	{ FB_EKEY, "wrong-key", "E-KEY" },
+	{ FB_EUNREACH, "unreachable", "E-UNREACHABLE" },
+	{ FB_EDENIED, "denied", "E-DENIED" },
+	{ FB_ENOSPACE, "no-space", "E-NO-SPACE" },
+	{ FB_ETOONEW, "too-new", "E-TOO-NEW" },
+	{ FB_ESTALE, "stale-plan", "E-STALE" },
+	{ FB_EREFUSED, "refused", "E-REFUSED" },
+	{ FB_EBUDGET, "budget", "E-BUDGET" },
+	{ FB_ECONFLICT, "conflict", "E-CONFLICT" },
+	{ FB_EPROTO, "protocol", "E-PROTOCOL" },
+	{ FB_EUNKNOWN, "unknown-outcome", "E-UNKNOWN-OUTCOME" },
+	{ FB_ETIMEOUT, "timeout", "E-TIMEOUT" },
+	{ FB_EFAILED, "failed", "E-FAILED" },
+};
+
+const char *
+fb_code_name(enum fb_code code)
+{
+	for (size_t i = 0; i < FB_COUNT(codes); i++)
+		if (codes[i].code == code)
+			return codes[i].name;
+	return "unknown";
+}
+
+const char *
+fb_code_id(enum fb_code code)
+{
+	for (size_t i = 0; i < FB_COUNT(codes); i++)
+		if (codes[i].code == code)
+			return codes[i].id;
+	return "E-BUG";
+}
+
+static enum fb_code
+code_of(int sys)
+{
+	switch (sys) {
+	case ENOENT:
+		return FB_ENOTFOUND;
+	case EEXIST:
+		return FB_EEXISTS;
+	case EACCES:
+	case EPERM:
+		return FB_EDENIED;
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+		return FB_ENOSPACE;
+	default:
+		return FB_ESYS;
+	}
+}
+
+/* A name from outside must not move the terminal's cursor. */
+static void
+make_printable(char *text)
+{
+	for (; *text != '\0'; text++)
+		if (iscntrl((unsigned char)*text))
+			*text = '?';
+}
+
+static int
+raise_v(struct fb_error *err, enum fb_code code, int sys, const char *id,
+    const char *file, int line, const char *fmt, va_list args)
+{
+	size_t used;
+
+	err->code = code;
+	err->sys = sys;
+	err->id = id != NULL ? id : fb_code_id(code);
+	err->file = file;
+	err->line = line;
+	err->hint[0] = '\0';
+	(void)vsnprintf(err->msg, sizeof(err->msg), fmt, args);
+
+	if (sys != 0) {
+		used = strlen(err->msg);
+		(void)snprintf(err->msg + used, sizeof(err->msg) - used, ": %s",
+		    strerror(sys));
+	}
+	make_printable(err->msg);
+	return code;
+}
+
+int
+fb_error_raise(struct fb_error *err, enum fb_code code, const char *id,
+    const char *file, int line, const char *fmt, ...)
+{
+	va_list args;
+	int rc;
+
+	va_start(args, fmt);
+	rc = raise_v(err, code, 0, id, file, line, fmt, args);
+	va_end(args);
+	return rc;
+}
+
+int
+fb_error_raise_sys(
+    struct fb_error *err, const char *file, int line, const char *fmt, ...)
+{
+	int sys = errno;
+	va_list args;
+	int rc;
+
+	va_start(args, fmt);
+	rc = raise_v(err, code_of(sys), sys, NULL, file, line, fmt, args);
+	va_end(args);
+	return rc;
+}
+
+int
+fb_wrap(struct fb_error *err, const char *fmt, ...)
+{
+	char prefix[FB_ERROR_MSG_SIZE];
+	size_t have = strlen(err->msg);
+	va_list args;
+	int n;
+
+	va_start(args, fmt);
+	n = vsnprintf(prefix, sizeof(prefix), fmt, args);
+	va_end(args);
+
+	if (n >= 0 && (size_t)n + 2 + have < sizeof(err->msg)) {
+		make_printable(prefix);
+		memmove(err->msg + n + 2, err->msg, have + 1);
+		memcpy(err->msg, prefix, (size_t)n);
+		memcpy(err->msg + n, ": ", 2);
+	}
+	return err->code;
+}
+
+int
+fb_hint(struct fb_error *err, const char *fmt, ...)
+{
+	va_list args;
+
+	if (err->hint[0] != '\0')
+		return err->code;
+	va_start(args, fmt);
+	(void)vsnprintf(err->hint, sizeof(err->hint), fmt, args);
+	va_end(args);
+	make_printable(err->hint);
+	return err->code;
+}

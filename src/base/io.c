@@ -1,0 +1,278 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/base/seam.h"
+
+#define READ_STEP 65536
+
+int
+fb_io_open(const char *path, int flags, mode_t mode, struct fb_error *err)
+{
+	int fd;
+
+	do
+		fd = open(path, flags | O_CLOEXEC, mode);
+	while (fd == -1 && errno == EINTR);
+	if (fd == -1)
+		return fb_fail_sys(err, "cannot open '%s'", path);
+	return fd;
+}
+
+int
+fb_io_read_all(int fd, const char *path, size_t max, struct fb_buf *dst,
+    struct fb_error *err)
+{
+	size_t before = dst->len;
+
+	for (;;) {
+		uint8_t *room = fb_buf_reserve(dst, READ_STEP);
+		ssize_t got = read(fd, room, READ_STEP);
+
+		if (got == -1 && errno == EINTR)
+			continue;
+		if (got == -1)
+			return fb_fail_sys(err, "cannot read '%s'", path);
+		if (got == 0)
+			return FB_OK;
+		dst->len += (size_t)got;
+		dst->data[dst->len] = '\0';
+		if (dst->len - before > max)
+			return fb_fail(err, FB_ECORRUPT,
+			    "'%s' is larger than %zu bytes", path, max);
+	}
+}
+
+int
+fb_io_read_file(
+    const char *path, size_t max, struct fb_buf *dst, struct fb_error *err)
+{
+	FB_AUTO_CLOSE int fd = fb_io_open(path, O_RDONLY, 0, err);
+
+	if (fd < 0)
+		return fd;
+	return fb_io_read_all(fd, path, max, dst, err);
+}
+
+int
+fb_io_pread(int fd, const char *path, void *bytes, size_t len, uint64_t offset,
+    size_t *ret_len, struct fb_error *err)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t got = pread(fd, (uint8_t *)bytes + done, len - done,
+		    (off_t)(offset + done));
+
+		if (got == -1 && errno == EINTR)
+			continue;
+		if (got == -1)
+			return fb_fail_sys(err, "cannot read '%s'", path);
+		if (got == 0)
+			break;
+		done += (size_t)got;
+	}
+	*ret_len = done;
+	return FB_OK;
+}
+
+/* `offset` -1: at the file's own position. */
+static int
+write_at(int fd, const char *path, struct fb_span bytes, int64_t offset,
+    struct fb_error *err)
+{
+	enum fb_fault fault = fb_seam(FB_STEP_WRITE, path);
+
+	if (fault == FB_FAULT_TORN)
+		bytes.len /= 2;
+	fb_seam_dirty(fd);
+
+	while (bytes.len > 0) {
+		ssize_t put = offset < 0
+		    ? write(fd, bytes.ptr, bytes.len)
+		    : pwrite(fd, bytes.ptr, bytes.len, (off_t)offset);
+
+		if (put == -1 && errno == EINTR)
+			continue;
+		if (put == -1)
+			return fb_fail_sys(err, "cannot write '%s'", path);
+		bytes.ptr += put;
+		bytes.len -= (size_t)put;
+		offset += offset < 0 ? 0 : put;
+	}
+
+	if (fault == FB_FAULT_TORN)
+		fb_seam_crash();
+	return FB_OK;
+}
+
+int
+fb_io_write_all(
+    int fd, const char *path, struct fb_span bytes, struct fb_error *err)
+{
+	return write_at(fd, path, bytes, -1, err);
+}
+
+int
+fb_io_pwrite_all(int fd, const char *path, struct fb_span bytes,
+    uint64_t offset, struct fb_error *err)
+{
+	return write_at(fd, path, bytes, (int64_t)offset, err);
+}
+
+int
+fb_io_sync(int fd, const char *path, struct fb_error *err)
+{
+	(void)fb_seam(FB_STEP_SYNC, path);
+	if (fsync(fd) == -1)
+		return fb_fail_sys(err, "cannot sync '%s'", path);
+	fb_seam_clean(fd);
+	return FB_OK;
+}
+
+int
+fb_io_truncate(int fd, const char *path, off_t size, struct fb_error *err)
+{
+	(void)fb_seam(FB_STEP_RENAME, path);
+	if (ftruncate(fd, size) == -1)
+		return fb_fail_sys(err, "cannot cut '%s'", path);
+	return FB_OK;
+}
+
+static char *
+parent_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (slash == NULL)
+		return fb_strdup(".");
+	if (slash == path)
+		return fb_strdup("/");
+	return fb_format("%.*s", (int)(slash - path), path);
+}
+
+int
+fb_io_sync_parent(const char *path, struct fb_error *err)
+{
+	FB_AUTO_FREE char *dir = parent_of(path);
+	FB_AUTO_CLOSE int fd = fb_io_open(dir, O_RDONLY | O_DIRECTORY, 0, err);
+
+	if (fd < 0)
+		return fd;
+	return fb_io_sync(fd, dir, err);
+}
+
+int
+fb_io_mkdirs(const char *path, mode_t mode, struct fb_error *err)
+{
+	FB_AUTO_FREE char *parent = NULL;
+	struct stat st;
+	int rc;
+
+	if (stat(path, &st) == 0) {
+		if (S_ISDIR(st.st_mode))
+			return FB_OK;
+		return fb_fail(
+		    err, FB_EEXISTS, "'%s' is not a directory", path);
+	}
+	parent = parent_of(path);
+	if (strcmp(parent, path) != 0 && strcmp(parent, ".") != 0) {
+		rc = fb_io_mkdirs(parent, mode, err);
+		if (rc < 0)
+			return rc;
+	}
+	(void)fb_seam(FB_STEP_RENAME, path);
+	if (mkdir(path, mode) == -1 && errno != EEXIST)
+		return fb_fail_sys(err, "cannot make directory '%s'", path);
+	return fb_io_sync_parent(path, err);
+}
+
+int
+fb_io_unlink(const char *path, struct fb_error *err)
+{
+	(void)fb_seam(FB_STEP_RENAME, path);
+	if (unlink(path) == -1 && errno != ENOENT)
+		return fb_fail_sys(err, "cannot remove '%s'", path);
+	return FB_OK;
+}
+
+int
+fb_io_rename(
+    const char *from, const char *to, bool fresh, struct fb_error *err)
+{
+	int rc;
+
+	(void)fb_seam(FB_STEP_RENAME, to);
+	rc = renameat2(
+	    AT_FDCWD, from, AT_FDCWD, to, fresh ? RENAME_NOREPLACE : 0);
+	if (rc == -1)
+		return fb_fail_sys(err, "cannot rename '%s' to '%s'", from, to);
+	rc = fb_io_sync_parent(to, err);
+	if (rc < 0)
+		return rc;
+	return fb_io_sync_parent(from, err);
+}
+
+static int
+remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+int
+fb_io_remove_tree(const char *path, struct fb_error *err)
+{
+	(void)fb_seam(FB_STEP_RENAME, path);
+	if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) ==
+	        -1 &&
+	    errno != ENOENT)
+		return fb_fail_sys(err, "cannot remove '%s'", path);
+	return FB_OK;
+}
+
+static int
+write_new(
+    const char *path, struct fb_span bytes, mode_t mode, struct fb_error *err)
+{
+	FB_AUTO_CLOSE int fd =
+	    fb_io_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode, err);
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	rc = fb_io_write_all(fd, path, bytes, err);
+	if (rc < 0)
+		return rc;
+	return fb_io_sync(fd, path, err);
+}
+
+int
+fb_io_replace(
+    const char *path, struct fb_span bytes, mode_t mode, struct fb_error *err)
+{
+	FB_AUTO_FREE char *temp = fb_format("%s.tmp", path);
+	int rc = write_new(temp, bytes, mode, err);
+
+	if (rc == FB_OK) {
+		(void)fb_seam(FB_STEP_RENAME, path);
+		if (rename(temp, path) == -1)
+			rc = fb_fail_sys(
+			    err, "cannot rename '%s' to '%s'", temp, path);
+	}
+	if (rc < 0) {
+		(void)unlink(temp);
+		return rc;
+	}
+	return fb_io_sync_parent(path, err);
+}
