@@ -20,6 +20,8 @@ struct fb_engine {
 	const char *repository;  /* name chosen by -r, NULL: the first */
 	uint64_t lock_wait_ms;
 	bool assume_yes;         /* --yes */
+	const char *const *guardian_argv; /* what fb_guardian_start() executes
+	                          * when we die; NULL: no guardian */
 };
 
 /* Result of one machine in a run, for reports. */

@@ -1,0 +1,194 @@
+# shellcheck shell=sh
+# What every scenario sources.  A scenario is one file, runs anywhere, leaves
+# nothing behind, prints one "ok"/"FAIL" line per check.  Exit 77 = skipped.
+#
+#	$bin   the build directory (from FB_BIN)     $fb    the program in it
+#	$work  a directory of its own, removed at the end
+
+# shellcheck disable=SC2034 # the variables are for the scenarios
+set -eu
+
+bin=${FB_BIN:?set FB_BIN to the build directory}
+bin=$(cd "$bin" && pwd -P)
+fb=$bin/fleetbak
+here=$(cd "$(dirname "$0")" && pwd -P)
+work=$(mktemp -d "${TMPDIR:-/tmp}/fleetbak.XXXXXX")
+work=$(cd "$work" && pwd -P)
+trap 'chmod -R u+rwX "$work" 2>/dev/null; rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# The caller's settings are not ours.
+unset FLEETBAK_CONFIG FLEETBAK_CRASH FLEETBAK_CRASH_LOG FLEETBAK_CLOCK \
+	FLEETBAK_SESSION FLEETBAK_PAGER
+export LC_ALL=C TZ=UTC
+
+ok() {
+	printf 'ok    %s\n' "$*"
+}
+
+fail() {
+	printf 'FAIL  %s\n' "$*"
+	if [ -s "$work/stderr" ]; then
+		sed 's/^/      stderr: /' "$work/stderr" | tail -20
+	fi
+	exit 1
+}
+
+# requires <command>...: skip the scenario when a tool is missing.
+requires() {
+	for tool; do
+		command -v "$tool" >/dev/null || {
+			printf 'skip  no %s\n' "$tool"
+			exit 77
+		}
+	done
+}
+
+# requires_faults: skip the scenario in a build without fault points.
+requires_faults() {
+	[ "${FB_VARIANT:-debug}" != release ] || {
+		echo 'skip  built without fault points'
+		exit 77
+	}
+}
+
+# requires_root: skip the scenario for an ordinary user.
+requires_root() {
+	[ "$(id -u)" -eq 0 ] || {
+		echo 'skip  needs root'
+		exit 77
+	}
+}
+
+# status_of <command>...: run it, print its exit status, never fail.  What it
+# wrote is in $work/stdout and $work/stderr.
+status_of() {
+	"$@" >"$work/stdout" 2>"$work/stderr" && echo 0 || echo $?
+}
+
+# expect <status> <command>...: run it; another exit status is a failure.
+expect() {
+	expect_want=$1
+	shift
+	expect_got=$(status_of "$@")
+	[ "$expect_got" -eq "$expect_want" ] ||
+		fail "exit $expect_got instead of $expect_want: $*"
+}
+
+# field <name> [file]: the first value of a member of a JSON document that our
+# program wrote; strings without their quotes.
+field() {
+	tr -d "\n" <"${2:-$work/stdout}" |
+		grep -o "\"$1\": *\\(\"[^\"]*\"\\|[^,}\"]*\\)" |
+		sed -n '1{s/^"[^"]*": *//;s/^"\(.*\)"$/\1/;p;}'
+}
+
+# fields <name> [file]: all of them, one a line.
+fields() {
+	tr -d '\n' <"${2:-$work/stdout}" |
+		grep -o "\"$1\": *\\(\"[^\"]*\"\\|[^,}\"]*\\)" |
+		sed 's/^"[^"]*": *//;s/^"\(.*\)"$/\1/'
+}
+
+# make_machine <dir> <id>: a machine of the local driver in <dir>/<id>.
+#
+#	machine.yaml  ctl       its definition; ctl start|stop|status|...
+#	up                      there while it is up
+#	effects                 one line per effect: "start", "stop"
+#	disk.img      data/     its volumes: a disk of 4 MiB with holes, a tree
+#
+# `ctl` obeys files beside it: fail-stop, fail-start, slow-stop, unknown.
+make_machine() {
+	mkdir -p "$1/$2/data/sub"
+	cat >"$1/$2/machine.yaml" <<-EOF
+		id: $2
+		role: web
+		labels: {env: test}
+		start: [./ctl, start]
+		stop: [./ctl, stop]
+		status: [./ctl, status]
+		stop_timeout: 20s
+		start_timeout: 20s
+		volumes:
+		  - {name: root, kind: disk, path: disk.img}
+		  - {name: data, kind: tree, path: data, exclude: ["*.tmp"]}
+	EOF
+	cat >"$1/$2/ctl" <<-'EOF'
+		#!/bin/sh
+		cd "$(dirname "$0")" || exit 9
+		case $1 in
+		start)
+			echo start >>effects
+			[ ! -e fail-start ] || { echo "will not start" >&2; exit 1; }
+			: >up ;;
+		stop)
+			echo stop >>effects
+			[ ! -e fail-stop ] || { echo "will not stop" >&2; exit 1; }
+			[ ! -e slow-stop ] || exec sleep 300
+			rm -f up ;;
+		status)
+			[ ! -e unknown ] || exit 9
+			[ -e up ] && exit 0
+			exit 3 ;;
+		esac
+	EOF
+	chmod 755 "$1/$2/ctl"
+	: >"$1/$2/up"
+	: >"$1/$2/effects"
+
+	{
+		echo "boot of $2"
+		seq 1 40000
+	} >"$1/$2/disk.img"
+	truncate -s 4M "$1/$2/disk.img"
+	echo "end of $2" | dd of="$1/$2/disk.img" bs=1 seek=3000000 \
+		conv=notrunc status=none
+
+	echo "hello from $2" >"$1/$2/data/hello.txt"
+	seq 1 9000 >"$1/$2/data/sub/numbers"
+	ln "$1/$2/data/hello.txt" "$1/$2/data/hard"
+	ln -s ../hello.txt "$1/$2/data/sub/link"
+	: >"$1/$2/data/empty"
+	mkdir "$1/$2/data/empty-dir"
+	echo "left out" >"$1/$2/data/scratch.tmp"
+}
+
+# make_fleet <dir> <n>: <dir>/fleetbak.yaml with <n> machines m1, m2, ... that
+# are up, in <dir>/machines.  Sets $conf; does not run init.
+make_fleet() {
+	mkdir -p "$1/machines" "$1/keys"
+	conf=$1/fleetbak.yaml
+	cat >"$conf" <<-'EOF'
+		fleet: {name: demo, rpo: 26h}
+		state_dir: ./state
+		repositories:
+		  main: {url: "file:./repo", sign_with: "file:./keys/sign.pem"}
+		trusted_signers: ["file:./keys/sign.pub.pem"]
+		sources:
+		  lab: {driver: local, root: ./machines, labels: {site: a}}
+		download: {jobs: 2, max_downtime: 60s}
+	EOF
+	make_fleet_i=0
+	while [ "$make_fleet_i" -lt "$2" ]; do
+		make_fleet_i=$((make_fleet_i + 1))
+		make_machine "$1/machines" "m$make_fleet_i"
+	done
+}
+
+# same_tree <dir> <other>: the two directories hold the same names, modes,
+# contents and links; what is excluded (*.tmp) is not looked at.
+same_tree() {
+	(cd "$1" && find . ! -name '*.tmp' -printf '%y %m %s %p %l\n' |
+		sed 's/^d \([0-7]*\) [0-9]* /d \1 - /' | LC_ALL=C sort) \
+		>"$work/tree.a"
+	(cd "$2" && find . ! -name '*.tmp' -printf '%y %m %s %p %l\n' |
+		sed 's/^d \([0-7]*\) [0-9]* /d \1 - /' | LC_ALL=C sort) \
+		>"$work/tree.b"
+	cmp -s "$work/tree.a" "$work/tree.b" || return 1
+	(cd "$1" && find . -type f ! -name '*.tmp' -exec sha256sum {} + |
+		LC_ALL=C sort) >"$work/tree.a"
+	(cd "$2" && find . -type f ! -name '*.tmp' -exec sha256sum {} + |
+		LC_ALL=C sort) >"$work/tree.b"
+	cmp -s "$work/tree.a" "$work/tree.b"
+}
