@@ -94,6 +94,12 @@ struct fb_target {
 	const struct fb_target_ops *ops;
 	uint64_t size;  /* disks: bytes, already as the volume's */
 	bool fresh;     /* all zeros so far: zeros need no writing */
+	/* Trees: set by the caller before absorb ... */
+	bool partial;   /* only some paths come: remove nothing */
+	void (*report)(void *arg, const char *path, const char *what);
+	void *report_arg; /* each removal and inexactness; may be NULL */
+	/* ... and by absorb. */
+	uint64_t written_bytes, unchanged_bytes, removed;
 };
 static inline void
 fb_target_closep(struct fb_target **target)

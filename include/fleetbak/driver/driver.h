@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 
 #include "fleetbak/driver/artifact.h"
+#include "fleetbak/driver/tree.h"
 #include "fleetbak/fleet/fleet.h"
 #include "fleetbak/format/config.h"
 
@@ -111,6 +112,11 @@ struct fb_driver_ops {
 	int (*restore_check)(struct fb_driver *, const struct fb_fleet *,
 	    const struct fb_restore_request *, struct fb_restore_plan *ret_plan,
 	    struct fb_error *);
+	/* In place: visit what a tree holds now and would lose if the archive
+	 * lacked it (so not what it excludes).  Reads only. */
+	int (*restore_list)(struct fb_driver *,
+	    const struct fb_restore_request *, const struct fb_volume *,
+	    fb_tree_visit *visit, void *arg, struct fb_error *);
 	/* Make the machine's frame (AS_NEW, or a machine that is gone: hidden
 	 * until restore_finish); idempotent under the token. */
 	int (*restore_begin)(struct fb_driver *,
@@ -172,6 +178,9 @@ FB_MUST_USE int fb_driver_open_volume(struct fb_driver *,
 FB_MUST_USE int fb_driver_restore_check(struct fb_driver *,
     const struct fb_fleet *, const struct fb_restore_request *,
     struct fb_restore_plan *, struct fb_error *);
+FB_MUST_USE int fb_driver_restore_list(struct fb_driver *,
+    const struct fb_restore_request *, const struct fb_volume *,
+    fb_tree_visit *visit, void *arg, struct fb_error *);
 FB_MUST_USE int fb_driver_restore_begin(struct fb_driver *,
     const struct fb_restore_request *, const struct fb_verb *,
     struct fb_error *);

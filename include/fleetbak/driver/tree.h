@@ -31,6 +31,15 @@ FB_MUST_USE int fb_tree_pack_files(const char *root,
     const char *const *paths, const struct fb_sink *sink,
     struct fb_error *err);
 
+/*
+ * Visit every path below `root` that fb_tree_pack() would archive, without
+ * reading contents: what a mirroring restore compares with the archive.
+ * In no order.
+ */
+typedef int fb_tree_visit(void *arg, const char *path, struct fb_error *err);
+FB_MUST_USE int fb_tree_list(const char *root, const char *const *exclude,
+    fb_tree_visit *visit, void *arg, struct fb_error *err);
+
 struct fb_tree_options {
 	bool mirror; /* make it equal: remove what the archive lacks (but not
 	              * what `exclude` matches), rewrite only what differs */

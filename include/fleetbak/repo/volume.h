@@ -29,6 +29,9 @@ void fb_volume_closep(struct fb_volume_reader **reader);
 const struct fb_recipe_head *fb_volume_head(
     const struct fb_volume_reader *reader);
 
+/* Bytes of it that are not zeros, by the recipe's runs alone. */
+uint64_t fb_volume_data_size(const struct fb_volume_reader *reader);
+
 /*
  * Visit the volume from `offset` to `end` in order: data with its bytes
  * (NULL `bytes`: zeros, any length).  Pieces are whole chunks; the first and
