@@ -25,11 +25,6 @@ struct fb_manifest; /* an open one: head in memory, machines streamed */
 /* One line of the manifest. */
 #define FB_MANIFEST_MACHINE_MAX (4u << 20)
 
-struct fb_predecessor {
-	char run[FB_RUN_ID_SIZE];
-	struct fb_digest manifest; /* digest of its manifest.json */
-};
-
 struct fb_manifest_unit {
 	char *name;
 	uint64_t epoch;      /* the one quiescence window of its snapshots */
