@@ -36,6 +36,7 @@ struct fb_error;
 
 /* Limits that a reader enforces. */
 #define FB_CHUNK_MAX       (1u << 20)           /* content bytes */
+#define FB_STORED_MAX      (FB_CHUNK_MAX + 8192) /* bytes of a frame */
 #define FB_PACK_SIZE_MAX   (UINT64_C(256) << 20)
 #define FB_PACK_CHUNKS_MAX 262144
 #define FB_PACK_TABLE_MAX  (32u << 20)
