@@ -82,15 +82,22 @@ struct fb_fleet {
  * ones become invalid. */
 struct fb_machine *fb_fleet_add(struct fb_fleet *fleet);
 struct fb_volume *fb_machine_add_volume(struct fb_machine *machine);
+struct fb_source_failure *fb_fleet_add_failure(struct fb_fleet *fleet);
 
-/* Sort, and mark as a `problem` every machine whose id, parent or volume
- * names are bad, doubled, missing or in a cycle. */
+/* Sort, fill in what a driver left NULL (but `parent`), and mark as a
+ * `problem` every machine whose id, parent or volume names are bad (E-NAME),
+ * doubled (E-TOPO-DUPLICATE), missing (E-TOPO-PARENT) or in a cycle
+ * (E-TOPO-CYCLE).  A machine keeps a problem it has. */
 void fb_fleet_settle(struct fb_fleet *fleet);
 void fb_fleet_release(struct fb_fleet *fleet);
 
-/* NULL when there is none. */
+/* In a settled fleet; NULL when there is none. */
 struct fb_machine *fb_fleet_find(
     const struct fb_fleet *fleet, const char *source, const char *id);
+
+/* Index of each machine's parent in a settled fleet, SIZE_MAX for none or a
+ * missing one.  The caller frees. */
+size_t *fb_fleet_parents(const struct fb_fleet *fleet);
 
 const char *fb_power_name(enum fb_power power);
 const char *fb_volume_kind_name(enum fb_volume_kind kind);
