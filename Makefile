@@ -103,6 +103,9 @@ $(B)/%.o: %.c $(B)/flags
 	$(say) '  CC   $@'
 	$(compile) -MMD -MP -c -o $@ $<
 
+# What the assembler takes in, the compiler does not see.
+$(B)/src/repo/rescue.o: src/repo/restore.sh src/repo/RESTORE.txt
+
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo "$(compile) $(link)" | cmp -s - $@ || echo "$(compile) $(link)" >$@

@@ -30,6 +30,11 @@ FB_MUST_USE int fb_repo_init(struct fb_store *store,
  */
 FB_MUST_USE int fb_repo_open(struct fb_store *store, struct fb_trust *trust,
     struct fb_repo **ret_repo, struct fb_error *err);
+/* The same for who was told to go on: a format that no trusted key signed is
+ * opened, and why not stands in *ret_doubt (code 0: it is signed). */
+FB_MUST_USE int fb_repo_open_doubting(struct fb_store *store,
+    struct fb_trust *trust, struct fb_error *ret_doubt,
+    struct fb_repo **ret_repo, struct fb_error *err);
 void fb_repo_close(struct fb_repo *repo);
 void fb_repo_closep(struct fb_repo **repo);
 #define FB_AUTO_REPO FB_CLEANUP(fb_repo_closep)
@@ -45,7 +50,8 @@ struct fb_session {
 
 /* `kind`: "download", "restore", "verify", "copy".  `id` may be given (a
  * resumed run announces itself again: FB_OK when it is there), or "" for a
- * new one.  A reader that may not write gets FB_EDENIED and goes on. */
+ * new one.  A reader that may not write gets FB_EDENIED and goes on:
+ * *ret_session is set then too. */
 FB_MUST_USE int fb_session_begin(struct fb_repo *repo, const char *id,
     const char *kind, const char *fleet, struct fb_session *ret_session,
     struct fb_error *err);
@@ -55,11 +61,17 @@ void fb_session_release(struct fb_session *session);
 
 /*
  * THE COMMIT: create commits/<sid>.  FB_OK also when the same bytes are
- * there already; FB_ECONFLICT when it was fenced; then runs/<run>/
- * SHA256SUMS.sig is made from it.
+ * there already; FB_ECONFLICT (E-FENCED) when it was fenced; then runs/<run>/
+ * SHA256SUMS.sig is made from it.  The predecessors of the register are
+ * those of the manifest, see fb_manifest_register().
  */
 FB_MUST_USE int fb_repo_commit(
     struct fb_repo *repo, const struct fb_register *reg, struct fb_error *err);
+struct fb_run_ref;
+
+/* Make a SHA256SUMS.sig that a crash after the commit left out. */
+FB_MUST_USE int fb_repo_complete(struct fb_repo *repo,
+    const struct fb_run_ref *run, struct fb_error *err);
 
 /* Read and decode commits/<sid>; FB_ENOTFOUND. */
 FB_MUST_USE int fb_repo_register(struct fb_repo *repo, const char *sid,
@@ -78,17 +90,29 @@ struct fb_run_ref {
 	struct fb_digest sums;
 	char signer[FB_KEY_ID_SIZE];
 	uint8_t signature[FB_SIGNATURE_LEN];
-	const struct fb_error *damage; /* NULL: fine */
+	/* Of the register; borrowed for the visit, as is `damage`. */
+	const struct fb_predecessor *predecessors;
+	size_t predecessor_count;
+	const struct fb_error *damage; /* NULL: fine; else run is the sid */
 };
 typedef int fb_repo_visit_run(
     const struct fb_run_ref *run, void *arg, struct fb_error *err);
 FB_MUST_USE int fb_repo_runs(struct fb_repo *repo, fb_repo_visit_run *visit,
     void *arg, struct fb_error *err);
 
+/* The forgets/ records that a trusted key signed. */
+typedef int fb_repo_visit_forget(
+    const struct fb_forget *forget, void *arg, struct fb_error *err);
+FB_MUST_USE int fb_repo_forgets(struct fb_repo *repo,
+    fb_repo_visit_forget *visit, void *arg, struct fb_error *err);
+
 /*
  * SHA256SUMS of a run, checked against its register, the trusted keys and
- * its signature.  Appends the bytes.  Errors: FB_EUNTRUSTED, FB_ECORRUPT.
+ * its signature.  Appends the bytes, on FB_EUNTRUSTED too (they are what the
+ * register says, and nobody trusted signed them).
+ * Errors: FB_EUNTRUSTED, FB_ECORRUPT.
  */
+#define FB_SUMS_MAX (128u << 20)
 FB_MUST_USE int fb_repo_run_sums(struct fb_repo *repo,
     const struct fb_run_ref *run, struct fb_buf *dst, struct fb_error *err);
 

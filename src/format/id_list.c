@@ -1,0 +1,55 @@
+/* Sorted lists of object ids. */
+#include <string.h>
+
+#include "fleetbak/base/mem.h"
+#include "fleetbak/format/register.h"
+
+/* Index of the first id that is not below `id`. */
+static size_t
+lower_bound(const struct fb_id_list *list, const struct fb_digest *id)
+{
+	size_t low = 0, high = list->count;
+
+	/* Ids usually arrive in order. */
+	if (high > 0 && fb_digest_cmp(&list->ids[high - 1], id) < 0)
+		return high;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (fb_digest_cmp(&list->ids[middle], id) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+bool
+fb_id_list_has(const struct fb_id_list *list, const struct fb_digest *id)
+{
+	size_t at = lower_bound(list, id);
+
+	return at < list->count && fb_digest_cmp(&list->ids[at], id) == 0;
+}
+
+void
+fb_id_list_add(struct fb_id_list *list, const struct fb_digest *id)
+{
+	size_t at = lower_bound(list, id);
+
+	if (at < list->count && fb_digest_cmp(&list->ids[at], id) == 0)
+		return;
+	list->ids =
+	    fb_realloc(list->ids, list->count + 1, sizeof(*list->ids));
+	memmove(&list->ids[at + 1], &list->ids[at],
+	    (list->count - at) * sizeof(*list->ids));
+	list->ids[at] = *id;
+	list->count++;
+}
+
+void
+fb_id_list_release(struct fb_id_list *list)
+{
+	fb_freep(&list->ids);
+	list->count = 0;
+}

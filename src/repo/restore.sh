@@ -1,0 +1,250 @@
+#!/bin/sh
+# Get a volume back out of this repository without fleetbak.
+#
+#   sh REPO/restore.sh -l [-r RUN]
+#   sh REPO/restore.sh [-r RUN] [-k PUBKEY] MACHINE VOLUME OUTPUT
+#
+#   -l         list the machines and volumes of a run
+#   -r RUN     the run to restore from; else the newest that has the machine
+#   -k PUBKEY  PEM file of the signer's public key: check who made the run
+#   MACHINE    an id, or source/id
+#   OUTPUT     must not exist.  A disk becomes a sparse image; a tree and a
+#              definition become a pax archive: tar --xattrs --acls -xpf OUTPUT
+#
+# Needs a POSIX sh, awk, coreutils and zstd; openssl 3 for -k.
+# RESTORE.txt says what the files here are.
+set -eu
+LC_ALL=C
+export LC_ALL
+
+say() { printf 'restore.sh: %s\n' "$*" >&2; }
+die() {
+	say "$@"
+	exit 1
+}
+usage() {
+	sed -n '4,13s/^# \{0,1\}//p' "$0" >&2
+	exit 2
+}
+
+run='' pubkey='' list=''
+while getopts lr:k: opt; do
+	case $opt in
+	l) list=yes ;;
+	r) run=$OPTARG ;;
+	k) pubkey=$OPTARG ;;
+	*) usage ;;
+	esac
+done
+shift $((OPTIND - 1))
+if [ "$list" ]; then
+	[ $# -eq 0 ] || usage
+	machine='' volume='' output=''
+else
+	[ $# -eq 3 ] || usage
+	machine=$1 volume=$2 output=$3
+fi
+
+for tool in awk cat dd dirname grep mktemp rm sed sha256sum sort truncate wc \
+	zstd; do
+	command -v "$tool" >/dev/null || die "'$tool' is needed"
+done
+[ -z "$pubkey" ] || command -v openssl >/dev/null || die "-k needs openssl"
+[ -z "$pubkey" ] || [ -r "$pubkey" ] || die "cannot read '$pubkey'"
+root=$(dirname -- "$0")
+root=$(cd -- "$root" && pwd)
+[ -r "$root/format/1.json" ] || die "'$root' is no fleetbak repository"
+[ ! -e "$root/format/2.json" ] ||
+	die "the repository has a newer format: read its newest restore.sh"
+grep -q '"mode":"clear"' "$root/format/1.json" ||
+	die "the repository is encrypted: see fleetbak-format(5)"
+
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/fleetbak-restore.XXXXXX")
+made=''
+finish() {
+	[ -z "$made" ] || rm -f -- "$output"
+	rm -rf -- "$tmp"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# The committed runs that were not given up, newest first: run, register.
+# A run without a register does not exist.
+for register in "$root"/commits/*; do
+	[ -f "$register" ] || continue
+	[ ! -e "$root/forgets/${register##*/}" ] || [ -n "$run" ] || continue
+	awk -v name="${register##*/}" '
+	NR == 1 && $0 != "fleetbak-commit 1" { exit }
+	$1 == "run" { print $2, name; exit }' "$register"
+done | sort -r >"$tmp/runs"
+[ -s "$tmp/runs" ] || die "there is no committed run"
+
+value_of() { # register key
+	awk -v key="$2" '$1 == key { print $2; exit }' "$1"
+}
+
+# The raw signature, from the register when the .sig is missing.
+signature() { # run register
+	if [ -f "$root/runs/$1/SHA256SUMS.sig" ]; then
+		cat -- "$root/runs/$1/SHA256SUMS.sig"
+		return
+	fi
+	octal=$(value_of "$2" signature | awk '{
+		for (i = 1; i < length($0); i += 2) {
+			high = index("0123456789abcdef", substr($0, i, 1)) - 1
+			low = index("0123456789abcdef", substr($0, i + 1, 1)) - 1
+			printf "\\0%03o", high * 16 + low
+		}
+	}')
+	printf '%b' "$octal"
+}
+
+# Check SHA256SUMS of a run, and VOLUMES and the manifest against it.
+check_run() { # run register
+	sums=$root/runs/$1/SHA256SUMS
+	[ -f "$sums" ] || die "run $1: SHA256SUMS is missing"
+	want=$(value_of "$2" sums)
+	have=$(sha256sum <"$sums")
+	[ "${have%% *}" = "$want" ] ||
+		die "run $1: SHA256SUMS is not what commits/${2##*/} says"
+	if [ "$pubkey" ]; then
+		signature "$1" "$2" >"$tmp/sig"
+		openssl pkeyutl -verify -pubin -inkey "$pubkey" -rawin \
+			-in "$sums" -sigfile "$tmp/sig" >/dev/null ||
+			die "run $1: the signature is NOT of '$pubkey'"
+	fi
+	check_objects "runs/$1/VOLUMES" "runs/$1/manifest.json"
+}
+
+# Each of these must be named by SHA256SUMS and have that digest.
+check_objects() { # path...
+	printf '%s\n' "$@" >"$tmp/paths"
+	check_paths
+}
+check_paths() { # the paths stand in $tmp/paths
+	awk 'NR == FNR { wanted[$0]; next } $2 in wanted' \
+		"$tmp/paths" "$sums" >"$tmp/check"
+	if [ "$(wc -l <"$tmp/paths")" -ne "$(wc -l <"$tmp/check")" ]; then
+		awk 'NR == FNR { named[$2]; next } !($0 in named)' \
+			"$sums" "$tmp/paths" >&2
+		die "SHA256SUMS does not name the objects above"
+	fi
+	if ! (cd -- "$root" && sha256sum -c "$tmp/check") \
+		>"$tmp/checked" 2>&1; then
+		grep -v ': OK$' "$tmp/checked" >&2 || :
+		die "the objects above are damaged or missing"
+	fi
+}
+
+# The volumes of a run that match: source/id volume kind size recipe root.
+find_volumes() { # run
+	[ "$(sed -n 1p "$root/runs/$1/VOLUMES")" = 'fleetbak-volumes 1' ] ||
+		die "run $1: VOLUMES has another version"
+	MACHINE=$machine awk '
+	BEGIN { machine = ENVIRON["MACHINE"] }
+	NR == 1 { next }
+	machine == "" || $1 == machine { print; next }
+	index(machine, "/") == 0 &&
+	    substr($1, length($1) - length(machine)) == "/" machine' \
+		"$root/runs/$1/VOLUMES" >"$tmp/volumes"
+	[ -s "$tmp/volumes" ]
+}
+
+# Choose the run.
+chosen=''
+while read -r name register; do
+	[ -z "$run" ] || [ "$run" = "$name" ] || continue
+	check_run "$name" "$root/commits/$register"
+	find_volumes "$name" || continue
+	chosen=$name
+	break
+done <"$tmp/runs"
+if [ -z "$chosen" ] && [ -n "$run" ] && ! grep -q "^$run " "$tmp/runs"; then
+	sed 's/ .*//' "$tmp/runs" >&2
+	die "there is no run '$run'; the runs above are"
+fi
+[ -n "$chosen" ] || die "no machine '$machine'${run:+ in run $run}"
+[ -n "$pubkey" ] ||
+	say "NOT VERIFIED who made run $chosen: give the public key with -k"
+if [ "$list" ]; then
+	printf 'run %s\n' "$chosen"
+	awk '{ print $1, $2, $3, $4 " bytes" }' "$tmp/volumes"
+	exit 0
+fi
+
+# Choose the volume.
+if [ "$(awk '{ print $1 }' "$tmp/volumes" | sort -u | wc -l)" -gt 1 ]; then
+	awk '{ print $1 }' "$tmp/volumes" | sort -u >&2
+	die "'$machine' is ambiguous; say which of the above"
+fi
+VOLUME=$volume awk '$2 == ENVIRON["VOLUME"]' "$tmp/volumes" >"$tmp/volume"
+if [ ! -s "$tmp/volume" ]; then
+	awk '{ print $2, $3 }' "$tmp/volumes" >&2
+	die "'$machine' has no volume '$volume'; the volumes above are"
+fi
+read -r _ _ kind size recipe _ <"$tmp/volume"
+
+# Check the recipe, then every pack that it needs.
+path=recipes/$(printf '%.2s' "$recipe")/$recipe
+check_objects "$path"
+[ "$(sed -n 1p "$root/$path")" = 'fleetbak-recipe 1' ] ||
+	die "recipe $recipe has another version"
+awk '
+$1 == "packs" && NF == 2 { packs = $2; next }
+$1 == "runs" && NF == 2 { runs = $2; next }
+packs > 0 && NF == 4 { id[n++] = $1; packs--; next }
+runs > 0 && NF == 7 { used[$3]; runs-- }
+END {
+	if (packs != 0 || runs != 0)
+		exit 1
+	for (i = 0; i < n; i++)
+		if (i in used)
+			print "packs/" substr(id[i], 1, 2) "/" id[i] ".pack"
+}' "$root/$path" >"$tmp/paths" || die "recipe $recipe is malformed"
+say "run $chosen, $kind '$volume', $size bytes: checking $(
+	wc -l <"$tmp/paths") packs"
+[ ! -s "$tmp/paths" ] || check_paths
+
+# Each run of a recipe is a range of a pack: whole zstd frames, one after the
+# other.  What the runs leave out is zeros, so the file is made sparse.
+awk '
+$1 == "packs" && NF == 2 { packs = $2; next }
+$1 == "runs" && NF == 2 { runs = $2; next }
+packs > 0 && NF == 4 { id[n++] = $1; packs--; next }
+runs > 0 && NF == 7 {
+	print $1, $2, "packs/" substr(id[$3], 1, 2) "/" id[$3] ".pack", $4, $5
+	runs--
+}' "$root/$path" >"$tmp/ranges"
+
+if [ -e "$output" ] || [ -L "$output" ]; then
+	die "'$output' exists"
+fi
+(set -C && : >"$output") || die "cannot make '$output'"
+made=yes
+case $output in
+/*) target=$output ;;
+*) target=./$output ;;
+esac
+truncate -s "$size" -- "$target"
+while read -r offset length pack from count; do
+	result=$({
+		{
+			dd if="$root/$pack" bs=1M skip="$from" count="$count" \
+				iflag=skip_bytes,count_bytes status=none ||
+				echo read >&3
+		} | {
+			zstd -dcq || echo decompress >&3
+		} | {
+			dd of="$target" bs=1M seek="$offset" count="$length" \
+				iflag=fullblock,count_bytes oflag=seek_bytes \
+				conv=notrunc status=none || echo write >&3
+		}
+	} 3>&1)
+	[ -z "$result" ] ||
+		die "cannot $result $length bytes at $offset from $pack"
+done <"$tmp/ranges"
+have=$(wc -c <"$target")
+[ "$have" -eq "$size" ] || die "'$output' has $have bytes, not $size"
+made=''
+say "'$output' is complete"
