@@ -109,14 +109,45 @@ void fb_config_unknown_variables(
 /* JSON Schema (2020-12) of the file, made from the table; a new reference. */
 json_t *fb_config_schema(void);
 
-/* Walk the table: one call per setting, for man pages, help and `show`. */
+/* The types a setting may have; `type` below is the same in words. */
+enum fb_setting_kind {
+	FB_SETTING_STRING,
+	FB_SETTING_NAME,     /* fb_name_check() */
+	FB_SETTING_INTEGER,  /* min to max */
+	FB_SETTING_BOOLEAN,  /* true or false, no other spelling */
+	FB_SETTING_SPAN,     /* with its unit: fb_text_span() */
+	FB_SETTING_SIZE,     /* with its unit: fb_text_size() */
+	FB_SETTING_CHOICE,   /* one of `choices` */
+	FB_SETTING_PATH,     /* made absolute */
+	FB_SETTING_RAW_PATH, /* kept as written, without ".." */
+	FB_SETTING_URL,      /* file:PATH, made absolute */
+	FB_SETTING_SECRET,   /* a reference: fb_secret_check() */
+	FB_SETTING_SECRETS,  /* a list of references */
+	FB_SETTING_TIMEZONE, /* Area/City */
+	FB_SETTING_MACHINE,  /* [source/]id */
+	FB_SETTING_LABEL,    /* key or key=value */
+	FB_SETTING_LABELS,   /* map of texts */
+	FB_SETTING_VECTOR,   /* a list of texts that are not empty */
+};
+
+/*
+ * One row of the table, for the reader, man pages, help and `show`.  In
+ * `path` a "*" stands for a name of the user's and "[]" for any member of a
+ * list.
+ */
 struct fb_setting {
 	const char *path;      /* "download.jobs", "sources.*.root" */
 	const char *type;      /* "integer", "span", "size", "string", ... */
 	const char *fallback;  /* default as text, NULL: none */
 	bool required;
-	const char *variable;  /* "FLEETBAK_DOWNLOAD_JOBS" or NULL */
+	const char *variable;  /* "FLEETBAK_DOWNLOAD_JOBS" or, for a named one,
+	                        * "FLEETBAK_SOURCES_<NAME>_ROOT" */
 	const char *help;      /* one or more sentences */
+	enum fb_setting_kind kind;
+	uint64_t min, max; /* of an integer; least ms of a span; fewest of a
+	                    * list */
+	const char *const *choices;  /* of a choice, ends with NULL */
+	const char *driver;          /* only for sources of this driver */
 };
 size_t fb_config_settings(const struct fb_setting **ret_settings);
 

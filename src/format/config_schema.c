@@ -1,0 +1,267 @@
+/*
+ * The table of settings: what the configuration may hold.  Reading, defaults,
+ * overrides, the JSON Schema and the manual page all follow it.
+ */
+#include <string.h>
+
+#include "fleetbak/base/mem.h"
+
+#include "schema.h"
+
+/* clang-format off */
+#define NAME     .kind = FB_SETTING_NAME, .type = "name"
+#define INTEGER  .kind = FB_SETTING_INTEGER, .type = "integer"
+#define SPAN     .kind = FB_SETTING_SPAN, .type = "span"
+#define CHOICE   .kind = FB_SETTING_CHOICE, .type = "choice"
+#define PATH     .kind = FB_SETTING_PATH, .type = "path"
+#define URL      .kind = FB_SETTING_URL, .type = "url"
+#define SECRET   .kind = FB_SETTING_SECRET, .type = "reference"
+#define SECRETS  .kind = FB_SETTING_SECRETS, .type = "list of references"
+#define TIMEZONE .kind = FB_SETTING_TIMEZONE, .type = "time zone"
+#define MACHINE  .kind = FB_SETTING_MACHINE, .type = "machine"
+#define LABEL    .kind = FB_SETTING_LABEL, .type = "label"
+#define LABELS   .kind = FB_SETTING_LABELS, .type = "map of texts"
+/* clang-format on */
+
+static const char *const drivers[] = { "local", NULL };
+static const char *const digests[] = { "tree", "flat", NULL };
+
+/* Rows of one section stand together. */
+static const struct fb_setting settings[] = {
+	{ .path = "fleet.name", NAME, .required = true,
+	    .variable = "FLEETBAK_FLEET_NAME",
+	    .help = "Name of the fleet, as it stands in every manifest.  Runs "
+	            "of another name are another fleet's." },
+	{ .path = "fleet.rpo", SPAN, .variable = "FLEETBAK_FLEET_RPO",
+	    .help = "How old the newest good backup of a machine may be before "
+	            "status reports it as stale." },
+	{ .path = "fleet.timezone", TIMEZONE,
+	    .variable = "FLEETBAK_FLEET_TIMEZONE",
+	    .help = "Time zone in which times are shown and days begin; the "
+	            "host's own when not given." },
+	{ .path = "state_dir", PATH, .fallback = "/var/lib/fleetbak",
+	    .variable = "FLEETBAK_STATE_DIR",
+	    .help = "Directory for journals, obligations, locks and the spool "
+	            "of the open pack." },
+	{ .path = "repositories.*.url", URL, .required = true,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_URL",
+	    .help = "Where the repository is: file:PATH, a directory." },
+	{ .path = "repositories.*.sign_with", SECRET,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_SIGN_WITH",
+	    .help = "Reference to the private Ed25519 key that signs runs.  "
+	            "Without it this host can read and restore, but not back "
+	            "up." },
+	{ .path = "trusted_signers", SECRETS,
+	    .variable = "FLEETBAK_TRUSTED_SIGNERS",
+	    .help = "References to the public keys whose signatures count." },
+	{ .path = "sources.*.driver", CHOICE, .required = true,
+	    .choices = drivers,
+	    .variable = "FLEETBAK_SOURCES_<NAME>_DRIVER",
+	    .help = "What kind of source it is; decides which further keys it "
+	            "has." },
+	{ .path = "sources.*.labels", LABELS,
+	    .variable = "FLEETBAK_SOURCES_<NAME>_LABELS",
+	    .help = "Labels of every machine of the source; a machine's own "
+	            "label of the same name wins." },
+	{ .path = "sources.*.jobs", INTEGER, .min = 1, .max = 256,
+	    .variable = "FLEETBAK_SOURCES_<NAME>_JOBS",
+	    .help = "How many machines of this source are worked on at once; "
+	            "download.jobs is the limit over all." },
+	{ .path = "sources.*.root", PATH, .required = true, .driver = "local",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_ROOT",
+	    .help = "Directory whose subdirectories with a machine.yaml are "
+	            "the machines." },
+	{ .path = "units.*.subtree", MACHINE,
+	    .variable = "FLEETBAK_UNITS_<NAME>_SUBTREE",
+	    .help = "The unit is this machine and everything below it." },
+	{ .path = "units.*.label", LABEL,
+	    .variable = "FLEETBAK_UNITS_<NAME>_LABEL",
+	    .help = "With key=value the unit is every machine that has it; "
+	            "with a key alone there is one unit for each of its "
+	            "values." },
+	{ .path = "download.jobs", INTEGER, .fallback = "4", .min = 1,
+	    .max = 256, .variable = "FLEETBAK_DOWNLOAD_JOBS",
+	    .help = "How many machines are worked on at once." },
+	{ .path = "download.max_downtime", SPAN,
+	    .variable = "FLEETBAK_DOWNLOAD_MAX_DOWNTIME",
+	    .help = "How long a machine may be down for its backup.  When it "
+	            "takes longer the machine is started again and its capture "
+	            "fails; a plan that expects more is refused.  Without it "
+	            "there is no cap." },
+	{ .path = "download.resume_within", SPAN, .fallback = "6h",
+	    .variable = "FLEETBAK_DOWNLOAD_RESUME_WITHIN",
+	    .help = "A run that was cut off is continued by the next one while "
+	            "it is younger than this; an older one is closed." },
+	{ .path = "download.max_obligation_age", SPAN, .fallback = "7d",
+	    .variable = "FLEETBAK_DOWNLOAD_MAX_OBLIGATION_AGE",
+	    .help = "A machine that was stopped longer ago than this is "
+	            "reported instead of started." },
+	{ .path = "download.digest", CHOICE, .fallback = "tree",
+	    .choices = digests, .variable = "FLEETBAK_DOWNLOAD_DIGEST",
+	    .help = "tree: each volume's digest is the root of a tree of "
+	            "SHA-256; flat: the SHA-256 of all its bytes as well." },
+	{ .path = "download.level", INTEGER, .fallback = "3", .min = 1,
+	    .max = 19, .variable = "FLEETBAK_DOWNLOAD_LEVEL",
+	    .help = "Level of zstd compression." },
+};
+
+size_t
+fb_config_settings(const struct fb_setting **ret_settings)
+{
+	*ret_settings = settings;
+	return FB_COUNT(settings);
+}
+
+#define NAME_PATTERN "^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"
+
+static json_t *
+text_with_pattern(const char *pattern)
+{
+	return json_pack("{s:s, s:s}", "type", "string", "pattern", pattern);
+}
+
+static json_t *
+describe_choice(const struct fb_setting *row)
+{
+	json_t *values = json_array();
+
+	for (size_t i = 0; row->choices[i] != NULL; i++)
+		(void)json_array_append_new(
+		    values, json_string(row->choices[i]));
+	return json_pack("{s:s, s:o}", "type", "string", "enum", values);
+}
+
+static json_t *
+describe_type(const struct fb_setting *row)
+{
+	static const char reference[] = "^(file|env|cmd|fd|cred):.+";
+
+	switch (row->kind) {
+	case FB_SETTING_NAME:
+		return text_with_pattern(NAME_PATTERN);
+	case FB_SETTING_INTEGER:
+		return json_pack("{s:s, s:I, s:I}", "type", "integer",
+		    "minimum", (json_int_t)row->min, "maximum",
+		    (json_int_t)row->max);
+	case FB_SETTING_BOOLEAN:
+		return json_pack("{s:s}", "type", "boolean");
+	case FB_SETTING_SPAN:
+		return text_with_pattern(
+		    "^[0-9]+(\\.[0-9]+)?(ms|s|min|h|d|w|mo|y)$");
+	case FB_SETTING_CHOICE:
+		return describe_choice(row);
+	case FB_SETTING_URL:
+		return text_with_pattern("^file:.+");
+	case FB_SETTING_SECRET:
+		return text_with_pattern(reference);
+	case FB_SETTING_SECRETS:
+		return json_pack("{s:s, s:o}", "type", "array", "items",
+		    text_with_pattern(reference));
+	case FB_SETTING_VECTOR:
+		return json_pack("{s:s, s:{s:s, s:i}}", "type", "array",
+		    "items", "type", "string", "minLength", 1);
+	case FB_SETTING_LABELS:
+		return json_pack("{s:s, s:{s:s}, s:{s:s}}", "type", "object",
+		    "propertyNames", "pattern", NAME_PATTERN,
+		    "additionalProperties", "type", "string");
+	default:
+		return json_pack(
+		    "{s:s, s:i}", "type", "string", "minLength", 1);
+	}
+}
+
+static json_t *
+describe(const struct fb_setting *row)
+{
+	json_t *schema = describe_type(row);
+
+	(void)json_object_set_new(
+	    schema, "description", json_string(row->help));
+	if (row->fallback != NULL)
+		(void)json_object_set_new(schema, "default",
+		    row->kind == FB_SETTING_INTEGER
+		        ? json_loads(row->fallback, JSON_DECODE_ANY, NULL)
+		        : json_string(row->fallback));
+	return schema;
+}
+
+static json_t *
+closed_object(void)
+{
+	return json_pack("{s:s, s:{}, s:b}", "type", "object", "properties",
+	    "additionalProperties", 0);
+}
+
+/* The schema of the section `key` of an object's schema; one of things with
+ * names describes what each of them is. */
+static json_t *
+section_of(json_t *schema, const char *key, bool named)
+{
+	json_t *properties = json_object_get(schema, "properties");
+	json_t *section = json_object_get(properties, key);
+
+	if (section == NULL) {
+		section = named
+		    ? json_pack("{s:s, s:{s:s}, s:i, s:o}", "type", "object",
+		          "propertyNames", "pattern", NAME_PATTERN,
+		          "minProperties", 1, "additionalProperties",
+		          closed_object())
+		    : closed_object();
+		(void)json_object_set_new(properties, key, section);
+	}
+	return named ? json_object_get(section, "additionalProperties")
+	             : section;
+}
+
+static void
+append_to(json_t *object, const char *key, json_t *value)
+{
+	json_t *list = json_object_get(object, key);
+
+	if (list == NULL) {
+		list = json_array();
+		(void)json_object_set_new(object, key, list);
+	}
+	(void)json_array_append_new(list, value);
+}
+
+static void
+add_row(json_t *schema, const struct fb_setting *row)
+{
+	const char *leaf = strrchr(row->path, '.');
+	FB_AUTO_FREE char *head =
+	    fb_format("%.*s", (int)strcspn(row->path, "."), row->path);
+	json_t *section = schema;
+
+	if (leaf != NULL)
+		section =
+		    section_of(schema, head, strchr(row->path, '*') != NULL);
+	leaf = leaf != NULL ? leaf + 1 : row->path;
+	(void)json_object_set_new(json_object_get(section, "properties"),
+	    leaf, describe(row));
+	if (!row->required)
+		return;
+	if (row->driver == NULL)
+		append_to(section, "required", json_string(leaf));
+	else
+		append_to(section, "allOf",
+		    json_pack("{s:{s:{s:{s:s}}}, s:{s:[s]}}", "if",
+		        "properties", "driver", "const", row->driver, "then",
+		        "required", leaf));
+}
+
+json_t *
+fb_config_schema(void)
+{
+	json_t *schema = json_pack("{s:s, s:s}", "$schema",
+	    "https://json-schema.org/draft/2020-12/schema", "title",
+	    "Configuration of fleetbak");
+	FB_AUTO_JSON json_t *body = closed_object();
+
+	(void)json_object_update(schema, body);
+	for (size_t i = 0; i < FB_COUNT(settings); i++)
+		add_row(schema, &settings[i]);
+	(void)json_object_set_new(schema, "required",
+	    json_pack("[s, s, s]", "fleet", "repositories", "sources"));
+	return schema;
+}
