@@ -39,6 +39,11 @@ struct fb_drivers {
 FB_MUST_USE int fb_engine_discover(const struct fb_engine *engine,
     struct fb_drivers *ret_drivers, struct fb_fleet *ret_fleet,
     struct fb_error *err);
+/* The same for the sources whose `wanted` is set (one per configured source;
+ * NULL: all); the others are left out of the fleet. */
+FB_MUST_USE int fb_engine_discover_only(const struct fb_engine *engine,
+    const bool *wanted, struct fb_drivers *ret_drivers,
+    struct fb_fleet *ret_fleet, struct fb_error *err);
 /* The driver of a machine's source, or NULL. */
 struct fb_driver *fb_engine_driver(const struct fb_engine *engine,
     const struct fb_drivers *drivers, const char *source);
@@ -80,7 +85,8 @@ char *fb_state_path(const struct fb_engine *engine, const char *format, ...)
 FB_MUST_USE int fb_state_lock(const struct fb_engine *engine,
     const char *command, struct fb_error *err);
 /* Open children.lock to hand to children, having proved that no child of an
- * earlier run still lives (FB_EBUSY, id E-CHILD-ALIVE). */
+ * earlier run still lives (waits lock_wait_ms, then FB_EBUSY, id
+ * E-CHILD-ALIVE).  Call it with the fleet's lock held. */
 FB_MUST_USE int fb_state_children(
     const struct fb_engine *engine, struct fb_error *err);
 

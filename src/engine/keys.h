@@ -1,0 +1,17 @@
+/*
+ * What engine.c and init.c share.
+ */
+#ifndef ENGINE_KEYS_H
+#define ENGINE_KEYS_H
+
+#include "fleetbak/engine/engine.h"
+
+/* The chosen repository's configuration.  FB_ECONFIG, id E-REPO-NAME. */
+FB_MUST_USE int engine_need_repo(const struct fb_engine *engine,
+    const struct fb_config_repository **ret, struct fb_error *err);
+
+/* Read every trusted signer.  FB_EKEY. */
+FB_MUST_USE int engine_read_trust(const struct fb_engine *engine,
+    struct fb_trust *trust, struct fb_error *err);
+
+#endif
