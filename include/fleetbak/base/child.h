@@ -24,23 +24,25 @@ struct fb_error;
 #define FB_CHILD_GRACE_MS 5000
 
 struct fb_child_spec {
-	const char *const *argv; /* ends with NULL; argv[0] with a slash is
-	                          * relative to `dir` */
-	const char *dir;         /* working directory, NULL: ours */
-	const char *const *env;  /* "K=V" added to ours, ends with NULL; or
-	                          * NULL */
-	uint64_t timeout_ms;     /* 0: none */
-	int lock_fd;             /* stays open in the child; -1: none */
-	struct fb_span input;    /* written to its standard input */
+	const char *const *argv;   /* ends with NULL; argv[0] with a slash is
+	                            * relative to `dir` */
+	const char *dir;           /* working directory, NULL: ours */
+	const char *const *env;    /* "K=V" added to ours, ends with NULL; or
+	                            * NULL */
+	uint64_t timeout_ms;       /* 0: none */
+	uint64_t grace_ms;         /* 0: FB_CHILD_GRACE_MS */
+	int lock_fd;               /* stays open in the child; -1: none */
+	struct fb_span input;      /* written to its standard input */
 	const atomic_bool *cancel; /* when set and true: end it; may be NULL */
 	size_t stdout_max; /* 0: keep the last FB_CHILD_OUTPUT_MAX bytes; else
 	                    * keep all, and more than this is FB_EPROTO */
 };
 
 struct fb_child_result {
-	int exit_code; /* 0..255, or -1 when a signal ended it */
-	int signal;    /* the signal that ended it, 0 if none */
-	bool timed_out;
+	int exit_code;     /* 0..255, or -1 when a signal ended it */
+	int signal;        /* the signal that ended it, 0 if none */
+	bool timed_out;    /* ended by us, at the deadline */
+	bool canceled;     /* ended by us, on cancel */
 	struct fb_buf out; /* standard output, see stdout_max */
 	struct fb_buf err; /* the last FB_CHILD_OUTPUT_MAX bytes of stderr */
 };
@@ -48,7 +50,9 @@ struct fb_child_result {
 /*
  * Run a child to its end.  FB_OK when it was started and has ended, however;
  * `result` says how.  At the deadline, or on cancel, its group gets SIGTERM,
- * then SIGKILL; a grandchild that keeps the output open does not hold us up.
+ * then SIGKILL; a grandchild that keeps the output open does not hold us up,
+ * and lives on when nobody ended the group.  An argv[0] without a slash is
+ * looked for in the absolute directories of PATH.
  *
  * Owner:   `*result` starts all-zero and is the caller's: release it.
  * Errors:  FB_ENOTFOUND, FB_EDENIED, FB_ESYS when it cannot be started;

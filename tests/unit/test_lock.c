@@ -1,0 +1,132 @@
+#include "test.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fleetbak/base/clock.h"
+#include "fleetbak/base/group.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/lock.h"
+#include "fleetbak/base/mem.h"
+
+static struct fb_error err;
+static char dir[] = "/tmp/fb-lock-XXXXXX";
+
+static int
+make_dir(void **state)
+{
+	(void)state;
+	return mkdtemp(dir) != NULL ? 0 : -1;
+}
+
+static int
+remove_dir(void **state)
+{
+	(void)state;
+	return fb_io_remove_tree(dir, &err);
+}
+
+static void
+the_second_is_told_who_holds_it(void **state)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/one", dir);
+	FB_AUTO_FREE char *pid = fb_format("pid %ld, run", (long)getpid());
+	FB_AUTO_CLOSE int fd =
+	    fb_lock_take(path, 0, "run\x1b[2J of tonight", &err);
+	struct stat st;
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_fails(FB_EBUSY, fb_lock_take(path, 0, "other", &err));
+	assert_string_equal(err.id, "E-LOCKED");
+	assert_non_null(strstr(err.msg, pid));
+	assert_non_null(strstr(err.msg, "%1b[2J of tonight"));
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0600);
+}
+
+static void
+closing_gives_it_up(void **state)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/two", dir);
+	int fd = fb_lock_take(path, 0, "a long note of the first", &err);
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_int_equal(close(fd), 0);
+	fd = fb_lock_take(path, 0, "b", &err);
+	assert_true(fd >= 0);
+	assert_fails(FB_EBUSY, fb_lock_take(path, 0, "c", &err));
+	assert_null(strstr(err.msg, "first"));
+	assert_int_equal(close(fd), 0);
+}
+
+static int
+give_up_soon(void *arg, struct fb_error *task_err)
+{
+	(void)task_err;
+	(void)poll(NULL, 0, 60);
+	return close(*(int *)arg);
+}
+
+static void
+who_waits_gets_it(void **state)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/three", dir);
+	int first = fb_lock_take(path, 0, "first", &err), second;
+	struct fb_group *group = fb_group_new();
+
+	(void)state;
+	assert_true(first >= 0);
+	fb_group_start(group, give_up_soon, &first);
+	second = fb_lock_take(path, 60000, "second", &err);
+	assert_true(second >= 0);
+	assert_ok(fb_group_wait(group, &err));
+	assert_int_equal(close(second), 0);
+}
+
+static void
+who_waits_in_vain_waits_as_long_as_said(void **state)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/four", dir);
+	FB_AUTO_CLOSE int fd = fb_lock_take(path, 0, "first", &err);
+	int64_t start = fb_clock_mono_ns();
+
+	(void)state;
+	assert_true(fd >= 0);
+	assert_fails(FB_EBUSY, fb_lock_take(path, 120, "second", &err));
+	assert_true(fb_clock_mono_ns() - start >= 120000000);
+}
+
+static void
+only_a_regular_file_is_a_lock(void **state)
+{
+	FB_AUTO_FREE char *target = fb_format("%s/target", dir);
+	FB_AUTO_FREE char *link_path = fb_format("%s/link", dir);
+	FB_AUTO_FREE char *fifo = fb_format("%s/fifo", dir);
+
+	(void)state;
+	assert_int_equal(symlink(target, link_path), 0);
+	assert_fails(FB_ESYS, fb_lock_take(link_path, 0, "x", &err));
+	assert_int_equal(access(target, F_OK), -1);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	assert_fails(FB_ESYS, fb_lock_take(fifo, 0, "x", &err));
+	assert_fails(FB_ESYS, fb_lock_take(dir, 0, "x", &err));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_second_is_told_who_holds_it),
+		cmocka_unit_test(closing_gives_it_up),
+		cmocka_unit_test(who_waits_gets_it),
+		cmocka_unit_test(who_waits_in_vain_waits_as_long_as_said),
+		cmocka_unit_test(only_a_regular_file_is_a_lock),
+	};
+
+	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
