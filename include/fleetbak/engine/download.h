@@ -44,7 +44,6 @@ struct fb_plan {
 	char **gone;            /* "source/id" of the last run, not found now */
 	size_t gone_count;
 	char newest_run[FB_RUN_ID_SIZE]; /* "" when there is none */
-	char *drift;            /* readable difference to the newest run, or "" */
 	struct fb_predecessor *predecessors;
 	size_t predecessor_count;
 	uint64_t read_bytes, space_bytes, need_bytes;

@@ -1,0 +1,421 @@
+/*
+ * What a download would do.  Writes nothing anywhere.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/mem.h"
+#include "fleetbak/base/text.h"
+#include "fleetbak/fleet/selector.h"
+#include "run.h"
+
+/* Bytes per second that reading while stopped is assumed to reach, for the
+ * expected downtime; the plan says that it is an estimate. */
+#define DRAIN_RATE (UINT64_C(200) << 20)
+
+/* What stopping, snapshotting and starting is assumed to take. */
+#define STOP_START_MS 2000
+
+static void
+free_machine_plan(struct fb_plan_machine *machine)
+{
+	for (size_t i = 0; i < machine->step_count; i++)
+		free(machine->steps[i].detail);
+	free(machine->steps);
+}
+
+void
+fb_plan_free(struct fb_plan *plan)
+{
+	if (plan == NULL)
+		return;
+	for (size_t i = 0; i < plan->machine_count; i++)
+		free_machine_plan(&plan->machines[i]);
+	free(plan->machines);
+	for (size_t i = 0; i < plan->gone_count; i++)
+		free(plan->gone[i]);
+	free(plan->gone);
+	free(plan->predecessors);
+	fb_units_release(&plan->units);
+	fb_fleet_release(&plan->fleet);
+	fb_drivers_close(&plan->drivers);
+	free(plan);
+}
+
+static void
+add_step(struct fb_plan_machine *plan, const char *verb, char *detail)
+{
+	plan->steps = fb_realloc(
+	    plan->steps, plan->step_count + 1, sizeof(*plan->steps));
+	plan->steps[plan->step_count++] =
+	    (struct fb_plan_step){ verb, detail };
+}
+
+static void
+add_timed_step(
+    struct fb_plan_machine *plan, const char *verb, uint64_t timeout_ms)
+{
+	FB_AUTO_BUF struct fb_buf span = { 0 };
+
+	fb_text_add_span(&span, timeout_ms);
+	add_step(plan, verb, fb_format("at most %s", fb_buf_str(&span)));
+}
+
+static bool
+is_stopped(enum fb_lifecycle lifecycle)
+{
+	return lifecycle == FB_LIFECYCLE_STOP_SNAPSHOT_START ||
+	    lifecycle == FB_LIFECYCLE_STOP_COPY_START;
+}
+
+static bool
+has_snapshot(const struct fb_volume *volume)
+{
+	return fb_volume_captured(volume->kind) && !volume->read_stopped &&
+	    strcmp(volume->method, "none") != 0;
+}
+
+static void
+add_snapshot_steps(struct fb_plan_machine *plan)
+{
+	const struct fb_machine *machine = plan->machine;
+
+	for (size_t i = 0; i < machine->volume_count; i++)
+		if (has_snapshot(&machine->volumes[i]))
+			add_step(plan, "snapshot",
+			    fb_format("%s: %s", machine->volumes[i].name,
+			        machine->volumes[i].method));
+}
+
+static void
+add_read_steps(struct fb_plan_machine *plan, bool stopped, const char *when)
+{
+	const struct fb_machine *machine = plan->machine;
+
+	for (size_t i = 0; i < machine->volume_count; i++) {
+		const struct fb_volume *volume = &machine->volumes[i];
+
+		if (!fb_volume_captured(volume->kind) ||
+		    has_snapshot(volume) == stopped)
+			continue;
+		add_step(plan, "read",
+		    fb_format("%s: %s, %s", volume->name,
+		        fb_volume_kind_name(volume->kind), when));
+	}
+}
+
+/* The same steps, in the same order, that window.c and finish.c take. */
+static void
+add_steps(struct fb_plan_machine *plan)
+{
+	const struct fb_machine *machine = plan->machine;
+	bool stops = is_stopped(machine->lifecycle);
+
+	if (stops)
+		add_timed_step(plan, "stop", machine->stop_timeout_ms);
+	add_snapshot_steps(plan);
+	add_read_steps(plan, true,
+	    stops ? "while it is stopped"
+	          : machine->power == FB_POWER_DOWN ? "it is down"
+	                                            : "live");
+	if (stops)
+		add_timed_step(plan, "start", machine->start_timeout_ms);
+	add_read_steps(plan, false, "from the snapshot");
+	add_step(plan, "remove", fb_strdup("the snapshot"));
+	for (size_t i = 0; i < machine->volume_count; i++)
+		if (!fb_volume_captured(machine->volumes[i].kind))
+			add_step(plan, "leave",
+			    fb_format("%s: %s is not captured",
+			        machine->volumes[i].name,
+			        fb_volume_kind_name(machine->volumes[i].kind)));
+}
+
+static void
+estimate(const struct fb_engine *engine, struct fb_plan_machine *plan)
+{
+	const struct fb_machine *machine = plan->machine;
+	uint64_t cap = engine->config->download.max_downtime_ms;
+	uint64_t drained = 0;
+
+	for (size_t i = 0; i < machine->volume_count; i++) {
+		const struct fb_volume *volume = &machine->volumes[i];
+
+		if (!fb_volume_captured(volume->kind))
+			continue;
+		plan->read_bytes += volume->allocated;
+		if (volume->read_stopped)
+			drained += volume->allocated;
+	}
+	if (!is_stopped(machine->lifecycle))
+		return;
+	plan->downtime_ms = STOP_START_MS + drained / (DRAIN_RATE / 1000);
+	if (cap == 0 || plan->downtime_ms <= cap)
+		return;
+	(void)fb_fail_id(&plan->refusal, FB_EREFUSED, "E-DOWNTIME",
+	    "machine '%s/%s' would be down for about %llu s, over max_downtime "
+	    "of %llu s",
+	    machine->source, machine->id,
+	    (unsigned long long)(plan->downtime_ms / 1000),
+	    (unsigned long long)(cap / 1000));
+	(void)fb_hint(&plan->refusal,
+	    "raise download.max_downtime, or move it to a file system with "
+	    "reflinks or btrfs");
+}
+
+static void
+plan_machine(const struct fb_engine *engine, const struct fb_machine *machine,
+    struct fb_plan_machine *ret)
+{
+	*ret = (struct fb_plan_machine){ .machine = machine, .change = "new" };
+	if (machine->problem.code < 0) {
+		ret->refusal = machine->problem;
+		return;
+	}
+	add_steps(ret);
+	estimate(engine, ret);
+}
+
+/* What the newest run knows, against what was found now. */
+struct comparison {
+	struct fb_plan *plan;
+	bool *seen; /* by plan->machines */
+};
+
+static bool
+same_volumes(const struct fb_machine *now,
+    const struct fb_manifest_machine *then)
+{
+	size_t known = 0;
+
+	for (size_t i = 0; i < now->volume_count; i++)
+		for (size_t k = 0; k < then->volume_count; k++)
+			known += strcmp(now->volumes[i].name,
+			             then->volumes[k].name) == 0 &&
+			    now->volumes[i].kind == then->volumes[k].kind;
+	return known == now->volume_count && known == then->volume_count;
+}
+
+/* Planned machines are in fleet order: by source, then id. */
+static struct fb_plan_machine *
+find_planned(const struct fb_plan *plan, const char *source, const char *id)
+{
+	size_t low = 0, high = plan->machine_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct fb_machine *machine =
+		    plan->machines[middle].machine;
+		int order = strcmp(machine->source, source);
+
+		if (order == 0)
+			order = strcmp(machine->id, id);
+		if (order == 0)
+			return &plan->machines[middle];
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+static int
+compare_machine(const struct fb_manifest_machine *then, void *arg,
+    struct fb_error *err)
+{
+	struct comparison *comparison = arg;
+	struct fb_plan *plan = comparison->plan;
+	struct fb_plan_machine *planned;
+
+	(void)err;
+	planned = find_planned(plan, then->source, then->id);
+	if (planned != NULL) {
+		comparison->seen[planned - plan->machines] = !then->failed;
+		planned->change =
+		    fb_digest_cmp(&planned->machine->description,
+		        &then->description) == 0 &&
+		        same_volumes(planned->machine, then)
+		    ? "same"
+		    : "changed";
+		return FB_OK;
+	}
+	if (fb_fleet_find(&plan->fleet, then->source, then->id) == NULL) {
+		plan->gone = fb_realloc(
+		    plan->gone, plan->gone_count + 1, sizeof(*plan->gone));
+		plan->gone[plan->gone_count++] =
+		    fb_format("%s/%s", then->source, then->id);
+	}
+	return FB_OK;
+}
+
+static int
+find_newest(const struct fb_run_ref *run, void *arg, struct fb_error *err)
+{
+	struct fb_run_ref *newest = ((void **)arg)[0];
+	const char *fleet = ((void **)arg)[1];
+
+	(void)err;
+	if (newest->run[0] == '\0' && run->damage == NULL &&
+	    strcmp(run->fleet, fleet) == 0)
+		*newest = *run;
+	return FB_OK;
+}
+
+/* A chunk of what is read may be new; of a machine that is known, most is
+ * not.  Half of the estimate must fit: compression is not promised. */
+static void
+estimate_need(struct fb_plan *plan, const bool *seen)
+{
+	for (size_t i = 0; i < plan->machine_count; i++) {
+		if (plan->machines[i].refusal.code < 0)
+			continue;
+		plan->read_bytes += plan->machines[i].read_bytes;
+		plan->need_bytes += seen[i] ? plan->machines[i].read_bytes / 10
+		                            : plan->machines[i].read_bytes / 2;
+	}
+}
+
+static int
+compare_with_newest(struct fb_repo *repo, struct fb_plan *plan,
+    struct fb_error *err)
+{
+	FB_AUTO_MANIFEST struct fb_manifest *manifest = NULL;
+	FB_AUTO_FREE bool *seen =
+	    fb_alloc(plan->machine_count, sizeof(*seen));
+	struct comparison comparison = { plan, seen };
+	struct fb_run_ref newest = { 0 };
+	struct fb_error ignored = { 0 };
+	void *search[] = { &newest, plan->fleet.name };
+	int rc = fb_repo_runs(repo, find_newest, search, err);
+
+	if (rc == FB_OK && newest.run[0] != '\0' &&
+	    fb_manifest_open(repo, &newest, false, &ignored, &manifest,
+	        &ignored) == FB_OK) {
+		memcpy(plan->newest_run, newest.run, sizeof(newest.run));
+		rc = fb_manifest_machines(
+		    manifest, compare_machine, &comparison, err);
+	}
+	if (rc == FB_OK)
+		estimate_need(plan, seen);
+	return rc;
+}
+
+/*
+ * The id covers what would be done, not how long it would take: machines,
+ * steps, methods, power, topology, predecessors.
+ */
+static void
+make_id(const struct fb_repo *repo, struct fb_plan *plan)
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	char hex[FB_DIGEST_HEX_SIZE];
+	struct fb_digest digest;
+
+	fb_buf_add_fmt(&text, "fleetbak-plan 1\nfleet %s\nrepository %s\n",
+	    plan->fleet.name, repo->format.repository);
+	fb_digest_hex(&plan->topology, hex);
+	fb_buf_add_fmt(&text, "topology %s\n", hex);
+	fb_digest_hex(&plan->topology_selection, hex);
+	fb_buf_add_fmt(&text, "selection %s\n", hex);
+	for (size_t i = 0; i < plan->predecessor_count; i++)
+		fb_buf_add_fmt(
+		    &text, "after %s\n", plan->predecessors[i].run);
+	for (size_t i = 0; i < plan->fleet.failure_count; i++)
+		fb_buf_add_fmt(&text, "unreachable %s\n",
+		    plan->fleet.failures[i].source);
+	for (size_t i = 0; i < plan->machine_count; i++) {
+		const struct fb_plan_machine *planned = &plan->machines[i];
+
+		fb_buf_add_fmt(&text, "machine %s/%s %s %s %s\n",
+		    planned->machine->source, planned->machine->id,
+		    fb_power_name(planned->machine->power),
+		    fb_lifecycle_name(planned->machine->lifecycle),
+		    planned->refusal.code < 0 ? planned->refusal.id : "-");
+		for (size_t k = 0; k < planned->step_count; k++)
+			fb_buf_add_fmt(&text, "step %s %s\n",
+			    planned->steps[k].verb, planned->steps[k].detail);
+	}
+	fb_digest_of(fb_buf_span(&text), &digest);
+	fb_digest_hex(&digest, hex);
+	memcpy(plan->id, hex, sizeof(plan->id) - 1);
+	plan->id[sizeof(plan->id) - 1] = '\0';
+}
+
+static void
+hash_topology(struct fb_plan *plan)
+{
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+
+	fb_topology_add(&bytes, &plan->fleet, false);
+	fb_digest_of(fb_buf_span(&bytes), &plan->topology);
+	fb_buf_clear(&bytes);
+	fb_topology_add(&bytes, &plan->fleet, true);
+	fb_digest_of(fb_buf_span(&bytes), &plan->topology_selection);
+}
+
+static int
+find_unfinished(const struct fb_engine *engine, struct fb_plan *plan,
+    struct fb_error *err)
+{
+	char(*ids)[FB_RUN_ID_SIZE] = NULL;
+	size_t count = 0;
+	int rc = fb_run_unfinished(engine, &ids, &count, err);
+
+	if (rc == FB_OK && count > 0)
+		memcpy(plan->unfinished_run, ids[count - 1], FB_RUN_ID_SIZE);
+	free(ids);
+	return rc;
+}
+
+static int
+fill_plan(const struct fb_engine *engine, struct fb_repo *repo,
+    const struct fb_download_request *request, struct fb_plan *plan,
+    struct fb_error *err)
+{
+	int rc = fb_engine_discover(engine, &plan->drivers, &plan->fleet, err);
+
+	if (rc == FB_OK)
+		rc = fb_select(&plan->fleet, request->selectors,
+		    request->selector_count, request->machines,
+		    request->machine_count, err);
+	if (rc == FB_OK)
+		rc = fb_units_make(
+		    &plan->fleet, engine->config, &plan->units, err);
+	if (rc < 0)
+		return rc;
+	hash_topology(plan);
+
+	plan->machines =
+	    fb_alloc(plan->fleet.count, sizeof(*plan->machines));
+	for (size_t i = 0; i < plan->fleet.count; i++)
+		if (plan->fleet.machines[i].selected)
+			plan_machine(engine, &plan->fleet.machines[i],
+			    &plan->machines[plan->machine_count++]);
+
+	rc = fb_history_heads(repo, plan->fleet.name, &plan->predecessors,
+	    &plan->predecessor_count, err);
+	if (rc == FB_OK)
+		rc = compare_with_newest(repo, plan, err);
+	if (rc == FB_OK)
+		rc = fb_store_space(repo->store, &plan->space_bytes, err);
+	if (rc == FB_OK)
+		rc = find_unfinished(engine, plan, err);
+	return rc;
+}
+
+int
+fb_plan_make(const struct fb_engine *engine, struct fb_repo *repo,
+    const struct fb_download_request *request, struct fb_plan **ret_plan,
+    struct fb_error *err)
+{
+	struct fb_plan *plan = fb_alloc(1, sizeof(*plan));
+	int rc = fill_plan(engine, repo, request, plan, err);
+
+	if (rc < 0) {
+		fb_plan_free(plan);
+		return rc;
+	}
+	make_id(repo, plan);
+	*ret_plan = plan;
+	return FB_OK;
+}

@@ -1,0 +1,154 @@
+/*
+ * A download in progress: what its parts share.  Private to src/engine.
+ *
+ * One thread at a time works on a job (a machine of the run); the journal,
+ * the copier and the observer serialise themselves.  `lock` guards what all
+ * threads write: the fatal error, the queue of units, the source slots.
+ */
+#ifndef FB_ENGINE_RUN_H
+#define FB_ENGINE_RUN_H
+
+#include <pthread.h>
+
+#include "fleetbak/base/clock.h"
+#include "fleetbak/engine/download.h"
+#include "fleetbak/engine/recover.h"
+#include "fleetbak/journal/journal.h"
+#include "fleetbak/journal/lifecycle.h"
+#include "fleetbak/repo/copier.h"
+
+/* A volume of a job: what has been captured of it. */
+struct fb_part {
+	const struct fb_volume *volume; /* as planned, in job->machine */
+	bool done;           /* copied: `result` and the rest are valid */
+	bool spooled;        /* replay: done once a checkpoint follows */
+	struct fb_copy_result result;
+	bool has_catalogue;
+	struct fb_copy_result catalogue;
+	uint64_t read_bytes;
+	uint64_t changed_files;
+	bool fuzzy;          /* it changed while it was read live */
+	bool has_recipe;
+	struct fb_digest recipe, catalogue_recipe;
+};
+
+struct fb_job {
+	size_t index;                 /* in run->jobs: part of copy keys */
+	char *name;                   /* "source/id" */
+	struct fb_machine *machine;   /* as planned: journaled, owned */
+	const struct fb_machine *now; /* as discovered; NULL when it is gone */
+	struct fb_driver *driver;     /* NULL when its source is gone */
+	enum fb_machine_state state;
+	uint64_t epoch;               /* its unit's current window */
+	char token[FB_NAME_MAX + 1];  /* of its snapshot; "" before */
+	enum fb_lifecycle lifecycle;  /* really used */
+	bool owes_start;              /* an obligation is open */
+	bool resumed;
+	int64_t down_since_ns;        /* monotonic; 0: not down by us */
+	uint64_t downtime_ms;
+	char snapshot_time[FB_TIME_SIZE];
+	struct fb_part *parts;        /* as many as machine->volume_count */
+	struct fb_error err;          /* when failed */
+};
+
+struct fb_run {
+	const struct fb_engine *engine;
+	struct fb_repo *repo;      /* borrowed from fb_download() */
+	struct fb_session session;
+	struct fb_journal *journal;
+	struct fb_copier *copier;
+	char id[FB_RUN_ID_SIZE];
+	char *dir;                 /* state/runs/<id> */
+	char started[FB_TIME_SIZE], finished[FB_TIME_SIZE];
+	char host[65];
+	char config_digest[FB_DIGEST_HEX_SIZE];
+	char selection_digest[FB_DIGEST_HEX_SIZE];
+	struct fb_digest topology, topology_selection, topology_after;
+	bool drift;
+	struct fb_predecessor *predecessors;
+	size_t predecessor_count;
+	struct fb_source_failure *failures; /* of sources, at the start */
+	size_t failure_count;
+	struct { char *name; size_t *jobs; size_t count; uint64_t epoch; } *units;
+	size_t unit_count;
+	struct fb_job *jobs;
+	size_t job_count;
+	int children_fd;
+	bool resumed, committed, ended;
+	bool effects;              /* the first effect is behind us */
+
+	pthread_mutex_t lock;      /* guards the rest */
+	pthread_cond_t changed;
+	size_t next_unit;
+	unsigned *source_jobs;     /* running now, by configured source */
+	struct fb_error fatal;     /* stops the run as a whole */
+	uint64_t last_progress_ns;
+};
+
+/* run.c: journaling and small helpers */
+FB_MUST_USE int fb_run_new(const struct fb_engine *engine,
+    struct fb_repo *repo, const char *id, struct fb_run **ret_run,
+    struct fb_error *err);
+void fb_run_free(struct fb_run *run);
+void fb_run_freep(struct fb_run **run);
+#define FB_AUTO_RUN FB_CLEANUP(fb_run_freep)
+/* Take the planned machines and units over as jobs. */
+void fb_run_adopt_plan(struct fb_run *run, const struct fb_plan *plan);
+struct fb_job *fb_run_job(const struct fb_run *run, const char *name);
+/* Find each job's machine and driver in what was discovered now. */
+void fb_run_bind(struct fb_run *run, const struct fb_fleet *fleet,
+    const struct fb_drivers *drivers);
+FB_MUST_USE int fb_run_state(struct fb_run *run, struct fb_job *job,
+    enum fb_machine_state state, bool durable, struct fb_error *err);
+/* Mark a job failed; its machine's obligation is not touched. */
+FB_MUST_USE int fb_run_fail(struct fb_run *run, struct fb_job *job,
+    const struct fb_error *cause, struct fb_error *err);
+void fb_run_fatal(struct fb_run *run, const struct fb_error *cause);
+bool fb_run_stopping(struct fb_run *run);
+void fb_run_notify(struct fb_run *run, const struct fb_event *event);
+void fb_run_verb(const struct fb_run *run, const struct fb_job *job,
+    uint64_t timeout_ms, struct fb_verb *ret_verb);
+/* Digest of what must be the same for a cut-off run to be continued. */
+void fb_run_config_digest(
+    const struct fb_engine *engine, char text[FB_DIGEST_HEX_SIZE]);
+void fb_run_selection_digest(
+    const struct fb_plan *plan, char text[FB_DIGEST_HEX_SIZE]);
+
+/* run_journal.c: facts to JSON and back */
+json_t *fb_run_start_json(const struct fb_run *run);
+json_t *fb_run_machine_json(const struct fb_job *job);
+json_t *fb_run_part_json(const struct fb_job *job, size_t part);
+FB_MUST_USE int fb_run_begin_journal(struct fb_run *run, struct fb_error *err);
+/* Open the journal of a cut-off run and rebuild it; `*ret_checkpoint` is the
+ * copier's newest state, or NULL. */
+FB_MUST_USE int fb_run_replay(const struct fb_engine *engine,
+    struct fb_repo *repo, const char *id, bool write, struct fb_run **ret_run,
+    json_t **ret_checkpoint, struct fb_error *err);
+
+/* window.c: stop, snapshot, read what must be read stopped, start */
+FB_MUST_USE int fb_run_window(
+    struct fb_run *run, size_t unit, struct fb_error *err);
+/* Start what failed to start, or went down late: before the run ends. */
+void fb_run_settle(struct fb_run *run);
+
+/* unit.c: one unit from where it is to copied */
+FB_MUST_USE int fb_run_unit(
+    struct fb_run *run, size_t unit, struct fb_error *err);
+bool fb_job_active(const struct fb_job *job);
+bool fb_job_captures(const struct fb_job *job, size_t part, bool stopped);
+
+/* capture.c: one volume into the copier */
+FB_MUST_USE int fb_run_copy(struct fb_run *run, struct fb_job *job,
+    size_t part, int64_t deadline_ns, struct fb_error *err);
+void fb_run_copy_key(const struct fb_job *job, size_t part, bool catalogue,
+    char *key, size_t size);
+
+/* finish.c: recipes, manifest, commit, release */
+FB_MUST_USE int fb_run_commit(struct fb_run *run, struct fb_error *err);
+FB_MUST_USE int fb_run_release(struct fb_run *run, struct fb_error *err);
+
+/* Ids of runs in the state directory that have not ended, oldest first. */
+FB_MUST_USE int fb_run_unfinished(const struct fb_engine *engine,
+    char (**ret_ids)[FB_RUN_ID_SIZE], size_t *ret_count, struct fb_error *err);
+
+#endif
