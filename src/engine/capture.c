@@ -1,0 +1,386 @@
+/*
+ * One volume from its driver into the copier.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fleetbak/base/clock.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/mem.h"
+#include "run.h"
+
+/* Most read from a disk at once; progress is told at this grain. */
+#define READ_MAX ((size_t)4 << 20)
+
+/* The catalogue of a tree is kept aside until the tree is copied: one copy
+ * at a time, so that what is stored follows from content and order alone. */
+#define CATALOGUE_STEP ((size_t)64 << 10)
+
+struct capture {
+	struct fb_run *run;
+	struct fb_job *job;
+	struct fb_part *part;
+	struct fb_copy *copy;
+	int64_t deadline_ns;
+	uint64_t offset;      /* of the next byte of the volume */
+	bool store_failed;    /* not the machine's fault: the run ends */
+	int catalogue_fd;     /* unlinked; -1: no catalogue */
+	struct fb_buf catalogue;
+	uint64_t catalogue_size;
+};
+
+void
+fb_run_copy_key(const struct fb_job *job, size_t part, bool catalogue,
+    char *key, size_t size)
+{
+	(void)snprintf(key, size, "m%05zu-e%llu-v%zu%s", job->index,
+	    (unsigned long long)job->epoch, part, catalogue ? "-cat" : "");
+}
+
+/* Copier errors are the repository's or the spool's: they end the run. */
+static int
+copier_rc(struct capture *capture, int rc)
+{
+	if (rc < 0)
+		capture->store_failed = true;
+	return rc;
+}
+
+static int
+check_going(struct capture *capture, struct fb_error *err)
+{
+	if (fb_run_stopping(capture->run))
+		return fb_fail(err, FB_ECANCELED, "canceled");
+	if (capture->deadline_ns != 0 &&
+	    fb_clock_mono_ns() > capture->deadline_ns) {
+		(void)fb_fail_id(err, FB_ETIMEOUT, "E-DOWNTIME",
+		    "max_downtime passed while volume '%s' was read",
+		    capture->part->volume->name);
+		return fb_hint(err, "raise download.max_downtime, or move the "
+				    "machine to a file system with reflinks");
+	}
+	return FB_OK;
+}
+
+static void
+tell_progress(struct capture *capture)
+{
+	struct fb_run *run = capture->run;
+
+	(void)pthread_mutex_lock(&run->lock);
+	fb_observe(&run->engine->observer,
+	    &(struct fb_event){ .kind = FB_EVENT_PROGRESS,
+	        .machine = capture->job->name,
+	        .volume = capture->part->volume->name,
+	        .done = capture->offset,
+	        .total = capture->part->volume->size });
+	(void)pthread_mutex_unlock(&run->lock);
+}
+
+/* [capture->offset, end) of the disk holds data. */
+static int
+read_data(struct capture *capture, struct fb_artifact *artifact, uint64_t end,
+    struct fb_error *err)
+{
+	while (capture->offset < end) {
+		void *room;
+		size_t len;
+		int rc = check_going(capture, err);
+
+		if (rc == FB_OK)
+			rc = copier_rc(capture,
+			    fb_copy_room(capture->copy, &room, &len, err));
+		if (rc < 0)
+			return rc;
+		if (len > READ_MAX)
+			len = READ_MAX;
+		if (len > end - capture->offset)
+			len = (size_t)(end - capture->offset);
+		rc = artifact->ops->read(
+		    artifact, capture->offset, room, len, err);
+		if (rc < 0)
+			return rc;
+		rc = copier_rc(
+		    capture, fb_copy_filled(capture->copy, len, err));
+		if (rc < 0)
+			return rc;
+		capture->offset += len;
+		capture->part->read_bytes += len;
+		tell_progress(capture);
+	}
+	return FB_OK;
+}
+
+static int
+read_disk(struct capture *capture, struct fb_artifact *artifact,
+    struct fb_error *err)
+{
+	while (capture->offset < artifact->size) {
+		uint64_t start, end;
+		int rc = artifact->ops->extent(
+		    artifact, capture->offset, &start, &end, err);
+
+		if (rc == FB_OK && start > capture->offset)
+			rc = copier_rc(capture,
+			    fb_copy_zero(capture->copy,
+			        start - capture->offset, err));
+		if (rc < 0)
+			return rc;
+		capture->offset = start;
+		rc = read_data(capture, artifact, end, err);
+		if (rc < 0)
+			return rc;
+	}
+	if (artifact->ops->changed == NULL || !artifact->ops->changed(artifact))
+		return FB_OK;
+	if (capture->job->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE)
+		capture->part->fuzzy = true;
+	else
+		capture->part->changed_files++;
+	return FB_OK;
+}
+
+/* The sink of a stream. */
+static int
+take_data(void *arg, const void *bytes, size_t len, struct fb_error *err)
+{
+	struct capture *capture = arg;
+	int rc = check_going(capture, err);
+
+	if (rc == FB_OK)
+		rc = copier_rc(
+		    capture, fb_copy_data(capture->copy, bytes, len, err));
+	if (rc < 0)
+		return rc;
+	if ((capture->offset ^ (capture->offset + len)) & ~(READ_MAX - 1))
+		tell_progress(capture);
+	capture->offset += len;
+	capture->part->read_bytes += len;
+	return FB_OK;
+}
+
+static int
+take_cut(void *arg, struct fb_error *err)
+{
+	struct capture *capture = arg;
+
+	return copier_rc(capture, fb_copy_cut(capture->copy, err));
+}
+
+static int
+spill_catalogue(struct capture *capture, struct fb_error *err)
+{
+	int rc = fb_io_write_all(capture->catalogue_fd, "catalogue",
+	    fb_buf_span(&capture->catalogue), err);
+
+	if (rc < 0)
+		return copier_rc(capture, rc);
+	capture->catalogue_size += capture->catalogue.len;
+	fb_buf_clear(&capture->catalogue);
+	return FB_OK;
+}
+
+static int
+take_entry(void *arg, const struct fb_entry *entry, struct fb_error *err)
+{
+	struct capture *capture = arg;
+
+	fb_catalogue_add(&capture->catalogue, entry);
+	if (capture->catalogue.len < CATALOGUE_STEP)
+		return FB_OK;
+	return spill_catalogue(capture, err);
+}
+
+static void
+take_warning(void *arg, const char *path, const char *what)
+{
+	struct capture *capture = arg;
+	struct fb_error warning = { 0 };
+
+	if (capture->job->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE)
+		capture->part->fuzzy = true;
+	capture->part->changed_files++;
+	(void)fb_fail_id(&warning, FB_ECONFLICT, "E-FILE-CHANGED",
+	    "volume '%s': '%s': %s", capture->part->volume->name, path, what);
+	fb_run_notify(capture->run,
+	    &(struct fb_event){ .kind = FB_EVENT_WARNING,
+	        .machine = capture->job->name,
+	        .error = &warning });
+}
+
+static int
+open_catalogue(struct capture *capture, struct fb_error *err)
+{
+	int fd = open(capture->run->dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	FB_AUTO_FREE char *path = NULL;
+
+	if (fd == -1) { /* not every file system has unnamed files */
+		path = fb_format("%s/catalogue-%zu.tmp", capture->run->dir,
+		    capture->job->index);
+		fd = fb_io_open(path, O_RDWR | O_CREAT | O_TRUNC, 0600, err);
+		if (fd < 0)
+			return copier_rc(capture, fd);
+		(void)unlink(path);
+	}
+	capture->catalogue_fd = fd;
+	fb_buf_add_str(&capture->catalogue, FB_CATALOGUE_HEAD);
+	return FB_OK;
+}
+
+static int
+read_stream(struct capture *capture, struct fb_artifact *artifact,
+    struct fb_error *err)
+{
+	bool catalogued = capture->part->volume->kind == FB_VOLUME_TREE ||
+	    capture->part->volume->kind == FB_VOLUME_DEFINITION;
+	struct fb_sink sink = { .arg = capture,
+		.data = take_data,
+		.cut = take_cut,
+		.entry = catalogued ? take_entry : NULL,
+		.warn = take_warning };
+	int rc = FB_OK;
+
+	if (catalogued)
+		rc = open_catalogue(capture, err);
+	if (rc == FB_OK)
+		rc = artifact->ops->produce(artifact, &sink, err);
+	if (rc == FB_OK && catalogued)
+		rc = spill_catalogue(capture, err);
+	return rc;
+}
+
+static int
+feed_catalogue(struct capture *capture, struct fb_copy *copy,
+    struct fb_error *err)
+{
+	uint64_t done = 0;
+
+	while (done < capture->catalogue_size) {
+		void *room;
+		size_t len;
+		int rc = fb_copy_room(copy, &room, &len, err);
+
+		if (rc == FB_OK)
+			rc = fb_io_pread(capture->catalogue_fd, "catalogue",
+			    room, len, done, &len, err);
+		if (rc == FB_OK)
+			rc = fb_copy_filled(copy, len, err);
+		if (rc < 0)
+			return rc;
+		done += len;
+	}
+	return FB_OK;
+}
+
+static int
+copy_catalogue(struct capture *capture, size_t part, struct fb_error *err)
+{
+	struct fb_copy *copy = NULL;
+	uint64_t offset;
+	char key[64];
+	int rc;
+
+	fb_run_copy_key(capture->job, part, true, key, sizeof(key));
+	rc = fb_copy_begin(capture->run->copier, key, "catalogue", false, false,
+	    &copy, &offset, err);
+	if (rc < 0)
+		return rc;
+	rc = feed_catalogue(capture, copy, err);
+	if (rc < 0) {
+		fb_copy_abandon(copy);
+		return rc;
+	}
+	rc = fb_copy_finish(copy, &capture->part->catalogue, err);
+	capture->part->has_catalogue = rc == FB_OK;
+	return rc;
+}
+
+static int
+read_volume(struct capture *capture, struct fb_artifact *artifact,
+    struct fb_error *err)
+{
+	if (artifact->ops->produce != NULL)
+		return read_stream(capture, artifact, err);
+	return read_disk(capture, artifact, err);
+}
+
+static int
+copy_volume(struct capture *capture, struct fb_artifact *artifact, size_t part,
+    struct fb_error *err)
+{
+	bool stream = artifact->ops->produce != NULL;
+	bool flat = capture->run->engine->config->download.digest ==
+	    FB_DIGEST_FLAT;
+	char key[64];
+	int rc;
+
+	fb_run_copy_key(capture->job, part, false, key, sizeof(key));
+	rc = copier_rc(capture,
+	    fb_copy_begin(capture->run->copier, key,
+	        fb_volume_kind_name(capture->part->volume->kind), flat,
+	        capture->run->resumed && !stream, &capture->copy,
+	        &capture->offset, err));
+	if (rc < 0)
+		return rc;
+	rc = read_volume(capture, artifact, err);
+	if (rc < 0) {
+		if (rc == FB_ECANCELED) { /* what was copied is kept */
+			struct fb_error ignored = { 0 };
+
+			(void)!fb_copier_checkpoint(
+			    capture->run->copier, &ignored);
+		}
+		fb_copy_abandon(capture->copy);
+		return rc;
+	}
+	rc = fb_copy_finish(capture->copy, &capture->part->result, err);
+	if (rc == FB_OK && capture->catalogue_fd >= 0)
+		rc = copy_catalogue(capture, part, err);
+	return copier_rc(capture, rc);
+}
+
+static int
+journal_part(struct capture *capture, size_t part, struct fb_error *err)
+{
+	FB_AUTO_JSON json_t *body = fb_run_part_json(capture->job, part);
+	int rc = fb_journal_append(
+	    capture->run->journal, "volume", body, false, err);
+
+	capture->part->done = rc == FB_OK;
+	return copier_rc(capture, rc);
+}
+
+int
+fb_run_copy(struct fb_run *run, struct fb_job *job, size_t part,
+    int64_t deadline_ns, struct fb_error *err)
+{
+	FB_AUTO_ARTIFACT struct fb_artifact *artifact = NULL;
+	struct capture capture = { .run = run,
+		.job = job,
+		.part = &job->parts[part],
+		.deadline_ns = deadline_ns,
+		.catalogue_fd = -1 };
+	int rc;
+
+	*capture.part = (struct fb_part){ .volume = capture.part->volume };
+	rc = fb_driver_open_volume(job->driver, job->now,
+	    capture.part->volume,
+	    fb_job_captures(job, part, true) ? NULL : job->token, &artifact,
+	    err);
+	if (rc == FB_OK)
+		rc = copy_volume(&capture, artifact, part, err);
+	if (rc == FB_OK)
+		rc = journal_part(&capture, part, err);
+	fb_buf_release(&capture.catalogue);
+	fb_closep(&capture.catalogue_fd);
+	if (rc < 0)
+		(void)fb_wrap(err, "volume '%s'", capture.part->volume->name);
+	if (rc < 0 && capture.store_failed && rc != FB_ECANCELED) {
+		fb_run_fatal(run, err);
+		return fb_fail(err, FB_ECANCELED, "canceled");
+	}
+	return rc;
+}

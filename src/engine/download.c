@@ -1,0 +1,678 @@
+/*
+ * download: from the lock to the report.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/clock.h"
+#include "fleetbak/base/group.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/mem.h"
+#include "run.h"
+
+/* What one call of fb_download() holds. */
+struct download {
+	const struct fb_engine *engine;
+	const struct fb_download_request *request;
+	struct fb_download_report *report;
+	struct fb_repo *repo;
+	struct fb_plan *plan;
+	int lock_fd, children_fd;
+	int64_t began_ns;
+};
+
+static void
+download_release(struct download *download)
+{
+	fb_plan_free(download->plan);
+	fb_repo_close(download->repo);
+	fb_closep(&download->children_fd);
+	fb_closep(&download->lock_fd);
+}
+#define AUTO_DOWNLOAD FB_CLEANUP(download_release)
+
+static void
+warn(const struct fb_engine *engine, const char *machine,
+    const struct fb_error *error)
+{
+	fb_observe(&engine->observer,
+	    &(struct fb_event){ .kind = FB_EVENT_WARNING,
+	        .machine = machine,
+	        .error = error });
+}
+
+/* Machines that an earlier run left stopped come first. */
+static int
+meet_obligations(struct download *download, struct fb_error *err)
+{
+	struct fb_recover_request request = { 0 };
+	struct fb_recover_report report = { 0 };
+	int rc = fb_recover(download->engine, &request, download->children_fd,
+	    &report, err);
+
+	for (size_t i = 0; i < report.count; i++)
+		if (report.items[i].err.code < 0)
+			warn(download->engine, report.items[i].machine,
+			    &report.items[i].err);
+	fb_recover_report_release(&report);
+	return rc;
+}
+
+static int
+check_history(struct download *download, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = fb_state_path(download->engine,
+	    "newest/%s.%s", download->repo->format.repository,
+	    download->engine->config->fleet_name);
+	bool known;
+
+	return fb_history_check(download->repo,
+	    download->engine->config->fleet_name, path, true, &known, err);
+}
+
+/* Everything that can be refused before anything is touched. */
+static int
+prepare(struct download *download, struct fb_error *err)
+{
+	FB_AUTO_SIGN_KEY struct fb_sign_key *key = NULL;
+	const struct fb_engine *engine = download->engine;
+	int rc = fb_engine_repo(engine, &download->repo, err);
+
+	if (rc == FB_OK)
+		rc = fb_engine_sign_key(engine, &key, err);
+	if (rc < 0)
+		return rc;
+	download->lock_fd = fb_state_lock(engine, "download", err);
+	if (download->lock_fd < 0)
+		return download->lock_fd;
+	download->children_fd = fb_state_children(engine, err);
+	if (download->children_fd < 0)
+		return download->children_fd;
+	rc = check_history(download, err);
+	if (rc == FB_OK)
+		rc = meet_obligations(download, err);
+	return rc;
+}
+
+static int
+make_plan(struct download *download, struct fb_error *err)
+{
+	struct fb_download_request all = { 0 };
+	const struct fb_plan *plan;
+	int rc;
+
+	fb_plan_free(FB_STEAL(download->plan));
+	rc = fb_plan_make(download->engine, download->repo,
+	    download->request->resume ? &all : download->request,
+	    &download->plan, err);
+	if (rc < 0)
+		return rc;
+	plan = download->plan;
+	if (plan->machine_count == 0 && plan->fleet.failure_count > 0) {
+		*err = plan->fleet.failures[0].err;
+		return fb_wrap(
+		    err, "source '%s'", plan->fleet.failures[0].source);
+	}
+	if (plan->machine_count == 0)
+		return fb_fail_id(err, FB_ECONFIG, "E-SEL-NONE",
+		    "no source has any machine");
+	return FB_OK;
+}
+
+static int
+check_plan(const struct download *download, struct fb_error *err)
+{
+	const struct fb_plan *plan = download->plan;
+	const char *wanted = download->request->plan;
+
+	if (wanted != NULL && strcmp(wanted, plan->id) != 0) {
+		(void)fb_fail_id(err, FB_ESTALE, "E-PLAN-STALE",
+		    "the plan is now %s, not %s: machines, methods, power "
+		    "states, topology or the newest run have changed",
+		    plan->id, wanted);
+		return fb_hint(err, "look again: fleetbak download --dry-run");
+	}
+	return FB_OK;
+}
+
+static int
+check_space(const struct download *download, struct fb_error *err)
+{
+	const struct fb_plan *plan = download->plan;
+
+	if (plan->space_bytes >= plan->need_bytes)
+		return FB_OK;
+	(void)fb_fail_id(err, FB_ENOSPACE, "E-SPACE",
+	    "the repository has %llu MiB free and about %llu MiB are needed",
+	    (unsigned long long)(plan->space_bytes >> 20),
+	    (unsigned long long)(plan->need_bytes >> 20));
+	return fb_hint(err, "free space there; nothing was touched");
+}
+
+/* The fleet once more, immediately before the first effect. */
+static int
+check_drift(const struct download *download, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf before = { 0 };
+	FB_AUTO_BUF struct fb_buf after = { 0 };
+	FB_AUTO_BUF struct fb_buf difference = { 0 };
+	struct fb_drivers drivers = { 0 };
+	struct fb_fleet fleet = { 0 };
+	int rc = fb_engine_discover(
+	    download->engine, &drivers, &fleet, err);
+
+	if (rc == FB_OK) {
+		fb_topology_add(&before, &download->plan->fleet, false);
+		fb_topology_add(&after, &fleet, false);
+	}
+	fb_fleet_release(&fleet);
+	fb_drivers_close(&drivers);
+	if (rc < 0)
+		return rc;
+	if (before.len == after.len &&
+	    memcmp(before.data, after.data, after.len) == 0)
+		return FB_OK;
+	rc = fb_topology_diff(fb_buf_span(&before), fb_buf_span(&after),
+	    &difference, err);
+	if (rc < 0)
+		return rc;
+	download->report->drift_text = fb_strdup(fb_buf_str(&difference));
+	(void)fb_fail_id(err, FB_ESTALE, "E-DRIFT",
+	    "the fleet changed while the run was being prepared: %s",
+	    fb_buf_str(&difference));
+	return fb_hint(err, "nothing was touched; run it again");
+}
+
+static int
+journal_checkpoint(void *arg, const json_t *state, struct fb_error *err)
+{
+	struct fb_run *run = arg;
+
+	return fb_journal_append(run->journal, "checkpoint", state, true, err);
+}
+
+static int
+open_copier(struct fb_run *run, const json_t *state, struct fb_error *err)
+{
+	FB_AUTO_FREE char *spool = fb_format("%s/spool", run->dir);
+	struct fb_copier_spec spec = {
+		.repo = run->repo,
+		.session = &run->session,
+		.spool_dir = spool,
+		.level = run->engine->config->download.level,
+		.checkpoint = journal_checkpoint,
+		.arg = run,
+	};
+
+	return fb_copier_open(&spec, state, &run->copier, err);
+}
+
+/* Slots of the sources of a unit's machines, with run->lock held. */
+static bool
+take_slots(struct fb_run *run, size_t unit, int by)
+{
+	const struct fb_config *config = run->engine->config;
+
+	for (size_t s = 0; s < config->source_count; s++)
+		for (size_t k = 0; k < run->units[unit].count; k++) {
+			const struct fb_job *job =
+			    &run->jobs[run->units[unit].jobs[k]];
+
+			if (strcmp(job->machine->source,
+			        config->sources[s].name) != 0)
+				continue;
+			if (by == 0 && config->sources[s].jobs != 0 &&
+			    run->source_jobs[s] >= config->sources[s].jobs)
+				return false;
+			run->source_jobs[s] += (unsigned)by;
+			break;
+		}
+	return true;
+}
+
+/* The next unit whose sources have room; false when there is none left. */
+static bool
+next_unit(struct fb_run *run, size_t *ret_unit)
+{
+	bool found = false;
+
+	(void)pthread_mutex_lock(&run->lock);
+	while (run->next_unit < run->unit_count && run->fatal.code == FB_OK) {
+		if (take_slots(run, run->next_unit, 0)) {
+			(void)take_slots(run, run->next_unit, 1);
+			*ret_unit = run->next_unit++;
+			found = true;
+			break;
+		}
+		(void)pthread_cond_wait(&run->changed, &run->lock);
+	}
+	(void)pthread_mutex_unlock(&run->lock);
+	return found && !fb_run_stopping(run);
+}
+
+static int
+work(void *arg, struct fb_error *err)
+{
+	struct fb_run *run = arg;
+	size_t unit;
+
+	while (next_unit(run, &unit)) {
+		int rc = fb_run_unit(run, unit, err);
+
+		(void)pthread_mutex_lock(&run->lock);
+		(void)take_slots(run, unit, -1);
+		(void)pthread_cond_broadcast(&run->changed);
+		(void)pthread_mutex_unlock(&run->lock);
+		if (rc < 0 && rc != FB_ECANCELED)
+			fb_run_fatal(run, err);
+	}
+	return FB_OK;
+}
+
+static int
+run_units(struct download *download, struct fb_run *run, struct fb_error *err)
+{
+	unsigned jobs = download->request->jobs != 0
+	    ? download->request->jobs
+	    : download->engine->config->download.jobs;
+	struct fb_group *group = fb_group_new();
+	int rc;
+
+	for (unsigned i = 0; i < jobs && i < run->unit_count; i++)
+		fb_group_start(group, work, run);
+	rc = fb_group_wait(group, err);
+	fb_run_settle(run);
+	if (rc == FB_OK && run->fatal.code < 0) {
+		*err = run->fatal;
+		rc = err->code;
+	}
+	if (rc == FB_OK && fb_run_stopping(run)) {
+		(void)fb_fail_id(err, FB_ECANCELED, "E-INTERRUPTED",
+		    "run %s was interrupted; what it has copied is kept",
+		    run->id);
+		rc = fb_hint(err, "fleetbak download --resume %s (the next "
+				  "plain download does the same)",
+		    run->id);
+	}
+	return rc;
+}
+
+/* The fleet after the last snapshot, and the time: facts of the manifest. */
+static int
+record_finish(struct download *download, struct fb_run *run,
+    struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf before = { 0 };
+	FB_AUTO_BUF struct fb_buf after = { 0 };
+	FB_AUTO_BUF struct fb_buf difference = { 0 };
+	FB_AUTO_JSON json_t *body = NULL;
+	struct fb_drivers drivers = { 0 };
+	struct fb_fleet fleet = { 0 };
+	char hex[FB_DIGEST_HEX_SIZE];
+	int rc = fb_engine_discover(run->engine, &drivers, &fleet, err);
+
+	if (rc == FB_OK) {
+		fb_topology_add(&before, &download->plan->fleet, false);
+		fb_topology_add(&after, &fleet, false);
+		fb_digest_of(fb_buf_span(&after), &run->topology_after);
+		run->drift = fb_digest_cmp(
+		                 &run->topology, &run->topology_after) != 0;
+		rc = fb_topology_diff(fb_buf_span(&before),
+		    fb_buf_span(&after), &difference, err);
+	}
+	fb_fleet_release(&fleet);
+	fb_drivers_close(&drivers);
+	if (rc < 0)
+		return rc;
+	if (difference.len > 0)
+		download->report->drift_text =
+		    fb_strdup(fb_buf_str(&difference));
+	fb_time_format_ms(fb_clock_wall_ns(), run->finished);
+	fb_digest_hex(&run->topology_after, hex);
+	body = json_pack("{s:s, s:s, s:b}", "finished", run->finished,
+	    "topology_after", hex, "drift", run->drift);
+	return fb_journal_append(run->journal, "finish", body, true, err);
+}
+
+static bool
+any_succeeded(const struct fb_run *run)
+{
+	for (size_t i = 0; i < run->job_count; i++)
+		if (run->jobs[i].state >= FB_MACHINE_COPIED &&
+		    run->jobs[i].state != FB_MACHINE_FAILED)
+			return true;
+	return false;
+}
+
+/* Journal the end; the run's directory is not needed any more. */
+static int
+end_run(struct fb_run *run, struct fb_error *err)
+{
+	FB_AUTO_JSON json_t *body = json_pack("{s:b}", "committed",
+	    run->committed);
+	struct fb_error ignored = { 0 };
+	bool owed = false;
+	int rc;
+
+	if (!run->committed)
+		(void)!fb_session_end(run->repo, &run->session, &ignored);
+	for (size_t i = 0; i < run->job_count; i++)
+		owed = owed || run->jobs[i].owes_start;
+	rc = fb_journal_append(run->journal, "end", body, true, err);
+	run->ended = rc == FB_OK;
+	if (rc < 0 || owed) /* recover still needs its obligations */
+		return rc;
+	fb_copier_close(FB_STEAL(run->copier));
+	return fb_io_remove_tree(run->dir, err);
+}
+
+static int
+conclude(struct download *download, struct fb_run *run, struct fb_error *err)
+{
+	struct fb_error ignored = { 0 };
+	int rc = FB_OK;
+
+	if (run->finished[0] == '\0')
+		rc = record_finish(download, run, err);
+	if (rc == FB_OK && !run->committed && any_succeeded(run))
+		rc = fb_run_commit(run, err);
+	if (rc == FB_OK && run->committed) {
+		(void)!check_history(download, &ignored);
+		if (run->copier != NULL)
+			(void)!fb_copier_hints(run->copier, &ignored);
+	}
+	if (rc == FB_OK)
+		rc = fb_run_release(run, err);
+	if (rc == FB_OK)
+		rc = end_run(run, err);
+	return rc;
+}
+
+static enum fb_result
+result_of(const struct fb_run *run, const struct fb_job *job)
+{
+	if (job->state == FB_MACHINE_FAILED)
+		return FB_RESULT_FAILED;
+	return run->committed ? FB_RESULT_OK : FB_RESULT_SKIPPED;
+}
+
+static enum fb_level
+report_level(const struct fb_job *job)
+{
+	for (size_t i = 0; i < job->machine->volume_count; i++)
+		if (job->parts[i].fuzzy)
+			return FB_LEVEL_FUZZY;
+	return job->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE ? FB_LEVEL_CRASH
+	                                                    : FB_LEVEL_OFFLINE;
+}
+
+static void
+report_job(const struct fb_run *run, const struct fb_job *job,
+    struct fb_download_report *report)
+{
+	struct fb_download_machine *machine =
+	    &report->machines[report->machine_count++];
+
+	*machine = (struct fb_download_machine){
+		.machine = fb_strdup(job->name),
+		.result = result_of(run, job),
+		.err = job->err,
+		.downtime_ms = job->downtime_ms,
+		.level = report_level(job),
+		.resumed = job->resumed,
+	};
+	for (size_t i = 0; i < job->machine->volume_count; i++) {
+		const struct fb_part *part = &job->parts[i];
+
+		machine->read_bytes += part->read_bytes;
+		machine->new_bytes +=
+		    part->result.new_bytes + part->catalogue.new_bytes;
+		machine->stored_bytes +=
+		    part->result.stored_bytes + part->catalogue.stored_bytes;
+		machine->changed_files += part->changed_files;
+	}
+	report->read_bytes += machine->read_bytes;
+	report->new_bytes += machine->new_bytes;
+	report->stored_bytes += machine->stored_bytes;
+}
+
+static void
+make_report(const struct fb_run *run, struct fb_download_report *report)
+{
+	memcpy(report->run, run->id, sizeof(report->run));
+	report->committed = run->committed;
+	report->resumed = run->resumed;
+	report->drift = run->drift;
+	report->machines =
+	    fb_alloc(run->job_count, sizeof(*report->machines));
+	for (size_t i = 0; i < run->job_count; i++)
+		report_job(run, &run->jobs[i], report);
+	report->sources = fb_alloc(run->failure_count, sizeof(*report->sources));
+	for (size_t i = 0; i < run->failure_count; i++)
+		report->sources[report->source_count++] =
+		    (struct fb_source_failure){
+			    fb_strdup(run->failures[i].source),
+			    run->failures[i].err,
+		    };
+}
+
+static bool
+may_stop(const struct fb_run *run)
+{
+	for (size_t i = 0; i < run->job_count; i++)
+		if (run->jobs[i].machine->lifecycle ==
+		        FB_LIFECYCLE_STOP_SNAPSHOT_START ||
+		    run->jobs[i].machine->lifecycle ==
+		        FB_LIFECYCLE_STOP_COPY_START)
+			return true;
+	return false;
+}
+
+/* Carry a run out, fresh or cut off, under the eyes of its guardian. */
+static int
+carry_out(struct download *download, struct fb_run *run,
+    const json_t *checkpoint, struct fb_error *err)
+{
+	const struct fb_engine *engine = download->engine;
+	struct fb_guardian guardian = { -1, 0 };
+	int rc = FB_OK;
+
+	run->children_fd = download->children_fd;
+	fb_run_bind(run, &download->plan->fleet, &download->plan->drivers);
+	if (engine->guardian_argv != NULL && may_stop(run))
+		rc = fb_guardian_start(engine->guardian_argv, &guardian, err);
+	if (rc == FB_OK)
+		rc = fb_session_begin(run->repo, run->id, "download",
+		    engine->config->fleet_name, &run->session, err);
+	if (rc == FB_OK && run->journal == NULL)
+		rc = fb_run_begin_journal(run, err);
+	if (rc == FB_OK && !run->committed)
+		rc = open_copier(run, checkpoint, err);
+	fb_observe(&engine->observer,
+	    &(struct fb_event){ .kind = FB_EVENT_RUN_START,
+	        .text = run->id,
+	        .total = download->plan->read_bytes });
+	if (rc == FB_OK && !run->committed && run->finished[0] == '\0')
+		rc = run_units(download, run, err);
+	if (rc == FB_OK)
+		rc = conclude(download, run, err);
+	if (guardian.pid > 0)
+		fb_guardian_dismiss(&guardian);
+	fb_observe(&engine->observer,
+	    &(struct fb_event){ .kind = FB_EVENT_RUN_END, .text = run->id });
+	return rc;
+}
+
+/* A cut-off run that is not continued: what it captured is committed as a
+ * partial run, the rest fails. */
+static int
+close_run(struct download *download, struct fb_run *run,
+    const json_t *checkpoint, struct fb_error *err)
+{
+	struct fb_error cause = { 0 };
+	int rc = FB_OK;
+
+	(void)fb_fail_id(&cause, FB_EFAILED, "E-CUT-OFF",
+	    "run %s was cut off before this machine was copied", run->id);
+	for (size_t i = 0; rc == FB_OK && i < run->job_count; i++)
+		if (fb_job_active(&run->jobs[i]))
+			rc = fb_run_fail(run, &run->jobs[i], &cause, err);
+	if (rc == FB_OK)
+		rc = carry_out(download, run, checkpoint, err);
+	if (rc == FB_OK && run->committed)
+		memcpy(download->report->closed_run, run->id, sizeof(run->id));
+	return rc;
+}
+
+static bool
+is_continued(const struct download *download, const struct fb_run *run)
+{
+	char config[FB_DIGEST_HEX_SIZE], selection[FB_DIGEST_HEX_SIZE];
+	uint64_t within_ms = download->engine->config->download.resume_within_ms;
+	struct fb_error ignored = { 0 };
+	int64_t started_ns = 0;
+
+	if (download->request->resume != NULL)
+		return strcmp(download->request->resume, run->id) == 0;
+	fb_run_config_digest(download->engine, config);
+	fb_run_selection_digest(download->plan, selection);
+	if (fb_time_parse(run->started, &started_ns, &ignored) < 0)
+		return false;
+	return strcmp(config, run->config_digest) == 0 &&
+	    strcmp(selection, run->selection_digest) == 0 &&
+	    (fb_clock_wall_ns() - started_ns) / 1000000 <= (int64_t)within_ms;
+}
+
+/*
+ * Take up one cut-off run: continue it, or close it.  *ret_done says that
+ * it was continued, and so is this download.
+ */
+static int
+take_up(struct download *download, const char *id, bool *ret_done,
+    struct fb_error *err)
+{
+	FB_AUTO_RUN struct fb_run *run = NULL;
+	FB_AUTO_JSON json_t *checkpoint = NULL;
+	int rc = fb_run_replay(download->engine, download->repo, id, true,
+	    &run, &checkpoint, err);
+
+	if (rc == FB_ENOTFOUND) { /* cut off before it did anything */
+		FB_AUTO_FREE char *dir =
+		    fb_state_path(download->engine, "runs/%s", id);
+
+		return fb_io_remove_tree(dir, err);
+	}
+	if (rc < 0)
+		return rc;
+	if (run->ended) /* only a machine it could not start kept it */
+		return FB_OK;
+	if (!is_continued(download, run))
+		return run->committed
+		    ? carry_out(download, run, checkpoint, err)
+		    : close_run(download, run, checkpoint, err);
+	rc = carry_out(download, run, checkpoint, err);
+	*ret_done = true;
+	make_report(run, download->report);
+	return rc;
+}
+
+static int
+take_up_all(struct download *download, bool *ret_done, bool *ret_closed,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE void *owned = NULL;
+	char(*ids)[FB_RUN_ID_SIZE] = NULL;
+	bool known = download->request->resume == NULL;
+	size_t count = 0;
+	int rc = fb_run_unfinished(download->engine, &ids, &count, err);
+
+	owned = ids;
+	for (size_t i = 0; i < count; i++)
+		known = known ||
+		    strcmp(download->request->resume, ids[i]) == 0;
+	if (rc == FB_OK && !known) {
+		(void)fb_fail_id(err, FB_ECONFIG, "E-RUN-UNKNOWN",
+		    "there is no unfinished run '%s'",
+		    download->request->resume);
+		return fb_hint(err, "see: fleetbak status");
+	}
+	for (size_t i = 0; rc == FB_OK && i < count && !*ret_done; i++) {
+		rc = take_up(download, ids[i], ret_done, err);
+		*ret_closed = true;
+	}
+	return rc;
+}
+
+static int
+new_run(struct download *download, struct fb_error *err)
+{
+	FB_AUTO_RUN struct fb_run *run = NULL;
+	char id[FB_RUN_ID_SIZE];
+	int rc = check_space(download, err);
+
+	if (rc == FB_OK)
+		rc = check_drift(download, err);
+	if (rc < 0)
+		return rc;
+	fb_random_run_id(id);
+	rc = fb_run_new(download->engine, download->repo, id, &run, err);
+	if (rc < 0)
+		return rc;
+	fb_time_format_ms(fb_clock_wall_ns(), run->started);
+	fb_run_adopt_plan(run, download->plan);
+	rc = carry_out(download, run, NULL, err);
+	make_report(run, download->report);
+	return rc;
+}
+
+static int
+run_download(struct download *download, struct fb_error *err)
+{
+	bool done = false, closed = false;
+	int rc = prepare(download, err);
+
+	if (rc == FB_OK)
+		rc = make_plan(download, err);
+	if (rc == FB_OK)
+		rc = check_plan(download, err);
+	if (rc == FB_OK)
+		rc = take_up_all(download, &done, &closed, err);
+	if (rc < 0 || done)
+		return rc;
+	if (closed) /* the newest run is another one now */
+		rc = make_plan(download, err);
+	if (rc == FB_OK)
+		rc = new_run(download, err);
+	return rc;
+}
+
+int
+fb_download(const struct fb_engine *engine,
+    const struct fb_download_request *request,
+    struct fb_download_report *report, struct fb_error *err)
+{
+	AUTO_DOWNLOAD struct download download = { .engine = engine,
+		.request = request,
+		.report = report,
+		.lock_fd = -1,
+		.children_fd = -1,
+		.began_ns = fb_clock_mono_ns() };
+	int rc = run_download(&download, err);
+
+	report->elapsed_ms =
+	    (uint64_t)(fb_clock_mono_ns() - download.began_ns) / 1000000;
+	return rc;
+}
+
+void
+fb_download_report_release(struct fb_download_report *report)
+{
+	for (size_t i = 0; i < report->machine_count; i++)
+		free(report->machines[i].machine);
+	for (size_t i = 0; i < report->source_count; i++)
+		free(report->sources[i].source);
+	free(report->machines);
+	free(report->sources);
+	free(report->drift_text);
+	*report = (struct fb_download_report){ 0 };
+}

@@ -1,0 +1,484 @@
+/*
+ * The end of a download: recipes, manifest, the commit, and what the sources
+ * are relieved of.  Everything here may be done again after a crash.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fleetbak/base/clock.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/manifest/manifest.h"
+#include "run.h"
+
+/* A manifest is compared with the one that is there in steps of this. */
+#define COMPARE_STEP ((size_t)1 << 20)
+
+/* Who computed a flat digest: never the source, so far. */
+static char digested_by_us[] = "fleetbak";
+
+struct commit {
+	struct fb_run *run;
+	struct fb_id_list recipes, packs;
+	struct fb_digest manifest, volumes;
+};
+
+static void
+add_recipe(struct commit *commit, const struct fb_digest *id)
+{
+	struct fb_id_list *list = &commit->recipes;
+
+	if ((list->count & (list->count + 1)) == 0)
+		list->ids = fb_realloc(
+		    list->ids, list->count * 2 + 1, sizeof(*list->ids));
+	list->ids[list->count++] = *id;
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	return fb_digest_cmp(a, b);
+}
+
+static void
+sort_ids(struct fb_id_list *list)
+{
+	size_t kept = 0;
+
+	if (list->count == 0)
+		return;
+	qsort(list->ids, list->count, sizeof(*list->ids), compare_ids);
+	for (size_t i = 1; i < list->count; i++)
+		if (fb_digest_cmp(&list->ids[kept], &list->ids[i]) != 0)
+			list->ids[++kept] = list->ids[i];
+	list->count = kept + 1;
+}
+
+static int
+store_recipe(struct commit *commit, const struct fb_job *job, size_t part,
+    bool catalogue, struct fb_digest *ret, struct fb_error *err)
+{
+	char key[64];
+	int rc;
+
+	fb_run_copy_key(job, part, catalogue, key, sizeof(key));
+	rc = fb_copier_recipe(
+	    commit->run->copier, key, ret, &commit->packs, err);
+	if (rc == FB_OK)
+		add_recipe(commit, ret);
+	return rc;
+}
+
+static int
+store_recipes(struct commit *commit, struct fb_job *job, struct fb_error *err)
+{
+	struct fb_run *run = commit->run;
+	int rc = FB_OK;
+
+	for (size_t i = 0; rc == FB_OK && i < job->machine->volume_count; i++) {
+		struct fb_part *part = &job->parts[i];
+
+		if (!part->done)
+			continue;
+		rc = store_recipe(commit, job, i, false, &part->recipe, err);
+		if (rc == FB_OK && part->has_catalogue)
+			rc = store_recipe(commit, job, i, true,
+			    &part->catalogue_recipe, err);
+		part->has_recipe = rc == FB_OK;
+	}
+	if (rc == FB_OK && job->state == FB_MACHINE_COPIED)
+		rc = fb_run_state(run, job, FB_MACHINE_VERIFIED, false, err);
+	if (rc == FB_OK && job->state == FB_MACHINE_VERIFIED)
+		rc = fb_run_state(run, job, FB_MACHINE_DURABLE, false, err);
+	return rc;
+}
+
+static bool
+succeeded(const struct fb_job *job)
+{
+	return job->state >= FB_MACHINE_COPIED &&
+	    job->state != FB_MACHINE_FAILED;
+}
+
+static enum fb_level
+level_of(const struct fb_job *job)
+{
+	for (size_t i = 0; i < job->machine->volume_count; i++)
+		if (job->parts[i].fuzzy)
+			return FB_LEVEL_FUZZY;
+	switch (job->lifecycle) {
+	case FB_LIFECYCLE_PAUSE_IN_CREATE:
+		return FB_LEVEL_PAUSED;
+	case FB_LIFECYCLE_SNAPSHOT_LIVE:
+		return FB_LEVEL_CRASH;
+	case FB_LIFECYCLE_STOP_SNAPSHOT_START:
+	case FB_LIFECYCLE_STOP_COPY_START:
+	case FB_LIFECYCLE_READ_DOWN:
+		break;
+	}
+	return FB_LEVEL_OFFLINE;
+}
+
+static void
+fill_volume(const struct fb_part *part, struct fb_manifest_volume *ret)
+{
+	*ret = (struct fb_manifest_volume){
+		.name = part->volume->name,
+		.kind = part->volume->kind,
+		.size = part->volume->size,
+		.method = fb_strdup(part->volume->method),
+		.captured = part->has_recipe,
+	};
+	if (!part->has_recipe)
+		return;
+	ret->size = part->result.size;
+	ret->recipe = part->recipe;
+	ret->root = part->result.root;
+	ret->has_flat = part->result.has_flat;
+	ret->flat = part->result.flat;
+	ret->flat_by = ret->has_flat ? digested_by_us : NULL;
+	ret->has_catalogue = part->has_catalogue;
+	ret->catalogue_size = part->catalogue.size;
+	ret->catalogue_recipe = part->catalogue_recipe;
+	ret->catalogue_root = part->catalogue.root;
+	ret->read_bytes = part->read_bytes;
+	ret->new_bytes =
+	    part->result.new_bytes + part->catalogue.new_bytes;
+	ret->stored_bytes =
+	    part->result.stored_bytes + part->catalogue.stored_bytes;
+	ret->changed_files = part->changed_files;
+}
+
+static int
+add_machine(struct fb_manifest_writer *writer, struct fb_job *job,
+    struct fb_error *err)
+{
+	const struct fb_machine *machine = job->machine;
+	FB_AUTO_FREE struct fb_manifest_volume *volumes =
+	    fb_alloc(machine->volume_count, sizeof(*volumes));
+	struct fb_manifest_machine entry = {
+		.source = machine->source,
+		.driver = machine->driver,
+		.id = machine->id,
+		.name = machine->name,
+		.role = machine->role,
+		.parent = machine->parent,
+		.labels = machine->labels,
+		.description = machine->description,
+		.power = machine->power,
+		.failed = !succeeded(job),
+		.failure = job->err,
+		.lifecycle = job->lifecycle,
+		.level = level_of(job),
+		.epoch = job->epoch,
+		.token = job->token,
+		.downtime_ms = job->downtime_ms,
+		.stop_timeout_ms = machine->stop_timeout_ms,
+		.start_timeout_ms = machine->start_timeout_ms,
+		.volumes = volumes,
+		.volume_count = machine->volume_count,
+	};
+	int rc;
+
+	memcpy(entry.snapshot_time, job->snapshot_time,
+	    sizeof(job->snapshot_time));
+	for (size_t i = 0; i < machine->volume_count; i++)
+		fill_volume(&job->parts[i], &volumes[i]);
+	rc = fb_manifest_add(writer, &entry, err);
+	for (size_t i = 0; i < machine->volume_count; i++)
+		free(volumes[i].method);
+	return rc;
+}
+
+static void
+fill_sources(struct fb_run *run, struct fb_manifest_head *head)
+{
+	const struct fb_config *config = run->engine->config;
+
+	head->source_count = config->source_count;
+	head->sources =
+	    fb_alloc(config->source_count, sizeof(*head->sources));
+	for (size_t i = 0; i < config->source_count; i++) {
+		head->sources[i].name = fb_strdup(config->sources[i].name);
+		head->sources[i].driver = fb_strdup(config->sources[i].driver);
+		for (size_t k = 0; k < run->failure_count; k++)
+			if (strcmp(run->failures[k].source,
+			        config->sources[i].name) == 0)
+				head->sources[i].problem =
+				    run->failures[k].err;
+	}
+}
+
+static void
+fill_units(struct fb_run *run, struct fb_manifest_head *head)
+{
+	head->unit_count = run->unit_count;
+	head->units = fb_alloc(run->unit_count, sizeof(*head->units));
+	for (size_t i = 0; i < run->unit_count; i++) {
+		struct fb_manifest_unit *unit = &head->units[i];
+
+		unit->name = fb_strdup(run->units[i].name);
+		unit->epoch = run->units[i].epoch;
+		unit->machines =
+		    fb_alloc(run->units[i].count, sizeof(*unit->machines));
+		for (size_t k = 0; k < run->units[i].count; k++)
+			unit->machines[unit->machine_count++] = fb_strdup(
+			    run->jobs[run->units[i].jobs[k]].name);
+	}
+}
+
+static bool
+is_partial(const struct fb_run *run)
+{
+	for (size_t i = 0; i < run->job_count; i++)
+		if (!succeeded(&run->jobs[i]))
+			return true;
+	return run->failure_count > 0;
+}
+
+static void
+fill_head(struct fb_run *run, struct fb_manifest_head *head)
+{
+	memcpy(head->run, run->id, sizeof(head->run));
+	memcpy(head->session, run->session.id, sizeof(head->session));
+	head->fleet = fb_strdup(run->engine->config->fleet_name);
+	head->tool_version = fb_strdup(FB_VERSION);
+	head->host = fb_strdup(run->host);
+	memcpy(head->started, run->started, sizeof(head->started));
+	memcpy(head->finished, run->finished, sizeof(head->finished));
+	head->topology = run->topology;
+	head->topology_selection = run->topology_selection;
+	head->topology_after = run->topology_after;
+	head->drift = run->drift;
+	head->partial = is_partial(run);
+	head->predecessor_count = run->predecessor_count;
+	head->predecessors =
+	    fb_alloc(run->predecessor_count, sizeof(*head->predecessors));
+	memcpy(head->predecessors, run->predecessors,
+	    run->predecessor_count * sizeof(*head->predecessors));
+	fill_sources(run, head);
+	fill_units(run, head);
+}
+
+static int
+write_manifest(struct commit *commit, const char *manifest_path,
+    const char *volumes_path, struct fb_error *err)
+{
+	struct fb_run *run = commit->run;
+	struct fb_manifest_writer *writer = NULL;
+	struct fb_manifest_head head = { 0 };
+	int rc = fb_io_unlink(manifest_path, err);
+
+	if (rc == FB_OK)
+		rc = fb_io_unlink(volumes_path, err);
+	if (rc < 0)
+		return rc;
+	fill_head(run, &head);
+	rc = fb_manifest_begin(
+	    manifest_path, volumes_path, &head, &writer, err);
+	for (size_t i = 0; rc == FB_OK && i < run->job_count; i++) {
+		rc = add_machine(writer, &run->jobs[i], err);
+		if (rc < 0)
+			fb_manifest_abandon(writer);
+	}
+	if (rc == FB_OK)
+		rc = fb_manifest_finish(
+		    writer, &commit->manifest, &commit->volumes, err);
+	fb_manifest_head_release(&head);
+	return rc;
+}
+
+/* The object is there already: is it the same? */
+static int
+check_same(struct fb_store *store, const char *key, uint64_t size,
+    const struct fb_digest *want, struct fb_error *err)
+{
+	FB_AUTO_DIGESTER struct fb_digester *digester = fb_digester_new();
+	FB_AUTO_FREE uint8_t *bytes = fb_alloc(COMPARE_STEP, 1);
+	struct fb_digest have;
+	uint64_t there, done = 0;
+	int rc = fb_store_head(store, key, &there, err);
+
+	while (rc == FB_OK && done < there) {
+		size_t len = there - done < COMPARE_STEP
+		    ? (size_t)(there - done)
+		    : COMPARE_STEP;
+
+		rc = fb_store_get_range(store, key, done, bytes, len, err);
+		if (rc == FB_OK)
+			fb_digester_add(
+			    digester, (struct fb_span){ bytes, len });
+		done += len;
+	}
+	if (rc < 0)
+		return rc;
+	fb_digester_peek(digester, &have);
+	if (there != size || fb_digest_cmp(&have, want) != 0)
+		return fb_fail(err, FB_ECORRUPT,
+		    "object '%s' is there already and is another", key);
+	return FB_OK;
+}
+
+static int
+put_file(struct commit *commit, const char *name, const char *path,
+    const struct fb_digest *digest, struct fb_error *err)
+{
+	struct fb_run *run = commit->run;
+	FB_AUTO_FREE char *key = fb_format("runs/%s/%s", run->id, name);
+	struct stat st;
+	int rc;
+
+	if (stat(path, &st) == -1)
+		return fb_fail_sys(err, "cannot read '%s'", path);
+	rc = fb_store_create_file(
+	    run->repo->store, key, path, (uint64_t)st.st_size, err);
+	if (rc == FB_EEXISTS)
+		rc = check_same(run->repo->store, key, (uint64_t)st.st_size,
+		    digest, err);
+	return rc;
+}
+
+static int
+put_sums(struct commit *commit, struct fb_buf *sums, struct fb_error *err)
+{
+	struct fb_run *run = commit->run;
+	FB_AUTO_FREE char *key = fb_format("runs/%s/SHA256SUMS", run->id);
+	struct fb_digest digest;
+	int rc = fb_sums_write(run->repo, run->id, &commit->manifest,
+	    &commit->volumes, &commit->recipes, &commit->packs, sums, err);
+
+	if (rc == FB_OK)
+		rc = fb_store_create(
+		    run->repo->store, key, fb_buf_span(sums), err);
+	if (rc == FB_EEXISTS) {
+		fb_digest_of(fb_buf_span(sums), &digest);
+		rc = check_same(
+		    run->repo->store, key, sums->len, &digest, err);
+	}
+	return rc;
+}
+
+static int
+put_register(struct commit *commit, struct fb_span sums, struct fb_error *err)
+{
+	struct fb_run *run = commit->run;
+	FB_AUTO_SIGN_KEY struct fb_sign_key *key = NULL;
+	struct fb_register reg = {
+		.recipes = commit->recipes,
+		.packs = commit->packs,
+		.predecessors = run->predecessors,
+		.predecessor_count = run->predecessor_count,
+	};
+	int rc = fb_engine_sign_key(run->engine, &key, err);
+
+	if (rc == FB_OK)
+		rc = fb_sign(key, sums, reg.signature, err);
+	if (rc < 0)
+		return rc;
+	memcpy(reg.session, run->session.id, sizeof(reg.session));
+	memcpy(reg.run, run->id, sizeof(reg.run));
+	memcpy(reg.fleet, run->engine->config->fleet_name,
+	    strlen(run->engine->config->fleet_name) + 1);
+	memcpy(reg.time, run->finished, sizeof(run->finished));
+	memcpy(reg.signer, fb_sign_key_id(key), FB_KEY_ID_SIZE);
+	fb_digest_of(sums, &reg.sums);
+	return fb_repo_commit(run->repo, &reg, err);
+}
+
+static int
+commit_objects(struct commit *commit, struct fb_error *err)
+{
+	struct fb_run *run = commit->run;
+	FB_AUTO_FREE char *manifest = fb_format("%s/manifest.json", run->dir);
+	FB_AUTO_FREE char *volumes = fb_format("%s/VOLUMES", run->dir);
+	FB_AUTO_BUF struct fb_buf sums = { 0 };
+	int rc = write_manifest(commit, manifest, volumes, err);
+
+	if (rc == FB_OK)
+		rc = put_file(commit, "manifest.json", manifest,
+		    &commit->manifest, err);
+	if (rc == FB_OK)
+		rc = put_file(
+		    commit, "VOLUMES", volumes, &commit->volumes, err);
+	if (rc == FB_OK)
+		rc = put_sums(commit, &sums, err);
+	if (rc == FB_OK)
+		rc = put_register(commit, fb_buf_span(&sums), err);
+	return rc;
+}
+
+static int
+journal_commit(struct commit *commit, struct fb_error *err)
+{
+	char hex[FB_DIGEST_HEX_SIZE];
+	FB_AUTO_JSON json_t *body = NULL;
+
+	fb_digest_hex(&commit->manifest, hex);
+	body = json_pack("{s:s}", "manifest", hex);
+	return fb_journal_append(
+	    commit->run->journal, "commit", body, true, err);
+}
+
+int
+fb_run_commit(struct fb_run *run, struct fb_error *err)
+{
+	struct commit commit = { .run = run };
+	int rc = fb_copier_flush(run->copier, err);
+
+	for (size_t i = 0; rc == FB_OK && i < run->job_count; i++)
+		if (succeeded(&run->jobs[i]))
+			rc = store_recipes(&commit, &run->jobs[i], err);
+	sort_ids(&commit.recipes);
+	if (rc == FB_OK)
+		rc = commit_objects(&commit, err);
+	if (rc == FB_OK)
+		rc = journal_commit(&commit, err);
+	run->committed = run->committed || rc == FB_OK;
+	free(commit.recipes.ids);
+	free(commit.packs.ids);
+	return rc < 0 ? fb_wrap(err, "run '%s'", run->id) : FB_OK;
+}
+
+/* Remove the snapshot of one machine; what is left is said, not fatal. */
+static int
+release_job(struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	bool tracked = job->state == FB_MACHINE_DURABLE ||
+	    job->state == FB_MACHINE_RELEASING;
+	struct fb_error failure = { 0 };
+	struct fb_verb verb;
+	int rc = FB_OK;
+
+	if (tracked)
+		rc = fb_run_state(run, job, FB_MACHINE_RELEASING, false, err);
+	if (rc < 0)
+		return rc;
+	fb_run_verb(run, job, 0, &verb);
+	if (fb_driver_remove_snapshot(
+	        job->driver, job->now, &verb, &failure) < 0) {
+		fb_run_notify(run,
+		    &(struct fb_event){ .kind = FB_EVENT_WARNING,
+		        .machine = job->name,
+		        .error = &failure });
+		return FB_OK;
+	}
+	if (tracked)
+		rc = fb_run_state(run, job, FB_MACHINE_RELEASED, false, err);
+	return rc;
+}
+
+int
+fb_run_release(struct fb_run *run, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	for (size_t i = 0; rc == FB_OK && i < run->job_count; i++) {
+		struct fb_job *job = &run->jobs[i];
+
+		if (job->token[0] != '\0' && job->driver != NULL &&
+		    job->now != NULL && job->state != FB_MACHINE_RELEASED)
+			rc = release_job(run, job, err);
+	}
+	return rc;
+}

@@ -1,0 +1,342 @@
+/*
+ * A download in progress: making one, its states, its small helpers.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fleetbak/base/clock.h"
+#include "fleetbak/base/mem.h"
+#include "run.h"
+
+int
+fb_run_new(const struct fb_engine *engine, struct fb_repo *repo,
+    const char *id, struct fb_run **ret_run, struct fb_error *err)
+{
+	struct fb_run *run;
+	size_t len = strlen(id);
+
+	if (!fb_run_id_ok(id, len))
+		return fb_fail(err, FB_ECONFIG, "'%s' is not a run id", id);
+	run = fb_alloc(1, sizeof(*run));
+	run->engine = engine;
+	run->repo = repo;
+	run->children_fd = -1;
+	memcpy(run->id, id, len + 1);
+	run->dir = fb_state_path(engine, "runs/%s", id);
+	run->source_jobs = fb_alloc(
+	    engine->config->source_count, sizeof(*run->source_jobs));
+	if (gethostname(run->host, sizeof(run->host) - 1) == -1)
+		run->host[0] = '\0';
+	(void)pthread_mutex_init(&run->lock, NULL);
+	(void)pthread_cond_init(&run->changed, NULL);
+	*ret_run = run;
+	return FB_OK;
+}
+
+static void
+free_machine(struct fb_machine *machine)
+{
+	struct fb_fleet one = { .machines = machine, .count = 1 };
+
+	if (machine != NULL)
+		fb_fleet_release(&one);
+}
+
+void
+fb_run_free(struct fb_run *run)
+{
+	if (run == NULL)
+		return;
+	fb_copier_close(run->copier);
+	fb_journal_close(run->journal);
+	fb_session_release(&run->session);
+	for (size_t i = 0; i < run->job_count; i++) {
+		free(run->jobs[i].name);
+		free(run->jobs[i].parts);
+		free_machine(run->jobs[i].machine);
+	}
+	free(run->jobs);
+	for (size_t i = 0; i < run->unit_count; i++) {
+		free(run->units[i].name);
+		free(run->units[i].jobs);
+	}
+	free(run->units);
+	for (size_t i = 0; i < run->failure_count; i++)
+		free(run->failures[i].source);
+	free(run->failures);
+	free(run->predecessors);
+	free(run->source_jobs);
+	free(run->dir);
+	(void)pthread_cond_destroy(&run->changed);
+	(void)pthread_mutex_destroy(&run->lock);
+	free(run);
+}
+
+void
+fb_run_freep(struct fb_run **run)
+{
+	fb_run_free(*run);
+}
+
+/* "source/id" by source, then id: the order of fleets and manifests. */
+static int
+compare_names(const char *a, const char *b)
+{
+	while (*a != '\0' && *a == *b) {
+		a++;
+		b++;
+	}
+	return (*a == '/' ? 1 : (unsigned char)*a) -
+	    (*b == '/' ? 1 : (unsigned char)*b);
+}
+
+static int
+compare_job(const void *key, const void *element)
+{
+	return compare_names(key, ((const struct fb_job *)element)->name);
+}
+
+struct fb_job *
+fb_run_job(const struct fb_run *run, const char *name)
+{
+	if (run->job_count == 0)
+		return NULL;
+	return bsearch(name, run->jobs, run->job_count, sizeof(*run->jobs),
+	    compare_job);
+}
+
+void
+fb_run_bind(struct fb_run *run, const struct fb_fleet *fleet,
+    const struct fb_drivers *drivers)
+{
+	for (size_t i = 0; i < run->job_count; i++) {
+		struct fb_job *job = &run->jobs[i];
+
+		job->now = fb_fleet_find(
+		    fleet, job->machine->source, job->machine->id);
+		job->driver = fb_engine_driver(
+		    run->engine, drivers, job->machine->source);
+	}
+}
+
+void
+fb_run_notify(struct fb_run *run, const struct fb_event *event)
+{
+	(void)pthread_mutex_lock(&run->lock);
+	fb_observe(&run->engine->observer, event);
+	(void)pthread_mutex_unlock(&run->lock);
+}
+
+int
+fb_run_state(struct fb_run *run, struct fb_job *job,
+    enum fb_machine_state state, bool durable, struct fb_error *err)
+{
+	FB_AUTO_JSON json_t *body = NULL;
+	int rc = fb_machine_step(job->state, state, err);
+
+	if (rc < 0)
+		return fb_wrap(err, "machine '%s'", job->name);
+	job->state = state;
+	body = fb_run_machine_json(job);
+	rc = fb_journal_append(run->journal, "machine", body, durable, err);
+	if (rc < 0)
+		return rc;
+	fb_run_notify(run,
+	    &(struct fb_event){ .kind = FB_EVENT_STATE,
+	        .machine = job->name,
+	        .text = fb_lifecycle_row(state)->name });
+	return FB_OK;
+}
+
+int
+fb_run_fail(struct fb_run *run, struct fb_job *job,
+    const struct fb_error *cause, struct fb_error *err)
+{
+	int rc;
+
+	if (job->state == FB_MACHINE_FAILED)
+		return FB_OK;
+	job->err = *cause;
+	rc = fb_run_state(run, job, FB_MACHINE_FAILED, true, err);
+	fb_run_notify(run,
+	    &(struct fb_event){ .kind = FB_EVENT_MACHINE_FAILED,
+	        .machine = job->name,
+	        .error = &job->err });
+	return rc;
+}
+
+void
+fb_run_fatal(struct fb_run *run, const struct fb_error *cause)
+{
+	(void)pthread_mutex_lock(&run->lock);
+	if (run->fatal.code == FB_OK)
+		run->fatal = *cause;
+	(void)pthread_cond_broadcast(&run->changed);
+	(void)pthread_mutex_unlock(&run->lock);
+}
+
+bool
+fb_run_stopping(struct fb_run *run)
+{
+	bool fatal;
+
+	if (run->engine->cancel != NULL && atomic_load(run->engine->cancel))
+		return true;
+	(void)pthread_mutex_lock(&run->lock);
+	fatal = run->fatal.code < 0;
+	(void)pthread_mutex_unlock(&run->lock);
+	return fatal;
+}
+
+void
+fb_run_verb(const struct fb_run *run, const struct fb_job *job,
+    uint64_t timeout_ms, struct fb_verb *ret_verb)
+{
+	*ret_verb = (struct fb_verb){ .token = job->token,
+		.timeout_ms = timeout_ms,
+		.lock_fd = run->children_fd };
+}
+
+void
+fb_run_config_digest(
+    const struct fb_engine *engine, char text[FB_DIGEST_HEX_SIZE])
+{
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	struct fb_digest digest;
+
+	fb_json_add(&bytes, engine->config->effective);
+	fb_buf_add_str(&bytes, fb_engine_repo_config(engine)->name);
+	fb_digest_of(fb_buf_span(&bytes), &digest);
+	fb_digest_hex(&digest, text);
+}
+
+void
+fb_run_selection_digest(
+    const struct fb_plan *plan, char text[FB_DIGEST_HEX_SIZE])
+{
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	struct fb_digest digest;
+
+	for (size_t i = 0; i < plan->machine_count; i++)
+		fb_buf_add_fmt(&bytes, "%s/%s\n",
+		    plan->machines[i].machine->source,
+		    plan->machines[i].machine->id);
+	fb_digest_of(fb_buf_span(&bytes), &digest);
+	fb_digest_hex(&digest, text);
+}
+
+static void
+copy_labels(struct fb_labels *to, const struct fb_labels *from)
+{
+	to->items = fb_alloc(from->count, sizeof(*to->items));
+	to->count = from->count;
+	for (size_t i = 0; i < from->count; i++)
+		to->items[i] = (struct fb_label){
+			fb_strdup(from->items[i].key),
+			fb_strdup(from->items[i].value),
+		};
+}
+
+static struct fb_machine *
+copy_machine(const struct fb_machine *from)
+{
+	struct fb_machine *to = fb_alloc(1, sizeof(*to));
+
+	*to = *from;
+	to->source = fb_strdup(from->source);
+	to->driver = fb_strdup(from->driver);
+	to->id = fb_strdup(from->id);
+	to->name = fb_strdup(from->name);
+	to->role = fb_strdup(from->role);
+	to->parent = from->parent ? fb_strdup(from->parent) : NULL;
+	copy_labels(&to->labels, &from->labels);
+	to->volumes = fb_alloc(from->volume_count, sizeof(*to->volumes));
+	for (size_t i = 0; i < from->volume_count; i++) {
+		to->volumes[i] = from->volumes[i];
+		to->volumes[i].name = fb_strdup(from->volumes[i].name);
+		to->volumes[i].note = NULL;
+	}
+	return to;
+}
+
+static void
+adopt_failures(struct fb_run *run, const struct fb_fleet *fleet)
+{
+	run->failure_count = fleet->failure_count;
+	run->failures =
+	    fb_alloc(fleet->failure_count, sizeof(*run->failures));
+	for (size_t i = 0; i < fleet->failure_count; i++) {
+		run->failures[i].source = fb_strdup(fleet->failures[i].source);
+		run->failures[i].err = fleet->failures[i].err;
+	}
+}
+
+static void
+adopt_units(struct fb_run *run, const struct fb_plan *plan)
+{
+	run->unit_count = plan->units.count;
+	run->units = fb_alloc(plan->units.count, sizeof(*run->units));
+	for (size_t i = 0; i < plan->units.count; i++) {
+		const struct fb_unit *unit = &plan->units.items[i];
+
+		run->units[i].name = fb_strdup(unit->name);
+		run->units[i].jobs =
+		    fb_alloc(unit->count, sizeof(*run->units[i].jobs));
+		for (size_t k = 0; k < unit->count; k++) {
+			const struct fb_machine *machine =
+			    &plan->fleet.machines[unit->members[k]];
+			FB_AUTO_FREE char *name = fb_format(
+			    "%s/%s", machine->source, machine->id);
+			struct fb_job *job = fb_run_job(run, name);
+
+			if (job != NULL)
+				run->units[i].jobs[run->units[i].count++] =
+				    job->index;
+		}
+	}
+}
+
+static int
+compare_jobs(const void *a, const void *b)
+{
+	return compare_names(((const struct fb_job *)a)->name,
+	    ((const struct fb_job *)b)->name);
+}
+
+void
+fb_run_adopt_plan(struct fb_run *run, const struct fb_plan *plan)
+{
+	run->topology = plan->topology;
+	run->topology_selection = plan->topology_selection;
+	run->predecessor_count = plan->predecessor_count;
+	run->predecessors =
+	    fb_alloc(plan->predecessor_count, sizeof(*run->predecessors));
+	memcpy(run->predecessors, plan->predecessors,
+	    plan->predecessor_count * sizeof(*run->predecessors));
+	fb_run_config_digest(run->engine, run->config_digest);
+	fb_run_selection_digest(plan, run->selection_digest);
+	adopt_failures(run, &plan->fleet);
+
+	run->jobs = fb_alloc(plan->machine_count, sizeof(*run->jobs));
+	run->job_count = plan->machine_count;
+	for (size_t i = 0; i < plan->machine_count; i++) {
+		const struct fb_plan_machine *planned = &plan->machines[i];
+		struct fb_job *job = &run->jobs[i];
+
+		job->machine = copy_machine(planned->machine);
+		job->name = fb_format(
+		    "%s/%s", job->machine->source, job->machine->id);
+		job->lifecycle = job->machine->lifecycle;
+		job->parts =
+		    fb_alloc(job->machine->volume_count, sizeof(*job->parts));
+		for (size_t k = 0; k < job->machine->volume_count; k++)
+			job->parts[k].volume = &job->machine->volumes[k];
+		job->machine->problem = planned->refusal;
+	}
+	qsort(run->jobs, run->job_count, sizeof(*run->jobs), compare_jobs);
+	for (size_t i = 0; i < run->job_count; i++)
+		run->jobs[i].index = i;
+	adopt_units(run, plan);
+}

@@ -1,0 +1,615 @@
+/*
+ * A cut-off download: its journal back into a run.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/mem.h"
+#include "run.h"
+
+struct replay {
+	struct fb_run *run;
+	json_t *checkpoint;
+	bool begun;
+	size_t job_room;
+};
+
+static int
+read_digest(const json_t *body, const char *key, struct fb_digest *ret,
+    struct fb_error *err)
+{
+	const char *hex;
+	int rc = fb_json_str(body, key, "journal", &hex, err);
+
+	if (rc < 0)
+		return rc;
+	return fb_digest_parse(
+	    (struct fb_span){ (const uint8_t *)hex, strlen(hex) }, ret, err);
+}
+
+static int
+read_text(const json_t *body, const char *key, char *text, size_t size,
+    struct fb_error *err)
+{
+	const char *value;
+	int rc = fb_json_str(body, key, "journal", &value, err);
+	size_t len;
+
+	if (rc < 0)
+		return rc;
+	len = strlen(value);
+	if (len >= size)
+		return fb_fail(err, FB_ECORRUPT, "'%s' is too long", key);
+	memcpy(text, value, len + 1);
+	return FB_OK;
+}
+
+static int
+read_copy(const json_t *body, const char *key, char **ret, struct fb_error *err)
+{
+	const char *value;
+	int rc = fb_json_str(body, key, "journal", &value, err);
+
+	if (rc == FB_OK)
+		*ret = fb_strdup(value);
+	return rc;
+}
+
+/* Ids of errors outlive the journal: the few that occur are kept for ever. */
+static const char *
+intern(const char *id)
+{
+	static const char *known[512];
+	static size_t count;
+
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(known[i], id) == 0)
+			return known[i];
+	if (count == FB_COUNT(known))
+		return "E-FAILED";
+	known[count] = fb_strdup(id);
+	return known[count++];
+}
+
+static int
+read_error(const json_t *body, const char *key, struct fb_error *ret,
+    struct fb_error *err)
+{
+	const char *id, *message, *hint;
+	json_t *object;
+	json_int_t code;
+	int rc = fb_json_object(body, key, "journal", &object, err);
+
+	if (rc == FB_OK)
+		rc = fb_json_str(object, "id", "journal", &id, err);
+	if (rc == FB_OK)
+		rc = fb_json_str(object, "message", "journal", &message, err);
+	if (rc == FB_OK)
+		rc = fb_json_str(object, "hint", "journal", &hint, err);
+	if (rc < 0)
+		return rc;
+	code = json_integer_value(json_object_get(object, "code"));
+	if (code >= 0 || code < FB_EFAILED)
+		code = FB_EFAILED;
+	(void)fb_fail_id(
+	    ret, (enum fb_code)code, intern(id), "%s", message);
+	if (hint[0] != '\0')
+		(void)fb_hint(ret, "%s", hint);
+	return FB_OK;
+}
+
+static int
+replay_predecessors(
+    struct fb_run *run, const json_t *body, struct fb_error *err)
+{
+	json_t *list;
+	int rc = fb_json_array(body, "predecessors", "journal", &list, err);
+
+	if (rc < 0)
+		return rc;
+	run->predecessors =
+	    fb_alloc(json_array_size(list), sizeof(*run->predecessors));
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		struct fb_predecessor *item = &run->predecessors[i];
+		const json_t *entry = json_array_get(list, i);
+
+		rc = read_text(entry, "run", item->run, sizeof(item->run), err);
+		if (rc == FB_OK)
+			rc = read_digest(
+			    entry, "manifest", &item->manifest, err);
+		if (rc < 0)
+			return rc;
+		run->predecessor_count++;
+	}
+	return FB_OK;
+}
+
+static int
+replay_run(struct replay *replay, const json_t *body, struct fb_error *err)
+{
+	struct fb_run *run = replay->run;
+	char id[FB_RUN_ID_SIZE], repository[64], fleet[FB_NAME_MAX + 1];
+	int rc = read_text(body, "run", id, sizeof(id), err);
+
+	if (rc == FB_OK)
+		rc = read_text(
+		    body, "repository", repository, sizeof(repository), err);
+	if (rc == FB_OK)
+		rc = read_text(body, "fleet", fleet, sizeof(fleet), err);
+	if (rc == FB_OK)
+		rc = read_text(body, "started", run->started,
+		    sizeof(run->started), err);
+	if (rc == FB_OK)
+		rc = read_text(body, "host", run->host, sizeof(run->host), err);
+	if (rc == FB_OK)
+		rc = read_text(body, "config", run->config_digest,
+		    sizeof(run->config_digest), err);
+	if (rc == FB_OK)
+		rc = read_text(body, "selection", run->selection_digest,
+		    sizeof(run->selection_digest), err);
+	if (rc == FB_OK)
+		rc = read_digest(body, "topology", &run->topology, err);
+	if (rc == FB_OK)
+		rc = read_digest(body, "topology_selection",
+		    &run->topology_selection, err);
+	if (rc == FB_OK)
+		rc = replay_predecessors(run, body, err);
+	if (rc < 0)
+		return rc;
+	if (strcmp(id, run->id) != 0)
+		return fb_fail(err, FB_ECORRUPT, "it is of run %s", id);
+	if (strcmp(fleet, run->engine->config->fleet_name) != 0)
+		return fb_fail(err, FB_ECONFLICT, "it is of fleet '%s'", fleet);
+	if (run->repo != NULL &&
+	    strcmp(repository, run->repo->format.repository) != 0)
+		return fb_fail(err, FB_ECONFLICT,
+		    "it is of repository %s", repository);
+	return FB_OK;
+}
+
+static int
+replay_source(struct replay *replay, const json_t *body, struct fb_error *err)
+{
+	struct fb_run *run = replay->run;
+	struct fb_source_failure *failure;
+
+	run->failures = fb_realloc(
+	    run->failures, run->failure_count + 1, sizeof(*run->failures));
+	failure = &run->failures[run->failure_count++];
+	*failure = (struct fb_source_failure){ 0 };
+	if (read_copy(body, "source", &failure->source, err) < 0)
+		return err->code;
+	return read_error(body, "error", &failure->err, err);
+}
+
+static int
+read_labels(
+    const json_t *body, struct fb_labels *labels, struct fb_error *err)
+{
+	json_t *object, *value;
+	const char *key;
+	int rc = fb_json_object(body, "labels", "journal", &object, err);
+
+	if (rc < 0)
+		return rc;
+	labels->items =
+	    fb_alloc(json_object_size(object), sizeof(*labels->items));
+	json_object_foreach(object, key, value) {
+		if (!json_is_string(value))
+			return fb_fail(err, FB_ECORRUPT, "a label is no text");
+		labels->items[labels->count++] = (struct fb_label){
+			fb_strdup(key),
+			fb_strdup(json_string_value(value)),
+		};
+	}
+	return FB_OK;
+}
+
+static int
+read_volumes(
+    const json_t *body, struct fb_machine *machine, struct fb_error *err)
+{
+	json_t *list;
+	int rc = fb_json_array(body, "volumes", "journal", &list, err);
+
+	for (size_t i = 0; rc == FB_OK && i < json_array_size(list); i++) {
+		const json_t *entry = json_array_get(list, i);
+		struct fb_volume *volume = fb_machine_add_volume(machine);
+		const char *kind, *method;
+
+		rc = read_copy(entry, "name", &volume->name, err);
+		if (rc == FB_OK)
+			rc = fb_json_str(entry, "kind", "journal", &kind, err);
+		if (rc == FB_OK)
+			rc = fb_volume_kind_parse(kind, &volume->kind, err);
+		if (rc == FB_OK)
+			rc = fb_json_u64(entry, "size", "journal", INT64_MAX,
+			    &volume->size, err);
+		if (rc == FB_OK)
+			rc = fb_json_str(
+			    entry, "method", "journal", &method, err);
+		if (rc == FB_OK)
+			rc = fb_json_bool(entry, "read_stopped", "journal",
+			    &volume->read_stopped, err);
+		if (rc == FB_OK)
+			volume->method = intern(method);
+	}
+	return rc;
+}
+
+static int
+read_machine(
+    const json_t *body, struct fb_machine *machine, struct fb_error *err)
+{
+	const char *text;
+	int rc = read_copy(body, "source", &machine->source, err);
+
+	if (rc == FB_OK)
+		rc = read_copy(body, "driver", &machine->driver, err);
+	if (rc == FB_OK)
+		rc = read_copy(body, "id", &machine->id, err);
+	if (rc == FB_OK)
+		rc = read_copy(body, "name", &machine->name, err);
+	if (rc == FB_OK)
+		rc = read_copy(body, "role", &machine->role, err);
+	if (rc == FB_OK && !json_is_null(json_object_get(body, "parent")))
+		rc = read_copy(body, "parent", &machine->parent, err);
+	if (rc == FB_OK)
+		rc = read_labels(body, &machine->labels, err);
+	if (rc == FB_OK)
+		rc = fb_json_str(body, "power", "journal", &text, err);
+	if (rc == FB_OK)
+		rc = fb_power_parse(text, &machine->power, err);
+	if (rc == FB_OK)
+		rc = fb_json_str(body, "lifecycle", "journal", &text, err);
+	if (rc == FB_OK)
+		rc = fb_lifecycle_parse(text, &machine->lifecycle, err);
+	if (rc == FB_OK)
+		rc = read_digest(
+		    body, "description", &machine->description, err);
+	if (rc == FB_OK)
+		rc = fb_json_u64(body, "stop_timeout_ms", "journal", INT64_MAX,
+		    &machine->stop_timeout_ms, err);
+	if (rc == FB_OK)
+		rc = fb_json_u64(body, "start_timeout_ms", "journal", INT64_MAX,
+		    &machine->start_timeout_ms, err);
+	if (rc == FB_OK)
+		rc = read_volumes(body, machine, err);
+	if (rc == FB_OK && json_object_get(body, "problem") != NULL)
+		rc = read_error(body, "problem", &machine->problem, err);
+	return rc;
+}
+
+static int
+replay_plan(struct replay *replay, const json_t *body, struct fb_error *err)
+{
+	struct fb_run *run = replay->run;
+	struct fb_job *job;
+	int rc;
+
+	if (run->job_count == replay->job_room) {
+		replay->job_room = replay->job_room * 2 + 16;
+		run->jobs = fb_realloc(
+		    run->jobs, replay->job_room, sizeof(*run->jobs));
+	}
+	job = &run->jobs[run->job_count++];
+	*job = (struct fb_job){ .index = run->job_count - 1 };
+	job->machine = fb_alloc(1, sizeof(*job->machine));
+	rc = read_machine(body, job->machine, err);
+	if (rc < 0)
+		return rc;
+	job->name =
+	    fb_format("%s/%s", job->machine->source, job->machine->id);
+	job->lifecycle = job->machine->lifecycle;
+	job->resumed = true;
+	job->parts =
+	    fb_alloc(job->machine->volume_count, sizeof(*job->parts));
+	for (size_t i = 0; i < job->machine->volume_count; i++)
+		job->parts[i].volume = &job->machine->volumes[i];
+	return FB_OK;
+}
+
+static int
+find_job(const struct fb_run *run, const json_t *body, struct fb_job **ret_job,
+    struct fb_error *err)
+{
+	const char *name;
+	int rc = fb_json_str(body, "machine", "journal", &name, err);
+
+	if (rc < 0)
+		return rc;
+	*ret_job = fb_run_job(run, name);
+	if (*ret_job == NULL)
+		return fb_fail(err, FB_ECORRUPT,
+		    "it names a machine '%s' that is not planned", name);
+	return FB_OK;
+}
+
+static int
+replay_unit(struct replay *replay, const json_t *body, struct fb_error *err)
+{
+	struct fb_run *run = replay->run;
+	struct fb_job *job;
+	const char *name;
+	size_t i = run->unit_count;
+	int rc = find_job(run, body, &job, err);
+
+	if (rc == FB_OK)
+		rc = fb_json_str(body, "unit", "journal", &name, err);
+	if (rc < 0)
+		return rc;
+	if (i == 0 || strcmp(run->units[i - 1].name, name) != 0) {
+		run->units =
+		    fb_realloc(run->units, i + 1, sizeof(*run->units));
+		memset(&run->units[i], 0, sizeof(run->units[i]));
+		run->units[i].name = fb_strdup(name);
+		run->unit_count = ++i;
+	}
+	run->units[i - 1].jobs = fb_realloc(run->units[i - 1].jobs,
+	    run->units[i - 1].count + 1, sizeof(*run->units[i - 1].jobs));
+	run->units[i - 1].jobs[run->units[i - 1].count++] = job->index;
+	return FB_OK;
+}
+
+static int
+replay_machine(struct replay *replay, const json_t *body, struct fb_error *err)
+{
+	struct fb_job *job;
+	const char *text;
+	int rc = find_job(replay->run, body, &job, err);
+
+	if (rc == FB_OK)
+		rc = fb_json_str(body, "state", "journal", &text, err);
+	if (rc == FB_OK)
+		rc = fb_machine_state_parse(text, &job->state, err);
+	if (rc == FB_OK)
+		rc = fb_json_u64(
+		    body, "epoch", "journal", 1000000, &job->epoch, err);
+	if (rc == FB_OK)
+		rc = read_text(
+		    body, "token", job->token, sizeof(job->token), err);
+	if (rc == FB_OK)
+		rc = fb_json_str(body, "lifecycle", "journal", &text, err);
+	if (rc == FB_OK)
+		rc = fb_lifecycle_parse(text, &job->lifecycle, err);
+	if (rc == FB_OK)
+		rc = read_text(body, "snapshot_time", job->snapshot_time,
+		    sizeof(job->snapshot_time), err);
+	if (rc == FB_OK)
+		rc = fb_json_u64(body, "downtime_ms", "journal", INT64_MAX,
+		    &job->downtime_ms, err);
+	if (rc == FB_OK && job->state == FB_MACHINE_FAILED)
+		rc = read_error(body, "error", &job->err, err);
+	if (rc == FB_OK && job->state == FB_MACHINE_PLANNED)
+		for (size_t i = 0; i < job->machine->volume_count; i++)
+			job->parts[i] = (struct fb_part){
+				.volume = job->parts[i].volume
+			};
+	return rc;
+}
+
+static int
+read_result(const json_t *body, const char *key, struct fb_copy_result *ret,
+    struct fb_error *err)
+{
+	json_t *object;
+	int rc = fb_json_object(body, key, "journal", &object, err);
+
+	if (rc == FB_OK)
+		rc = fb_json_u64(
+		    object, "size", "journal", INT64_MAX, &ret->size, err);
+	if (rc == FB_OK)
+		rc = fb_json_u64(object, "zero_bytes", "journal", INT64_MAX,
+		    &ret->zero_bytes, err);
+	if (rc == FB_OK)
+		rc = fb_json_u64(object, "new_bytes", "journal", INT64_MAX,
+		    &ret->new_bytes, err);
+	if (rc == FB_OK)
+		rc = fb_json_u64(object, "stored_bytes", "journal", INT64_MAX,
+		    &ret->stored_bytes, err);
+	if (rc == FB_OK)
+		rc = read_digest(object, "root", &ret->root, err);
+	if (rc == FB_OK && json_object_get(object, "flat") != NULL) {
+		rc = read_digest(object, "flat", &ret->flat, err);
+		ret->has_flat = true;
+	}
+	return rc;
+}
+
+static int
+find_part(struct replay *replay, const json_t *body, struct fb_job **ret_job,
+    struct fb_part **ret_part, struct fb_error *err)
+{
+	const char *volume;
+	int rc = find_job(replay->run, body, ret_job, err);
+
+	if (rc == FB_OK)
+		rc = fb_json_str(body, "volume", "journal", &volume, err);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < (*ret_job)->machine->volume_count; i++) {
+		*ret_part = &(*ret_job)->parts[i];
+		if (strcmp((*ret_part)->volume->name, volume) == 0)
+			return FB_OK;
+	}
+	return fb_fail(err, FB_ECORRUPT,
+	    "it names a volume '%s' that is not planned", volume);
+}
+
+static int
+replay_volume(struct replay *replay, const json_t *body, struct fb_error *err)
+{
+	struct fb_job *job;
+	struct fb_part *part = NULL;
+	int rc = find_part(replay, body, &job, &part, err);
+
+	if (rc == FB_OK)
+		rc = fb_json_u64(body, "read_bytes", "journal", INT64_MAX,
+		    &part->read_bytes, err);
+	if (rc == FB_OK)
+		rc = fb_json_u64(body, "changed_files", "journal", INT64_MAX,
+		    &part->changed_files, err);
+	if (rc == FB_OK)
+		rc = fb_json_bool(body, "fuzzy", "journal", &part->fuzzy, err);
+	if (rc == FB_OK)
+		rc = read_result(body, "result", &part->result, err);
+	if (rc == FB_OK && json_object_get(body, "catalogue") != NULL) {
+		rc = read_result(body, "catalogue", &part->catalogue, err);
+		part->has_catalogue = true;
+	}
+	part->spooled = rc == FB_OK;
+	return rc;
+}
+
+/* What was copied is known to be on disk once a checkpoint follows it. */
+static void
+make_done(struct fb_run *run)
+{
+	for (size_t i = 0; i < run->job_count; i++)
+		for (size_t k = 0; k < run->jobs[i].machine->volume_count; k++)
+			if (run->jobs[i].parts[k].spooled)
+				run->jobs[i].parts[k].done = true;
+}
+
+static int
+replay_finish(struct replay *replay, const json_t *body, struct fb_error *err)
+{
+	struct fb_run *run = replay->run;
+	int rc = read_text(
+	    body, "finished", run->finished, sizeof(run->finished), err);
+
+	if (rc == FB_OK)
+		rc = read_digest(
+		    body, "topology_after", &run->topology_after, err);
+	if (rc == FB_OK)
+		rc = fb_json_bool(body, "drift", "journal", &run->drift, err);
+	return rc;
+}
+
+static int
+replay_owed(struct replay *replay, const json_t *body, bool owes,
+    struct fb_error *err)
+{
+	struct fb_job *job;
+	int rc = find_job(replay->run, body, &job, err);
+
+	if (rc == FB_OK)
+		job->owes_start = owes;
+	return rc;
+}
+
+static int
+replay_record(const struct fb_journal_record *record, void *arg,
+    struct fb_error *err)
+{
+	struct replay *replay = arg;
+	const json_t *body = record->body;
+
+	if (strcmp(record->type, "run") == 0)
+		return replay_run(replay, body, err);
+	if (strcmp(record->type, "source") == 0)
+		return replay_source(replay, body, err);
+	if (strcmp(record->type, "plan") == 0)
+		return replay_plan(replay, body, err);
+	if (strcmp(record->type, "unit") == 0)
+		return replay_unit(replay, body, err);
+	if (strcmp(record->type, "begin") == 0)
+		replay->begun = true;
+	if (strcmp(record->type, "machine") == 0)
+		return replay_machine(replay, body, err);
+	if (strcmp(record->type, "volume") == 0)
+		return replay_volume(replay, body, err);
+	if (strcmp(record->type, "checkpoint") == 0) {
+		json_decref(replay->checkpoint);
+		replay->checkpoint = json_deep_copy(body);
+		make_done(replay->run);
+	}
+	if (strcmp(record->type, "finish") == 0)
+		return replay_finish(replay, body, err);
+	if (strcmp(record->type, "obligation") == 0)
+		return replay_owed(replay, body, true, err);
+	if (strcmp(record->type, "discharged") == 0)
+		return replay_owed(replay, body, false, err);
+	if (strcmp(record->type, "commit") == 0)
+		replay->run->committed = true;
+	if (strcmp(record->type, "end") == 0)
+		replay->run->ended = true;
+	return FB_OK;
+}
+
+int
+fb_run_replay(const struct fb_engine *engine, struct fb_repo *repo,
+    const char *id, bool write, struct fb_run **ret_run,
+    json_t **ret_checkpoint, struct fb_error *err)
+{
+	FB_AUTO_RUN struct fb_run *run = NULL;
+	FB_AUTO_FREE char *path = NULL;
+	struct replay replay = { 0 };
+	int rc = fb_run_new(engine, repo, id, &run, err);
+
+	if (rc < 0)
+		return rc;
+	path = fb_format("%s/journal", run->dir);
+	replay.run = run;
+	run->resumed = true;
+	if (write)
+		rc = fb_journal_open(
+		    path, replay_record, &replay, &run->journal, err);
+	else
+		rc = fb_journal_read(path, replay_record, &replay, err);
+	if (rc == FB_OK && !replay.begun)
+		rc = fb_fail(err, FB_ENOTFOUND,
+		    "run %s was cut off before it began", id);
+	if (rc < 0) {
+		json_decref(replay.checkpoint);
+		return rc == FB_ENOTFOUND ? rc
+		                          : fb_wrap(err, "run '%s'", id);
+	}
+	for (size_t i = 0; i < run->unit_count; i++)
+		for (size_t k = 0; k < run->units[i].count; k++)
+			if (run->jobs[run->units[i].jobs[k]].epoch >
+			    run->units[i].epoch)
+				run->units[i].epoch =
+				    run->jobs[run->units[i].jobs[k]].epoch;
+	*ret_run = FB_STEAL(run);
+	if (ret_checkpoint != NULL)
+		*ret_checkpoint = replay.checkpoint;
+	else
+		json_decref(replay.checkpoint);
+	return FB_OK;
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	return memcmp(a, b, FB_RUN_ID_SIZE);
+}
+
+int
+fb_run_unfinished(const struct fb_engine *engine,
+    char (**ret_ids)[FB_RUN_ID_SIZE], size_t *ret_count, struct fb_error *err)
+{
+	FB_AUTO_FREE char *dir = fb_state_path(engine, "runs");
+	char(*ids)[FB_RUN_ID_SIZE] = NULL;
+	size_t count = 0;
+	struct dirent *entry;
+	DIR *runs = opendir(dir);
+
+	if (runs == NULL && errno != ENOENT)
+		return fb_fail_sys(err, "cannot read '%s'", dir);
+	while (runs != NULL && (entry = readdir(runs)) != NULL) {
+		if (!fb_run_id_ok(entry->d_name, strlen(entry->d_name)))
+			continue;
+		ids = fb_realloc(ids, count + 1, sizeof(*ids));
+		memcpy(ids[count++], entry->d_name, FB_RUN_ID_SIZE);
+	}
+	if (runs != NULL)
+		(void)closedir(runs);
+	if (count > 0)
+		qsort(ids, count, sizeof(*ids), compare_ids);
+	*ret_ids = ids;
+	*ret_count = count;
+	return FB_OK;
+}

@@ -1,0 +1,206 @@
+/*
+ * One unit of a download, from wherever a crash left it to copied.
+ */
+#include <string.h>
+
+#include "run.h"
+
+/* Is there anything left to do for it before the commit? */
+bool
+fb_job_active(const struct fb_job *job)
+{
+	return job->state != FB_MACHINE_FAILED &&
+	    job->state < FB_MACHINE_COPIED;
+}
+
+/* Is this volume captured, stopped (or live) or from the snapshot? */
+bool
+fb_job_captures(const struct fb_job *job, size_t part, bool stopped)
+{
+	const struct fb_volume *volume = job->parts[part].volume;
+
+	return fb_volume_captured(volume->kind) &&
+	    (volume->read_stopped || strcmp(volume->method, "none") == 0) ==
+	    stopped;
+}
+
+static bool
+drained(const struct fb_job *job)
+{
+	for (size_t i = 0; i < job->machine->volume_count; i++)
+		if (fb_job_captures(job, i, true) && !job->parts[i].done)
+			return false;
+	return true;
+}
+
+/* May the capture that a dead run began be used?  Its machine may be up
+ * again: what counts is that the snapshot is whole and nothing is missing
+ * that had to be read while it was stopped. */
+static bool
+adoptable(const struct fb_job *job)
+{
+	struct fb_error ignored = { 0 };
+
+	return job->state >= FB_MACHINE_SNAPSHOTTING && drained(job) &&
+	    fb_driver_find_by_token(
+	        job->driver, job->now, job->token, &ignored) == FB_OK;
+}
+
+static int
+adopt(struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	if (job->state == FB_MACHINE_SNAPSHOTTING) {
+		fb_time_format_ms(fb_clock_wall_ns(), job->snapshot_time);
+		rc = fb_run_state(
+		    run, job, FB_MACHINE_SNAPSHOTTED, true, err);
+	}
+	if (rc == FB_OK && job->state == FB_MACHINE_STARTING)
+		rc = fb_run_state(run, job, FB_MACHINE_UP, true, err);
+	return rc;
+}
+
+static int
+begin_again(struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	struct fb_verb verb;
+	int rc = FB_OK;
+
+	if (job->token[0] != '\0') {
+		fb_run_verb(run, job, 0, &verb);
+		rc = fb_driver_remove_snapshot(
+		    job->driver, job->now, &verb, err);
+	}
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < job->machine->volume_count; i++)
+		job->parts[i] =
+		    (struct fb_part){ .volume = job->parts[i].volume };
+	job->token[0] = '\0';
+	job->lifecycle = job->machine->lifecycle;
+	job->down_since_ns = 0;
+	job->downtime_ms = 0;
+	return job->state == FB_MACHINE_PLANNED
+	    ? FB_OK
+	    : fb_run_state(run, job, FB_MACHINE_PLANNED, true, err);
+}
+
+static void
+fail_or_stop(struct fb_run *run, struct fb_job *job, struct fb_error *cause)
+{
+	struct fb_error err = { 0 };
+
+	if (cause->code != FB_ECANCELED &&
+	    fb_run_fail(run, job, cause, &err) < 0)
+		fb_run_fatal(run, &err);
+}
+
+/* A machine whose plan is refused, or that has gone since, fails here. */
+static void
+fail_impossible(struct fb_run *run, struct fb_job *job)
+{
+	struct fb_error err = { 0 };
+
+	if (job->machine->problem.code < 0)
+		err = job->machine->problem;
+	else if (job->driver == NULL)
+		(void)fb_fail_id(&err, FB_EUNREACH, "E-SRC-UNREACHABLE",
+		    "its source cannot be asked");
+	else if (job->now == NULL)
+		(void)fb_fail_id(&err, FB_ENOTFOUND, "E-MACHINE-GONE",
+		    "it has gone since the run began");
+	else if (fb_digest_cmp(&job->now->description,
+	             &job->machine->description) != 0)
+		(void)fb_fail_id(&err, FB_ESTALE, "E-DRIFT",
+		    "it has changed since the run began");
+	if (err.code < 0)
+		fail_or_stop(run, job, &err);
+}
+
+/*
+ * Where does the unit stand?  All its captures are adopted, or, because a
+ * unit has one quiescence window, all begin again.
+ */
+static int
+take_stock(
+    struct fb_run *run, size_t unit, bool *ret_window, struct fb_error *err)
+{
+	bool window = false;
+
+	for (size_t i = 0; i < run->units[unit].count; i++) {
+		struct fb_job *job = &run->jobs[run->units[unit].jobs[i]];
+
+		if (fb_job_active(job))
+			fail_impossible(run, job);
+		if (fb_job_active(job) && !adoptable(job))
+			window = true;
+	}
+	*ret_window = window;
+	for (size_t i = 0; i < run->units[unit].count; i++) {
+		struct fb_job *job = &run->jobs[run->units[unit].jobs[i]];
+		int rc = FB_OK;
+
+		if (!fb_job_active(job))
+			continue;
+		rc = window ? begin_again(run, job, err) : adopt(run, job, err);
+		if (rc == FB_ESYS || rc == FB_EBUG)
+			return rc;
+		if (rc < 0)
+			fail_or_stop(run, job, err);
+	}
+	return FB_OK;
+}
+
+static int
+copy_job(struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	int rc = fb_run_state(run, job, FB_MACHINE_COPYING, false, err);
+
+	for (size_t i = 0; rc == FB_OK && i < job->machine->volume_count; i++)
+		if (fb_job_captures(job, i, false) && !job->parts[i].done)
+			rc = fb_run_copy(run, job, i, 0, err);
+	if (rc == FB_OK)
+		rc = fb_copier_checkpoint(run->copier, err);
+	if (rc == FB_OK)
+		rc = fb_run_state(run, job, FB_MACHINE_COPIED, true, err);
+	return rc;
+}
+
+static void
+report_copied(struct fb_run *run, const struct fb_job *job)
+{
+	uint64_t read_bytes = 0;
+
+	for (size_t i = 0; i < job->machine->volume_count; i++)
+		read_bytes += job->parts[i].read_bytes;
+	fb_run_notify(run,
+	    &(struct fb_event){ .kind = FB_EVENT_MACHINE_OK,
+	        .machine = job->name,
+	        .done = read_bytes,
+	        .total = read_bytes });
+}
+
+int
+fb_run_unit(struct fb_run *run, size_t unit, struct fb_error *err)
+{
+	bool window = false;
+	int rc = take_stock(run, unit, &window, err);
+
+	if (rc == FB_OK && window)
+		rc = fb_run_window(run, unit, err);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < run->units[unit].count; i++) {
+		struct fb_job *job = &run->jobs[run->units[unit].jobs[i]];
+		struct fb_error failure = { 0 };
+
+		if (!fb_job_active(job) || fb_run_stopping(run))
+			continue;
+		if (copy_job(run, job, &failure) == FB_OK)
+			report_copied(run, job);
+		else
+			fail_or_stop(run, job, &failure);
+	}
+	return FB_OK;
+}

@@ -1,0 +1,326 @@
+/*
+ * The quiescence window of a unit: stop its machines, snapshot them, read
+ * what no snapshot holds, start them again.  Whatever fails in between,
+ * every machine that was up is started.
+ */
+#include <string.h>
+
+#include "fleetbak/base/clock.h"
+#include "fleetbak/base/mem.h"
+#include "run.h"
+
+/* The cap on downtime leaves at least this for a verb. */
+#define VERB_MIN_MS 100
+
+static bool
+is_stopped_lifecycle(const struct fb_job *job)
+{
+	return job->lifecycle == FB_LIFECYCLE_STOP_SNAPSHOT_START ||
+	    job->lifecycle == FB_LIFECYCLE_STOP_COPY_START;
+}
+
+/* Time of the verb: its own limit, or what the cap on downtime leaves. */
+static uint64_t
+verb_timeout(uint64_t own_ms, int64_t deadline_ns)
+{
+	int64_t left_ms;
+
+	if (deadline_ns == 0)
+		return own_ms;
+	left_ms = (deadline_ns - fb_clock_mono_ns()) / 1000000;
+	if (left_ms < VERB_MIN_MS)
+		left_ms = VERB_MIN_MS;
+	return own_ms != 0 && own_ms < (uint64_t)left_ms ? own_ms
+	                                                 : (uint64_t)left_ms;
+}
+
+static enum fb_power
+observe(struct fb_run *run, struct fb_job *job)
+{
+	struct fb_error ignored = { 0 };
+	enum fb_power power = FB_POWER_UNKNOWN;
+	struct fb_verb verb;
+
+	fb_run_verb(run, job, job->machine->stop_timeout_ms, &verb);
+	verb.token = "";
+	if (fb_driver_power_get(job->driver, job->now, &verb, &power,
+	        &ignored) != FB_OK)
+		return FB_POWER_UNKNOWN;
+	return power;
+}
+
+/* Is it still as it was planned? */
+static int
+check_power(struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	struct fb_verb verb;
+	enum fb_power power;
+	int rc;
+
+	if (job->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE ||
+	    job->lifecycle == FB_LIFECYCLE_PAUSE_IN_CREATE)
+		return FB_OK;
+	fb_run_verb(run, job, job->machine->stop_timeout_ms, &verb);
+	verb.token = "";
+	rc = fb_driver_power_get(job->driver, job->now, &verb, &power, err);
+	if (rc < 0)
+		return rc;
+	if (power == FB_POWER_UNKNOWN)
+		return fb_fail_id(err, FB_ECONFLICT, "E-POWER-UNKNOWN",
+		    "it is not known whether it is up; it is not touched");
+	if (power == FB_POWER_DOWN)
+		job->lifecycle = FB_LIFECYCLE_READ_DOWN;
+	else if (job->lifecycle == FB_LIFECYCLE_READ_DOWN)
+		return fb_fail_id(err, FB_ECONFLICT, "E-POWER-CHANGED",
+		    "it was down when this was planned and is up now");
+	return FB_OK;
+}
+
+static int
+stop_now(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
+    struct fb_error *err)
+{
+	struct fb_verb verb;
+	int rc = fb_obligation_begin(run->journal, job->name, err);
+
+	if (rc == FB_OK)
+		rc = fb_run_state(run, job, FB_MACHINE_STOPPING, true, err);
+	if (rc < 0)
+		return rc;
+	job->owes_start = true;
+	job->down_since_ns = fb_clock_mono_ns();
+	fb_run_verb(run, job,
+	    verb_timeout(job->machine->stop_timeout_ms, deadline_ns), &verb);
+	rc = fb_driver_stop(job->driver, job->now, &verb, err);
+	if (rc < 0 && observe(run, job) != FB_POWER_DOWN)
+		return rc;
+	return fb_run_state(run, job, FB_MACHINE_STOPPED, true, err);
+}
+
+static int
+stop_job(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
+    struct fb_error *err)
+{
+	int rc = check_power(run, job, err);
+
+	if (rc == FB_OK && is_stopped_lifecycle(job))
+		rc = stop_now(run, job, deadline_ns, err);
+	return rc;
+}
+
+static int
+make_snapshot(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
+    struct fb_error *err)
+{
+	struct fb_error ignored = { 0 };
+	struct fb_verb verb;
+	int rc;
+
+	fb_run_verb(run, job, verb_timeout(0, deadline_ns), &verb);
+	rc = fb_driver_create_snapshot(job->driver, job->now, &verb, err);
+	if ((rc == FB_EUNKNOWN || rc == FB_ETIMEOUT) &&
+	    fb_driver_find_by_token(
+	        job->driver, job->now, job->token, &ignored) == FB_OK)
+		rc = FB_OK;
+	return rc;
+}
+
+static int
+snapshot_job(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
+    struct fb_error *err)
+{
+	int rc;
+
+	if (deadline_ns != 0 && fb_clock_mono_ns() > deadline_ns)
+		return fb_fail_id(err, FB_ETIMEOUT, "E-DOWNTIME",
+		    "max_downtime passed before its snapshot was taken");
+	rc = fb_run_state(run, job, FB_MACHINE_SNAPSHOTTING, true, err);
+	if (rc < 0)
+		return rc;
+	rc = make_snapshot(run, job, deadline_ns, err);
+	if (rc < 0)
+		return rc;
+	fb_time_format_ms(fb_clock_wall_ns(), job->snapshot_time);
+	return fb_run_state(run, job, FB_MACHINE_SNAPSHOTTED, true, err);
+}
+
+/* Read what no snapshot holds, now. */
+static int
+drain_job(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
+    struct fb_error *err)
+{
+	bool began = false;
+
+	for (size_t i = 0; i < job->machine->volume_count; i++) {
+		int rc = FB_OK;
+
+		if (!fb_job_captures(job, i, true))
+			continue;
+		if (!began)
+			rc = fb_run_state(
+			    run, job, FB_MACHINE_DRAINING, true, err);
+		began = true;
+		if (rc == FB_OK)
+			rc = fb_run_copy(run, job, i, deadline_ns, err);
+		if (rc < 0)
+			return rc;
+	}
+	if (began && job->lifecycle == FB_LIFECYCLE_READ_DOWN &&
+	    observe(run, job) == FB_POWER_UP)
+		for (size_t i = 0; i < job->machine->volume_count; i++)
+			job->parts[i].fuzzy = true; /* it came up meanwhile */
+	return FB_OK;
+}
+
+static void
+fail_job(struct fb_run *run, struct fb_job *job, struct fb_error *cause)
+{
+	struct fb_error err = { 0 };
+
+	if (cause->code == FB_ECANCELED)
+		return; /* a later run goes on with it */
+	if (fb_run_fail(run, job, cause, &err) < 0)
+		fb_run_fatal(run, &err);
+}
+
+/* A machine that failed may lie in any state: only the driver is asked. */
+static int
+start_verb(struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	struct fb_verb verb;
+	int rc;
+
+	fb_run_verb(run, job, job->machine->start_timeout_ms, &verb);
+	rc = fb_driver_start(job->driver, job->now, &verb, err);
+	if (rc < 0 && observe(run, job) == FB_POWER_UP)
+		rc = FB_OK;
+	if (rc < 0)
+		return rc;
+	job->downtime_ms = (uint64_t)(fb_clock_mono_ns() -
+	                       job->down_since_ns) /
+	    1000000;
+	return FB_OK;
+}
+
+static int
+start_job(struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	bool whole = job->state == FB_MACHINE_SNAPSHOTTED ||
+	    job->state == FB_MACHINE_DRAINING;
+	int rc = FB_OK;
+
+	if (whole)
+		rc = fb_run_state(run, job, FB_MACHINE_STARTING, true, err);
+	if (rc == FB_OK)
+		rc = start_verb(run, job, err);
+	if (rc < 0)
+		return rc;
+	rc = fb_obligation_end(run->journal, job->name, "started", err);
+	if (rc < 0)
+		return rc;
+	job->owes_start = false;
+	if (whole)
+		rc = fb_run_state(run, job, FB_MACHINE_UP, true, err);
+	return rc;
+}
+
+void
+fb_run_settle(struct fb_run *run)
+{
+	for (size_t i = run->job_count; i-- > 0;) {
+		struct fb_job *job = &run->jobs[i];
+		struct fb_error err = { 0 };
+
+		if (!job->owes_start || job->driver == NULL ||
+		    job->now == NULL)
+			continue;
+		if (observe(run, job) == FB_POWER_UNKNOWN)
+			(void)fb_fail_id(&err, FB_ECONFLICT, "E-POWER-UNKNOWN",
+			    "it is not known whether it is up; it is not "
+			    "started");
+		else if (start_verb(run, job, &err) == FB_OK &&
+		    fb_obligation_end(run->journal, job->name, "started",
+		        &err) == FB_OK)
+			job->owes_start = false;
+		if (job->owes_start) {
+			(void)fb_hint(
+			    &err, "look at it, then: fleetbak recover");
+			fb_run_notify(run,
+			    &(struct fb_event){ .kind = FB_EVENT_WARNING,
+			        .machine = job->name,
+			        .error = &err });
+		}
+	}
+}
+
+typedef int step_function(struct fb_run *run, struct fb_job *job,
+    int64_t deadline_ns, struct fb_error *err);
+
+/* One step for each machine of the unit, in stop order.  A machine whose
+ * step fails leaves the window; the others go on. */
+static void
+take_step(struct fb_run *run, size_t unit, int64_t deadline_ns,
+    step_function *step)
+{
+	for (size_t i = 0; i < run->units[unit].count; i++) {
+		struct fb_job *job = &run->jobs[run->units[unit].jobs[i]];
+		struct fb_error err = { 0 };
+
+		if (!fb_job_active(job) || fb_run_stopping(run))
+			continue;
+		if (step(run, job, deadline_ns, &err) < 0)
+			fail_job(run, job, &err);
+	}
+}
+
+static void
+start_all(struct fb_run *run, size_t unit)
+{
+	for (size_t i = run->units[unit].count; i-- > 0;) {
+		struct fb_job *job = &run->jobs[run->units[unit].jobs[i]];
+		struct fb_error err = { 0 };
+
+		if (!job->owes_start)
+			continue;
+		if (start_job(run, job, &err) < 0) {
+			(void)fb_hint(
+			    &err, "look at it, then: fleetbak recover");
+			fail_job(run, job, &err);
+		}
+	}
+}
+
+static void
+open_epoch(struct fb_run *run, size_t unit)
+{
+	uint64_t epoch = ++run->units[unit].epoch;
+
+	for (size_t i = 0; i < run->units[unit].count; i++) {
+		struct fb_job *job = &run->jobs[run->units[unit].jobs[i]];
+		FB_AUTO_FREE char *token = fb_format(
+		    "%s.%llu", run->id, (unsigned long long)epoch);
+
+		if (!fb_job_active(job))
+			continue;
+		job->epoch = epoch;
+		memcpy(job->token, token, strlen(token) + 1);
+	}
+}
+
+int
+fb_run_window(struct fb_run *run, size_t unit, struct fb_error *err)
+{
+	uint64_t cap_ms = run->engine->config->download.max_downtime_ms;
+	int64_t deadline_ns = cap_ms == 0
+	    ? 0
+	    : fb_clock_mono_ns() + (int64_t)cap_ms * 1000000;
+
+	open_epoch(run, unit);
+	take_step(run, unit, deadline_ns, stop_job);
+	take_step(run, unit, deadline_ns, snapshot_job);
+	take_step(run, unit, deadline_ns, drain_job);
+	start_all(run, unit);
+	if (fb_run_stopping(run))
+		return fb_fail(err, FB_ECANCELED, "canceled");
+	return FB_OK;
+}
