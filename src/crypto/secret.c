@@ -1,68 +1,279 @@
-/*
- * References to secrets: what one looks like.
- */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "fleetbak/base/child.h"
 #include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/text.h"
 #include "fleetbak/crypto/sign.h"
 
+#define CREDENTIALS_DIR   "/etc/fleetbak/credentials"
+#define COMMAND_TIME_MS   60000
+#define COMMAND_WORDS_MAX 64
+
+enum form { FORM_FILE, FORM_ENV, FORM_CMD, FORM_FD, FORM_CRED, FORMS };
+
+static const char *const prefixes[FORMS] = {
+	[FORM_FILE] = "file:",
+	[FORM_ENV] = "env:",
+	[FORM_CMD] = "cmd:",
+	[FORM_FD] = "fd:",
+	[FORM_CRED] = "cred:",
+};
+
+/* Nothing of the reference stands in the message: what is not a reference
+ * may be the secret itself. */
+static int
+bad_reference(const char *why, struct fb_error *err)
+{
+	(void)fb_fail_id(err, FB_ECONFIG, "E-SECRET-REF",
+	    "not a reference to a secret: %s", why);
+	return fb_hint(err,
+	    "secrets do not stand in the configuration; write file:PATH, "
+	    "env:NAME, cmd:PROGRAM ARG..., fd:N or cred:NAME");
+}
+
+static struct fb_span
+span_of(const char *text)
+{
+	return (struct fb_span){ (const uint8_t *)text, strlen(text) };
+}
+
 static bool
 is_variable(const char *name)
 {
-	static const char allowed[] =
-	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
-
-	return strspn(name, allowed) == strlen(name);
+	return name[strspn(name,
+	           "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	           "0123456789_")] == '\0';
 }
 
-static bool
-is_descriptor(const char *text)
+static int
+split(const char *reference, enum form *ret_form, const char **ret_rest,
+    struct fb_error *err)
 {
-	struct fb_span digits = { (const uint8_t *)text, strlen(text) };
-	struct fb_error err;
 	uint64_t fd;
 
-	return fb_text_u64(digits, 1u << 20, &fd, &err) == FB_OK;
-}
+	for (enum form form = 0; form < FORMS; form++) {
+		size_t len = strlen(prefixes[form]);
+		const char *rest = reference + len;
 
-static bool
-is_credential(const char *name)
-{
-	return fb_name_ok(name, strlen(name));
-}
-
-static bool
-is_anything(const char *text)
-{
-	return text[0] != ' ';
+		if (strncmp(reference, prefixes[form], len) != 0)
+			continue;
+		if (rest[strspn(rest, " ")] == '\0')
+			return bad_reference("nothing after the colon", err);
+		if (form == FORM_FD &&
+		    fb_text_u64(span_of(rest), INT_MAX, &fd, err) < 0)
+			return bad_reference("fd: wants a number", err);
+		if (form == FORM_ENV && !is_variable(rest))
+			return bad_reference("env: wants a variable", err);
+		if (form == FORM_CRED && !fb_name_ok(rest, strlen(rest)))
+			return bad_reference("cred: wants a name", err);
+		*ret_form = form;
+		*ret_rest = rest;
+		return FB_OK;
+	}
+	return bad_reference("it has none of the known forms", err);
 }
 
 int
 fb_secret_check(const char *reference, struct fb_error *err)
 {
-	static const struct {
-		const char *scheme;
-		bool (*is_good)(const char *rest);
-	} kinds[] = {
-		{ "file:", is_anything },
-		{ "env:", is_variable },
-		{ "cmd:", is_anything },
-		{ "fd:", is_descriptor },
-		{ "cred:", is_credential },
-	};
+	const char *rest;
+	enum form form;
 
-	for (size_t i = 0; i < FB_COUNT(kinds); i++) {
-		size_t len = strlen(kinds[i].scheme);
+	return split(reference, &form, &rest, err);
+}
 
-		if (strncmp(reference, kinds[i].scheme, len) == 0 &&
-		    reference[len] != '\0' &&
-		    kinds[i].is_good(reference + len))
-			return FB_OK;
+/* A failure to read is the key's, whatever the system called it. */
+static int
+as_key_error(struct fb_error *err)
+{
+	err->code = FB_EKEY;
+	err->id = "E-KEY";
+	return FB_EKEY;
+}
+
+static int
+check_file(int fd, const char *path, bool private_key, struct fb_error *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == -1) {
+		(void)fb_fail_sys(err, "cannot read '%s'", path);
+		return as_key_error(err);
 	}
-	/* It may be the secret itself: not a word of it. */
-	return fb_fail(err, FB_ECONFIG,
-	    "not a reference to a secret: file:PATH, env:NAME, cmd:PROGRAM "
-	    "ARG..., fd:NUMBER or cred:NAME");
+	if (!S_ISREG(st.st_mode))
+		return fb_fail(err, FB_EKEY, "'%s' is not a file", path);
+	if (private_key && (st.st_mode & 077) != 0) {
+		(void)fb_fail_id(err, FB_EKEY, "E-KEY-MODE",
+		    "'%s' is open to others than its owner (mode %04o)", path,
+		    (unsigned)st.st_mode & 07777);
+		return fb_hint(err, "chmod 600 '%s'", path);
+	}
+	return FB_OK;
+}
+
+static int
+read_path(const char *path, bool private_key, struct fb_buf *dst,
+    struct fb_error *err)
+{
+	FB_AUTO_CLOSE int fd =
+	    fb_io_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, err);
+	int rc;
+
+	if (fd < 0)
+		return as_key_error(err);
+	rc = check_file(fd, path, private_key, err);
+	if (rc == FB_OK &&
+	    fb_io_read_all(fd, path, FB_SECRET_MAX, dst, err) < 0)
+		rc = as_key_error(err);
+	return rc;
+}
+
+static int
+read_credential(const char *name, bool private_key, struct fb_buf *dst,
+    struct fb_error *err)
+{
+	const char *dir = getenv("CREDENTIALS_DIRECTORY");
+	FB_AUTO_FREE char *path = fb_path_join(
+	    dir != NULL && *dir != '\0' ? dir : CREDENTIALS_DIR, name);
+
+	return read_path(path, private_key, dst, err);
+}
+
+static int
+read_env(const char *name, struct fb_buf *dst, struct fb_error *err)
+{
+	const char *value = getenv(name);
+
+	if (value == NULL)
+		return fb_fail(err, FB_EKEY,
+		    "the environment variable of 'env:' is not set");
+	if (strlen(value) > FB_SECRET_MAX)
+		return fb_fail(err, FB_EKEY, "'env:%s' is too long", name);
+	fb_buf_add_str(dst, value);
+	return FB_OK;
+}
+
+static int
+read_fd(const char *number, struct fb_buf *dst, struct fb_error *err)
+{
+	uint64_t fd;
+	int rc = fb_text_u64(span_of(number), INT_MAX, &fd, err);
+
+	if (rc < 0)
+		return rc;
+	if (fb_io_read_all((int)fd, number, FB_SECRET_MAX, dst, err) < 0)
+		return as_key_error(err);
+	return FB_OK;
+}
+
+/* The words of `text`, which is cut up; false when there are too many. */
+static bool
+split_words(char *text, const char *words[COMMAND_WORDS_MAX + 1])
+{
+	size_t count = 0;
+
+	for (;;) {
+		text += strspn(text, " ");
+		if (*text == '\0')
+			break;
+		if (count == COMMAND_WORDS_MAX)
+			return false;
+		words[count++] = text;
+		text += strcspn(text, " ");
+		if (*text != '\0')
+			*text++ = '\0';
+	}
+	words[count] = NULL;
+	return true;
+}
+
+static int
+read_command(const char *command, const char *dir, struct fb_buf *dst,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE char *text = fb_strdup(command);
+	const char *words[COMMAND_WORDS_MAX + 1];
+	struct fb_child_spec spec = { .argv = words,
+		.dir = dir,
+		.timeout_ms = COMMAND_TIME_MS,
+		.lock_fd = -1,
+		.stdout_max = FB_SECRET_MAX };
+	struct fb_child_result result = { 0 };
+	int rc;
+
+	if (!split_words(text, words))
+		return bad_reference("cmd: has too many words", err);
+	/* Room for all of it now: growing would leave copies behind. */
+	(void)fb_buf_reserve(&result.out, 2 * FB_SECRET_MAX);
+	rc = fb_child_run(&spec, &result, err);
+	if (rc < 0)
+		rc = as_key_error(err);
+	else if (result.exit_code != 0)
+		rc = fb_fail(err, FB_EKEY, "'%s' %s (exit %d, signal %d)",
+		    words[0], result.timed_out ? "took too long" : "failed",
+		    result.exit_code, result.signal);
+	else
+		fb_buf_add(dst, result.out.data, result.out.len);
+	fb_secret_release(&result.out);
+	fb_child_result_release(&result);
+	return rc;
+}
+
+int
+fb_secret_read(const char *reference, const char *base_dir, bool private_key,
+    struct fb_buf *dst, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = NULL;
+	size_t before = dst->len;
+	const char *rest;
+	enum form form;
+	int rc = split(reference, &form, &rest, err);
+
+	if (rc < 0)
+		return rc;
+	/* As in read_command(); 65536 is what a read takes at once. */
+	(void)fb_buf_reserve(dst, FB_SECRET_MAX + 65536);
+	switch (form) {
+	case FORM_FILE:
+		path = fb_path_join(base_dir != NULL ? base_dir : "", rest);
+		rc = read_path(path, private_key, dst, err);
+		break;
+	case FORM_ENV:
+		rc = read_env(rest, dst, err);
+		break;
+	case FORM_CMD:
+		rc = read_command(rest, base_dir, dst, err);
+		break;
+	case FORM_FD:
+		rc = read_fd(rest, dst, err);
+		break;
+	default:
+		rc = read_credential(rest, private_key, dst, err);
+		break;
+	}
+	if (rc == FB_OK && dst->len == before)
+		rc = fb_fail(err, FB_EKEY, "it is empty");
+	if (rc < 0) {
+		dst->len = before;
+		return fb_wrap(err, "secret '%.*s...'",
+		    (int)strlen(prefixes[form]), prefixes[form]);
+	}
+	return FB_OK;
+}
+
+void
+fb_secret_release(struct fb_buf *secret)
+{
+	if (secret->data != NULL)
+		explicit_bzero(secret->data, secret->cap);
+	fb_buf_release(secret);
 }
