@@ -182,7 +182,8 @@ check_volume(const struct fb_schema *schema, const json_t *volumes, size_t i,
 }
 
 static int
-check_whole(const struct fb_schema *schema, struct fb_error *err)
+check_whole(const struct fb_schema *schema, const struct fb_yaml_node *root,
+    struct fb_error *err)
 {
 	const json_t *volumes = json_object_get(schema->values, "volumes");
 	const char *id =
@@ -191,6 +192,10 @@ check_whole(const struct fb_schema *schema, struct fb_error *err)
 	    json_string_value(json_object_get(schema->values, "parent"));
 	int rc = check_commands(schema, err);
 
+	/* A restore under a new name writes another id in its place. */
+	if (rc == FB_OK && fb_yaml_get(root, "id")->block)
+		rc = fb_schema_fail(schema, "id", id, "E-CFG-TYPE", err,
+		    "must stand on the line of its key");
 	if (rc == FB_OK && parent != NULL && strcmp(parent, id) == 0)
 		rc = fb_schema_fail(schema, "parent", parent,
 		    "E-CFG-REFERENCE", err, "a machine is not its own parent");
@@ -213,7 +218,7 @@ fb_local_machine_parse(struct fb_span yaml, const char *path,
 	if (rc == FB_OK)
 		rc = fb_schema_read(&schema, root, err);
 	if (rc == FB_OK)
-		rc = check_whole(&schema, err);
+		rc = check_whole(&schema, root, err);
 	if (rc < 0)
 		return rc;
 	machine = fb_alloc(1, sizeof(*machine));

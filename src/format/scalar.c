@@ -318,6 +318,17 @@ check_kind(
 	return fb_fail(err, FB_EBUG, "a setting without a type");
 }
 
+/* Control characters, ASCII's and Unicode's, and everything that some reader
+ * takes for the end of a line. */
+static bool
+is_control(const char *c)
+{
+	const uint8_t *u = (const uint8_t *)c;
+
+	return u[0] < 0x20 || u[0] == 0x7f || (u[0] == 0xc2 && u[1] < 0xa0) ||
+	    (u[0] == 0xe2 && u[1] == 0x80 && (u[2] == 0xa8 || u[2] == 0xa9));
+}
+
 /* What no kind of value may hold.  An argument of a command may be a script
  * of several lines. */
 static int
@@ -330,7 +341,7 @@ check_bytes(const struct fb_scalar *in, struct fb_error *err)
 		return fb_fail_id(err, FB_ECONFIG, "E-CFG-RANGE",
 		    "%s: %s: longer than %zu bytes", in->place, in->what, max);
 	for (const char *c = in->text; *c != '\0' && !argument; c++)
-		if ((uint8_t)*c < 0x20 || *c == 0x7f)
+		if (is_control(c))
 			return fb_fail_id(err, FB_ECONFIG, "E-CFG-TYPE",
 			    "%s: %s: holds a control character or a newline",
 			    in->place, in->what);

@@ -213,7 +213,11 @@ read_scalar(struct reader *in, const yaml_event_t *event,
 {
 	const char *text = (const char *)event->data.scalar.value;
 
-	node->plain = event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+	yaml_scalar_style_t style = event->data.scalar.style;
+
+	node->plain = style == YAML_PLAIN_SCALAR_STYLE;
+	node->block = style == YAML_LITERAL_SCALAR_STYLE ||
+	    style == YAML_FOLDED_SCALAR_STYLE;
 	node->offset = byte_of(in, event->start_mark.index);
 	node->length = byte_of(in, event->end_mark.index) - node->offset;
 	if (strlen(text) != event->data.scalar.length)

@@ -25,6 +25,7 @@ enum fb_yaml_kind { FB_YAML_SCALAR, FB_YAML_LIST, FB_YAML_MAP };
 struct fb_yaml_node {
 	enum fb_yaml_kind kind;
 	bool plain; /* a scalar without quotes */
+	bool block; /* a scalar of lines, after | or > */
 	size_t line, column;   /* from 1 */
 	size_t offset, length; /* of a scalar in the file, in bytes, with its
 	                        * quotes */

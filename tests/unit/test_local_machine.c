@@ -161,6 +161,7 @@ bad_names_and_values_are_refused(void **state)
 	refuses("role: x\n", "E-CFG-MISSING", "setting 'id'");
 	refuses("id: ../etc\n", "E-NAME", "m.yaml:1:5: id '../etc'");
 	refuses("id: \"a\\nb\"\n", "E-CFG-TYPE", "newline");
+	refuses("id: |-\n  a\n", "E-CFG-TYPE", "on the line of its key");
 	refuses("id: a\nparent: a\n", "E-CFG-REFERENCE", "its own parent");
 	refuses("id: a\nparent: b/c\n", "E-NAME", "parent 'b/c'");
 	refuses("id: a\nlabels: {\"a b\": c}\n", "E-NAME", "label 'a b'");
