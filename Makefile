@@ -84,7 +84,9 @@ say := @echo
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: all units check-unit clean FORCE
+.PHONY: all setup demo check check-unit check-replay check-scenario \
+	check-sanitized check-all units replays scenario-helpers fuzz lint tidy \
+	install uninstall clean FORCE
 
 all: $(B)/fleetbak
 
@@ -111,18 +113,116 @@ $(B)/flags: FORCE
 	@echo "$(compile) $(link)" | cmp -s - $@ || echo "$(compile) $(link)" >$@
 FORCE:
 
-# Tests.
+# Tests.  `make check` sets up, builds and runs all of them; the parts can be
+# run alone, with BUILD=asan and so on, and TESTS="name name" for some of them.
 $(B)/tests/%.o: private fb_cppflags += -Itests/unit -Itests
 
 $(B)/unit/%: $(B)/tests/unit/%.o $(support) $(library)
 	@mkdir -p $(@D)
+	$(say) '  LD   $@'
 	$(link) -o $@ $^ $(fb_libs) -lcmocka $(LIBS)
 
-units: $(units)
+$(B)/scenario/%: $(B)/tests/scenario/%.o $(library)
+	@mkdir -p $(@D)
+	$(link) -o $@ $^ $(fb_libs) $(LIBS)
 
-TIMEOUT ?= timeout 120
+$(B)/replay/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/replay_main.o $(library)
+	@mkdir -p $(@D)
+	$(link) -o $@ $^ $(fb_libs) $(LIBS)
+
+$(B)/fuzz/%: $(B)/tests/fuzz/%.o $(library)
+	@mkdir -p $(@D)
+	$(link) -fsanitize=fuzzer -o $@ $^ $(fb_libs) $(LIBS)
+
+units: $(units)
+replays: $(replays)
+scenario-helpers: $(helpers)
+
+# One level down, because the libraries' flags are asked for when make starts,
+# which may be before setup has installed them.
+again := $(MAKE) --no-print-directory
+
+setup:
+	sh tests/setup.sh all
+
+check:
+	rm -f build/results
+	sh tests/setup.sh all
+	$(again) all units replays scenario-helpers
+	rc=0; \
+	$(again) lint || rc=1; \
+	$(again) -k check-unit || rc=1; \
+	$(again) -k check-replay || rc=1; \
+	$(again) -k check-scenario || rc=1; \
+	if [ $(BUILD) = debug ]; then $(again) check-sanitized || rc=1; fi; \
+	exit $$rc
+
 check-unit: $(units)
-	@for t in $(units); do echo "# $$t"; $(TIMEOUT) $$t || exit 1; done
+	sh tests/run.sh $(BUILD) unit $(TESTS)
+
+check-replay: $(replays)
+	sh tests/run.sh $(BUILD) replay $(TESTS)
+
+check-scenario: $(B)/fleetbak $(helpers)
+	sh tests/run.sh $(BUILD) scenario $(TESTS)
+
+# The unit tests and corpora once more, where memory and threads are watched.
+check-sanitized:
+	rc=0; \
+	$(again) check-unit check-replay BUILD=asan || rc=1; \
+	$(again) check-unit BUILD=tsan || rc=1; \
+	exit $$rc
+
+check-all:
+	@for v in debug release asan tsan; do $(again) check BUILD=$$v || exit 1; done
+
+demo:
+	sh tests/setup.sh build
+	$(again) all
+	sh tests/demo.sh $(B)/fleetbak
+
+FUZZ_SECONDS ?= 60
+fuzz:
+	@for t in $(fuzzers); do \
+	    $(again) BUILD=fuzz build/fuzz/fuzz/$$t && \
+	    mkdir -p build/corpus/$$t && build/fuzz/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) \
+	        -artifact_prefix=build/corpus/ build/corpus/$$t fixtures/$$t || exit 1; done
+
+headers := $(sort $(wildcard include/fleetbak/*/*.h))
+lint:
+	@for check in tests/lint/*.sh; do echo "# $$check"; \
+	    FB_BIN=$(abspath $(B)) sh $$check || exit 1; done
+	@for h in $(headers:include/%=%); do \
+	    printf '#include "%s"\ntypedef int not_empty;\n' $$h | \
+	    $(CC) $(fb_cppflags) -std=c17 $(fb_warnings) -fsyntax-only -x c - || \
+	    { echo "$$h does not stand alone"; exit 1; }; done
+	shellcheck -x -P SCRIPTDIR $(shell git ls-files '*.sh' .ci/run 2>/dev/null || ls tests/*.sh tests/*/*.sh .ci/run)
+	cppcheck --quiet --error-exitcode=1 --std=c11 -Iinclude -D_GNU_SOURCE \
+	    --enable=warning,portability --inline-suppr -j2 \
+	    --suppressions-list=tests/lint/cppcheck.txt src
+
+tidy:
+	clang-tidy --quiet $(sources) -- $(fb_cppflags) -std=c17
+
+# Installing.
+install: $(B)/fleetbak
+	$(INSTALL) -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(BASHCOMP) \
+	    $(DESTDIR)$(ZSHCOMP) $(DESTDIR)$(FISHCOMP) $(DESTDIR)$(MANDIR)/man1 \
+	    $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man7
+	$(INSTALL) -m 0755 $(B)/fleetbak $(DESTDIR)$(BINDIR)/fleetbak
+	@for s in 1 5 7; do for page in $(wildcard man/*.1 man/*.5 man/*.7); do \
+	    case $$page in *.$$s) $(INSTALL) -m 0644 $$page \
+	    $(DESTDIR)$(MANDIR)/man$$s/ || exit 1;; esac; done; done
+	$(INSTALL) -m 0644 completions/fleetbak.bash $(DESTDIR)$(BASHCOMP)/fleetbak
+	$(INSTALL) -m 0644 completions/fleetbak.zsh $(DESTDIR)$(ZSHCOMP)/_fleetbak
+	$(INSTALL) -m 0644 completions/fleetbak.fish $(DESTDIR)$(FISHCOMP)/fleetbak.fish
+
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/fleetbak $(DESTDIR)$(BASHCOMP)/fleetbak \
+	    $(DESTDIR)$(ZSHCOMP)/_fleetbak $(DESTDIR)$(FISHCOMP)/fleetbak.fish
+	@for page in $(notdir $(wildcard man/*.1)); do rm -f $(DESTDIR)$(MANDIR)/man1/$$page; done
+	@for page in $(notdir $(wildcard man/*.5)); do rm -f $(DESTDIR)$(MANDIR)/man5/$$page; done
+	@for page in $(notdir $(wildcard man/*.7)); do rm -f $(DESTDIR)$(MANDIR)/man7/$$page; done
 
 clean:
 	rm -rf build

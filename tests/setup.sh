@@ -1,0 +1,60 @@
+#!/bin/sh
+# Install what building (setup.sh build) and testing (setup.sh all) need, from
+# Debian's packages.  Asks for nothing when all of it is there already.
+set -eu
+
+build='gcc libc6-dev make pkg-config libarchive-dev libzstd-dev libssl-dev
+	libjansson-dev libyaml-dev zstd openssl'
+test='libcmocka-dev shellcheck cppcheck clang clang-tidy mandoc man-db acl
+	attr strace jq bash zsh fish procps util-linux e2fsprogs xfsprogs
+	btrfs-progs postgresql xz-utils bzip2 file git bsdutils psmisc'
+
+case ${1:-all} in
+build) wanted=$build ;;
+all) wanted="$build $test" ;;
+*)
+	echo "usage: setup.sh [build|all]" >&2
+	exit 2
+	;;
+esac
+
+missing=
+for package in $wanted; do
+	dpkg-query -W -f '${Status}' "$package" 2>/dev/null |
+		grep -q 'ok installed' || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -eq 0 ]; then
+	as_root="env"
+elif command -v sudo >/dev/null; then
+	as_root='sudo env'
+else
+	echo "fleetbak: these packages are missing, and this is neither root" \
+		"nor is there sudo:" >&2
+	echo "  apt-get install -y$missing" >&2
+	exit 1
+fi
+
+install() {
+	# shellcheck disable=SC2086 # words
+	$as_root DEBIAN_FRONTEND=noninteractive apt-get install -y \
+		--no-install-recommends $missing
+}
+
+echo "installing:$missing"
+# A policy of 101 keeps a server's package from starting it: tests start their
+# own, in directories of their own.
+policy=/usr/sbin/policy-rc.d
+ours=
+[ -e "$policy" ] || {
+	printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+	$as_root chmod 755 "$policy"
+	ours=yes
+}
+rc=0
+install >/dev/null || {
+	$as_root apt-get update >/dev/null && install >/dev/null
+} || rc=1
+[ -z "$ours" ] || $as_root rm -f "$policy"
+exit $rc
