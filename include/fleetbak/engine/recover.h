@@ -4,9 +4,12 @@
  * or the next command that takes the lock.
  *
  * Journal records (any run's or restore's journal):
- *	obligation   {"machine":"source/id","driver":...,"at":time}
+ *	obligation   {"at":time,"machine":"source/id"}
  *	suspended    {"machine":...}   in-place writing began: it stays down
- *	discharged   {"machine":...,"how":"started|seen-up|gone|given-up"}
+ *	recovering   {"machine":...,"token":...}   recovery is about to start it
+ *	discharged   {"how":"started|seen-up|gone|given-up","machine":...}
+ *
+ * The last of obligation, suspended and discharged holds for a machine.
  */
 #ifndef FB_ENGINE_RECOVER_H
 #define FB_ENGINE_RECOVER_H
@@ -27,7 +30,8 @@ enum fb_recovery { FB_RECOVERY_STARTED, FB_RECOVERY_SEEN_UP,
 	FB_RECOVERY_SUSPENDED, FB_RECOVERY_GONE };
 
 struct fb_recover_item {
-	char *machine;
+	char *machine; /* "source/id"; "-": the journal cannot be read, `err`
+	                * says why, and what it owes is not known */
 	char run[FB_RUN_ID_SIZE];
 	enum fb_recovery outcome;
 	struct fb_error err;
@@ -38,23 +42,28 @@ struct fb_recover_report {
 };
 
 struct fb_recover_request {
-	bool dry_run;  /* only list what is owed */
-	bool force;    /* also obligations older than max_obligation_age */
+	bool dry_run;  /* only list what is owed, like fb_recover_list() */
+	bool force;    /* also obligations older than max_obligation_age, and
+	                * give up those of sources no longer configured */
 };
 
 /*
  * Meet every open obligation of this state directory, whose lock the caller
- * holds; `children_fd` goes to children.  Waits for a living child of the
- * dead run first.  A machine that was down is never started, one whose state
+ * holds; `children_fd`, from fb_state_children(), proves that no child of the
+ * dead run lives and goes to children.  Not stopped by engine->cancel: a
+ * machine that owes nothing but a start gets it.  A machine that was down is never started, one whose state
  * is unknown is not touched.  FB_OK even when some could not be met: the
  * report says so.
  */
 FB_MUST_USE int fb_recover(const struct fb_engine *engine,
     const struct fb_recover_request *request, int children_fd,
     struct fb_recover_report *report, struct fb_error *err);
+/* "started", "seen-up", "failed", "unknown", "too-old", "suspended", "gone" */
+const char *fb_recovery_name(enum fb_recovery recovery);
 void fb_recover_report_release(struct fb_recover_report *report);
 
-/* What is owed, read-only and without the lock, for status. */
+/* What is owed, read-only and without the lock, for status.  The outcome of
+ * each is FB_RECOVERY_UNKNOWN, TOO_OLD or SUSPENDED. */
 FB_MUST_USE int fb_recover_list(const struct fb_engine *engine,
     struct fb_recover_report *report, struct fb_error *err);
 
