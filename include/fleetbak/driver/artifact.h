@@ -121,5 +121,8 @@ FB_MUST_USE int fb_target_open_file(const char *path, uint64_t size,
 /* A regular file or block device as an artifact; holes by SEEK_DATA. */
 FB_MUST_USE int fb_artifact_open_file(const char *path,
     struct fb_artifact **ret_artifact, struct fb_error *err);
+/* Whoever writes to it goes on meanwhile: of a device, which cannot tell,
+ * `changed` is then to say yes. */
+void fb_artifact_file_is_live(struct fb_artifact *artifact);
 
 #endif
