@@ -15,7 +15,9 @@
 struct fb_error;
 
 /*
- * Write the tree at `root` into `sink`, members in bytewise order of path.
+ * Write the tree at `root` into `sink`, members in order of path: parents
+ * first, the names of each directory bytewise, what is in a directory right
+ * after it.  The root itself is the first member, ".".
  *
  * `exclude` (ends with NULL, may be NULL) are fnmatch(3) patterns: with a
  * slash against the whole relative path, without against the last part; an
@@ -42,7 +44,9 @@ FB_MUST_USE int fb_tree_list(const char *root, const char *const *exclude,
 
 struct fb_tree_options {
 	bool mirror; /* make it equal: remove what the archive lacks (but not
-	              * what `exclude` matches), rewrite only what differs */
+	              * what `exclude` matches), rewrite only what differs;
+	              * the members must come in fb_tree_pack's order */
+	bool keep_extra; /* with mirror: remove nothing */
 	const char *const *exclude;
 	const char *const *only; /* paths to extract (with what lies below),
 	                          * ends with NULL; NULL: all */
@@ -51,7 +55,6 @@ struct fb_tree_options {
 	 * whatever could not be set exactly. */
 	void (*report)(void *arg, const char *path, const char *what);
 	void *report_arg;
-	bool dry_run; /* with mirror: only report */
 };
 
 struct fb_tree_stats {
