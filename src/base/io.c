@@ -41,10 +41,10 @@ fb_io_read_all(int fd, const char *path, size_t max, struct fb_buf *dst,
 			continue;
 		if (got == -1)
 			return fb_fail_sys(err, "cannot read '%s'", path);
+		dst->len += got > 0 ? (size_t)got : 0;
+		dst->data[dst->len] = '\0';
 		if (got == 0)
 			return FB_OK;
-		dst->len += (size_t)got;
-		dst->data[dst->len] = '\0';
 		if (dst->len - before > max)
 			return fb_fail(err, FB_ECORRUPT,
 			    "'%s' is larger than %zu bytes", path, max);

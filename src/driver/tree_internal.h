@@ -7,6 +7,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <locale.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/stat.h>
@@ -44,6 +45,14 @@ bool fb_tree_excluded(const char *const *patterns, const char *path);
 /* Bytewise order of paths, part by part: a directory is followed by what is
  * in it, before any other name. */
 int fb_tree_path_cmp(const char *a, const char *b);
+
+/*
+ * Put this thread into the C locale and return the one before, for
+ * uselocale(3).  There libarchive takes names that are not ASCII as bytes, in
+ * both directions; in another locale it would convert them, and even in a
+ * UTF-8 one normalise them.
+ */
+locale_t fb_tree_locale_enter(void);
 
 /* -------------------------------------------------------------- walk */
 

@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
+#include <locale.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
@@ -419,6 +420,16 @@ tell_entry(struct packer *p, enum fb_entry_type type, const struct stat *st,
 	return p->sink->entry(p->sink->arg, &entry, err);
 }
 
+/* Of other names libarchive warns that it takes them as bytes: just so. */
+static bool
+is_ascii(const char *path)
+{
+	for (; *path != '\0'; path++)
+		if ((uint8_t)*path >= 0x80)
+			return false;
+	return true;
+}
+
 /* Header, content (of `fd`, when it is not -1) and padding of one member. */
 static int
 write_member(struct packer *p, int fd, const struct stat *st,
@@ -427,9 +438,9 @@ write_member(struct packer *p, int fd, const struct stat *st,
 	uint64_t size = fd >= 0 ? (uint64_t)st->st_size : 0;
 	int rc = archive_write_header(p->archive, p->entry);
 
-	if (rc == ARCHIVE_WARN)
+	if (rc == ARCHIVE_WARN && is_ascii(p->path))
 		warn(p, archive_error_string(p->archive));
-	else if (rc != ARCHIVE_OK)
+	else if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
 		return fail_pack(p, err);
 	rc = size >= CUT_CONTENT ? ask_cut(p, err) : FB_OK;
 	if (rc == FB_OK && size > 0)
@@ -566,11 +577,10 @@ open_packer(struct packer *p, const struct fb_sink *sink, struct fb_error *err)
 	p->room = fb_alloc(READ_STEP, 1);
 	if (p->archive == NULL || p->entry == NULL)
 		return fb_fail(err, FB_ESYS, "cannot start an archive");
-	/* Names are bytes: no conversion, whatever the locale.  One form of
-	 * attributes instead of two. */
+	/* One form of attributes instead of two. */
 	if (archive_write_set_format_pax(p->archive) != ARCHIVE_OK ||
-	    archive_write_set_options(p->archive,
-	        "hdrcharset=BINARY,xattrheader=SCHILY") != ARCHIVE_OK ||
+	    archive_write_set_options(p->archive, "xattrheader=SCHILY") !=
+	        ARCHIVE_OK ||
 	    archive_write_set_bytes_per_block(p->archive, 0) != ARCHIVE_OK ||
 	    archive_write_set_bytes_in_last_block(p->archive, 1) !=
 	        ARCHIVE_OK ||
@@ -615,6 +625,7 @@ fb_tree_pack(const char *root, const char *const *exclude,
 	struct packer *p = fb_alloc(1, sizeof(*p));
 	struct fb_tree_walk walk = { .exclude = exclude, .visit = pack_node,
 		.warn = warn_path, .arg = p };
+	locale_t before = fb_tree_locale_enter();
 	int rc = open_packer(p, sink, err);
 
 	if (rc == FB_OK)
@@ -622,6 +633,7 @@ fb_tree_pack(const char *root, const char *const *exclude,
 	if (rc == FB_OK)
 		rc = finish_packer(p, err);
 	free_packer(p);
+	(void)uselocale(before);
 	return rc;
 }
 
@@ -703,6 +715,7 @@ fb_tree_pack_files(const char *root, const char *const *paths,
     const struct fb_sink *sink, struct fb_error *err)
 {
 	struct packer *p = fb_alloc(1, sizeof(*p));
+	locale_t before = fb_tree_locale_enter();
 	int rc = open_packer(p, sink, err);
 
 	if (rc == FB_OK)
@@ -710,5 +723,6 @@ fb_tree_pack_files(const char *root, const char *const *paths,
 	if (rc == FB_OK)
 		rc = finish_packer(p, err);
 	free_packer(p);
+	(void)uselocale(before);
 	return rc;
 }

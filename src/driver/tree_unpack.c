@@ -788,6 +788,7 @@ fb_tree_unpack(const char *root, const struct fb_pull *pull,
 {
 	struct unpacker u = { .options = options, .pull = pull, .root = -1,
 		.parent = -1 };
+	locale_t before = fb_tree_locale_enter();
 	int rc = open_unpacker(&u, root, err);
 
 	if (rc == FB_OK)
@@ -797,5 +798,6 @@ fb_tree_unpack(const char *root, const struct fb_pull *pull,
 	if (ret_stats != NULL)
 		*ret_stats = u.stats;
 	close_unpacker(&u);
+	(void)uselocale(before);
 	return rc;
 }

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -71,6 +72,23 @@ fb_names_have(const struct fb_names *names, const char *name)
 			high = middle;
 	}
 	return false;
+}
+
+static locale_t c_locale;
+
+static void
+make_locale(void)
+{
+	c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+}
+
+locale_t
+fb_tree_locale_enter(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	(void)pthread_once(&once, make_locale);
+	return uselocale(c_locale);
 }
 
 /* 0, or -1 with errno and what was read before. */
