@@ -32,6 +32,11 @@ struct fb_manifest_unit {
 	size_t machine_count;
 };
 
+struct fb_manifest_source {
+	char *name, *driver;
+	struct fb_error problem; /* code < 0: it could not be asked */
+};
+
 struct fb_manifest_head {
 	char run[FB_RUN_ID_SIZE];
 	char session[FB_RUN_ID_SIZE];
@@ -44,7 +49,7 @@ struct fb_manifest_head {
 	struct fb_digest topology_after;     /* after the last snapshot */
 	bool drift;                          /* after differs */
 	bool partial;                        /* some machine failed */
-	struct { char *name, *driver; struct fb_error problem; } *sources;
+	struct fb_manifest_source *sources;
 	size_t source_count;
 	struct fb_predecessor *predecessors; /* newest runs its writer saw */
 	size_t predecessor_count;
@@ -94,7 +99,7 @@ void fb_manifest_machine_release(struct fb_manifest_machine *machine);
  * Write a manifest and the run's VOLUMES into two files: begin, machines in
  * order of source and id, finish (which checks the rules over the whole,
  * syncs the files and gives their digests).
- * Errors: FB_EBUG with the rule's name.
+ * Errors: FB_EBUG with the rule's name (E-MANIFEST-RULE).
  */
 FB_MUST_USE int fb_manifest_begin(const char *manifest_path,
     const char *volumes_path, const struct fb_manifest_head *head,
@@ -114,6 +119,10 @@ void fb_manifest_abandon(struct fb_manifest_writer *writer);
 FB_MUST_USE int fb_manifest_open(struct fb_repo *repo,
     const struct fb_run_ref *run, bool untrusted, struct fb_error *ret_doubt,
     struct fb_manifest **ret_manifest, struct fb_error *err);
+
+/* The same of bytes that somebody else vouches for. */
+FB_MUST_USE int fb_manifest_parse(struct fb_span text,
+    struct fb_manifest **ret_manifest, struct fb_error *err);
 void fb_manifest_close(struct fb_manifest *manifest);
 void fb_manifest_closep(struct fb_manifest **manifest);
 #define FB_AUTO_MANIFEST FB_CLEANUP(fb_manifest_closep)
@@ -127,6 +136,15 @@ typedef int fb_manifest_visit(const struct fb_manifest_machine *machine,
     void *arg, struct fb_error *err);
 FB_MUST_USE int fb_manifest_machines(struct fb_manifest *manifest,
     fb_manifest_visit *visit, void *arg, struct fb_error *err);
+
+/* Fill run, session, fleet, time and predecessors of the register that
+ * commits a run with this head; sums, signature and lists are left alone. */
+void fb_manifest_register(
+    const struct fb_manifest_head *head, struct fb_register *reg);
+
+/* The bytes of VOLUMES that belong to the manifest: their digest. */
+FB_MUST_USE int fb_manifest_volumes_digest(struct fb_manifest *manifest,
+    struct fb_digest *ret_digest, struct fb_error *err);
 
 /*
  * SHA256SUMS of a run: manifest, VOLUMES, recipes, packs, format/1.json and
@@ -150,9 +168,14 @@ FB_MUST_USE int fb_history_check(struct fb_repo *repo, const char *fleet,
     const char *memory_path, bool remember, bool *ret_known,
     struct fb_error *err);
 
-/* The newest runs of a fleet that no other run of it names as predecessor. */
+/* The newest runs of a fleet that no other run of it names as predecessor,
+ * oldest first (the order of a manifest's predecessors).  A run whose
+ * checksums do not hold counts as if it were not there. */
 FB_MUST_USE int fb_history_heads(struct fb_repo *repo, const char *fleet,
     struct fb_predecessor **ret_heads, size_t *ret_count,
     struct fb_error *err);
+
+bool fb_predecessors_same(const struct fb_predecessor *a, size_t a_count,
+    const struct fb_predecessor *b, size_t b_count);
 
 #endif
