@@ -1,0 +1,189 @@
+/*
+ * Machines into a plain directory.  A machine is built under a hidden name
+ * and gets its own when it is whole, so nothing half is taken for whole.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/base/name.h"
+#include "fleetbak/base/seam.h"
+#include "restore_parts.h"
+
+static bool
+is_there(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0;
+}
+
+/* All that was written to the file system of `path` survives power loss. */
+static int
+sync_all(const char *path, struct fb_error *err)
+{
+	FB_AUTO_CLOSE int fd =
+	    fb_io_open(path, O_RDONLY | O_DIRECTORY, 0, err);
+
+	if (fd < 0)
+		return fd;
+	(void)fb_seam(FB_STEP_SYNC, path);
+	if (syncfs(fd) == -1)
+		return fb_fail_sys(err, "cannot sync '%s'", path);
+	return FB_OK;
+}
+
+static int
+write_file(struct fb_restore *restore, struct fb_rst_machine *machine,
+    size_t index, const char *path, struct fb_rst_totals *totals,
+    struct fb_error *err)
+{
+	struct fb_rst_volume *volume = &machine->volumes[index];
+	FB_AUTO_TARGET struct fb_target *target = NULL;
+	int rc;
+
+	volume->begun = is_there(path);
+	if (!volume->begun)
+		volume->offset = 0;
+	rc = fb_target_open_file(
+	    path, volume->record->size, !volume->begun, &target, err);
+	if (rc < 0)
+		return rc;
+	return fb_rst_volume_to_target(
+	    restore, machine, index, target, totals, err);
+}
+
+static int
+write_tree(struct fb_restore *restore, struct fb_rst_machine *machine,
+    size_t index, const char *path, struct fb_rst_totals *totals,
+    struct fb_error *err)
+{
+	int rc = fb_io_remove_tree(path, err);
+
+	if (rc >= 0)
+		rc = fb_io_mkdirs(path, 0700, err);
+	if (rc >= 0)
+		rc = fb_rst_volume_to_tree(
+		    restore, machine, index, path, totals, err);
+	return rc < 0 ? rc : sync_all(path, err);
+}
+
+static int
+write_volume(struct fb_restore *restore, struct fb_rst_machine *machine,
+    size_t index, const char *part, struct fb_rst_totals *totals,
+    struct fb_error *err)
+{
+	struct fb_rst_volume *volume = &machine->volumes[index];
+	const char *name = volume->record->name;
+	FB_AUTO_FREE char *path = NULL;
+	int rc;
+
+	if (!volume->chosen || volume->whole)
+		return FB_OK;
+	if (fb_rst_is_stream(volume->record->kind)) {
+		path = fb_format("%s/%s", part, name);
+		rc = write_tree(restore, machine, index, path, totals, err);
+	} else {
+		path = fb_format("%s/%s.%s", part, name,
+		    volume->record->kind == FB_VOLUME_DISK ? "img" : "bin");
+		rc = write_file(restore, machine, index, path, totals, err);
+	}
+	if (rc >= 0)
+		rc = fb_io_sync_parent(path, err);
+	if (rc < 0)
+		return rc;
+	volume->whole = true;
+	return fb_rst_note(restore, "volume", machine, "volume", name, err);
+}
+
+static int
+write_volumes(struct fb_restore *restore, struct fb_rst_machine *machine,
+    const char *part, struct fb_rst_totals *totals, struct fb_error *err)
+{
+	int rc = fb_io_mkdirs(part, 0700, err);
+
+	for (size_t i = 0; i < machine->record.volume_count && rc >= 0; i++)
+		rc = write_volume(restore, machine, i, part, totals, err);
+	return rc;
+}
+
+static int
+publish(struct fb_restore *restore, struct fb_rst_machine *machine,
+    const char *part, struct fb_error *err)
+{
+	FB_AUTO_FREE char *final =
+	    fb_format("%s/%s", restore->directory, machine->as);
+	int rc = fb_rst_note(
+	    restore, "finishing", machine, NULL, NULL, err);
+
+	if (rc >= 0)
+		rc = fb_io_rename(part, final, true, err);
+	if (rc == FB_EEXISTS) {
+		(void)fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
+		    "'%s' exists by now", final);
+		return fb_hint(err,
+		    "move it away, then: fleetbak restore --resume %s",
+		    restore->id);
+	}
+	return rc;
+}
+
+static int
+restore_one(struct fb_restore *restore, struct fb_rst_machine *machine,
+    struct fb_rst_totals *totals, struct fb_error *err)
+{
+	FB_AUTO_FREE char *part = fb_rst_part_path(restore, machine);
+	FB_AUTO_FREE char *final =
+	    fb_format("%s/%s", restore->directory, machine->as);
+	int rc = FB_OK;
+
+	/* Cut off between the new name and its record? */
+	if (!machine->finishing || is_there(part) || !is_there(final)) {
+		fb_rst_state(restore, machine, "writing");
+		rc = write_volumes(restore, machine, part, totals, err);
+		if (rc >= 0)
+			rc = publish(restore, machine, part, err);
+	}
+	if (rc >= 0)
+		rc = fb_rst_note(
+		    restore, "closed", machine, "how", "ok", err);
+	return rc;
+}
+
+void
+fb_rst_run_dir(struct fb_restore *restore)
+{
+	for (size_t i = 0; i < restore->count; i++) {
+		struct fb_rst_machine *machine = &restore->machines[i];
+		struct fb_event event = { .kind = FB_EVENT_MACHINE_START,
+			.machine = machine->key };
+		struct fb_rst_totals totals = { 0 };
+		struct fb_error err = { 0 };
+		int rc;
+
+		if (machine->problem.code < 0) {
+			fb_rst_failed(restore, machine, &machine->problem);
+			continue;
+		}
+		if (machine->closed) {
+			fb_rst_succeeded(restore, machine, &totals);
+			continue;
+		}
+		fb_observe(&restore->engine->observer, &event);
+		rc = restore_one(restore, machine, &totals, &err);
+		if (rc < 0) {
+			(void)fb_hint(&err,
+			    "what is there stays; go on with: "
+			    "fleetbak restore --resume %s", restore->id);
+			fb_rst_failed(restore, machine, &err);
+			continue;
+		}
+		machine->closed = true;
+		fb_rst_succeeded(restore, machine, &totals);
+	}
+}

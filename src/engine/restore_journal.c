@@ -1,0 +1,428 @@
+/*
+ * What survives a crash.  Records, beside those of obligations:
+ *
+ *	restore    what was asked for and which machines of which runs
+ *	was        {"machine","existed","power"}: before it was touched
+ *	act        {"machine","verb"}: an effect that may happen now
+ *	begun      {"machine","volume"}: its bytes may be touched now
+ *	progress   {"machine","volume","offset"}: durable up to there
+ *	volume     {"machine","volume"}: all of it, durably
+ *	finishing  {"machine"}: it may be made visible now
+ *	finished   {"machine"}: it is
+ *	closed     {"machine","how"}: nothing is left to do
+ *	end        {}
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/base/name.h"
+#include "restore_parts.h"
+
+static const char *
+member(const struct fb_journal_record *record, const char *key)
+{
+	const char *value =
+	    json_string_value(json_object_get(record->body, key));
+
+	return value ? value : "";
+}
+
+static char *
+journal_path(const struct fb_engine *engine, const char *id)
+{
+	return fb_state_path(engine, "restores/%s/journal", id);
+}
+
+/* The first record of the kind "restore". */
+struct spec_visit {
+	json_t *spec;
+	bool ended;
+};
+
+static int
+visit_spec(const struct fb_journal_record *record, void *arg,
+    struct fb_error *err)
+{
+	struct spec_visit *v = arg;
+
+	(void)err;
+	if (strcmp(record->type, "restore") == 0 && v->spec == NULL)
+		v->spec = json_deep_copy(record->body);
+	if (strcmp(record->type, "end") == 0)
+		v->ended = true;
+	return FB_OK;
+}
+
+int
+fb_rst_journal_spec(const struct fb_engine *engine, const char *id,
+    json_t **ret_spec, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = journal_path(engine, id);
+	struct spec_visit v = { 0 };
+	int rc = FB_OK;
+
+	if (!fb_run_id_ok(id, strlen(id)))
+		rc = fb_fail(err, FB_ENOTFOUND, "that is no id");
+	if (rc >= 0)
+		rc = fb_journal_read(path, visit_spec, &v, err);
+	if (rc >= 0 && (v.spec == NULL || v.ended))
+		rc = fb_fail(err, FB_ENOTFOUND, "it is finished");
+	if (rc < 0) {
+		json_decref(v.spec);
+		if (rc != FB_ENOTFOUND)
+			return rc;
+		(void)fb_fail_id(err, FB_ECONFIG, "E-RST-RESUME",
+		    "there is no unfinished restore '%s'", id);
+		return fb_hint(err, "`fleetbak status` lists them");
+	}
+	*ret_spec = v.spec;
+	return FB_OK;
+}
+
+static struct fb_rst_machine *
+find_machine(struct fb_restore *r, const char *key)
+{
+	for (size_t i = 0; i < r->count; i++)
+		if (strcmp(r->machines[i].key, key) == 0)
+			return &r->machines[i];
+	return NULL;
+}
+
+static struct fb_rst_volume *
+find_volume(struct fb_rst_machine *m, const char *name)
+{
+	for (size_t i = 0; i < m->record.volume_count; i++)
+		if (strcmp(m->volumes[i].record->name, name) == 0)
+			return &m->volumes[i];
+	return NULL;
+}
+
+static void
+apply_volume(struct fb_rst_volume *v, const struct fb_journal_record *record)
+{
+	json_int_t offset;
+
+	if (strcmp(record->type, "begun") == 0)
+		v->begun = true;
+	if (strcmp(record->type, "volume") == 0)
+		v->whole = true;
+	if (strcmp(record->type, "progress") != 0)
+		return;
+	v->begun = true;
+	offset = json_integer_value(json_object_get(record->body, "offset"));
+	if (offset > 0)
+		v->offset = (uint64_t)offset;
+}
+
+static void
+apply_machine(struct fb_rst_machine *m, const struct fb_journal_record *record)
+{
+	const char *type = record->type;
+
+	if (strcmp(type, "was") == 0) {
+		m->noted = true;
+		m->existed =
+		    json_is_true(json_object_get(record->body, "existed"));
+		m->was = strcmp(member(record, "power"), "up") == 0
+		    ? FB_POWER_UP
+		    : FB_POWER_DOWN;
+	} else if (strcmp(type, "obligation") == 0) {
+		m->owed = true;
+	} else if (strcmp(type, "suspended") == 0) {
+		m->suspended = true;
+	} else if (strcmp(type, "discharged") == 0) {
+		m->owed = m->suspended = false;
+	} else if (strcmp(type, "finishing") == 0) {
+		m->finishing = true;
+	} else if (strcmp(type, "finished") == 0) {
+		m->finished = true;
+	} else if (strcmp(type, "closed") == 0) {
+		m->closed = true;
+	}
+}
+
+static int
+apply_record(const struct fb_journal_record *record, void *arg,
+    struct fb_error *err)
+{
+	struct fb_restore *r = arg;
+	struct fb_rst_machine *m = find_machine(r, member(record, "machine"));
+	struct fb_rst_volume *v;
+
+	(void)err;
+	if (m == NULL)
+		return FB_OK;
+	apply_machine(m, record);
+	v = find_volume(m, member(record, "volume"));
+	if (v)
+		apply_volume(v, record);
+	return FB_OK;
+}
+
+static void
+forget_progress(struct fb_restore *r)
+{
+	for (size_t i = 0; i < r->count; i++) {
+		struct fb_rst_machine *m = &r->machines[i];
+
+		m->noted = m->owed = m->suspended = false;
+		m->finishing = m->finished = m->closed = false;
+		for (size_t k = 0; k < m->record.volume_count; k++) {
+			m->volumes[k].begun = m->volumes[k].whole = false;
+			m->volumes[k].offset = 0;
+		}
+	}
+}
+
+int
+fb_rst_journal_peek(struct fb_restore *r, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = journal_path(r->engine, r->id);
+
+	forget_progress(r);
+	return fb_journal_read(path, apply_record, r, err);
+}
+
+int
+fb_rst_journal_open(struct fb_restore *r, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = journal_path(r->engine, r->id);
+	int rc;
+
+	if (r->resumed) {
+		forget_progress(r);
+		return fb_journal_open(
+		    path, apply_record, r, &r->journal, err);
+	}
+	rc = fb_journal_create(path, &r->journal, err);
+	return rc < 0
+	    ? rc
+	    : fb_journal_append(r->journal, "restore", r->spec, true, err);
+}
+
+int
+fb_rst_note(struct fb_restore *r, const char *type,
+    const struct fb_rst_machine *machine, const char *key, const char *value,
+    struct fb_error *err)
+{
+	FB_AUTO_JSON json_t *body = json_object();
+
+	if (machine)
+		json_object_set_new(
+		    body, "machine", json_string(machine->key));
+	if (key)
+		json_object_set_new(body, key, json_string(value));
+	return fb_journal_append(r->journal, type, body, true, err);
+}
+
+int
+fb_rst_note_was(struct fb_restore *r, struct fb_rst_machine *machine,
+    struct fb_error *err)
+{
+	FB_AUTO_JSON json_t *body = json_pack("{s:s,s:b,s:s}", "machine",
+	    machine->key, "existed", (int)machine->existed, "power",
+	    fb_power_name(machine->was));
+
+	machine->noted = true;
+	return fb_journal_append(r->journal, "was", body, true, err);
+}
+
+int
+fb_rst_note_progress(struct fb_restore *r,
+    const struct fb_rst_machine *machine, const char *volume,
+    uint64_t offset, struct fb_error *err)
+{
+	FB_AUTO_JSON json_t *body =
+	    json_pack("{s:s,s:s,s:I}", "machine", machine->key, "volume",
+	        volume, "offset", (json_int_t)offset);
+
+	return fb_journal_append(r->journal, "progress", body, true, err);
+}
+
+/* Restores of this state directory, by what is in their journals. */
+typedef int visit_restore(const char *id, void *arg, struct fb_error *err);
+
+static int
+each_restore(const struct fb_engine *engine, visit_restore *visit, void *arg,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE char *dir = fb_state_path(engine, "restores");
+	DIR *stream = opendir(dir);
+	struct dirent *entry;
+	int rc = FB_OK;
+
+	if (stream == NULL && errno == ENOENT)
+		return FB_OK;
+	if (stream == NULL)
+		return fb_fail_sys(err, "cannot read '%s'", dir);
+	while (rc >= 0 && (entry = readdir(stream)) != NULL)
+		if (fb_run_id_ok(entry->d_name, strlen(entry->d_name)))
+			rc = visit(entry->d_name, arg, err);
+	(void)closedir(stream);
+	return rc;
+}
+
+/* Is anything left to do in it? */
+struct open_visit {
+	size_t machines, closed;
+	bool ended;
+};
+
+static int
+visit_open(const struct fb_journal_record *record, void *arg,
+    struct fb_error *err)
+{
+	struct open_visit *v = arg;
+
+	(void)err;
+	if (strcmp(record->type, "restore") == 0)
+		v->machines = json_array_size(
+		    json_object_get(record->body, "machines"));
+	if (strcmp(record->type, "closed") == 0)
+		v->closed++;
+	if (strcmp(record->type, "end") == 0)
+		v->ended = true;
+	return FB_OK;
+}
+
+struct id_list {
+	const struct fb_engine *engine;
+	char **ids;
+	size_t count;
+};
+
+static int
+add_unfinished(const char *id, void *arg, struct fb_error *err)
+{
+	struct id_list *list = arg;
+	FB_AUTO_FREE char *path = journal_path(list->engine, id);
+	struct open_visit v = { 0 };
+	int rc = fb_journal_read(path, visit_open, &v, err);
+
+	/* Without a journal nothing was begun. */
+	if (rc == FB_ENOTFOUND)
+		return FB_OK;
+	if (rc < 0)
+		return rc;
+	if (v.ended || v.closed >= v.machines)
+		return FB_OK;
+	list->ids = fb_realloc(
+	    list->ids, list->count + 1, sizeof(*list->ids));
+	list->ids[list->count++] = fb_strdup(id);
+	return FB_OK;
+}
+
+int
+fb_restore_unfinished(const struct fb_engine *engine, char ***ret_ids,
+    size_t *ret_count, struct fb_error *err)
+{
+	struct id_list list = { .engine = engine };
+	int rc = each_restore(engine, add_unfinished, &list, err);
+
+	if (rc < 0) {
+		for (size_t i = 0; i < list.count; i++)
+			free(list.ids[i]);
+		free(list.ids);
+		return rc;
+	}
+	*ret_ids = list.ids;
+	*ret_count = list.count;
+	return FB_OK;
+}
+
+/* What other restores left of one machine. */
+struct half_visit {
+	struct fb_restore *restore;
+	const char *key;
+	bool half, up;    /* of one journal ... */
+	bool any, any_up; /* ... and of all */
+	bool supersede;
+};
+
+static int
+visit_half(const struct fb_journal_record *record, void *arg,
+    struct fb_error *err)
+{
+	struct half_visit *v = arg;
+
+	(void)err;
+	if (strcmp(member(record, "machine"), v->key) != 0)
+		return FB_OK;
+	if (strcmp(record->type, "was") == 0)
+		v->up = strcmp(member(record, "power"), "up") == 0;
+	if (strcmp(record->type, "suspended") == 0)
+		v->half = true;
+	if (strcmp(record->type, "discharged") == 0 ||
+	    strcmp(record->type, "closed") == 0)
+		v->half = false;
+	return FB_OK;
+}
+
+/* Close the machine in the journal of the restore that left it. */
+static int
+overtake(struct half_visit *v, const char *id, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = journal_path(v->restore->engine, id);
+	FB_AUTO_FREE char *dir =
+	    fb_state_path(v->restore->engine, "restores/%s", id);
+	FB_AUTO_JOURNAL struct fb_journal *journal = NULL;
+	FB_AUTO_JSON json_t *body = json_pack("{s:s,s:s,s:s}", "machine",
+	    v->key, "how", "overtaken", "by", v->restore->id);
+	struct open_visit open = { 0 };
+	int rc = fb_journal_open(path, visit_open, &open, &journal, err);
+
+	if (rc >= 0)
+		rc = fb_obligation_end(journal, v->key, "given-up", err);
+	if (rc >= 0)
+		rc = fb_journal_append(journal, "closed", body, true, err);
+	if (rc >= 0 && open.closed + 1 >= open.machines)
+		rc = fb_io_remove_tree(dir, err);
+	return rc;
+}
+
+static int
+judge_restore(const char *id, void *arg, struct fb_error *err)
+{
+	struct half_visit *v = arg;
+	FB_AUTO_FREE char *path = journal_path(v->restore->engine, id);
+	int rc;
+
+	if (strcmp(id, v->restore->id) == 0)
+		return FB_OK;
+	v->half = v->up = false;
+	rc = fb_journal_read(path, visit_half, v, err);
+	if (rc == FB_ENOTFOUND)
+		return FB_OK;
+	if (rc < 0 || !v->half)
+		return rc;
+	v->any = true;
+	v->any_up |= v->up;
+	return v->supersede ? overtake(v, id, err) : FB_OK;
+}
+
+int
+fb_rst_inherited(struct fb_restore *r, const struct fb_rst_machine *machine,
+    bool *ret_half, bool *ret_up, struct fb_error *err)
+{
+	struct half_visit v = { .restore = r, .key = machine->key };
+	int rc = each_restore(r->engine, judge_restore, &v, err);
+
+	*ret_half = v.any;
+	*ret_up = v.any_up;
+	return rc;
+}
+
+int
+fb_rst_supersede(struct fb_restore *r, const struct fb_rst_machine *machine,
+    struct fb_error *err)
+{
+	struct half_visit v = { .restore = r, .key = machine->key,
+		.supersede = true };
+
+	return each_restore(r->engine, judge_restore, &v, err);
+}

@@ -1,0 +1,226 @@
+/*
+ * What the files of a restore share.
+ *
+ *	restore.c          run, report, release
+ *	restore_spec.c     options <-> the JSON that is journaled
+ *	restore_pick.c     which machines of which runs
+ *	restore_plan.c     what will happen, and whether it can
+ *	restore_paths.c    single paths and removals, by the catalogue
+ *	restore_volume.c   one volume from the repository into a target
+ *	restore_disk.c     disks: fresh, or only what differs
+ *	restore_dir.c      machines into a plain directory
+ *	restore_machine.c  machines through their driver
+ *	restore_journal.c  what survives a crash
+ */
+#ifndef FB_ENGINE_RESTORE_PARTS_H
+#define FB_ENGINE_RESTORE_PARTS_H
+
+#include <jansson.h>
+
+#include "fleetbak/engine/recover.h"
+#include "fleetbak/engine/restore.h"
+#include "fleetbak/repo/volume.h"
+
+/* A stretch of a tree's archive. */
+struct fb_rst_range {
+	uint64_t offset, end;
+};
+
+/* The members of an archive that some paths choose. */
+struct fb_rst_paths {
+	struct fb_rst_range *ranges; /* ascending, apart */
+	size_t count;
+	uint64_t bytes;   /* of archive */
+	uint64_t content; /* of files, what they take when restored */
+};
+
+struct fb_rst_volume {
+	const struct fb_manifest_volume *record;
+	bool chosen;
+	uint64_t data_bytes; /* that are not zeros */
+	struct fb_rst_paths paths;
+	/* From the journal: */
+	bool begun;      /* an earlier attempt may have written */
+	bool whole;      /* all of it is there, durably */
+	uint64_t offset; /* disks: this much is */
+};
+
+struct fb_rst_machine {
+	struct fb_manifest_machine record;
+	char run[FB_RUN_ID_SIZE], session[FB_RUN_ID_SIZE];
+	char run_time[32];
+	struct fb_digest manifest;
+	char *key; /* "source/id" */
+	char *as;  /* what it becomes: an id, or a name in the directory */
+	struct fb_rst_volume *volumes; /* as record.volumes */
+
+	/* Order: machines with one `root` share a family. */
+	size_t root;
+	size_t depth;
+
+	/* Through a driver; the strings of `model` are the record's. */
+	struct fb_machine model, result_model;
+	struct fb_driver *driver;
+	const struct fb_machine *now;
+	struct fb_restore_plan plan;
+	char *definition_dir;
+
+	struct fb_error problem; /* code < 0: it fails, and why */
+
+	/* From the journal: */
+	bool noted;     /* `existed` and `was` are known */
+	bool existed;   /* before this restore touched it */
+	enum fb_power was;
+	bool owed;      /* an obligation is open */
+	bool suspended; /* half-restored: it stays down */
+	bool finishing; /* made visible, perhaps */
+	bool finished;
+	bool closed;    /* nothing is left to do */
+};
+
+struct fb_restore {
+	const struct fb_engine *engine;
+	struct fb_repo *repo;
+	char id[FB_RUN_ID_SIZE];
+	char *dir; /* restores/<id> in the state directory */
+	bool resumed;
+
+	/* What was asked for; the strings are the spec's or our own. */
+	json_t *spec;
+	enum fb_restore_kind kind;
+	const char *new_id;
+	char *directory;
+	char **volumes;
+	size_t volume_count;
+	char **paths;
+	size_t path_count;
+	bool start, no_start, untrusted, rollback;
+
+	struct fb_rst_machine *machines; /* parents before children */
+	size_t count;
+	bool discovered;
+	struct fb_drivers drivers;
+	struct fb_fleet fleet;
+
+	struct fb_journal *journal;
+	struct fb_session session;
+	int children_fd;
+	struct fb_restore_report *report;
+};
+
+/* restore_spec.c */
+FB_MUST_USE int fb_rst_spec_from(struct fb_restore *restore,
+    const struct fb_restore_options *options, struct fb_error *err);
+/* Take `restore->spec` apart. */
+FB_MUST_USE int fb_rst_spec_read(
+    struct fb_restore *restore, struct fb_error *err);
+/* Note in the spec which machines of which runs were picked. */
+void fb_rst_spec_pin(struct fb_restore *restore);
+
+/* restore_pick.c */
+FB_MUST_USE int fb_rst_pick(struct fb_restore *restore,
+    const struct fb_restore_options *options, struct fb_error *err);
+/* The same machines again, from the spec. */
+FB_MUST_USE int fb_rst_pick_again(
+    struct fb_restore *restore, struct fb_error *err);
+struct fb_rst_machine *fb_rst_add(
+    struct fb_restore *restore, const struct fb_manifest_machine *record);
+void fb_rst_machine_release(struct fb_rst_machine *machine);
+/* Families together, parents before children. */
+void fb_rst_order(struct fb_restore *restore);
+/* "MACHINE[@RUN]" into its parts; `source` and `run` may be NULL. */
+FB_MUST_USE int fb_rst_parse(const char *argument, char **ret_source,
+    char **ret_id, char **ret_run, struct fb_error *err);
+
+/* restore_plan.c */
+bool fb_rst_is_stream(enum fb_volume_kind kind);
+struct fb_restore_request fb_rst_request(
+    const struct fb_restore *restore, const struct fb_rst_machine *machine);
+char *fb_rst_part_path(
+    const struct fb_restore *restore, const struct fb_rst_machine *machine);
+
+/* restore_paths.c */
+FB_MUST_USE int fb_rst_paths_find(struct fb_restore *restore,
+    struct fb_rst_volume *volume, struct fb_error *err);
+/* Append to the report what mirroring `volume` will remove. */
+FB_MUST_USE int fb_rst_removals(struct fb_restore *restore,
+    struct fb_rst_machine *machine, size_t index, struct fb_error *err);
+FB_MUST_USE int fb_rst_open(struct fb_restore *restore,
+    const struct fb_digest *recipe, const struct fb_digest *root,
+    uint64_t size, struct fb_volume_reader **ret_reader,
+    struct fb_error *err);
+
+/* restore_disk.c */
+struct fb_rst_disk {
+	struct fb_volume_reader *reader;
+	struct fb_target *target;
+	uint64_t size;
+	uint64_t from; /* what lies before is there already */
+	const atomic_bool *cancel;
+	struct fb_digester *flat; /* of the bytes before `from`; may be NULL */
+	/* What lies before `offset` is durable: note it. */
+	int (*checkpoint)(void *arg, uint64_t offset, struct fb_error *err);
+	void (*progress)(void *arg, uint64_t done);
+	void *arg;
+	uint64_t read_bytes, written_bytes, same_bytes;
+};
+/* Write all of it; zeros only where the target is not fresh. */
+FB_MUST_USE int fb_rst_disk_write(
+    struct fb_rst_disk *disk, struct fb_error *err);
+/* Compare first, then fetch and write only what differs. */
+FB_MUST_USE int fb_rst_disk_update(
+    struct fb_rst_disk *disk, struct fb_error *err);
+
+/* restore_volume.c: one chosen volume of a machine. */
+struct fb_rst_totals {
+	uint64_t read_bytes, written_bytes, same_bytes, removed;
+};
+FB_MUST_USE int fb_rst_volume_to_target(struct fb_restore *restore,
+    struct fb_rst_machine *machine, size_t index, struct fb_target *target,
+    struct fb_rst_totals *totals, struct fb_error *err);
+FB_MUST_USE int fb_rst_volume_to_tree(struct fb_restore *restore,
+    struct fb_rst_machine *machine, size_t index, const char *path,
+    struct fb_rst_totals *totals, struct fb_error *err);
+/* Unpack the definition into a private directory. */
+FB_MUST_USE int fb_rst_definition(struct fb_restore *restore,
+    struct fb_rst_machine *machine, size_t number, struct fb_error *err);
+void fb_rst_warn(struct fb_restore *restore,
+    const struct fb_rst_machine *machine, const struct fb_error *err);
+void fb_rst_state(struct fb_restore *restore,
+    const struct fb_rst_machine *machine, const char *state);
+
+/* restore_dir.c, restore_machine.c: carry out; results into the report. */
+void fb_rst_run_dir(struct fb_restore *restore);
+void fb_rst_run_machines(struct fb_restore *restore);
+void fb_rst_failed(struct fb_restore *restore,
+    const struct fb_rst_machine *machine, const struct fb_error *err);
+void fb_rst_succeeded(struct fb_restore *restore,
+    const struct fb_rst_machine *machine, const struct fb_rst_totals *totals);
+
+/* restore_journal.c */
+FB_MUST_USE int fb_rst_journal_spec(const struct fb_engine *engine,
+    const char *id, json_t **ret_spec, struct fb_error *err);
+/* Create it, or open it and take over what it says. */
+FB_MUST_USE int fb_rst_journal_open(
+    struct fb_restore *restore, struct fb_error *err);
+/* Take over what it says, reading only. */
+FB_MUST_USE int fb_rst_journal_peek(
+    struct fb_restore *restore, struct fb_error *err);
+FB_MUST_USE int fb_rst_note(struct fb_restore *restore, const char *type,
+    const struct fb_rst_machine *machine, const char *key, const char *value,
+    struct fb_error *err);
+FB_MUST_USE int fb_rst_note_was(struct fb_restore *restore,
+    struct fb_rst_machine *machine, struct fb_error *err);
+FB_MUST_USE int fb_rst_note_progress(struct fb_restore *restore,
+    const struct fb_rst_machine *machine, const char *volume,
+    uint64_t offset, struct fb_error *err);
+/* Was the machine left half-restored by another restore of this state
+ * directory, and was it up before that one? */
+FB_MUST_USE int fb_rst_inherited(struct fb_restore *restore,
+    const struct fb_rst_machine *machine, bool *ret_half, bool *ret_up,
+    struct fb_error *err);
+/* Those are overtaken: the machine is whole again. */
+FB_MUST_USE int fb_rst_supersede(struct fb_restore *restore,
+    const struct fb_rst_machine *machine, struct fb_error *err);
+
+#endif

@@ -1,0 +1,677 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/base/name.h"
+#include "fleetbak/fleet/selector.h"
+#include "restore_parts.h"
+
+/* Names kept to suggest one of. */
+#define NAMES_MAX 20000
+
+/* One machine that is asked for. */
+struct want {
+	char *source; /* NULL: any */
+	char *id;
+	char *run;    /* NULL: the newest in which it did not fail */
+	const char *argument;
+	bool found;
+	size_t matches;
+	struct fb_rst_machine *machine; /* the last match in this run */
+	char failed_run[FB_RUN_ID_SIZE]; /* newest in which it failed */
+	char *failed_source;
+};
+
+struct picker {
+	struct fb_restore *restore;
+	struct want *wants;
+	size_t want_count;
+	struct fb_run_ref *runs; /* newest first */
+	size_t run_count;
+	size_t damaged;
+	struct fb_error damage;
+	const struct fb_run_ref *run; /* being read */
+	bool every;            /* take every machine of the run */
+	struct fb_fleet fleet; /* to apply selectors to */
+	char **names;
+	size_t name_count;
+};
+
+int
+fb_rst_parse(const char *argument, char **ret_source, char **ret_id,
+    char **ret_run, struct fb_error *err)
+{
+	const char *at = strchr(argument, '@');
+	size_t len = at ? (size_t)(at - argument) : strlen(argument);
+	const char *slash = memchr(argument, '/', len);
+	size_t skip = slash ? (size_t)(slash - argument) + 1 : 0;
+	int rc = FB_OK;
+
+	*ret_source = *ret_id = *ret_run = NULL;
+	if (slash)
+		rc = fb_name_check("source name", argument, skip - 1, err);
+	if (rc >= 0)
+		rc = fb_name_check(
+		    "machine id", argument + skip, len - skip, err);
+	if (rc < 0)
+		return fb_hint(
+		    err, "write MACHINE, SOURCE/MACHINE or MACHINE@RUN");
+	if (at && strcmp(at + 1, "latest") != 0 &&
+	    !fb_run_id_ok(at + 1, strlen(at + 1))) {
+		rc = fb_fail_id(err, FB_ECONFIG, "E-RST-RUN",
+		    "'%s' is not the id of a run", at + 1);
+		return fb_hint(err, "`fleetbak list` shows the runs");
+	}
+	if (slash)
+		*ret_source = fb_format("%.*s", (int)skip - 1, argument);
+	*ret_id = fb_format("%.*s", (int)(len - skip), argument + skip);
+	*ret_run = at ? fb_strdup(at + 1) : NULL;
+	return FB_OK;
+}
+
+/* Deep copies, so that a machine outlives the manifest it came from. */
+static char *
+copy_str(const char *str)
+{
+	return str ? fb_strdup(str) : NULL;
+}
+
+static void
+copy_record(struct fb_manifest_machine *dst,
+    const struct fb_manifest_machine *src)
+{
+	*dst = *src;
+	dst->source = copy_str(src->source);
+	dst->driver = copy_str(src->driver);
+	dst->id = copy_str(src->id);
+	dst->name = copy_str(src->name);
+	dst->role = copy_str(src->role);
+	dst->parent = copy_str(src->parent);
+	dst->token = copy_str(src->token);
+	dst->labels.items =
+	    fb_alloc(src->labels.count + 1, sizeof(*dst->labels.items));
+	for (size_t i = 0; i < src->labels.count; i++) {
+		dst->labels.items[i].key = copy_str(src->labels.items[i].key);
+		dst->labels.items[i].value =
+		    copy_str(src->labels.items[i].value);
+	}
+	dst->volumes = fb_alloc(src->volume_count + 1, sizeof(*dst->volumes));
+	for (size_t i = 0; i < src->volume_count; i++) {
+		dst->volumes[i] = src->volumes[i];
+		dst->volumes[i].name = copy_str(src->volumes[i].name);
+		dst->volumes[i].method = copy_str(src->volumes[i].method);
+		dst->volumes[i].flat_by = copy_str(src->volumes[i].flat_by);
+	}
+}
+
+/* The machine as drivers know machines; it borrows the record's strings. */
+static void
+make_model(struct fb_rst_machine *m)
+{
+	struct fb_manifest_machine *record = &m->record;
+	struct fb_machine *model = &m->model;
+
+	model->source = record->source;
+	model->driver = record->driver;
+	model->id = record->id;
+	model->name = record->name ? record->name : record->id;
+	model->role = record->role;
+	model->parent = record->parent;
+	model->labels = record->labels;
+	model->power = record->power;
+	model->lifecycle = record->lifecycle;
+	model->description = record->description;
+	model->stop_timeout_ms = record->stop_timeout_ms;
+	model->start_timeout_ms = record->start_timeout_ms;
+	model->volumes =
+	    fb_alloc(record->volume_count + 1, sizeof(*model->volumes));
+	model->volume_count = record->volume_count;
+	for (size_t i = 0; i < record->volume_count; i++) {
+		model->volumes[i].name = record->volumes[i].name;
+		model->volumes[i].kind = record->volumes[i].kind;
+		model->volumes[i].size = record->volumes[i].size;
+		model->volumes[i].method = "none";
+	}
+	model->selected = true;
+}
+
+struct fb_rst_machine *
+fb_rst_add(struct fb_restore *restore, const struct fb_manifest_machine *record)
+{
+	struct fb_rst_machine *m;
+
+	restore->machines = fb_realloc(restore->machines, restore->count + 1,
+	    sizeof(*restore->machines));
+	m = &restore->machines[restore->count++];
+	memset(m, 0, sizeof(*m));
+	copy_record(&m->record, record);
+	m->key = fb_format("%s/%s", record->source, record->id);
+	m->as = fb_strdup(record->id);
+	m->volumes = fb_alloc(record->volume_count + 1, sizeof(*m->volumes));
+	for (size_t i = 0; i < record->volume_count; i++)
+		m->volumes[i].record = &m->record.volumes[i];
+	make_model(m);
+	return m;
+}
+
+void
+fb_rst_machine_release(struct fb_rst_machine *m)
+{
+	for (size_t i = 0; i < m->record.volume_count; i++)
+		free(m->volumes[i].paths.ranges);
+	free(m->volumes);
+	free(m->model.volumes);
+	free(m->key);
+	free(m->as);
+	free(m->definition_dir);
+	fb_restore_plan_release(&m->plan);
+	fb_manifest_machine_release(&m->record);
+	memset(m, 0, sizeof(*m));
+}
+
+static void
+remember_name(struct picker *p, const struct fb_manifest_machine *record)
+{
+	if (p->name_count + 2 > NAMES_MAX)
+		return;
+	p->names =
+	    fb_realloc(p->names, p->name_count + 2, sizeof(*p->names));
+	p->names[p->name_count++] = fb_strdup(record->id);
+	p->names[p->name_count++] =
+	    fb_format("%s/%s", record->source, record->id);
+}
+
+static void
+tag_machine(const struct picker *p, struct fb_rst_machine *m,
+    const struct fb_digest *manifest)
+{
+	memcpy(m->run, p->run->run, sizeof(m->run));
+	memcpy(m->session, p->run->session, sizeof(m->session));
+	memcpy(m->run_time, p->run->time, sizeof(m->run_time));
+	m->manifest = *manifest;
+}
+
+struct visit {
+	struct picker *picker;
+	const struct fb_digest *manifest;
+};
+
+static bool
+want_accepts(const struct want *w, const struct picker *p)
+{
+	if (w->found)
+		return false;
+	if (w->run != NULL)
+		return strcmp(w->run, p->run->run) == 0;
+	return strcmp(
+	    p->run->fleet, p->restore->engine->config->fleet_name) == 0;
+}
+
+/* Note a machine that was asked for; the copy waits for the run's end. */
+static void
+match_want(struct visit *v, struct want *w,
+    const struct fb_manifest_machine *record)
+{
+	struct picker *p = v->picker;
+
+	if (!want_accepts(w, p) || strcmp(w->id, record->id) != 0 ||
+	    (w->source && strcmp(w->source, record->source) != 0))
+		return;
+	if (w->matches++ > 0)
+		return;
+	if (record->failed) {
+		if (w->failed_run[0] == '\0')
+			memcpy(w->failed_run, p->run->run,
+			    sizeof(w->failed_run));
+		free(w->failed_source);
+		w->failed_source = fb_strdup(record->source);
+		return;
+	}
+	w->machine = fb_alloc(1, sizeof(*w->machine));
+	copy_record(&w->machine->record, record);
+	tag_machine(p, w->machine, v->manifest);
+}
+
+static int
+visit_machine(const struct fb_manifest_machine *record, void *arg,
+    struct fb_error *err)
+{
+	struct visit *v = arg;
+	struct picker *p = v->picker;
+
+	(void)err;
+	remember_name(p, record);
+	for (size_t i = 0; i < p->want_count; i++)
+		match_want(v, &p->wants[i], record);
+	if (p->every)
+		tag_machine(p, fb_rst_add(p->restore, record), v->manifest);
+	return FB_OK;
+}
+
+static int
+read_run(struct picker *p, const struct fb_run_ref *run, struct fb_error *err)
+{
+	struct fb_restore *r = p->restore;
+	FB_AUTO_MANIFEST struct fb_manifest *manifest = NULL;
+	struct fb_error doubt = { 0 };
+	struct visit visit = { p, NULL };
+	int rc = fb_manifest_open(
+	    r->repo, run, r->untrusted, &doubt, &manifest, err);
+
+	if (rc < 0) {
+		(void)fb_wrap(err, "run %s", run->run);
+		return rc == FB_EUNTRUSTED
+		    ? fb_hint(err, "--allow-untrusted restores it all the "
+		                   "same; an older run can be named with "
+		                   "MACHINE@RUN")
+		    : fb_hint(err, "an older run can be named with "
+		                   "MACHINE@RUN");
+	}
+	if (doubt.code < 0) {
+		r->report->trusted = false;
+		fb_rst_warn(r, NULL, &doubt);
+	}
+	p->run = run;
+	visit.manifest = fb_manifest_digest(manifest);
+	if (r->report->run[0] == '\0') {
+		memcpy(r->report->run, run->run, sizeof(run->run));
+		memcpy(r->report->run_time, run->time, sizeof(run->time));
+	}
+	return fb_manifest_machines(manifest, visit_machine, &visit, err);
+}
+
+static int
+add_run(const struct fb_run_ref *run, void *arg, struct fb_error *err)
+{
+	struct picker *p = arg;
+	struct fb_predecessor *list;
+	struct fb_run_ref *copy;
+
+	(void)err;
+	if (run->damage) {
+		p->damaged++;
+		p->damage = *run->damage;
+		fb_rst_warn(p->restore, NULL, run->damage);
+		return FB_OK;
+	}
+	p->runs = fb_realloc(p->runs, p->run_count + 1, sizeof(*p->runs));
+	copy = &p->runs[p->run_count++];
+	*copy = *run;
+	list = fb_alloc(run->predecessor_count + 1, sizeof(*list));
+	for (size_t i = 0; i < run->predecessor_count; i++)
+		list[i] = run->predecessors[i];
+	copy->predecessors = list;
+	return FB_OK;
+}
+
+/* The run named `id`, or with "latest" (NULL) the fleet's newest. */
+static int
+find_run(const struct picker *p, const char *id,
+    const struct fb_run_ref **ret_run, struct fb_error *err)
+{
+	const char *fleet = p->restore->engine->config->fleet_name;
+	bool latest = id == NULL || strcmp(id, "latest") == 0;
+
+	for (size_t i = 0; i < p->run_count; i++) {
+		*ret_run = &p->runs[i];
+		if (latest ? strcmp(p->runs[i].fleet, fleet) == 0
+		           : strcmp(p->runs[i].run, id) == 0)
+			return FB_OK;
+	}
+	if (p->damaged > 0) {
+		*err = p->damage;
+		return fb_wrap(err, "run %s may be a damaged one",
+		    latest ? "latest" : id);
+	}
+	if (latest)
+		(void)fb_fail_id(err, FB_ECONFIG, "E-RST-RUN",
+		    "the repository holds no run of fleet '%s'", fleet);
+	else
+		(void)fb_fail_id(err, FB_ECONFIG, "E-RST-RUN",
+		    "the repository holds no run '%s'", id);
+	return fb_hint(err, "`fleetbak list` shows the runs");
+}
+
+static int
+no_machine(const struct picker *p, const struct want *w, struct fb_error *err)
+{
+	FB_AUTO_FREE char *name = w->source
+	    ? fb_format("%s/%s", w->source, w->id)
+	    : fb_strdup(w->id);
+	const char *near = fb_name_nearest(
+	    name, (const char *const *)p->names, p->name_count);
+
+	if (w->failed_run[0] != '\0') {
+		(void)fb_fail_id(err, FB_ECONFIG, "E-RST-FAILED",
+		    "machine '%s' failed in run %s%s: there is no backup of "
+		    "it there", name, w->failed_run,
+		    w->run ? "" : " and in every run before it");
+		return fb_hint(err, "`fleetbak list %s` shows its backups",
+		    name);
+	}
+	if (w->run)
+		(void)fb_fail_id(err, FB_ECONFIG, "E-RST-MACHINE",
+		    "run %s has no machine '%s'", w->run, name);
+	else
+		(void)fb_fail_id(err, FB_ECONFIG, "E-RST-MACHINE",
+		    "no run of fleet '%s' has a machine '%s'",
+		    p->restore->engine->config->fleet_name, name);
+	return near[0] != '\0' ? fb_hint(err, "did you mean '%s'?", near)
+	                       : fb_hint(err, "`fleetbak list` shows what "
+	                                      "is there");
+}
+
+/* After a run was read: what did it give each of those who wait? */
+static int
+settle_wants(struct picker *p, struct fb_error *err)
+{
+	for (size_t i = 0; i < p->want_count; i++) {
+		struct want *w = &p->wants[i];
+
+		if (w->matches > 1 && !w->found) {
+			(void)fb_fail_id(err, FB_ECONFIG, "E-RST-AMBIGUOUS",
+			    "several sources have a machine '%s' in run %s",
+			    w->id, p->run->run);
+			return fb_hint(err, "say SOURCE/%s", w->id);
+		}
+		if (w->machine && !w->found) {
+			struct fb_rst_machine *m =
+			    fb_rst_add(p->restore, &w->machine->record);
+
+			tag_machine(p, m, &w->machine->manifest);
+			w->found = true;
+		}
+		/* Older runs must speak of the same machine. */
+		if (w->matches == 1 && !w->found && w->source == NULL)
+			w->source = FB_STEAL(w->failed_source);
+		w->matches = 0;
+	}
+	return FB_OK;
+}
+
+static bool
+run_is_wanted(struct picker *p, const struct fb_run_ref *run)
+{
+	p->run = run;
+	for (size_t i = 0; i < p->want_count; i++)
+		if (want_accepts(&p->wants[i], p))
+			return true;
+	return false;
+}
+
+static int
+pick_wants(struct picker *p, struct fb_error *err)
+{
+	const struct fb_run_ref *run;
+	int rc = FB_OK;
+
+	for (size_t i = 0; i < p->want_count && rc >= 0; i++)
+		if (p->wants[i].run)
+			rc = find_run(p, p->wants[i].run, &run, err);
+	for (size_t i = 0; i < p->run_count && rc >= 0; i++) {
+		if (!run_is_wanted(p, &p->runs[i]))
+			continue;
+		rc = read_run(p, &p->runs[i], err);
+		if (rc >= 0)
+			rc = settle_wants(p, err);
+	}
+	for (size_t i = 0; i < p->want_count && rc >= 0; i++)
+		if (!p->wants[i].found)
+			rc = p->damaged > 0 && p->run_count == 0
+			    ? find_run(p, NULL, &run, err)
+			    : no_machine(p, &p->wants[i], err);
+	return rc;
+}
+
+static int
+parse_wants(struct picker *p, const struct fb_restore_options *o,
+    struct fb_error *err)
+{
+	p->wants = fb_alloc(o->machine_count + 1, sizeof(*p->wants));
+	for (size_t i = 0; i < o->machine_count; i++) {
+		struct want *w = &p->wants[p->want_count];
+		int rc = fb_rst_parse(
+		    o->machines[i], &w->source, &w->id, &w->run, err);
+
+		if (rc < 0)
+			return rc;
+		p->want_count++;
+		w->argument = o->machines[i];
+		if (o->run && w->run && strcmp(o->run, w->run) != 0)
+			return fb_fail(err, FB_ECONFIG,
+			    "'%s' and --run %s name two runs", w->argument,
+			    o->run);
+		if (o->run && !w->run)
+			w->run = fb_strdup(o->run);
+		if (w->run && strcmp(w->run, "latest") == 0)
+			free(FB_STEAL(w->run));
+	}
+	return FB_OK;
+}
+
+/* Every machine of one run, or those that selectors choose. */
+static void
+fill_fleet(struct fb_fleet *fleet, const struct fb_restore *restore)
+{
+	for (size_t i = 0; i < restore->count; i++) {
+		const struct fb_manifest_machine *record =
+		    &restore->machines[i].record;
+		struct fb_machine *m = fb_fleet_add(fleet);
+
+		m->source = copy_str(record->source);
+		m->driver = copy_str(record->driver);
+		m->id = copy_str(record->id);
+		m->name = fb_strdup(record->name ? record->name : record->id);
+		m->role = fb_strdup(record->role ? record->role : "");
+		m->parent = copy_str(record->parent);
+		m->labels.items = fb_alloc(
+		    record->labels.count + 1, sizeof(*m->labels.items));
+		m->labels.count = record->labels.count;
+		for (size_t k = 0; k < record->labels.count; k++) {
+			m->labels.items[k].key =
+			    copy_str(record->labels.items[k].key);
+			m->labels.items[k].value =
+			    copy_str(record->labels.items[k].value);
+		}
+	}
+}
+
+static int
+pick_run(struct picker *p, const struct fb_restore_options *o,
+    struct fb_error *err)
+{
+	struct fb_restore *r = p->restore;
+	const struct fb_run_ref *run;
+	size_t kept = 0;
+	int rc = find_run(p, o->run, &run, err);
+
+	p->every = true;
+	if (rc >= 0)
+		rc = read_run(p, run, err);
+	p->every = false;
+	if (rc < 0 || o->selector_count == 0)
+		return rc;
+	fill_fleet(&p->fleet, r);
+	rc = fb_select(
+	    &p->fleet, o->selectors, o->selector_count, NULL, 0, err);
+	if (rc < 0)
+		return fb_wrap(err, "run %s", run->run);
+	for (size_t i = 0; i < r->count; i++) {
+		if (p->fleet.machines[i].selected)
+			r->machines[kept++] = r->machines[i];
+		else
+			fb_rst_machine_release(&r->machines[i]);
+	}
+	r->count = kept;
+	return FB_OK;
+}
+
+static void
+picker_release(struct picker *p)
+{
+	for (size_t i = 0; i < p->want_count; i++) {
+		struct want *w = &p->wants[i];
+
+		free(w->source);
+		free(w->id);
+		free(w->run);
+		free(w->failed_source);
+		if (w->machine)
+			fb_manifest_machine_release(&w->machine->record);
+		free(w->machine);
+	}
+	free(p->wants);
+	for (size_t i = 0; i < p->run_count; i++)
+		free((void *)p->runs[i].predecessors);
+	free(p->runs);
+	for (size_t i = 0; i < p->name_count; i++)
+		free(p->names[i]);
+	free(p->names);
+	fb_fleet_release(&p->fleet);
+}
+
+static int
+check_twice(const struct fb_restore *r, struct fb_error *err)
+{
+	for (size_t i = 0; i < r->count; i++)
+		for (size_t k = 0; k < i; k++)
+			if (strcmp(r->machines[i].key, r->machines[k].key) == 0)
+				return fb_fail(err, FB_ECONFIG,
+				    "machine '%s' is named twice",
+				    r->machines[i].key);
+	return FB_OK;
+}
+
+int
+fb_rst_pick(struct fb_restore *restore, const struct fb_restore_options *o,
+    struct fb_error *err)
+{
+	struct picker p = { .restore = restore };
+	int rc = parse_wants(&p, o, err);
+
+	if (rc >= 0)
+		rc = fb_repo_runs(restore->repo, add_run, &p, err);
+	if (rc >= 0 && o->machine_count > 0)
+		rc = pick_wants(&p, err);
+	else if (rc >= 0)
+		rc = pick_run(&p, o, err);
+	picker_release(&p);
+	if (rc >= 0 && o->machine_count > 0)
+		rc = check_twice(restore, err);
+	return rc;
+}
+
+/* What the journal of an unfinished restore pinned. */
+static int
+pinned_want(struct fb_restore *r, const json_t *item, struct want *w,
+    struct fb_digest *ret_manifest, struct fb_error *err)
+{
+	const char *machine, *run, *manifest;
+	char *none = NULL;
+	int rc = fb_json_str(item, "machine", "restore", &machine, err);
+
+	(void)r;
+	if (rc >= 0)
+		rc = fb_json_str(item, "run", "restore", &run, err);
+	if (rc >= 0)
+		rc = fb_json_str(item, "manifest", "restore", &manifest, err);
+	if (rc >= 0)
+		rc = fb_digest_parse((struct fb_span){
+		    (const uint8_t *)manifest, strlen(manifest) },
+		    ret_manifest, err);
+	if (rc >= 0)
+		rc = fb_rst_parse(machine, &w->source, &w->id, &none, err);
+	if (rc < 0)
+		return rc;
+	free(none);
+	w->run = fb_strdup(run);
+	w->argument = machine;
+	return FB_OK;
+}
+
+int
+fb_rst_pick_again(struct fb_restore *r, struct fb_error *err)
+{
+	struct picker p = { .restore = r };
+	FB_AUTO_FREE struct fb_digest *manifests = NULL;
+	json_t *list, *item;
+	size_t i;
+	int rc = fb_json_array(r->spec, "machines", "restore", &list, err);
+
+	if (rc < 0)
+		return rc;
+	p.wants = fb_alloc(json_array_size(list) + 1, sizeof(*p.wants));
+	manifests = fb_alloc(json_array_size(list) + 1, sizeof(*manifests));
+	json_array_foreach(list, i, item) {
+		rc = pinned_want(r, item, &p.wants[i], &manifests[i], err);
+		if (rc < 0)
+			break;
+		p.want_count++;
+	}
+	if (rc >= 0)
+		rc = fb_repo_runs(r->repo, add_run, &p, err);
+	if (rc >= 0)
+		rc = pick_wants(&p, err);
+	for (i = 0; i < r->count && rc >= 0; i++) {
+		bool same = false;
+
+		for (size_t k = 0; k < p.want_count; k++)
+			same |= fb_digest_cmp(&manifests[k],
+			            &r->machines[i].manifest) == 0;
+		if (!same)
+			rc = fb_fail(err, FB_EUNTRUSTED,
+			    "the manifest of run %s is not the one this "
+			    "restore began with", r->machines[i].run);
+	}
+	picker_release(&p);
+	return rc;
+}
+
+/* The position of a machine's parent among those chosen, or its own. */
+static size_t
+parent_of(const struct fb_restore *r, size_t i)
+{
+	const struct fb_manifest_machine *record = &r->machines[i].record;
+
+	for (size_t k = 0; record->parent && k < r->count; k++)
+		if (strcmp(r->machines[k].record.id, record->parent) == 0 &&
+		    strcmp(r->machines[k].record.source, record->source) == 0)
+			return k;
+	return i;
+}
+
+static int
+compare_family(const void *a, const void *b)
+{
+	const struct fb_rst_machine *x = a, *y = b;
+
+	if (x->root != y->root)
+		return x->root < y->root ? -1 : 1;
+	if (x->depth != y->depth)
+		return x->depth < y->depth ? -1 : 1;
+	return strcmp(x->key, y->key);
+}
+
+void
+fb_rst_order(struct fb_restore *r)
+{
+	FB_AUTO_FREE size_t *parents =
+	    fb_alloc(r->count + 1, sizeof(*parents));
+
+	for (size_t i = 0; i < r->count; i++)
+		parents[i] = parent_of(r, i);
+	for (size_t i = 0; i < r->count; i++) {
+		size_t at = i;
+
+		/* A signed manifest has no cycle; an untrusted one may. */
+		while (parents[at] != at && r->machines[i].depth < r->count) {
+			at = parents[at];
+			r->machines[i].depth++;
+		}
+		r->machines[i].root = at;
+	}
+	if (r->count > 1)
+		qsort(r->machines, r->count, sizeof(*r->machines),
+		    compare_family);
+}

@@ -1,0 +1,557 @@
+/*
+ * What a restore will do, and whether it can: everything that can be known
+ * before anything is touched.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/base/name.h"
+#include "fleetbak/base/text.h"
+#include "restore_parts.h"
+#include "restore_show.h"
+
+bool
+fb_rst_is_stream(enum fb_volume_kind kind)
+{
+	return kind == FB_VOLUME_TREE || kind == FB_VOLUME_DEFINITION;
+}
+
+struct fb_restore_request
+fb_rst_request(
+    const struct fb_restore *restore, const struct fb_rst_machine *machine)
+{
+	return (struct fb_restore_request){
+		.mode = restore->kind == FB_RESTORE_TO_NEW
+		    ? FB_RESTORE_AS_NEW
+		    : FB_RESTORE_IN_PLACE,
+		.machine = &machine->model,
+		.new_id = machine->as,
+		.definition_dir = machine->definition_dir,
+		.all_volumes =
+		    restore->volume_count == 0 && restore->path_count == 0,
+	};
+}
+
+char *
+fb_rst_part_path(
+    const struct fb_restore *restore, const struct fb_rst_machine *machine)
+{
+	return fb_format("%s/.%s.part-%s", restore->directory, machine->as,
+	    restore->id);
+}
+
+static int
+check_history(struct fb_restore *r, struct fb_error *err)
+{
+	const struct fb_engine *engine = r->engine;
+	const char *fleet = engine->config->fleet_name;
+	FB_AUTO_FREE char *memory = fb_state_path(engine, "newest/%s.%s",
+	    fb_engine_repo_config(engine)->name, fleet);
+	int rc = fb_history_check(r->repo, fleet, memory, false,
+	    &r->report->history_known, err);
+
+	if (rc != FB_EUNTRUSTED)
+		return rc;
+	if (!r->rollback)
+		return fb_hint(err,
+		    "if you know why, --allow-rollback restores all the same");
+	r->report->trusted = false;
+	fb_rst_warn(r, NULL, err);
+	return FB_OK;
+}
+
+/* Which volumes: all that are in the backup, or those named. */
+static bool
+is_named(const struct fb_restore *r, const char *name)
+{
+	for (size_t i = 0; i < r->volume_count; i++)
+		if (strcmp(r->volumes[i], name) == 0)
+			return true;
+	return r->volume_count == 0;
+}
+
+static int
+check_named(const struct fb_restore *r, const struct fb_rst_machine *m,
+    struct fb_error *err)
+{
+	for (size_t i = 0; i < r->volume_count; i++) {
+		const struct fb_manifest_volume *found = NULL;
+		FB_AUTO_FREE const char **names =
+		    fb_alloc(m->record.volume_count + 1, sizeof(*names));
+		const char *near;
+
+		for (size_t k = 0; k < m->record.volume_count; k++) {
+			names[k] = m->record.volumes[k].name;
+			if (strcmp(names[k], r->volumes[i]) == 0)
+				found = &m->record.volumes[k];
+		}
+		if (found && found->captured)
+			continue;
+		if (found)
+			return fb_fail_id(err, FB_EUNSUP, "E-RST-VOLUME",
+			    "volume '%s' is removable media and never in a "
+			    "backup", found->name);
+		(void)fb_fail_id(err, FB_ECONFIG, "E-RST-VOLUME",
+		    "it has no volume '%s' in run %s", r->volumes[i], m->run);
+		near = fb_name_nearest(
+		    r->volumes[i], names, m->record.volume_count);
+		return near[0] != '\0'
+		    ? fb_hint(err, "did you mean '%s'?", near)
+		    : fb_hint(err, "`fleetbak show %s` lists them", m->run);
+	}
+	return FB_OK;
+}
+
+/* --path means one tree: the only one, or the one --volume names. */
+static int
+choose_tree(const struct fb_restore *r, struct fb_rst_machine *m,
+    struct fb_error *err)
+{
+	size_t trees = 0;
+
+	for (size_t i = 0; i < m->record.volume_count; i++) {
+		struct fb_rst_volume *v = &m->volumes[i];
+		bool fits = v->record->kind == FB_VOLUME_TREE ||
+		    (r->volume_count > 0 &&
+		        v->record->kind == FB_VOLUME_DEFINITION);
+
+		v->chosen = fits && v->record->captured &&
+		    is_named(r, v->record->name);
+		trees += v->chosen;
+	}
+	if (trees == 1)
+		return FB_OK;
+	(void)fb_fail_id(err, FB_ECONFIG, "E-RST-VOLUME",
+	    trees == 0 ? "it has no such tree to take paths from"
+	               : "it has several trees to take paths from");
+	return fb_hint(err, "say which one: --volume NAME");
+}
+
+static int
+choose_volumes(const struct fb_restore *r, struct fb_rst_machine *m,
+    struct fb_error *err)
+{
+	int rc = check_named(r, m, err);
+
+	if (rc < 0)
+		return rc;
+	if (r->path_count > 0)
+		return choose_tree(r, m, err);
+	for (size_t i = 0; i < m->record.volume_count; i++)
+		m->volumes[i].chosen = m->volumes[i].record->captured &&
+		    is_named(r, m->volumes[i].record->name);
+	return FB_OK;
+}
+
+/* Is everything that makes the volume there, and bound to the manifest? */
+static int
+check_volume(struct fb_restore *r, struct fb_rst_volume *v,
+    struct fb_error *err)
+{
+	const struct fb_manifest_volume *record = v->record;
+	FB_AUTO_VOLUME struct fb_volume_reader *reader = NULL;
+	int rc = fb_rst_open(
+	    r, &record->recipe, &record->root, record->size, &reader, err);
+
+	if (rc >= 0)
+		v->data_bytes = fb_volume_data_size(reader);
+	/* A few paths must not cost reading every table. */
+	if (rc >= 0 && r->path_count > 0)
+		rc = fb_rst_paths_find(r, v, err);
+	else if (rc >= 0)
+		rc = fb_volume_check(reader, err);
+	return rc < 0 ? fb_wrap(err, "volume '%s'", record->name) : FB_OK;
+}
+
+static int
+check_machine(struct fb_restore *r, struct fb_rst_machine *m,
+    struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	if (m->record.failed) {
+		(void)fb_fail_id(err, FB_ECONFIG, "E-RST-FAILED",
+		    "it failed in run %s: there is no backup of it there",
+		    m->run);
+		return fb_hint(err, "%s@latest is its newest backup", m->key);
+	}
+	rc = choose_volumes(r, m, err);
+	for (size_t i = 0; i < m->record.volume_count && rc >= 0; i++)
+		if (m->volumes[i].chosen && !m->volumes[i].whole)
+			rc = check_volume(r, &m->volumes[i], err);
+	return rc;
+}
+
+/* Into a directory. */
+static bool
+is_there(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0;
+}
+
+static void
+name_in_directory(struct fb_restore *r)
+{
+	for (size_t i = 0; i < r->count; i++)
+		for (size_t k = 0; k < r->count; k++) {
+			struct fb_rst_machine *m = &r->machines[i];
+
+			if (i == k || strcmp(m->record.id,
+			                  r->machines[k].record.id) != 0)
+				continue;
+			free(m->as);
+			m->as = fb_format(
+			    "%s.%s", m->record.source, m->record.id);
+			break;
+		}
+}
+
+static int
+check_absent(struct fb_restore *r, struct fb_error *err)
+{
+	for (size_t i = 0; i < r->count; i++) {
+		const struct fb_rst_machine *m = &r->machines[i];
+		FB_AUTO_FREE char *path =
+		    fb_format("%s/%s", r->directory, m->as);
+
+		if (!is_there(path) || m->finishing || m->closed)
+			continue;
+		(void)fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
+		    "'%s' exists already", path);
+		return fb_hint(err,
+		    "nothing is ever restored over it: name another "
+		    "directory, or move it away");
+	}
+	return FB_OK;
+}
+
+/* Free space where `path` will be made. */
+static int
+space_for(const char *path, uint64_t *ret_space, struct fb_error *err)
+{
+	FB_AUTO_FREE char *at = fb_strdup(path);
+	struct statvfs st;
+
+	while (statvfs(at, &st) == -1) {
+		char *slash = strrchr(at, '/');
+
+		if (errno != ENOENT || slash == NULL)
+			return fb_fail_sys(err, "cannot look at '%s'", at);
+		slash[slash == at ? 1 : 0] = '\0';
+	}
+	*ret_space = (uint64_t)st.f_bavail * st.f_frsize;
+	return FB_OK;
+}
+
+static uint64_t
+volume_need(const struct fb_restore *r, const struct fb_rst_volume *v)
+{
+	uint64_t bytes = r->path_count > 0 ? v->paths.content : v->data_bytes;
+
+	if (!v->chosen || v->whole)
+		return 0;
+	return bytes > v->offset ? bytes - v->offset : 0;
+}
+
+static int
+no_space(const char *where, uint64_t need, uint64_t space,
+    struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf a = { 0 }, b = { 0 };
+
+	fb_text_add_size(&a, need);
+	fb_text_add_size(&b, space);
+	(void)fb_fail_id(err, FB_ENOSPACE, "E-RST-SPACE",
+	    "'%s' has %s free and the restore needs %s", where,
+	    fb_buf_str(&b), fb_buf_str(&a));
+	return fb_hint(err, "nothing was touched; make room or choose "
+	                    "another place");
+}
+
+static int
+plan_directory(struct fb_restore *r, struct fb_error *err)
+{
+	struct fb_restore_report *report = r->report;
+	int rc;
+
+	name_in_directory(r);
+	if (r->resumed) {
+		/* Names are known now: what is done may exist. */
+		rc = fb_rst_journal_peek(r, err);
+		if (rc < 0)
+			return rc;
+	}
+	rc = check_absent(r, err);
+	if (rc >= 0)
+		rc = space_for(r->directory, &report->space_bytes, err);
+	for (size_t i = 0; i < r->count && rc >= 0; i++)
+		for (size_t k = 0; k < r->machines[i].record.volume_count; k++)
+			if (r->machines[i].problem.code >= 0)
+				report->need_bytes += volume_need(
+				    r, &r->machines[i].volumes[k]);
+	if (rc >= 0 && report->need_bytes > report->space_bytes)
+		rc = no_space(r->directory, report->need_bytes,
+		    report->space_bytes, err);
+	return rc;
+}
+
+/* Through drivers. */
+static int
+find_driver(struct fb_restore *r, struct fb_rst_machine *m,
+    struct fb_error *err)
+{
+	const char *source = m->record.source;
+
+	m->driver = fb_engine_driver(r->engine, &r->drivers, source);
+	for (size_t i = 0; i < r->fleet.failure_count; i++) {
+		if (strcmp(r->fleet.failures[i].source, source) != 0)
+			continue;
+		*err = r->fleet.failures[i].err;
+		return fb_wrap(err, "source '%s'", source);
+	}
+	if (m->driver == NULL) {
+		(void)fb_fail_id(err, FB_ECONFIG, "E-RST-SOURCE",
+		    "source '%s' is not in the configuration", source);
+		return fb_hint(err,
+		    "add it, or restore into a directory with --target DIR");
+	}
+	if (strcmp(m->driver->ops->name, m->record.driver) != 0)
+		return fb_fail_id(err, FB_EUNSUP, "E-RST-SOURCE",
+		    "source '%s' has driver '%s' and the backup is of '%s'",
+		    source, m->driver->ops->name, m->record.driver);
+	return FB_OK;
+}
+
+static int
+check_plan(struct fb_restore *r, struct fb_rst_machine *m,
+    struct fb_error *err)
+{
+	for (size_t i = 0; i < m->plan.volume_count; i++) {
+		const struct fb_restore_volume_plan *v = &m->plan.volumes[i];
+
+		if (v->problem)
+			return fb_fail_id(err, FB_EUNSUP, "E-RST-VOLUME",
+			    "volume '%s': %s", v->volume, v->problem);
+	}
+	if (r->kind == FB_RESTORE_TO_MACHINE && m->plan.now &&
+	    m->plan.now->power == FB_POWER_UNKNOWN) {
+		(void)fb_fail_id(err, FB_ECONFLICT, "E-RST-POWER",
+		    "it is not known whether it is up");
+		return fb_hint(err, "what is not surely down is not "
+		                    "overwritten; see to its status command");
+	}
+	return FB_OK;
+}
+
+static int
+check_driver(struct fb_restore *r, size_t index, struct fb_error *err)
+{
+	struct fb_rst_machine *m = &r->machines[index];
+	struct fb_restore_request request;
+	int rc = find_driver(r, m, err);
+
+	if (rc >= 0)
+		rc = fb_rst_definition(r, m, index, err);
+	if (rc < 0)
+		return rc;
+	request = fb_rst_request(r, m);
+	rc = fb_driver_restore_check(
+	    m->driver, &r->fleet, &request, &m->plan, err);
+	if (rc < 0)
+		return rc;
+	m->now = m->plan.now;
+	return check_plan(r, m, err);
+}
+
+/* Each source's machines share its space. */
+static int
+check_space(struct fb_restore *r, struct fb_error *err)
+{
+	for (size_t i = 0; i < r->count; i++) {
+		const struct fb_rst_machine *m = &r->machines[i];
+		uint64_t need = 0, space = m->plan.space_bytes;
+
+		for (size_t k = 0; k < r->count; k++) {
+			const struct fb_rst_machine *o = &r->machines[k];
+
+			if (o->problem.code < 0 || o->finished ||
+			    strcmp(o->record.source, m->record.source) != 0)
+				continue;
+			for (size_t v = 0; v < o->plan.volume_count; v++)
+				need += o->plan.volumes[v].need_bytes;
+		}
+		if (m->problem.code < 0 || m->finished)
+			continue;
+		if (need > space)
+			return no_space(m->record.source, need, space, err);
+		r->report->need_bytes = need;
+		r->report->space_bytes = space;
+	}
+	return FB_OK;
+}
+
+static int
+check_new(struct fb_restore *r, struct fb_error *err)
+{
+	struct fb_rst_machine *m = &r->machines[0];
+
+	if (r->kind != FB_RESTORE_TO_NEW)
+		return FB_OK;
+	free(m->as);
+	m->as = fb_strdup(r->new_id);
+	if (m->finishing || m->closed ||
+	    fb_fleet_find(&r->fleet, m->record.source, r->new_id) == NULL)
+		return FB_OK;
+	(void)fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
+	    "source '%s' has a machine '%s' already", m->record.source,
+	    r->new_id);
+	return fb_hint(err, "choose another name; --in-place restores over "
+	                    "a machine");
+}
+
+static int
+plan_drivers(struct fb_restore *r, struct fb_error *err)
+{
+	int rc = fb_engine_discover(r->engine, &r->drivers, &r->fleet, err);
+
+	if (rc < 0)
+		return rc;
+	r->discovered = true;
+	if (r->resumed)
+		rc = fb_rst_journal_peek(r, err);
+	if (rc >= 0)
+		rc = check_new(r, err);
+	for (size_t i = 0; i < r->count && rc >= 0; i++) {
+		struct fb_rst_machine *m = &r->machines[i];
+
+		if (m->problem.code >= 0 && !m->closed)
+			(void)check_driver(r, i, &m->problem);
+	}
+	return rc < 0 ? rc : check_space(r, err);
+}
+
+/* One machine that cannot be restored stops a restore of it alone. */
+static int
+judge_problems(struct fb_restore *r, struct fb_error *err)
+{
+	size_t bad = 0;
+
+	for (size_t i = 0; i < r->count; i++) {
+		struct fb_rst_machine *m = &r->machines[i];
+
+		if (m->problem.code >= 0)
+			continue;
+		(void)fb_wrap(&m->problem, "machine '%s'", m->key);
+		if (bad++ == 0)
+			*err = m->problem;
+	}
+	return bad > 0 && bad == r->count ? (int)err->code : FB_OK;
+}
+
+static int
+plan_removals(struct fb_restore *r, struct fb_error *err)
+{
+	if (r->kind != FB_RESTORE_TO_MACHINE || r->path_count > 0)
+		return FB_OK;
+	for (size_t i = 0; i < r->count; i++) {
+		struct fb_rst_machine *m = &r->machines[i];
+
+		for (size_t k = 0; k < m->record.volume_count; k++) {
+			struct fb_rst_volume *v = &m->volumes[k];
+			int rc;
+
+			if (m->problem.code < 0 || m->now == NULL ||
+			    !v->chosen ||
+			    v->record->kind != FB_VOLUME_TREE || v->whole)
+				continue;
+			rc = fb_rst_removals(r, m, k, err);
+			if (rc < 0 && rc != FB_EUNSUP)
+				return fb_wrap(err, "machine '%s'", m->key);
+		}
+	}
+	return FB_OK;
+}
+
+static int
+make_plan(struct fb_restore *r, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	if (r->kind == FB_RESTORE_TO_NEW && r->count != 1)
+		return fb_fail(err, FB_ECONFIG,
+		    "one name cannot be given to %zu machines", r->count);
+	fb_rst_order(r);
+	for (size_t i = 0; i < r->count; i++)
+		(void)check_machine(
+		    r, &r->machines[i], &r->machines[i].problem);
+	rc = r->kind == FB_RESTORE_TO_DIR ? plan_directory(r, err)
+	                                  : plan_drivers(r, err);
+	if (rc >= 0)
+		rc = judge_problems(r, err);
+	if (rc >= 0)
+		rc = plan_removals(r, err);
+	fb_rst_spec_pin(r);
+	fb_rst_show_plan(r);
+	return rc;
+}
+
+static int
+begin_spec(struct fb_restore *r, const struct fb_restore_options *options,
+    struct fb_error *err)
+{
+	int rc;
+
+	if (options->resume == NULL) {
+		fb_random_run_id(r->id);
+		r->dir = fb_state_path(r->engine, "restores/%s", r->id);
+		return fb_rst_spec_from(r, options, err);
+	}
+	rc = fb_rst_journal_spec(
+	    r->engine, options->resume, &r->spec, err);
+	if (rc < 0)
+		return rc;
+	memcpy(r->id, options->resume, sizeof(r->id));
+	r->dir = fb_state_path(r->engine, "restores/%s", r->id);
+	r->resumed = true;
+	return fb_rst_spec_read(r, err);
+}
+
+int
+fb_restore_prepare(const struct fb_engine *engine, struct fb_repo *repo,
+    const struct fb_restore_options *options,
+    struct fb_restore **ret_restore, struct fb_restore_report *report,
+    struct fb_error *err)
+{
+	struct fb_restore *r = fb_alloc(1, sizeof(*r));
+	int rc;
+
+	r->engine = engine;
+	r->repo = repo;
+	r->report = report;
+	r->children_fd = -1;
+	report->trusted = true;
+	rc = begin_spec(r, options, err);
+	memcpy(report->id, r->id, sizeof(report->id));
+	if (rc >= 0)
+		rc = check_history(r, err);
+	if (rc >= 0)
+		rc = r->resumed ? fb_rst_pick_again(r, err)
+		                : fb_rst_pick(r, options, err);
+	if (rc >= 0 && r->resumed)
+		rc = fb_rst_journal_peek(r, err);
+	if (rc >= 0)
+		rc = make_plan(r, err);
+	if (rc < 0) {
+		fb_restore_free(r);
+		return rc;
+	}
+	*ret_restore = r;
+	return FB_OK;
+}
