@@ -1,0 +1,345 @@
+/* Checkpoints: what the copier is, as JSON to be journaled. */
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/format/json.h"
+
+#include "copier_impl.h"
+
+#define LEAVES_MAX     (UINT64_C(1) << 48)
+#define FINISHED_BYTES 65536
+
+static const char what_copy[] = "journaled state of a copy";
+static const char what_record[] = "record of a finished copy";
+
+static int
+add_copies(struct fb_copier *copier, json_t *copies, struct fb_error *err)
+{
+	(void)json_object_update(copies, copier->resumed);
+	for (struct fb_copy *copy = copier->copies; copy != NULL;
+	     copy = copy->next) {
+		int rc = fb_leaves_sync(&copy->leaves, err);
+
+		if (rc < 0)
+			return rc;
+		(void)json_object_set_new(copies, copy->key,
+		    json_pack("{s:I, s:I, s:I}", "leaves",
+		        (json_int_t)copy->leaves.count, "new",
+		        (json_int_t)copy->new_bytes, "stored",
+		        (json_int_t)copy->stored_bytes));
+	}
+	return FB_OK;
+}
+
+int
+fb_copier_state(
+    struct fb_copier *copier, json_t **ret_state, struct fb_error *err)
+{
+	json_t *packer = NULL, *copies = json_object();
+	int rc = add_copies(copier, copies, err);
+
+	if (rc == FB_OK)
+		rc = fb_packer_state(copier->packer, &packer, err);
+	if (rc < 0) {
+		json_decref(copies);
+		return rc;
+	}
+	copier->serial++;
+	*ret_state = json_pack("{s:I, s:o, s:o}", "serial",
+	    (json_int_t)copier->serial, "packer", packer, "copies", copies);
+	return FB_OK;
+}
+
+int
+fb_copier_cut_pack(struct fb_copier *copier, struct fb_error *err)
+{
+	struct fb_sealed_pack sealed = { .fd = -1 };
+	json_t *state;
+	int rc = fb_packer_seal(copier->packer, &sealed, err);
+
+	if (rc == FB_OK)
+		rc = fb_copier_state(copier, &state, err);
+	if (rc == FB_OK)
+		rc = fb_sender_put(copier->sender, &sealed, state, err);
+	fb_sealed_pack_release(&sealed);
+	return rc;
+}
+
+/* As the appender. */
+static int
+checkpoint(struct fb_copier *copier, struct fb_error *err)
+{
+	FB_AUTO_JSON json_t *state = NULL;
+	int rc = fb_sender_wait(copier->sender, err);
+
+	if (rc == FB_OK)
+		rc = fb_copier_state(copier, &state, err);
+	if (rc == FB_OK)
+		rc = fb_sender_journal(copier->sender, state, err);
+	return rc;
+}
+
+int
+fb_copier_checkpoint(struct fb_copier *copier, struct fb_error *err)
+{
+	int rc = fb_copier_own(copier, err);
+
+	if (rc == FB_OK) {
+		rc = checkpoint(copier, err);
+		if (rc < 0)
+			(void)fb_copier_fail(copier, rc, err);
+	}
+	fb_copier_disown(copier);
+	return rc;
+}
+
+int
+fb_copier_flush(struct fb_copier *copier, struct fb_error *err)
+{
+	int rc = fb_copier_own(copier, err);
+
+	if (rc == FB_OK) {
+		if (fb_packer_open_bytes(copier->packer) > 0)
+			rc = fb_copier_cut_pack(copier, err);
+		if (rc == FB_OK)
+			rc = checkpoint(copier, err);
+		if (rc < 0)
+			(void)fb_copier_fail(copier, rc, err);
+	}
+	fb_copier_disown(copier);
+	return rc;
+}
+
+int
+fb_finished_write(struct fb_copier *copier, const char *key,
+    const struct finished *finished, struct fb_error *err)
+{
+	const struct fb_copy_result *result = &finished->result;
+	FB_AUTO_FREE char *path = fb_copier_path(copier, key, ".done");
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	FB_AUTO_JSON json_t *record = NULL;
+	char root[FB_DIGEST_HEX_SIZE], flat[FB_DIGEST_HEX_SIZE];
+
+	fb_digest_hex(&result->root, root);
+	fb_digest_hex(&result->flat, flat);
+	record = json_pack("{s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:s}",
+	    "serial", (json_int_t)copier->serial, "kind", finished->kind,
+	    "leaves", (json_int_t)finished->leaves, "size",
+	    (json_int_t)result->size, "zero", (json_int_t)result->zero_bytes,
+	    "new", (json_int_t)result->new_bytes, "stored",
+	    (json_int_t)result->stored_bytes, "root", root);
+	if (result->has_flat)
+		(void)json_object_set_new(record, "flat", json_string(flat));
+	fb_json_add(&text, record);
+	return fb_io_replace(path, fb_buf_span(&text), 0600, err);
+}
+
+static int
+read_record(const char *path, json_t **ret_record, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	int rc = fb_io_read_file(path, FINISHED_BYTES, &text, err);
+
+	return rc < 0 ? rc
+	              : fb_json_parse(fb_buf_span(&text), FINISHED_BYTES,
+	                    what_record, ret_record, err);
+}
+
+static int
+parse_digest(const json_t *record, const char *name,
+    struct fb_digest *ret_digest, struct fb_error *err)
+{
+	const char *text;
+	int rc = fb_json_str(record, name, what_record, &text, err);
+
+	return rc < 0
+	    ? rc
+	    : fb_digest_parse((struct fb_span){ (const uint8_t *)text,
+	                          strlen(text) },
+	          ret_digest, err);
+}
+
+int
+fb_finished_read(struct fb_copier *copier, const char *key,
+    struct finished *ret_finished, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = fb_copier_path(copier, key, ".done");
+	FB_AUTO_JSON json_t *record = NULL;
+	struct finished finished = { 0 };
+	struct fb_copy_result *result = &finished.result;
+	const struct {
+		const char *name;
+		uint64_t *value;
+	} numbers[] = {
+		{ "leaves", &finished.leaves },
+		{ "size", &result->size },
+		{ "zero", &result->zero_bytes },
+		{ "new", &result->new_bytes },
+		{ "stored", &result->stored_bytes },
+	};
+	const char *kind;
+	int rc = read_record(path, &record, err);
+
+	for (size_t i = 0; rc == FB_OK && i < FB_COUNT(numbers); i++)
+		rc = fb_json_u64(record, numbers[i].name, what_record,
+		    INT64_MAX, numbers[i].value, err);
+	if (rc == FB_OK)
+		rc = fb_json_str(record, "kind", what_record, &kind, err);
+	if (rc == FB_OK)
+		rc = parse_digest(record, "root", &result->root, err);
+	result->has_flat =
+	    rc == FB_OK && json_object_get(record, "flat") != NULL;
+	if (result->has_flat)
+		rc = parse_digest(record, "flat", &result->flat, err);
+	if (rc < 0)
+		return rc;
+	(void)snprintf(finished.kind, sizeof(finished.kind), "%s", kind);
+	*ret_finished = finished;
+	return FB_OK;
+}
+
+/* Continuing copies. */
+
+static int
+rebuild_leaf(const struct fb_leaf *leaf, void *arg, struct fb_error *err)
+{
+	struct fb_copy *copy = arg;
+
+	(void)err;
+	if (leaf->pack == FB_LEAF_ZERO) {
+		copy->pending_zeros += leaf->length;
+		return FB_OK;
+	}
+	if (copy->pending_zeros > 0)
+		fb_merkle_add_zero(&copy->merkle, copy->pending_zeros);
+	copy->zero_bytes += copy->pending_zeros;
+	copy->pending_zeros = 0;
+	fb_merkle_add_data(&copy->merkle, leaf->length, &leaf->id);
+	return FB_OK;
+}
+
+/* How many leaves are to be kept: those of the state, or of the record. */
+static int
+find_leaves(struct fb_copy *copy, uint64_t *ret_count, struct fb_error *err)
+{
+	const json_t *saved =
+	    json_object_get(copy->copier->resumed, copy->key);
+	struct finished finished;
+	int rc;
+
+	if (saved == NULL) {
+		rc = fb_finished_read(
+		    copy->copier, copy->key, &finished, err);
+		*ret_count = 0;
+		if (rc < 0)
+			return rc == FB_ENOTFOUND ? FB_OK : rc;
+		*ret_count = finished.leaves;
+		copy->new_bytes = finished.result.new_bytes;
+		copy->stored_bytes = finished.result.stored_bytes;
+		return FB_OK;
+	}
+	rc = fb_json_u64(
+	    saved, "leaves", what_copy, LEAVES_MAX, ret_count, err);
+	if (rc == FB_OK)
+		rc = fb_json_u64(saved, "new", what_copy, INT64_MAX,
+		    &copy->new_bytes, err);
+	if (rc == FB_OK)
+		rc = fb_json_u64(saved, "stored", what_copy, INT64_MAX,
+		    &copy->stored_bytes, err);
+	return rc;
+}
+
+int
+fb_copy_open_leaves(struct fb_copy *copy, bool resume, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path =
+	    fb_copier_path(copy->copier, copy->key, ".leaves");
+	FB_AUTO_FREE char *done =
+	    fb_copier_path(copy->copier, copy->key, ".done");
+	uint64_t count = 0;
+	int rc = FB_OK;
+
+	if (resume)
+		rc = find_leaves(copy, &count, err);
+	if (rc == FB_OK && count > 0)
+		rc = fb_leaves_read(path, count, rebuild_leaf, copy, err);
+	if (rc == FB_OK)
+		rc = fb_io_unlink(done, err);
+	if (rc == FB_OK) /* zeros at the end may go on */
+		rc = fb_leaves_open(&copy->leaves, path,
+		    count - (copy->pending_zeros > 0), err);
+	if (rc == FB_OK)
+		(void)json_object_del(copy->copier->resumed, copy->key);
+	return rc;
+}
+
+static bool
+has_suffix(const char *name, const char *suffix)
+{
+	size_t len = strlen(name), tail = strlen(suffix);
+
+	return len > tail && strcmp(name + len - tail, suffix) == 0;
+}
+
+/* Whether a file of the spool directory belongs to the state. */
+static bool
+is_wanted(struct fb_copier *copier, const char *name, uint64_t serial,
+    int64_t open_pack)
+{
+	char pack[48];
+	struct fb_error ignored = { 0 };
+	FB_AUTO_JSON json_t *record = NULL;
+	FB_AUTO_FREE char *path = fb_copier_path(copier, name, "");
+	uint64_t made = UINT64_MAX;
+
+	(void)snprintf(pack, sizeof(pack), "pack.%" PRId64, open_pack);
+	if (strncmp(name, "pack.", 5) == 0 && !has_suffix(name, ".done") &&
+	    !has_suffix(name, ".leaves"))
+		return open_pack >= 0 &&
+		    strncmp(name, pack, strlen(pack)) == 0 &&
+		    (name[strlen(pack)] == '\0' ||
+		        strcmp(name + strlen(pack), ".chunks") == 0);
+	if (!has_suffix(name, ".done"))
+		return true;
+	/* Finished after the state was taken: its chunks may be lost. */
+	return read_record(path, &record, &ignored) == FB_OK &&
+	    fb_json_u64(record, "serial", what_record, INT64_MAX, &made,
+	        &ignored) == FB_OK &&
+	    made < serial;
+}
+
+int
+fb_copier_clean(
+    struct fb_copier *copier, const json_t *state, struct fb_error *err)
+{
+	const json_t *open =
+	    json_object_get(json_object_get(state, "packer"), "open");
+	const json_t *number = json_object_get(open, "pack");
+	int64_t open_pack = json_is_integer(number)
+	    ? (int64_t)json_integer_value(number)
+	    : -1;
+	uint64_t serial = state != NULL ? copier->serial : 0;
+	DIR *dir = opendir(copier->spool_dir);
+	int rc = FB_OK;
+
+	if (dir == NULL)
+		return fb_fail_sys(err, "cannot open '%s'", copier->spool_dir);
+	for (struct dirent *entry; rc == FB_OK && (entry = readdir(dir));) {
+		FB_AUTO_FREE char *path =
+		    fb_copier_path(copier, entry->d_name, "");
+
+		if (strcmp(entry->d_name, ".") == 0 ||
+		    strcmp(entry->d_name, "..") == 0 ||
+		    is_wanted(copier, entry->d_name, serial, open_pack))
+			continue;
+		rc = fb_io_unlink(path, err);
+	}
+	(void)closedir(dir);
+	return rc;
+}

@@ -1,0 +1,171 @@
+/* What workers do to a batch, and what the appender does with it then. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/err.h"
+
+#include "copier_impl.h"
+
+/* More would make a table that takes long to read. */
+#define CHUNKS_PER_PACK 65536
+
+ZSTD_CCtx *
+fb_copier_new_cctx(const struct fb_copier *copier)
+{
+	ZSTD_CCtx *cctx = ZSTD_createCCtx();
+
+	if (cctx == NULL)
+		abort();
+	(void)ZSTD_CCtx_setParameter(
+	    cctx, ZSTD_c_compressionLevel, copier->spec.level);
+	return cctx;
+}
+
+static int
+compress(ZSTD_CCtx *cctx, struct batch *batch, struct item *item,
+    struct fb_error *err)
+{
+	size_t bound = ZSTD_compressBound(item->length);
+	uint8_t *room = fb_buf_reserve(&batch->out, bound);
+	struct fb_digest digest;
+	size_t len = ZSTD_compress2(
+	    cctx, room, bound, batch->data + item->start, item->length);
+
+	if (ZSTD_isError(len))
+		return fb_fail(err, FB_EBUG, "zstd cannot compress: %s",
+		    ZSTD_getErrorName(len));
+	fb_digest_of((struct fb_span){ room, len }, &digest);
+	memcpy(item->stored_digest, digest.bytes, FB_STORED_DIGEST_LEN);
+	item->out_start = (uint32_t)batch->out.len;
+	item->out_length = (uint32_t)len;
+	batch->out.len += len;
+	return FB_OK;
+}
+
+/* Whether an earlier item of the batch has the same content. */
+static bool
+repeats(const struct batch *batch, size_t index)
+{
+	const struct item *item = &batch->items[index];
+
+	for (size_t i = 0; i < index; i++)
+		if (batch->items[i].zeros == 0 &&
+		    fb_digest_cmp(&batch->items[i].id, &item->id) == 0)
+			return true;
+	return false;
+}
+
+int
+fb_batch_process(struct fb_copier *copier, ZSTD_CCtx *cctx,
+    struct batch *batch, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	if (copier->spec.cancel != NULL && atomic_load(copier->spec.cancel))
+		return fb_fail(err, FB_ECANCELED, "stopped on request");
+	for (size_t i = 0; rc == FB_OK && i < batch->item_count; i++) {
+		struct item *item = &batch->items[i];
+
+		if (item->zeros > 0)
+			continue;
+		fb_digest_of((struct fb_span){ batch->data + item->start,
+		                 item->length },
+		    &item->id);
+		rc = fb_packer_find(copier->packer, &item->id, &item->place,
+		    &item->known, err);
+		if (rc == FB_OK && !item->known && !repeats(batch, i))
+			rc = compress(cctx, batch, item, err);
+	}
+	return rc;
+}
+
+/* Store a chunk that no worker found; another may have been faster. */
+static int
+store_chunk(struct fb_copier *copier, struct batch *batch, struct item *item,
+    struct fb_error *err)
+{
+	struct fb_pack_chunk chunk = { .id = item->id };
+	struct fb_span frame;
+	int rc;
+
+	rc = fb_packer_find(
+	    copier->packer, &item->id, &item->place, &item->known, err);
+	if (rc < 0 || item->known)
+		return rc;
+	if (item->out_length == 0) {
+		if (copier->cctx == NULL)
+			copier->cctx = fb_copier_new_cctx(copier);
+		rc = compress(copier->cctx, batch, item, err);
+		if (rc < 0)
+			return rc;
+	}
+	frame = (struct fb_span){ batch->out.data + item->out_start,
+		item->out_length };
+	chunk.length = item->length;
+	chunk.stored_length = item->out_length;
+	memcpy(chunk.stored_digest, item->stored_digest, FB_STORED_DIGEST_LEN);
+	batch->copy->new_bytes += item->length;
+	batch->copy->stored_bytes += item->out_length;
+	return fb_packer_append(
+	    copier->packer, &chunk, frame, &item->place, err);
+}
+
+int
+fb_copy_flush_zeros(struct fb_copy *copy, struct fb_error *err)
+{
+	struct fb_leaf leaf = { .length = copy->pending_zeros,
+		.pack = FB_LEAF_ZERO };
+
+	if (copy->pending_zeros == 0)
+		return FB_OK;
+	fb_merkle_add_zero(&copy->merkle, leaf.length);
+	copy->zero_bytes += leaf.length;
+	copy->pending_zeros = 0;
+	return fb_leaves_add(&copy->leaves, &leaf, err);
+}
+
+static int
+append_chunk(struct fb_copier *copier, struct batch *batch, struct item *item,
+    struct fb_error *err)
+{
+	struct fb_copy *copy = batch->copy;
+	struct fb_leaf leaf = { .length = item->length, .id = item->id };
+	int rc = FB_OK;
+
+	if (!item->known)
+		rc = store_chunk(copier, batch, item, err);
+	if (rc == FB_OK)
+		rc = fb_packer_local(
+		    copier->packer, item->place.pack, &leaf.pack, err);
+	if (rc == FB_OK)
+		rc = fb_copy_flush_zeros(copy, err);
+	if (rc < 0)
+		return rc;
+	leaf.chunk = item->place.chunk;
+	leaf.pack_offset = item->place.offset;
+	leaf.stored_length = item->place.stored_length;
+	fb_merkle_add_data(&copy->merkle, leaf.length, &leaf.id);
+	rc = fb_leaves_add(&copy->leaves, &leaf, err);
+	if (rc == FB_OK &&
+	    (fb_packer_open_bytes(copier->packer) >= copier->spec.pack_size ||
+	        item->place.chunk >= CHUNKS_PER_PACK))
+		rc = fb_copier_cut_pack(copier, err);
+	return rc;
+}
+
+int
+fb_batch_append(
+    struct fb_copier *copier, struct batch *batch, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	for (size_t i = 0; rc == FB_OK && i < batch->item_count; i++) {
+		struct item *item = &batch->items[i];
+
+		if (item->zeros > 0)
+			batch->copy->pending_zeros += item->zeros;
+		else
+			rc = append_chunk(copier, batch, item, err);
+	}
+	return rc;
+}

@@ -1,0 +1,594 @@
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/mem.h"
+
+#include "data_bytes.h"
+#include "data_packer_impl.h"
+
+/* Packs of the past that are kept in mind at most. */
+#define PAST_PACKS_MAX (1u << 18)
+
+uint64_t
+fb_id_prefix(const struct fb_digest *id)
+{
+	return fb_load_le64(id->bytes);
+}
+
+int
+fb_spool_open(struct spool_file *file, char *path, uint64_t size,
+    struct fb_error *err)
+{
+	int rc;
+
+	file->path = path;
+	file->size = size;
+	file->fd = fb_io_open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600, err);
+	if (file->fd < 0) {
+		rc = file->fd;
+		file->fd = -1;
+		return rc;
+	}
+	if (lseek(file->fd, 0, SEEK_END) < (off_t)size) {
+		(void)fb_fail_id(err, FB_ECORRUPT, "E-SPOOL",
+		    "'%s' holds less than was journaled", path);
+		return fb_hint(
+		    err, "the run cannot be resumed; start a new one");
+	}
+	rc = fb_io_truncate(file->fd, path, (off_t)size, err);
+	file->dirty = true;
+	return rc < 0 ? rc : fb_io_sync_parent(path, err);
+}
+
+int
+fb_spool_append(
+    struct spool_file *file, struct fb_span bytes, struct fb_error *err)
+{
+	int rc = fb_io_pwrite_all(
+	    file->fd, file->path, bytes, file->size, err);
+
+	file->size += bytes.len;
+	file->dirty = true;
+	return rc;
+}
+
+int
+fb_spool_sync(struct spool_file *file, struct fb_error *err)
+{
+	int rc;
+
+	if (file->fd < 0 || !file->dirty)
+		return FB_OK;
+	rc = fb_io_sync(file->fd, file->path, err);
+	file->dirty = rc < 0;
+	return rc;
+}
+
+void
+fb_spool_close(struct spool_file *file)
+{
+	if (file->fd >= 0)
+		(void)close(file->fd);
+	free(file->path);
+	*file = (struct spool_file){ .fd = -1 };
+}
+
+struct fb_repo *
+fb_packer_repo(struct fb_packer *packer)
+{
+	return packer->repo;
+}
+
+static char *
+spool_path(const struct fb_packer *packer, const char *name)
+{
+	return fb_path_join(packer->spool_dir, name);
+}
+
+void
+fb_packer_chunk_path(struct fb_packer *packer, uint32_t local,
+    char **ret_pack, char **ret_chunks)
+{
+	*ret_pack =
+	    fb_format("%s/pack.%" PRIu32, packer->spool_dir, local);
+	*ret_chunks =
+	    fb_format("%s/pack.%" PRIu32 ".chunks", packer->spool_dir, local);
+}
+
+int
+fb_packer_open(struct fb_repo *repo, const struct fb_session *session,
+    const char *spool_dir, const json_t *state, struct fb_packer **ret_packer,
+    struct fb_error *err)
+{
+	struct fb_packer *packer = fb_alloc(1, sizeof(*packer));
+	int rc;
+
+	packer->repo = repo;
+	packer->session = session;
+	packer->spool_dir = fb_strdup(spool_dir);
+	packer->tables = fb_tables_new(repo->store, FB_TABLES_BYTES_MAX);
+	packer->open_number = LOCAL_NONE;
+	packer->pack.fd = packer->chunks.fd = -1;
+	packer->locals.fd = packer->hints.fd = -1;
+	(void)pthread_mutex_init(&packer->lock, NULL);
+	if (state != NULL) {
+		rc = fb_packer_resume(packer, state, err);
+	} else {
+		FB_AUTO_BUF struct fb_buf head = { 0 };
+
+		fb_hints_add_head(&head, session->id);
+		rc = fb_spool_open(
+		    &packer->locals, spool_path(packer, "packs"), 0, err);
+		if (rc == FB_OK)
+			rc = fb_spool_open(&packer->hints,
+			    spool_path(packer, "hints"), 0, err);
+		if (rc == FB_OK)
+			rc = fb_spool_append(
+			    &packer->hints, fb_buf_span(&head), err);
+	}
+	if (rc < 0) {
+		fb_packer_close(packer);
+		return rc;
+	}
+	*ret_packer = packer;
+	return FB_OK;
+}
+
+void
+fb_packer_close(struct fb_packer *packer)
+{
+	if (packer == NULL)
+		return;
+	fb_spool_close(&packer->pack);
+	fb_spool_close(&packer->chunks);
+	fb_spool_close(&packer->locals);
+	fb_spool_close(&packer->hints);
+	fb_digester_free(packer->digester);
+	fb_pack_table_release(&packer->open);
+	fb_tables_free(packer->tables);
+	fb_index_release(&packer->index);
+	(void)pthread_mutex_destroy(&packer->lock);
+	free(packer->packs);
+	free(packer->local_packs);
+	free(packer->resumed);
+	free(packer->spool_dir);
+	free(packer);
+}
+
+/* With the lock held, or before there are threads. */
+uint32_t
+fb_packer_new_pack(struct fb_packer *packer, const struct known_pack *pack)
+{
+	if (packer->pack_count == packer->pack_cap) {
+		packer->pack_cap = packer->pack_cap * 3 / 2 + 64;
+		packer->packs = fb_realloc(packer->packs, packer->pack_cap,
+		    sizeof(*packer->packs));
+	}
+	packer->packs[packer->pack_count] = *pack;
+	return (uint32_t)packer->pack_count++;
+}
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	return fb_digest_cmp(a, b);
+}
+
+int64_t
+fb_packer_past_pack(
+    struct fb_packer *packer, const struct fb_hint_pack *pack)
+{
+	struct known_pack known = { .id = pack->id,
+		.table_offset = pack->table_offset,
+		.table_length = pack->table_length,
+		.local = LOCAL_NONE,
+		.kind = PACK_PAST };
+	size_t low = 0, high = packer->resumed_count;
+
+	if (packer->pack_count >= PAST_PACKS_MAX ||
+	    (packer->session->condemned.count > 0 &&
+	        bsearch(&pack->id, packer->session->condemned.ids,
+	            packer->session->condemned.count,
+	            sizeof(struct fb_digest), compare_ids) != NULL))
+		return -1;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		uint32_t number = packer->resumed[middle];
+		int order =
+		    fb_digest_cmp(&pack->id, &packer->packs[number].id);
+
+		if (order == 0)
+			return number;
+		if (order < 0)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return fb_packer_new_pack(packer, &known);
+}
+
+bool
+fb_packer_past_chunk(struct fb_packer *packer, uint32_t pack, uint32_t chunk,
+    uint64_t prefix)
+{
+	if (packer->index.count >= FB_INDEX_PAST_MAX)
+		return false;
+	fb_index_add(&packer->index,
+	    &(struct fb_index_entry){ prefix, pack, chunk }, false);
+	return true;
+}
+
+/* What the pack's table says, now that it was read. */
+static void
+judge_pack(struct fb_packer *packer, uint32_t number,
+    const struct fb_table *table)
+{
+	struct known_pack *pack;
+
+	(void)pthread_mutex_lock(&packer->lock);
+	pack = &packer->packs[number];
+	if (pack->kind == PACK_PAST && table == NULL)
+		pack->kind = PACK_BAD;
+	if (pack->kind == PACK_PAST) {
+		pack->kind = PACK_GOOD;
+		pack->table_offset = (uint32_t)table->table.offset;
+		pack->table_length = table->length;
+		pack->table_digest = table->digest;
+	}
+	(void)pthread_mutex_unlock(&packer->lock);
+}
+
+static bool
+match(const struct fb_pack_table *table, const struct fb_index_entry *entry,
+    const struct fb_digest *id, struct fb_place *ret_place)
+{
+	const struct fb_pack_chunk *chunk;
+
+	if (entry->chunk >= table->count)
+		return false;
+	chunk = &table->chunks[entry->chunk];
+	if (fb_digest_cmp(&chunk->id, id) != 0)
+		return false;
+	*ret_place = (struct fb_place){ entry->pack, entry->chunk,
+		chunk->offset, chunk->stored_length };
+	return true;
+}
+
+/* A hit in a closed pack: its table decides.  A pack that is not there any
+ * more, or is damaged, is no longer used. */
+static int
+confirm(struct fb_packer *packer, const struct fb_index_entry *entry,
+    const struct known_pack *pack, const struct fb_digest *id,
+    struct fb_place *ret_place, bool *ret_found, struct fb_error *err)
+{
+	struct fb_table_place place = { pack->id, pack->table_offset,
+		pack->table_length,
+		pack->kind == PACK_PAST ? NULL : &pack->table_digest };
+	struct fb_table *table = NULL;
+	int rc = fb_tables_get(
+	    packer->tables, entry->pack, &place, &table, err);
+
+	if (rc == FB_ECANCELED)
+		return rc;
+	if (pack->kind == PACK_PAST)
+		judge_pack(packer, entry->pack, rc < 0 ? NULL : table);
+	if (rc == FB_OK)
+		*ret_found = match(&table->table, entry, id, ret_place);
+	fb_tables_put(packer->tables, table);
+	return FB_OK;
+}
+
+int
+fb_packer_find(struct fb_packer *packer, const struct fb_digest *id,
+    struct fb_place *ret_place, bool *ret_found, struct fb_error *err)
+{
+	const struct fb_index_entry *hit;
+	struct fb_index_entry entry;
+	struct known_pack pack = { .kind = PACK_BAD };
+
+	*ret_found = false;
+	(void)pthread_mutex_lock(&packer->lock);
+	hit = fb_index_find(&packer->index, fb_id_prefix(id));
+	if (hit != NULL) {
+		entry = *hit;
+		pack = packer->packs[entry.pack];
+		if (pack.kind == PACK_OPEN)
+			*ret_found =
+			    match(&packer->open, &entry, id, ret_place);
+	}
+	(void)pthread_mutex_unlock(&packer->lock);
+	if (hit == NULL || pack.kind == PACK_OPEN || pack.kind == PACK_BAD)
+		return FB_OK;
+	return confirm(
+	    packer, &entry, &pack, id, ret_place, ret_found, err);
+}
+
+void
+fb_packer_set_local(
+    struct fb_packer *packer, uint32_t local, uint32_t number)
+{
+	if (local >= packer->local_cap) {
+		packer->local_cap = (size_t)local * 3 / 2 + 64;
+		packer->local_packs = fb_realloc(packer->local_packs,
+		    packer->local_cap, sizeof(*packer->local_packs));
+	}
+	packer->local_packs[local] = number;
+	packer->packs[number].local = local;
+	if (local >= packer->local_count)
+		packer->local_count = local + 1;
+}
+
+uint32_t
+fb_packer_local_count(const struct fb_packer *packer)
+{
+	return packer->local_count;
+}
+
+static int
+write_pack_record(struct fb_packer *packer, const struct known_pack *pack,
+    struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf record = { 0 };
+
+	fb_buf_add(&record, pack->id.bytes, FB_DIGEST_LEN);
+	fb_buf_add_le32(&record, pack->table_offset);
+	fb_buf_add_le32(&record, pack->table_length);
+	fb_buf_add(&record, pack->table_digest.bytes, FB_DIGEST_LEN);
+	packer->locals.dirty = true;
+	return fb_io_pwrite_all(packer->locals.fd, packer->locals.path,
+	    fb_buf_span(&record), (uint64_t)pack->local * PACK_RECORD_LEN,
+	    err);
+}
+
+int
+fb_packer_local(struct fb_packer *packer, uint32_t number,
+    uint32_t *ret_local, struct fb_error *err)
+{
+	struct known_pack pack;
+	bool fresh;
+
+	(void)pthread_mutex_lock(&packer->lock);
+	fresh = packer->packs[number].local == LOCAL_NONE;
+	if (fresh)
+		fb_packer_set_local(packer, packer->local_count, number);
+	pack = packer->packs[number];
+	(void)pthread_mutex_unlock(&packer->lock);
+	*ret_local = pack.local;
+	return fresh && pack.kind != PACK_OPEN
+	    ? write_pack_record(packer, &pack, err)
+	    : FB_OK;
+}
+
+int
+fb_packer_recipe_pack(struct fb_packer *packer, uint32_t local,
+    struct fb_recipe_pack *ret_pack, struct fb_error *err)
+{
+	struct known_pack pack = { .kind = PACK_BAD };
+
+	(void)pthread_mutex_lock(&packer->lock);
+	if (local < packer->local_count)
+		pack = packer->packs[packer->local_packs[local]];
+	(void)pthread_mutex_unlock(&packer->lock);
+	if (pack.kind == PACK_BAD || pack.kind == PACK_OPEN)
+		return fb_fail(err, FB_EBUG,
+		    "pack number %" PRIu32 " is not stored", local);
+	*ret_pack = (struct fb_recipe_pack){ pack.id, pack.table_offset,
+		pack.table_length, pack.table_digest };
+	return FB_OK;
+}
+
+uint64_t
+fb_packer_open_bytes(const struct fb_packer *packer)
+{
+	return packer->open_number == LOCAL_NONE ? 0 : packer->open.offset;
+}
+
+static int
+begin_pack(struct fb_packer *packer, struct fb_error *err)
+{
+	struct known_pack pack = { .kind = PACK_OPEN, .local = LOCAL_NONE };
+	char *pack_path, *chunks_path;
+	int rc;
+
+	(void)pthread_mutex_lock(&packer->lock);
+	packer->open_number = fb_packer_new_pack(packer, &pack);
+	fb_packer_set_local(packer, packer->local_count, packer->open_number);
+	fb_packer_chunk_path(
+	    packer, packer->local_count - 1, &pack_path, &chunks_path);
+	memcpy(packer->open.session, packer->session->id,
+	    sizeof(packer->open.session));
+	(void)pthread_mutex_unlock(&packer->lock);
+	packer->open_saved = 0;
+	fb_digester_free(packer->digester);
+	packer->digester = fb_digester_new();
+	rc = fb_spool_open(&packer->pack, pack_path, 0, err);
+	if (rc < 0) {
+		free(chunks_path);
+		return rc;
+	}
+	return fb_spool_open(&packer->chunks, chunks_path, 0, err);
+}
+
+/* With the lock held. */
+void
+fb_packer_add_chunk(
+    struct fb_packer *packer, const struct fb_pack_chunk *chunk)
+{
+	struct fb_pack_table *open = &packer->open;
+
+	if (open->count == packer->open_cap) {
+		packer->open_cap = packer->open_cap * 2 + 256;
+		open->chunks = fb_realloc(
+		    open->chunks, packer->open_cap, sizeof(*open->chunks));
+	}
+	open->chunks[open->count] = *chunk;
+	open->chunks[open->count].offset = (uint32_t)open->offset;
+	open->offset += chunk->stored_length;
+	fb_index_add(&packer->index,
+	    &(struct fb_index_entry){ fb_id_prefix(&chunk->id),
+	        packer->open_number, (uint32_t)open->count },
+	    true);
+	open->count++;
+}
+
+int
+fb_packer_append(struct fb_packer *packer, const struct fb_pack_chunk *chunk,
+    struct fb_span frame, struct fb_place *ret_place, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	if (packer->open_number == LOCAL_NONE)
+		rc = begin_pack(packer, err);
+	if (rc == FB_OK)
+		rc = fb_spool_append(&packer->pack, frame, err);
+	if (rc < 0)
+		return rc;
+	fb_digester_add(packer->digester, frame);
+	*ret_place = (struct fb_place){ packer->open_number,
+		(uint32_t)packer->open.count, (uint32_t)packer->open.offset,
+		chunk->stored_length };
+	(void)pthread_mutex_lock(&packer->lock);
+	fb_packer_add_chunk(packer, chunk);
+	(void)pthread_mutex_unlock(&packer->lock);
+	return FB_OK;
+}
+
+/* The pack is complete: its number now stands for what it became. */
+static int
+settle_pack(struct fb_packer *packer, const struct fb_digest *id,
+    struct fb_span text, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf hints = { 0 };
+	struct fb_hint_pack hint = { *id, (uint32_t)packer->open.offset,
+		(uint32_t)text.len, (uint32_t)packer->open.count };
+	uint32_t number = packer->open_number;
+	struct known_pack *pack, copy;
+	int rc;
+
+	fb_hints_add_pack(&hints, &hint, &packer->open);
+	(void)pthread_mutex_lock(&packer->lock);
+	pack = &packer->packs[number];
+	pack->id = *id;
+	pack->table_offset = hint.table_offset;
+	pack->table_length = hint.table_length;
+	fb_digest_of(text, &pack->table_digest);
+	pack->kind = PACK_OWN;
+	copy = *pack;
+	packer->open_number = LOCAL_NONE;
+	packer->open_cap = 0;
+	fb_tables_add(packer->tables, number, &packer->open, text);
+	(void)pthread_mutex_unlock(&packer->lock);
+	rc = write_pack_record(packer, &copy, err);
+	return rc < 0
+	    ? rc
+	    : fb_spool_append(&packer->hints, fb_buf_span(&hints), err);
+}
+
+int
+fb_packer_seal(struct fb_packer *packer, struct fb_sealed_pack *ret_sealed,
+    struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	FB_AUTO_BUF struct fb_buf frame = { 0 };
+	struct fb_digest id;
+	int rc;
+
+	fb_pack_table_encode(&packer->open, &text);
+	fb_buf_add_le32(&frame, FB_PACK_MAGIC);
+	fb_buf_add_le32(&frame, (uint32_t)text.len);
+	fb_buf_add(&frame, text.data, text.len);
+	rc = fb_spool_append(&packer->pack, fb_buf_span(&frame), err);
+	if (rc < 0)
+		return rc;
+	fb_digester_add(packer->digester, fb_buf_span(&frame));
+	fb_digester_peek(packer->digester, &id);
+	rc = settle_pack(packer, &id, fb_buf_span(&text), err);
+	if (rc < 0)
+		return rc;
+	*ret_sealed = (struct fb_sealed_pack){ packer->pack.fd,
+		FB_STEAL(packer->pack.path), FB_STEAL(packer->chunks.path), id,
+		packer->pack.size };
+	packer->pack.fd = -1;
+	fb_spool_close(&packer->chunks);
+	return FB_OK;
+}
+
+void
+fb_sealed_pack_release(struct fb_sealed_pack *sealed)
+{
+	if (sealed->path != NULL)
+		(void)close(sealed->fd);
+	free(sealed->path);
+	free(sealed->chunks_path);
+	*sealed = (struct fb_sealed_pack){ .fd = -1 };
+}
+
+/* Note the open pack's newest chunks beside it. */
+static int
+save_chunks(struct fb_packer *packer, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf records = { 0 };
+	int rc;
+
+	for (; packer->open_saved < packer->open.count;
+	     packer->open_saved++) {
+		const struct fb_pack_chunk *chunk =
+		    &packer->open.chunks[packer->open_saved];
+
+		fb_buf_add(&records, chunk->id.bytes, FB_DIGEST_LEN);
+		fb_buf_add(&records, chunk->stored_digest,
+		    FB_STORED_DIGEST_LEN);
+		fb_buf_add_le32(&records, chunk->stored_length);
+		fb_buf_add_le32(&records, chunk->length);
+	}
+	rc = fb_spool_append(&packer->chunks, fb_buf_span(&records), err);
+	if (rc == FB_OK)
+		rc = fb_spool_sync(&packer->pack, err);
+	if (rc == FB_OK)
+		rc = fb_spool_sync(&packer->chunks, err);
+	return rc;
+}
+
+int
+fb_packer_state(
+    struct fb_packer *packer, json_t **ret_state, struct fb_error *err)
+{
+	json_t *state;
+	int rc = FB_OK;
+
+	if (packer->open_number != LOCAL_NONE)
+		rc = save_chunks(packer, err);
+	if (rc == FB_OK)
+		rc = fb_spool_sync(&packer->locals, err);
+	if (rc == FB_OK)
+		rc = fb_spool_sync(&packer->hints, err);
+	if (rc < 0)
+		return rc;
+	state = json_pack("{s:I, s:I}", "packs",
+	    (json_int_t)packer->local_count, "hints",
+	    (json_int_t)packer->hints.size);
+	if (packer->open_number != LOCAL_NONE)
+		(void)json_object_set_new(state, "open",
+		    json_pack("{s:I, s:I, s:I}", "pack",
+		        (json_int_t)packer->packs[packer->open_number].local,
+		        "bytes", (json_int_t)packer->open.offset, "chunks",
+		        (json_int_t)packer->open.count));
+	*ret_state = state;
+	return FB_OK;
+}
+
+int
+fb_packer_hints(struct fb_packer *packer, const char **ret_path,
+    uint64_t *ret_size, struct fb_error *err)
+{
+	int rc = fb_spool_sync(&packer->hints, err);
+
+	*ret_path = packer->hints.path;
+	*ret_size = packer->hints.size;
+	return rc;
+}

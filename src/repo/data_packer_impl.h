@@ -1,0 +1,87 @@
+/* What data_packer.c and data_resume.c share. */
+#ifndef REPO_DATA_PACKER_IMPL_H
+#define REPO_DATA_PACKER_IMPL_H
+
+#include <pthread.h>
+
+#include "data_index.h"
+#include "data_packer.h"
+
+#define PACK_RECORD_LEN  72 /* of the spool file "packs" */
+#define CHUNK_RECORD_LEN 56 /* of the spool file "pack.N.chunks" */
+
+#define LOCAL_NONE UINT32_MAX
+
+enum pack_kind {
+	PACK_PAST, /* of a committed run, not looked at yet */
+	PACK_GOOD, /* its table is known to be there */
+	PACK_BAD,
+	PACK_OPEN, /* ours */
+	PACK_OWN,  /* ours, closed */
+};
+
+struct known_pack {
+	struct fb_digest id, table_digest;
+	uint32_t table_offset, table_length;
+	uint32_t local;
+	enum pack_kind kind;
+};
+
+struct spool_file {
+	int fd;
+	char *path;
+	uint64_t size;
+	bool dirty;
+};
+
+struct fb_packer {
+	struct fb_repo *repo;
+	const struct fb_session *session;
+	char *spool_dir;
+	struct fb_tables *tables;
+
+	pthread_mutex_t lock; /* index, packs, open.chunks */
+	struct fb_index index;
+	struct known_pack *packs;
+	size_t pack_count, pack_cap;
+
+	/* The open pack. */
+	struct fb_pack_table open;
+	size_t open_cap, open_saved; /* chunks; those in the spool's list */
+	uint32_t open_number;        /* LOCAL_NONE: there is none */
+	struct spool_file pack, chunks;
+	struct fb_digester *digester;
+
+	/* What lasts over a crash. */
+	uint32_t *local_packs; /* from a lasting number to one of `packs` */
+	uint32_t local_count;
+	size_t local_cap;
+	struct spool_file locals, hints;
+
+	/* Packs that were known at the resumption, sorted by id. */
+	uint32_t *resumed;
+	size_t resumed_count;
+};
+
+int fb_spool_open(struct spool_file *file, char *path, uint64_t size,
+    struct fb_error *err); /* takes `path` over */
+int fb_spool_append(
+    struct spool_file *file, struct fb_span bytes, struct fb_error *err);
+int fb_spool_sync(struct spool_file *file, struct fb_error *err);
+void fb_spool_close(struct spool_file *file);
+
+uint32_t fb_packer_new_pack(
+    struct fb_packer *packer, const struct known_pack *pack);
+void fb_packer_set_local(
+    struct fb_packer *packer, uint32_t local, uint32_t number);
+void fb_packer_add_chunk(
+    struct fb_packer *packer, const struct fb_pack_chunk *chunk);
+void fb_packer_chunk_path(struct fb_packer *packer, uint32_t local,
+    char **ret_pack, char **ret_chunks);
+uint64_t fb_id_prefix(const struct fb_digest *id);
+
+/* Continue from `state`: data_resume.c. */
+int fb_packer_resume(
+    struct fb_packer *packer, const json_t *state, struct fb_error *err);
+
+#endif

@@ -1,0 +1,34 @@
+/*
+ * One thread that puts sealed packs into the store, one after the other,
+ * while the next one is being filled; then journals the state that goes with
+ * each.  After a failure it takes nothing more.
+ */
+#ifndef REPO_DATA_SENDER_H
+#define REPO_DATA_SENDER_H
+
+#include "fleetbak/repo/copier.h"
+
+#include "data_packer.h"
+
+struct fb_sender;
+
+/* What is journaled once the pack is stored. */
+typedef int fb_checkpoint(void *arg, const json_t *state, struct fb_error *err);
+
+struct fb_sender *fb_sender_new(
+    struct fb_store *store, fb_checkpoint *checkpoint, void *arg);
+void fb_sender_free(struct fb_sender *sender); /* waits */
+
+/* Wait until the one before is stored, then take this one over, with the
+ * state.  Errors: those of earlier packs too. */
+FB_MUST_USE int fb_sender_put(struct fb_sender *sender,
+    struct fb_sealed_pack *pack, json_t *state, struct fb_error *err);
+
+/* Wait until everything is stored and journaled. */
+FB_MUST_USE int fb_sender_wait(struct fb_sender *sender, struct fb_error *err);
+
+/* Journal a state that needs no pack; fb_sender_wait() came before. */
+FB_MUST_USE int fb_sender_journal(
+    struct fb_sender *sender, const json_t *state, struct fb_error *err);
+
+#endif
