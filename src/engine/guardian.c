@@ -78,6 +78,7 @@ int
 fb_guardian_start(const char *const *argv, struct fb_guardian *ret_guardian,
     struct fb_error *err)
 {
+	sigset_t all, before;
 	int ends[2];
 	pid_t pid;
 
@@ -93,9 +94,13 @@ fb_guardian_start(const char *const *argv, struct fb_guardian *ret_guardian,
 			ends[i] = fd;
 		}
 	(void)fb_seam(FB_STEP_CHILD, "guardian");
+	/* No signal may hit it before it has learned to ignore them. */
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
 	pid = fork();
 	if (pid == 0)
 		guard(ends[0], argv);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	(void)close(ends[0]);
 	if (pid == -1) {
 		(void)close(ends[1]);

@@ -103,7 +103,7 @@ a_machine_in_two_units_is_refused(void **state)
 }
 
 static void
-a_root_that_is_not_there_is_refused_unless_a_source_is_silent(void **state)
+a_lost_root_is_refused_unless_a_source_is_silent(void **state)
 {
 	struct fb_config_unit lost[] = { { TEXT("stack"), TEXT("dbx"), NULL } };
 
@@ -172,7 +172,7 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(a_machine_in_two_units_is_refused),
-		TEST(a_root_that_is_not_there_is_refused_unless_a_source_is_silent),
+		TEST(a_lost_root_is_refused_unless_a_source_is_silent),
 		TEST(each_machine_is_a_unit_by_itself),
 		TEST(a_subtree_stops_children_before_parents),
 		TEST(a_label_makes_one_unit_for_each_value),
