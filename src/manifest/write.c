@@ -5,6 +5,7 @@
 
 #include "model.h"
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/json.h"
@@ -96,19 +97,36 @@ begin_text(struct fb_manifest_writer *writer, struct fb_error *err)
 	return FB_OK;
 }
 
+/* The clock may have been set back during the run, which is no reason to
+ * lose it. */
+static void
+settle_times(struct fb_manifest_head *head)
+{
+	struct fb_error ignored = { 0 };
+	int64_t started, finished;
+
+	if (fb_time_parse(head->started, &started, &ignored) == FB_OK &&
+	    fb_time_parse(head->finished, &finished, &ignored) == FB_OK &&
+	    finished < started)
+		memcpy(head->finished, head->started, sizeof(head->finished));
+}
+
 /* The caller's head lives no longer than the call: go through JSON. */
 static int
 copy_head(struct fb_manifest_writer *writer,
-    const struct fb_manifest_head *head, struct fb_error *err)
+    const struct fb_manifest_head *given, struct fb_error *err)
 {
+	struct fb_manifest_head head = *given;
 	struct checker checker = { 0 };
 	FB_AUTO_JSON json_t *value = NULL;
-	int rc = check_head(&checker, FB_EBUG, head, err);
+	int rc;
 
+	settle_times(&head);
+	rc = check_head(&checker, FB_EBUG, &head, err);
 	release_checker(&checker);
 	if (rc < 0)
 		return rc;
-	value = head_to_json(head);
+	value = head_to_json(&head);
 	if (value == NULL)
 		return fb_fail(err, FB_EBUG, "manifest: no JSON of its head");
 	rc = head_from_json(value, &writer->head, err);
@@ -137,8 +155,8 @@ fb_manifest_begin(const char *manifest_path, const char *volumes_path,
 	return FB_OK;
 }
 
-int
-fb_manifest_add(struct fb_manifest_writer *writer,
+static int
+add_machine(struct fb_manifest_writer *writer,
     const struct fb_manifest_machine *machine, struct fb_error *err)
 {
 	struct fb_buf *text = &writer->manifest.buf;
@@ -166,6 +184,35 @@ fb_manifest_add(struct fb_manifest_writer *writer,
 	if (rc < 0)
 		return rc;
 	return flush_output(&writer->volumes, FLUSH_AT, err);
+}
+
+/* A failed machine has nothing in the run, even if some of its volumes were
+ * read to their end. */
+static int
+add_failed(struct fb_manifest_writer *writer,
+    const struct fb_manifest_machine *machine, struct fb_error *err)
+{
+	struct fb_manifest_machine bare = *machine;
+	FB_AUTO_FREE struct fb_manifest_volume *volumes =
+	    fb_alloc(machine->volume_count, sizeof(*volumes));
+
+	for (size_t i = 0; i < machine->volume_count; i++)
+		volumes[i] = (struct fb_manifest_volume){
+			.name = machine->volumes[i].name,
+			.kind = machine->volumes[i].kind,
+			.size = machine->volumes[i].size,
+			.method = machine->volumes[i].method,
+		};
+	bare.volumes = volumes;
+	return add_machine(writer, &bare, err);
+}
+
+int
+fb_manifest_add(struct fb_manifest_writer *writer,
+    const struct fb_manifest_machine *machine, struct fb_error *err)
+{
+	return machine->failed ? add_failed(writer, machine, err)
+	                       : add_machine(writer, machine, err);
 }
 
 static int

@@ -61,7 +61,7 @@ struct fb_error;
 
 #define FB_MODE_CLEAR     "clear"
 #define FB_MODE_ENCRYPTED "encrypted"
-#define FB_CHUNKING_RULE  "gear-1"
+#define FB_CHUNKING_RULE  "shift-add-32"
 
 struct fb_format_doc {
 	char repository[33]; /* 32 hex digits */
