@@ -21,6 +21,7 @@ fb_buf_reserve(struct fb_buf *buf, size_t len)
 	if (cap != buf->cap) {
 		buf->data = fb_realloc(buf->data, cap, 1);
 		buf->cap = cap;
+		buf->data[buf->len] = '\0';
 	}
 	return buf->data + buf->len;
 }

@@ -68,6 +68,7 @@ code_of(int sys)
 		return FB_EEXISTS;
 	case EACCES:
 	case EPERM:
+	case EROFS:
 		return FB_EDENIED;
 	case ENOSPC:
 	case EDQUOT:

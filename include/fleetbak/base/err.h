@@ -18,33 +18,33 @@
 #include "fleetbak/base/attr.h"
 
 enum fb_code {
-	FB_PENDING = 1,      /* a driver verb goes on; ask again */
+	FB_PENDING = 1, /* a driver verb goes on; ask again */
 	FB_OK = 0,
-	FB_ESYS = -1,        /* a system call failed; see fb_error.sys */
-	FB_ENOTFOUND = -2,   /* the named thing does not exist */
-	FB_EEXISTS = -3,     /* the named thing exists already */
-	FB_ECORRUPT = -4,    /* stored bytes contradict format, length or hash */
-	FB_EUNTRUSTED = -5,  /* signature missing, wrong, unknown, rolled back */
-	FB_ECONFIG = -6,     /* configuration, option or selector is wrong */
-	FB_EBUSY = -7,       /* held by another run; the message says whom */
-	FB_ERETRY = -8,      /* transient: the same call may succeed later */
-	FB_ECANCELED = -9,   /* stopped on request or because a sibling failed */
-	FB_EUNSUP = -10,     /* the driver or store cannot do this */
-	FB_EBUG = -11,       /* an invariant of fleetbak itself is broken */
-	FB_ENOREPO = -12,    /* there is no repository there */
-	FB_EKEY = -13,       /* a key does not fit or cannot be read */
-	FB_EUNREACH = -14,   /* source or repository cannot be reached */
-	FB_EDENIED = -15,    /* permission or credential refused */
-	FB_ENOSPACE = -16,   /* disk full, quota, free-space check */
-	FB_ETOONEW = -17,    /* a format newer than this program */
-	FB_ESTALE = -18,     /* the world changed since the plan was made */
-	FB_EREFUSED = -19,   /* a safety limit or missing consent stopped it */
-	FB_EBUDGET = -20,    /* time or transfer budget used up */
-	FB_ECONFLICT = -21,  /* another state than the verb needs */
-	FB_EPROTO = -22,     /* the other side broke its own contract */
-	FB_EUNKNOWN = -23,   /* the effect may or may not have happened */
-	FB_ETIMEOUT = -24,   /* a deadline passed */
-	FB_EFAILED = -25,    /* the effect was tried and did not happen */
+	FB_ESYS = -1,       /* a system call failed; see fb_error.sys */
+	FB_ENOTFOUND = -2,  /* the named thing does not exist */
+	FB_EEXISTS = -3,    /* the named thing exists already */
+	FB_ECORRUPT = -4,   /* stored bytes contradict format, length or hash */
+	FB_EUNTRUSTED = -5, /* signature missing, wrong, unknown, rolled back */
+	FB_ECONFIG = -6,    /* configuration, option or selector is wrong */
+	FB_EBUSY = -7,      /* held by another run; the message says whom */
+	FB_ERETRY = -8,     /* transient: the same call may succeed later */
+	FB_ECANCELED = -9,  /* stopped on request or because a sibling failed */
+	FB_EUNSUP = -10,    /* the driver or store cannot do this */
+	FB_EBUG = -11,      /* an invariant of fleetbak itself is broken */
+	FB_ENOREPO = -12,   /* there is no repository there */
+	FB_EKEY = -13,      /* a key does not fit or cannot be read */
+	FB_EUNREACH = -14,  /* source or repository cannot be reached */
+	FB_EDENIED = -15,   /* permission or credential refused */
+	FB_ENOSPACE = -16,  /* disk full, quota, free-space check */
+	FB_ETOONEW = -17,   /* a format newer than this program */
+	FB_ESTALE = -18,    /* the world changed since the plan was made */
+	FB_EREFUSED = -19,  /* a safety limit or missing consent stopped it */
+	FB_EBUDGET = -20,   /* time or transfer budget used up */
+	FB_ECONFLICT = -21, /* another state than the verb needs */
+	FB_EPROTO = -22,    /* the other side broke its own contract */
+	FB_EUNKNOWN = -23,  /* the effect may or may not have happened */
+	FB_ETIMEOUT = -24,  /* a deadline passed */
+	FB_EFAILED = -25,   /* the effect was tried and did not happen */
 };
 
 /* Bytes, including the final NUL. */
@@ -53,11 +53,11 @@ enum fb_code {
 
 struct fb_error {
 	enum fb_code code;
-	int sys;          /* errno at the point of failure, 0 if none */
-	const char *id;   /* "E-CFG-KEY"; static memory; never NULL once raised */
-	const char *file; /* where the error was first raised ... */
-	int line;         /* ... for -vv and for bug reports */
-	char msg[FB_ERROR_MSG_SIZE];   /* "outer: inner: cause", no newline */
+	int sys;        /* errno at the point of failure, 0 if none */
+	const char *id; /* "E-CFG-KEY"; static memory; never NULL once raised */
+	const char *file;            /* where the error was first raised ... */
+	int line;                    /* ... for -vv and for bug reports */
+	char msg[FB_ERROR_MSG_SIZE]; /* "outer: inner: cause", no newline */
 	char hint[FB_ERROR_HINT_SIZE]; /* what to do, "" if nothing to say */
 };
 
@@ -67,8 +67,9 @@ struct fb_error {
  * fb_fail() takes the code's own id ("E-CONFIG"); fb_fail_id() a finer one,
  * a string literal that the table of `fleetbak explain` knows.
  * fb_fail_sys() reads errno first, appends ": " and its text, and returns
- * FB_ENOTFOUND for ENOENT, FB_EEXISTS for EEXIST, FB_EDENIED for EACCES and
- * EPERM, FB_ENOSPACE for ENOSPC, EDQUOT and EFBIG, FB_ESYS for the rest.
+ * FB_ENOTFOUND for ENOENT, FB_EEXISTS for EEXIST, FB_EDENIED for EACCES,
+ * EPERM and EROFS, FB_ENOSPACE for ENOSPC, EDQUOT and EFBIG, FB_ESYS for the
+ * rest.
  * Write the sentence in lower case, without a final stop, naming the object
  * in quotes: "cannot open '%s'".  Bytes from outside that are not printable
  * are shown escaped.

@@ -1,9 +1,11 @@
 /*
  * A store keeps objects under keys: a directory, or an S3 bucket.
  *
- * A key is 1 to FB_STORE_KEY_MAX characters of [A-Za-z0-9._/-], with no
- * empty, "." or ".." part.  Objects are immutable, but for those that callers
- * replace by fb_store_replace().  What create returned FB_OK for is durable.
+ * A key is 1 to FB_STORE_KEY_MAX characters of [A-Za-z0-9._/-], with no empty
+ * part and none that begins with a '.' (those names are a store's own);
+ * others are refused with FB_ECONFIG, E-STORE-KEY.  Objects are immutable, but
+ * for those that callers replace by fb_store_replace().  What create returned
+ * FB_OK for is durable.
  */
 #ifndef FB_STORE_STORE_H
 #define FB_STORE_STORE_H
@@ -45,13 +47,13 @@ struct fb_store_ops {
 	/* The same from a file that is `size` bytes long and synced; the store
 	 * may link it or copy it; the caller removes it afterwards and must
 	 * not write to it again. */
-	int (*create_file)(struct fb_store *, const char *key,
-	    const char *path, uint64_t size, struct fb_error *);
+	int (*create_file)(struct fb_store *, const char *key, const char *path,
+	    uint64_t size, struct fb_error *);
 
 	/* Replace the object if its tag still is `tag` ("": there is none);
 	 * FB_ECONFLICT when not. */
-	int (*replace)(struct fb_store *, const char *key,
-	    struct fb_span bytes, const char *tag, struct fb_error *);
+	int (*replace)(struct fb_store *, const char *key, struct fb_span bytes,
+	    const char *tag, struct fb_error *);
 
 	/* Append the object to `dst`; FB_ENOTFOUND when there is none;
 	 * FB_ECORRUPT when it is larger than `max`.  `tag` may be NULL. */

@@ -1,0 +1,256 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/base/seam.h"
+#include "fleetbak/store/store.h"
+#include "stores.h"
+
+static const struct {
+	const char *scheme; /* with its colon */
+	int (*open)(
+	    const char *rest, bool make, struct fb_store **, struct fb_error *);
+} schemes[] = {
+	{ "file:", fb_store_dir_open },
+	{ "mem:", fb_store_mem_open },
+};
+
+int
+fb_store_open(const char *url, bool make, struct fb_store **ret_store,
+    struct fb_error *err)
+{
+	for (size_t i = 0; i < FB_COUNT(schemes); i++) {
+		size_t len = strlen(schemes[i].scheme);
+		int rc;
+
+		if (strncmp(url, schemes[i].scheme, len) != 0)
+			continue;
+		(void)fb_seam(make ? FB_STEP_STORE : FB_STEP_READ, url);
+		rc = schemes[i].open(url + len, make, ret_store, err);
+		if (rc < 0)
+			return fb_wrap(err, "open '%s'", url);
+		(*ret_store)->url = fb_strdup(url);
+		return FB_OK;
+	}
+	(void)fb_fail_id(
+	    err, FB_ECONFIG, "E-STORE-URL", "'%s' names no kind of store", url);
+	return fb_hint(err, "write a directory as file:/absolute/path");
+}
+
+void
+fb_store_close(struct fb_store *store)
+{
+	char *url;
+
+	if (store == NULL)
+		return;
+	url = store->url;
+	store->ops->close(store);
+	free(url);
+}
+
+void
+fb_store_closep(struct fb_store **store)
+{
+	fb_store_close(*store);
+}
+
+static bool
+is_key_char(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	    (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-' ||
+	    c == '/';
+}
+
+/* A prefix may end in the middle of a part, a key may not be empty. */
+static bool
+is_prefix(const char *prefix)
+{
+	size_t len = strnlen(prefix, FB_STORE_KEY_MAX + 1);
+	char before = '/';
+
+	if (len > FB_STORE_KEY_MAX)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		if (!is_key_char(prefix[i]))
+			return false;
+		if (before == '/' && (prefix[i] == '/' || prefix[i] == '.'))
+			return false;
+		before = prefix[i];
+	}
+	return true;
+}
+
+bool
+fb_store_key_ok(const char *key)
+{
+	size_t len = strnlen(key, FB_STORE_KEY_MAX + 1);
+
+	return len > 0 && is_prefix(key) && key[len - 1] != '/';
+}
+
+static int
+check_key(const char *verb, const char *key, struct fb_error *err)
+{
+	if (fb_store_key_ok(key))
+		return FB_OK;
+	(void)fb_fail_id(err, FB_ECONFIG, "E-STORE-KEY",
+	    "'%.80s' is not a key of an object", key);
+	return fb_wrap(err, "%s", verb);
+}
+
+static int
+wrap(int rc, const char *verb, const char *key, struct fb_error *err)
+{
+	return rc < 0 ? fb_wrap(err, "%s '%s'", verb, key) : rc;
+}
+
+int
+fb_store_create(struct fb_store *store, const char *key, struct fb_span bytes,
+    struct fb_error *err)
+{
+	int rc = check_key("put", key, err);
+
+	if (rc < 0)
+		return rc;
+	(void)fb_seam(FB_STEP_STORE, key);
+	return wrap(
+	    store->ops->create(store, key, bytes, err), "put", key, err);
+}
+
+int
+fb_store_create_file(struct fb_store *store, const char *key, const char *path,
+    uint64_t size, struct fb_error *err)
+{
+	int rc = check_key("put", key, err);
+
+	if (rc < 0)
+		return rc;
+	(void)fb_seam(FB_STEP_STORE, key);
+	rc = store->ops->create_file(store, key, path, size, err);
+	return wrap(rc, "put", key, err);
+}
+
+int
+fb_store_replace(struct fb_store *store, const char *key, struct fb_span bytes,
+    const char *tag, struct fb_error *err)
+{
+	int rc = check_key("replace", key, err);
+
+	if (rc < 0)
+		return rc;
+	(void)fb_seam(FB_STEP_STORE, key);
+	rc = store->ops->replace(store, key, bytes, tag, err);
+	return wrap(rc, "replace", key, err);
+}
+
+int
+fb_store_get(struct fb_store *store, const char *key, size_t max,
+    struct fb_buf *dst, char tag[FB_STORE_TAG_SIZE], struct fb_error *err)
+{
+	int rc = check_key("get", key, err);
+
+	if (rc < 0)
+		return rc;
+	(void)fb_seam(FB_STEP_READ, key);
+	return wrap(
+	    store->ops->get(store, key, max, dst, tag, err), "get", key, err);
+}
+
+int
+fb_store_get_range(struct fb_store *store, const char *key, uint64_t offset,
+    void *bytes, size_t len, struct fb_error *err)
+{
+	int rc = check_key("get", key, err);
+
+	if (rc < 0)
+		return rc;
+	if (offset > INT64_MAX || len > INT64_MAX - offset) {
+		rc = fb_fail(err, FB_ECORRUPT,
+		    "a range of %zu bytes at %llu ends nowhere", len,
+		    (unsigned long long)offset);
+		return wrap(rc, "get", key, err);
+	}
+	(void)fb_seam(FB_STEP_READ, key);
+	rc = store->ops->get_range(store, key, offset, bytes, len, err);
+	return wrap(rc, "get", key, err);
+}
+
+int
+fb_store_head(struct fb_store *store, const char *key, uint64_t *ret_size,
+    struct fb_error *err)
+{
+	int rc = check_key("head", key, err);
+
+	if (rc < 0)
+		return rc;
+	(void)fb_seam(FB_STEP_READ, key);
+	return wrap(
+	    store->ops->head(store, key, ret_size, err), "head", key, err);
+}
+
+/* What a store lists is checked before a caller relies on it. */
+struct listing {
+	const char *prefix;
+	fb_store_visit *visit;
+	void *arg;
+	char last[FB_STORE_KEY_MAX + 1];
+	bool stopped; /* by the visitor, whose error it is */
+};
+
+static int
+check_listed(const char *key, uint64_t size, void *arg, struct fb_error *err)
+{
+	struct listing *listing = arg;
+	int rc;
+
+	if (!fb_store_key_ok(key) ||
+	    strncmp(key, listing->prefix, strlen(listing->prefix)) != 0 ||
+	    strcmp(key, listing->last) <= 0)
+		return fb_fail(err, FB_EPROTO,
+		    "the store lists '%.80s' after '%s'", key, listing->last);
+	memcpy(listing->last, key, strlen(key) + 1);
+	rc = listing->visit(key, size, listing->arg, err);
+	listing->stopped = rc < 0;
+	return rc;
+}
+
+int
+fb_store_list(struct fb_store *store, const char *prefix, fb_store_visit *visit,
+    void *arg, struct fb_error *err)
+{
+	struct listing listing = { prefix, visit, arg, "", false };
+	int rc;
+
+	if (!is_prefix(prefix))
+		return fb_fail_id(err, FB_ECONFIG, "E-STORE-KEY",
+		    "list: '%.80s' is not the start of a key", prefix);
+	(void)fb_seam(FB_STEP_READ, prefix);
+	rc = store->ops->list(store, prefix, check_listed, &listing, err);
+	if (listing.stopped)
+		return rc;
+	return wrap(rc, "list", prefix, err);
+}
+
+int
+fb_store_remove(struct fb_store *store, const char *key, struct fb_error *err)
+{
+	int rc = check_key("remove", key, err);
+
+	if (rc < 0)
+		return rc;
+	(void)fb_seam(FB_STEP_STORE, key);
+	return wrap(store->ops->remove(store, key, err), "remove", key, err);
+}
+
+int
+fb_store_space(
+    struct fb_store *store, uint64_t *ret_bytes, struct fb_error *err)
+{
+	(void)fb_seam(FB_STEP_READ, "space");
+	if (store->ops->space(store, ret_bytes, err) < 0)
+		return fb_wrap(err, "free space of '%s'", store->url);
+	return FB_OK;
+}
