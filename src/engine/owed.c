@@ -108,14 +108,11 @@ check_machine(const char *machine, struct fb_error *err)
 {
 	const char *slash = strchr(machine, '/');
 
-	if (slash == NULL || strlen(machine) > MACHINE_MAX)
-		return fb_fail(
-		    err, FB_ECORRUPT, "obligation: '%s' is no machine", machine);
-	if (!fb_name_ok(machine, (size_t)(slash - machine)) ||
-	    !fb_name_ok(slash + 1, strlen(slash + 1)))
-		return fb_fail(
-		    err, FB_ECORRUPT, "obligation: '%s' is no machine", machine);
-	return FB_OK;
+	if (slash != NULL && strlen(machine) <= MACHINE_MAX &&
+	    fb_name_ok(machine, (size_t)(slash - machine)) &&
+	    fb_name_ok(slash + 1, strlen(slash + 1)))
+		return FB_OK;
+	return fb_fail(err, FB_ECORRUPT, "'%s' is no machine", machine);
 }
 
 static int

@@ -154,7 +154,9 @@ a_label_makes_one_unit_for_each_value(void **state)
 static void
 only_selected_machines_are_members(void **state)
 {
-	struct fb_config_unit stack[] = { { TEXT("stack"), TEXT("lab/db+"), NULL } };
+	struct fb_config_unit stack[] = {
+		{ TEXT("stack"), TEXT("lab/db+"), NULL },
+	};
 
 	(void)state;
 	fb_fleet_find(&fleet, "lab", "app")->selected = false;

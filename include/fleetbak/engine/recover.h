@@ -43,17 +43,16 @@ struct fb_recover_report {
 
 struct fb_recover_request {
 	bool dry_run;  /* only list what is owed, like fb_recover_list() */
-	bool force;    /* also obligations older than max_obligation_age, and
-	                * give up those of sources no longer configured */
+	bool force;    /* also obligations older than max_obligation_age; and
+	                * give up those of sources not configured any more */
 };
 
 /*
  * Meet every open obligation of this state directory, whose lock the caller
  * holds; `children_fd`, from fb_state_children(), proves that no child of the
- * dead run lives and goes to children.  Not stopped by engine->cancel: a
- * machine that owes nothing but a start gets it.  A machine that was down is never started, one whose state
- * is unknown is not touched.  FB_OK even when some could not be met: the
- * report says so.
+ * dead run lives and goes to children.  engine->cancel does not stop it.  A
+ * machine that was down is never started, one whose state is unknown is not
+ * touched.  FB_OK even when some could not be met: the report says so.
  */
 FB_MUST_USE int fb_recover(const struct fb_engine *engine,
     const struct fb_recover_request *request, int children_fd,

@@ -103,12 +103,14 @@ const char *fb_power_name(enum fb_power power);
 const char *fb_volume_kind_name(enum fb_volume_kind kind);
 const char *fb_lifecycle_name(enum fb_lifecycle lifecycle);
 const char *fb_level_name(enum fb_level level);
-FB_MUST_USE int fb_power_parse(const char *, enum fb_power *, struct fb_error *);
+FB_MUST_USE int fb_power_parse(
+    const char *, enum fb_power *, struct fb_error *);
 FB_MUST_USE int fb_volume_kind_parse(
     const char *, enum fb_volume_kind *, struct fb_error *);
 FB_MUST_USE int fb_lifecycle_parse(
     const char *, enum fb_lifecycle *, struct fb_error *);
-FB_MUST_USE int fb_level_parse(const char *, enum fb_level *, struct fb_error *);
+FB_MUST_USE int fb_level_parse(
+    const char *, enum fb_level *, struct fb_error *);
 static inline bool
 fb_volume_captured(enum fb_volume_kind kind)
 {
