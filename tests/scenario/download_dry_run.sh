@@ -1,0 +1,49 @@
+#!/bin/sh
+# A dry run writes nothing anywhere, and its plan can be carried out exactly,
+# or is refused when the world has changed.
+. "$(dirname "$0")/lib.sh"
+requires strace jq
+
+make_fleet "$work/f" 2
+cd "$work/f"
+expect 0 "$fb" -c "$conf" init
+expect 0 "$fb" -c "$conf" download -q
+[ ! -s "$work/stdout" ] && [ ! -s "$work/stderr" ] || fail "-q said something"
+
+find . -printf '%p %T@ %C@ %s\n' | sort >"$work/before"
+expect 0 strace -f -o "$work/trace" -e trace=openat,open,creat,mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2,link,linkat,symlink,truncate,ftruncate,fallocate,fchmod,fchown,utimensat \
+	"$fb" -c "$conf" download --dry-run --json
+find . -printf '%p %T@ %C@ %s\n' | sort >"$work/after"
+cmp "$work/before" "$work/after" || fail "something changed"
+# What the status commands of the machines do is theirs: our own process is
+# the first in the trace.
+pid=$(awk 'NR == 1 { print $1 }' "$work/trace")
+if grep "^$pid " "$work/trace" |
+	grep -E 'O_(WRONLY|RDWR|CREAT)|mkdir|unlink|rename|link\(|linkat|trunc|fallocate|fchmod|utimens' |
+	grep -v '/dev/null' | grep -q .; then
+	fail "it writes: $(grep "^$pid " "$work/trace" | grep -E 'O_(WRONLY|RDWR|CREAT)|mkdir|unlink|rename|trunc' | head -3)"
+fi
+ok "a dry run writes nothing"
+
+plan=$(jq -r .plan "$work/stdout")
+jq -e '.dry_run == true and (.data.machines | length) == 2 and
+	([.data.machines[0].steps[].verb] | index("stop") != null and
+	index("start") != null)' "$work/stdout" >/dev/null ||
+	fail "the plan lacks steps: $(cat "$work/stdout")"
+expect 0 "$fb" -c "$conf" download --plan "$plan"
+ok "the plan was carried out"
+
+expect 19 "$fb" -c "$conf" download --plan "$plan"
+ok "a plan made before the newest run is stale"
+expect 0 "$fb" -c "$conf" plan --json
+plan=$(jq -r .plan "$work/stdout")
+rm machines/m2/up
+: >machines/m1/effects
+expect 19 "$fb" -c "$conf" download --plan "$plan"
+[ ! -s machines/m1/effects ] || fail "a stale plan touched a machine"
+ok "a machine that went down makes a plan stale"
+
+expect 2 "$fb" -c "$conf" download nosuch
+grep -q "nosuch" "$work/stderr" || fail "which one?"
+expect 2 "$fb" -c "$conf" download -s 'env=nothing'
+ok "what matches nothing is refused"

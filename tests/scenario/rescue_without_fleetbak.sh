@@ -1,0 +1,60 @@
+#!/bin/sh
+# A repository restores itself where there is no fleetbak: only sh, coreutils,
+# awk, zstd and openssl in an otherwise empty environment.
+. "$(dirname "$0")/lib.sh"
+requires zstd openssl tar
+
+make_fleet "$work/f" 2
+cd "$work/f"
+expect 0 "$fb" -c "$conf" init
+expect 0 "$fb" -c "$conf" download
+first=$("$fb" -c "$conf" list --json | tr -d ' \n' | sed 's/.*"run":"\([^"]*\)".*/\1/')
+cp machines/m1/disk.img "$work/day1.img"
+echo changed | dd of=machines/m1/disk.img bs=1 seek=500000 conv=notrunc status=none
+expect 0 "$fb" -c "$conf" download
+
+# The other place: the repository alone, and a PATH of stock tools.
+mkdir "$work/rescue" "$work/rescue/bin"
+cp -a repo "$work/rescue/repo"
+for tool in sh cat cp cut dd head tail tr sed grep sort uniq wc rm mkdir \
+	mktemp mv truncate stat awk sha256sum zstd openssl printf od test dirname \
+	basename ls expr seq env find touch; do
+	path=$(command -v "$tool") || continue
+	case $path in /*) ln -s "$path" "$work/rescue/bin/$tool" ;; esac
+done
+rescue() {
+	(cd "$work/rescue" && env -i PATH="$work/rescue/bin" HOME=/nonexistent \
+		sh repo/restore.sh "$@")
+}
+rescue m1 root new.img >"$work/stdout" 2>"$work/stderr" ||
+	fail "restore.sh of a disk"
+cmp machines/m1/disk.img "$work/rescue/new.img" || fail "the disk differs"
+rescue -r "$first" lab/m1 root old.img >"$work/stdout" 2>"$work/stderr" ||
+	fail "restore.sh -r"
+cmp "$work/day1.img" "$work/rescue/old.img" || fail "the older disk differs"
+[ "$(stat -c %b "$work/rescue/new.img")" -lt \
+	$(($(stat -c %s "$work/rescue/new.img") / 512)) ] || fail "holes were filled"
+ok "disks, of the newest and of an older run"
+
+rescue m2 data tree.pax >"$work/stdout" 2>"$work/stderr" || fail "a tree"
+mkdir "$work/tree"
+tar -xf "$work/rescue/tree.pax" -C "$work/tree"
+same_tree machines/m2/data "$work/tree" || fail "the tree differs"
+rescue m2 definition definition.pax >"$work/stdout" 2>"$work/stderr" ||
+	fail "a definition"
+tar -tf "$work/rescue/definition.pax" | grep -q machine.yaml || fail "no machine.yaml"
+ok "trees and definitions, unpacked by tar"
+
+if rescue m1 root new.img >"$work/stdout" 2>"$work/stderr"; then
+	fail "an existing file was overwritten"
+fi
+if rescue nosuch root x.img >"$work/stdout" 2>"$work/stderr"; then
+	fail "there is no such machine"
+fi
+pack=$(find "$work/rescue/repo/packs" -name '*.pack' | head -1)
+chmod u+w "$pack"
+printf X | dd of="$pack" bs=1 seek=200 conv=notrunc status=none
+if rescue m1 root broken.img >"$work/stdout" 2>"$work/stderr"; then
+	fail "a damaged pack was restored from"
+fi
+ok "what it cannot do, it refuses"
