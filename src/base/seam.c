@@ -86,7 +86,8 @@ fb_seam(enum fb_step step, const char *what)
 	steps++;
 	log_step(steps, step, what);
 	if (plan != NULL && steps == strtoul(plan, NULL, 10)) {
-		if (step != FB_STEP_WRITE || strcmp(crash_mode(plan), "torn"))
+		if (step != FB_STEP_WRITE ||
+		    strcmp(crash_mode(plan), "torn") != 0)
 			crash_now(plan);
 		fault = FB_FAULT_TORN;
 	}
