@@ -327,11 +327,9 @@ copy_volume(struct capture *capture, struct fb_artifact *artifact, size_t part,
 		return rc;
 	rc = read_volume(capture, artifact, err);
 	if (rc < 0) {
-		if (rc == FB_ECANCELED) { /* what was copied is kept */
-			struct fb_error ignored = { 0 };
-
-			(void)!fb_copier_checkpoint(
-			    capture->run->copier, &ignored);
+		if (rc == FB_ECANCELED && !stream) {
+			fb_run_keep(capture->run, capture->copy);
+			return rc;
 		}
 		fb_copy_abandon(capture->copy);
 		return rc;

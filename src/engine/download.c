@@ -282,6 +282,8 @@ run_units(struct download *download, struct fb_run *run, struct fb_error *err)
 		fb_group_start(group, work, run);
 	rc = fb_group_wait(group, err);
 	fb_run_settle(run);
+	if (rc == FB_OK)
+		rc = fb_run_save_kept(run, err);
 	if (rc == FB_OK && run->fatal.code < 0) {
 		*err = run->fatal;
 		rc = err->code;

@@ -191,6 +191,30 @@ fb_run_stopping(struct fb_run *run)
 }
 
 void
+fb_run_keep(struct fb_run *run, struct fb_copy *copy)
+{
+	(void)pthread_mutex_lock(&run->lock);
+	run->kept = fb_realloc(
+	    run->kept, run->kept_count + 1, sizeof(struct fb_copy *));
+	run->kept[run->kept_count++] = copy;
+	(void)pthread_mutex_unlock(&run->lock);
+}
+
+int
+fb_run_save_kept(struct fb_run *run, struct fb_error *err)
+{
+	int rc = run->fatal.code < 0
+	    ? FB_OK
+	    : fb_copier_checkpoint(run->copier, err);
+
+	for (size_t i = 0; i < run->kept_count; i++)
+		fb_copy_abandon(run->kept[i]);
+	free(FB_STEAL(run->kept));
+	run->kept_count = 0;
+	return rc;
+}
+
+void
 fb_run_verb(const struct fb_run *run, const struct fb_job *job,
     uint64_t timeout_ms, struct fb_verb *ret_verb)
 {

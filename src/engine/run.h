@@ -82,7 +82,8 @@ struct fb_run {
 	size_t next_unit;
 	unsigned *source_jobs;     /* running now, by configured source */
 	struct fb_error fatal;     /* stops the run as a whole */
-	uint64_t last_progress_ns;
+	struct fb_copy **kept;     /* interrupted copies: to be resumed */
+	size_t kept_count;
 };
 
 /* run.c: journaling and small helpers */
@@ -105,6 +106,9 @@ FB_MUST_USE int fb_run_fail(struct fb_run *run, struct fb_job *job,
     const struct fb_error *cause, struct fb_error *err);
 void fb_run_fatal(struct fb_run *run, const struct fb_error *cause);
 bool fb_run_stopping(struct fb_run *run);
+/* Keep an interrupted copy until fb_run_save_kept() has made it durable. */
+void fb_run_keep(struct fb_run *run, struct fb_copy *copy);
+FB_MUST_USE int fb_run_save_kept(struct fb_run *run, struct fb_error *err);
 void fb_run_notify(struct fb_run *run, const struct fb_event *event);
 void fb_run_verb(const struct fb_run *run, const struct fb_job *job,
     uint64_t timeout_ms, struct fb_verb *ret_verb);
