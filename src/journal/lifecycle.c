@@ -40,7 +40,8 @@ static const struct fb_lifecycle_row rows[] = {
 /*
  * What may follow.  An "-ing" state may follow itself: its effect may have
  * happened or not, so its intent is recorded again.  "planned" follows again
- * what a resumed run cannot use any more: a new epoch.
+ * what a resumed run cannot use any more, its own snapshot or that of another
+ * machine of its unit: a new epoch.
  */
 static const unsigned followers[] = {
 	[FB_MACHINE_PLANNED] =
