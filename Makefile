@@ -182,6 +182,24 @@ demo:
 	$(again) all
 	sh tests/demo.sh $(B)/fleetbak
 
+# A table of speed and memory for this machine; BENCH_SIZE, BENCH_RUNS and
+# BENCH_DIR are explained in tests/bench/bench.sh.
+bench_tools := $(B)/bench/mkfleet $(B)/bench/measure
+
+$(B)/bench/mkfleet: $(B)/tests/bench/mkfleet.o $(B)/tests/bench/material.o
+$(B)/bench/measure: $(B)/tests/bench/measure.o
+$(bench_tools):
+	@mkdir -p $(@D)
+	$(link) -o $@ $^ -lm $(LIBS)
+
+bench-tools: $(B)/fleetbak $(bench_tools)
+bench:
+	sh tests/setup.sh build
+	$(again) BUILD=release bench-tools
+	sh tests/bench/bench.sh build/release/fleetbak build/release/bench/mkfleet \
+	    build/release/bench/measure
+.PHONY: bench bench-tools
+
 FUZZ_SECONDS ?= 60
 fuzz:
 	@for t in $(fuzzers); do \
