@@ -205,8 +205,7 @@ fb_io_unlink(const char *path, struct fb_error *err)
 }
 
 int
-fb_io_rename(
-    const char *from, const char *to, bool fresh, struct fb_error *err)
+fb_io_rename(const char *from, const char *to, bool fresh, struct fb_error *err)
 {
 	int rc;
 
@@ -227,7 +226,7 @@ remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 	(void)st;
 	(void)type;
 	(void)ftw;
-	return remove(path);
+	return remove(path) == -1 && errno != ENOENT ? -1 : 0;
 }
 
 int
@@ -241,14 +240,17 @@ fb_io_remove_tree(const char *path, struct fb_error *err)
 	return FB_OK;
 }
 
+/* A leftover of a crash goes first: its mode, and what it is, are not ours. */
 static int
 write_new(
     const char *path, struct fb_span bytes, mode_t mode, struct fb_error *err)
 {
-	FB_AUTO_CLOSE int fd =
-	    fb_io_open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode, err);
+	FB_AUTO_CLOSE int fd = -1;
 	int rc;
 
+	if (unlink(path) == -1 && errno != ENOENT)
+		return fb_fail_sys(err, "cannot replace '%s'", path);
+	fd = fb_io_open(path, O_WRONLY | O_CREAT | O_EXCL, mode, err);
 	if (fd < 0)
 		return fd;
 	rc = fb_io_write_all(fd, path, bytes, err);
