@@ -1,0 +1,363 @@
+/*
+ * A volume's bytes in order, while threads fetch, open and check ahead.
+ *
+ * The calling thread goes over the recipe and fills a ring of jobs; threads
+ * take them in order and complete them in any; the caller takes them out in
+ * order again.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
+
+#include "volume_impl.h"
+
+#define JOB_CHUNKS  256
+#define WORKERS_MAX 32
+
+struct job {
+	uint64_t offset, length;
+	bool done;
+	uint32_t pack, first, count; /* no chunk: zeros */
+	uint32_t stored_length;
+	struct fb_pack_chunk chunks[JOB_CHUNKS];
+	uint8_t *stored, *content;
+	int rc;
+	struct fb_error err;
+};
+
+struct stream {
+	struct fb_volume_reader *reader;
+	struct cursor cursor;
+	struct job *ring;
+	size_t ring_size;
+	pthread_t *threads;
+	unsigned thread_count;
+	bool ended;   /* the caller's: nothing more to put in */
+	bool holding; /* the caller's: it uses the oldest job */
+
+	pthread_mutex_t lock; /* all below */
+	pthread_cond_t work, done;
+	uint64_t oldest, next, newest; /* out, for threads, in */
+	bool closing;
+};
+
+static struct job *
+job_at(struct stream *stream, uint64_t number)
+{
+	return &stream->ring[number % stream->ring_size];
+}
+
+static int
+open_job(struct stream *stream, ZSTD_DCtx *dctx, struct job *job,
+    struct fb_error *err)
+{
+	struct fb_volume_reader *reader = stream->reader;
+	char key[FB_OBJECT_KEY_SIZE];
+	const uint8_t *frame = job->stored;
+	uint8_t *content = job->content;
+	int rc;
+
+	fb_pack_key(&reader->packs[job->pack].id, key);
+	rc = fb_store_get_range(reader->repo->store, key,
+	    job->chunks[0].offset, job->stored, job->stored_length, err);
+	for (uint32_t i = 0; rc == FB_OK && i < job->count; i++) {
+		const struct fb_pack_chunk *chunk = &job->chunks[i];
+
+		rc = fb_chunk_open(dctx, chunk,
+		    (struct fb_span){ frame, chunk->stored_length }, content,
+		    key, job->first + i, err);
+		frame += chunk->stored_length;
+		content += chunk->length;
+	}
+	return rc;
+}
+
+static void *
+run(void *arg)
+{
+	struct stream *stream = arg;
+	ZSTD_DCtx *dctx = ZSTD_createDCtx();
+
+	(void)pthread_mutex_lock(&stream->lock);
+	while (!stream->closing) {
+		struct job *job;
+
+		if (stream->next == stream->newest) {
+			(void)pthread_cond_wait(&stream->work, &stream->lock);
+			continue;
+		}
+		job = job_at(stream, stream->next++);
+		(void)pthread_mutex_unlock(&stream->lock);
+		if (job->count > 0 && job->rc == FB_OK)
+			job->rc = open_job(stream, dctx, job, &job->err);
+		(void)pthread_mutex_lock(&stream->lock);
+		job->done = true;
+		(void)pthread_cond_signal(&stream->done);
+	}
+	(void)pthread_mutex_unlock(&stream->lock);
+	ZSTD_freeDCtx(dctx);
+	return NULL;
+}
+
+static unsigned
+count_threads(unsigned wanted)
+{
+	long count = wanted > 0 ? (long)wanted : sysconf(_SC_NPROCESSORS_ONLN);
+
+	return count < 1 ? 1
+	    : count > WORKERS_MAX ? WORKERS_MAX
+	                          : (unsigned)count;
+}
+
+struct stream *
+fb_stream_open(struct fb_volume_reader *reader, uint64_t offset, uint64_t end,
+    unsigned workers)
+{
+	struct stream *stream = fb_alloc(1, sizeof(*stream));
+
+	stream->reader = reader;
+	fb_cursor_open(&stream->cursor, reader, offset, end);
+	stream->thread_count = count_threads(workers);
+	stream->ring_size = 2 * (size_t)stream->thread_count + 2;
+	stream->ring = fb_alloc(stream->ring_size, sizeof(*stream->ring));
+	(void)pthread_mutex_init(&stream->lock, NULL);
+	(void)pthread_cond_init(&stream->work, NULL);
+	(void)pthread_cond_init(&stream->done, NULL);
+	stream->threads =
+	    fb_alloc(stream->thread_count, sizeof(*stream->threads));
+	for (unsigned i = 0; i < stream->thread_count; i++)
+		if (pthread_create(
+		        &stream->threads[i], NULL, run, stream) != 0)
+			abort();
+	return stream;
+}
+
+void
+fb_stream_close(struct stream *stream)
+{
+	if (stream == NULL)
+		return;
+	(void)pthread_mutex_lock(&stream->lock);
+	stream->closing = true;
+	(void)pthread_cond_broadcast(&stream->work);
+	(void)pthread_mutex_unlock(&stream->lock);
+	for (unsigned i = 0; i < stream->thread_count; i++)
+		(void)pthread_join(stream->threads[i], NULL);
+	for (size_t i = 0; i < stream->ring_size; i++) {
+		free(stream->ring[i].stored);
+		free(stream->ring[i].content);
+	}
+	fb_cursor_close(&stream->cursor);
+	(void)pthread_cond_destroy(&stream->done);
+	(void)pthread_cond_destroy(&stream->work);
+	(void)pthread_mutex_destroy(&stream->lock);
+	free(stream->threads);
+	free(stream->ring);
+	free(stream);
+}
+
+/* Whether the chunk lies right behind the job's, and there is room. */
+static bool
+extends(const struct job *job, const struct piece *piece)
+{
+	const struct fb_pack_chunk *last = &job->chunks[job->count - 1];
+
+	return piece->length > 0 && piece->chunk != NULL &&
+	    job->count < JOB_CHUNKS && piece->pack == job->pack &&
+	    piece->number == job->first + job->count &&
+	    piece->offset == job->offset + job->length &&
+	    piece->chunk->offset == last->offset + last->stored_length &&
+	    job->length + piece->length <= FB_CHUNK_MAX &&
+	    job->stored_length + piece->chunk->stored_length <= FB_STORED_MAX;
+}
+
+static void
+add_chunk(struct job *job, const struct piece *piece)
+{
+	job->chunks[job->count++] = *piece->chunk;
+	job->stored_length += piece->chunk->stored_length;
+	job->length += piece->length;
+}
+
+/* The next job from the recipe; `length` 0 at the end. */
+static int
+make_job(struct stream *stream, struct job *job, struct fb_error *err)
+{
+	struct piece piece;
+	int rc;
+
+	job->count = 0;
+	job->stored_length = 0;
+	job->length = 0;
+	job->done = false;
+	job->rc = FB_OK;
+	rc = fb_cursor_peek(&stream->cursor, &piece, err);
+	if (rc < 0 || piece.length == 0)
+		return rc;
+	job->offset = piece.offset;
+	if (piece.chunk == NULL) {
+		job->length = piece.length;
+		fb_cursor_take(&stream->cursor, &piece);
+		return FB_OK;
+	}
+	if (job->stored == NULL) {
+		job->stored = fb_alloc(FB_STORED_MAX, 1);
+		job->content = fb_alloc(FB_CHUNK_MAX, 1);
+	}
+	job->pack = piece.pack;
+	job->first = piece.number;
+	do {
+		add_chunk(job, &piece);
+		fb_cursor_take(&stream->cursor, &piece);
+		/* A failure here is met again by the next job. */
+		rc = fb_cursor_peek(&stream->cursor, &piece, err);
+	} while (rc == FB_OK && extends(job, &piece));
+	return FB_OK;
+}
+
+static void
+put_job(struct stream *stream)
+{
+	(void)pthread_mutex_lock(&stream->lock);
+	stream->newest++;
+	(void)pthread_cond_signal(&stream->work);
+	(void)pthread_mutex_unlock(&stream->lock);
+}
+
+/* A failure is a job too: what comes before it is given out first. */
+static void
+fill_ring(struct stream *stream)
+{
+	while (!stream->ended &&
+	    stream->newest - stream->oldest < stream->ring_size) {
+		struct job *job = job_at(stream, stream->newest);
+		int rc = make_job(stream, job, &job->err);
+
+		if (rc < 0 || job->length == 0)
+			stream->ended = true;
+		if (rc == FB_OK && job->length == 0)
+			return;
+		job->rc = rc;
+		put_job(stream);
+	}
+}
+
+int
+fb_stream_next(
+    struct stream *stream, struct extent *ret_extent, struct fb_error *err)
+{
+	struct job *job;
+
+	*ret_extent = (struct extent){ 0 };
+	if (stream->holding) {
+		(void)pthread_mutex_lock(&stream->lock);
+		stream->oldest++;
+		(void)pthread_mutex_unlock(&stream->lock);
+		stream->holding = false;
+	}
+	fill_ring(stream);
+	if (stream->oldest == stream->newest)
+		return FB_OK;
+	job = job_at(stream, stream->oldest);
+	(void)pthread_mutex_lock(&stream->lock);
+	while (!job->done)
+		(void)pthread_cond_wait(&stream->done, &stream->lock);
+	(void)pthread_mutex_unlock(&stream->lock);
+	if (job->rc < 0) {
+		*err = job->err;
+		return job->rc;
+	}
+	stream->holding = true;
+	*ret_extent = (struct extent){ job->offset, job->length,
+		job->count > 0 ? job->content : NULL };
+	return FB_OK;
+}
+
+int
+fb_volume_read(struct fb_volume_reader *reader, uint64_t offset, uint64_t end,
+    unsigned workers, const atomic_bool *cancel, fb_volume_visit *visit,
+    void *arg, struct fb_error *err)
+{
+	struct stream *stream = fb_stream_open(reader, offset, end, workers);
+	struct extent extent;
+	int rc;
+
+	for (;;) {
+		rc = fb_stream_next(stream, &extent, err);
+		if (rc < 0 || extent.length == 0)
+			break;
+		if (cancel != NULL && atomic_load(cancel))
+			rc = fb_fail(err, FB_ECANCELED, "stopped on request");
+		else
+			rc = visit(extent.offset, extent.bytes, extent.length,
+			    arg, err);
+		if (rc < 0)
+			break;
+	}
+	fb_stream_close(stream);
+	return rc;
+}
+
+/* The volume as a stream of bytes. */
+
+#define ZERO_PART 65536u
+
+/* What of an extent lies inside the range that was asked for. */
+static struct fb_span
+clip(const struct fb_volume_reader *reader, const struct extent *extent)
+{
+	uint64_t start = extent->offset, end = start + extent->length;
+
+	if (start < reader->pull_offset)
+		start = reader->pull_offset;
+	if (end > reader->pull_end)
+		end = reader->pull_end;
+	return (struct fb_span){
+		extent->bytes ? extent->bytes + (start - extent->offset) : NULL,
+		(size_t)(end - start)
+	};
+}
+
+static int
+pull_next(void *arg, struct fb_span *ret_bytes, struct fb_error *err)
+{
+	static const uint8_t zeros[ZERO_PART];
+	struct fb_volume_reader *reader = arg;
+
+	*ret_bytes = (struct fb_span){ 0 };
+	if (reader->pull_zeros == 0) {
+		struct extent extent;
+		int rc = fb_stream_next(reader->pull, &extent, err);
+
+		if (rc < 0 || extent.length == 0)
+			return rc;
+		if (extent.bytes != NULL) {
+			*ret_bytes = clip(reader, &extent);
+			return FB_OK;
+		}
+		reader->pull_zeros = clip(reader, &extent).len;
+	}
+	*ret_bytes = (struct fb_span){ zeros,
+		reader->pull_zeros < ZERO_PART ? (size_t)reader->pull_zeros
+		                               : ZERO_PART };
+	reader->pull_zeros -= ret_bytes->len;
+	return FB_OK;
+}
+
+int
+fb_volume_pull(struct fb_volume_reader *reader, uint64_t offset, uint64_t end,
+    struct fb_pull *ret_pull, struct fb_error *err)
+{
+	(void)err;
+	fb_stream_close(reader->pull);
+	reader->pull = fb_stream_open(reader, offset, end, 0);
+	reader->pull_offset = offset;
+	reader->pull_end = end < reader->head.size ? end : reader->head.size;
+	reader->pull_zeros = 0;
+	*ret_pull = (struct fb_pull){ reader, pull_next };
+	return FB_OK;
+}
