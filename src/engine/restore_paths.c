@@ -360,7 +360,7 @@ check_matched(struct chooser *c, const char *volume, struct fb_error *err)
 
 		if (c->matched[i])
 			continue;
-		(void)fb_fail_id(err, FB_ENOTFOUND, "E-RST-PATH",
+		(void)fb_fail_id(err, FB_ECONFIG, "E-RST-PATH",
 		    "volume '%s' has no path '%s' in this backup", volume,
 		    c->restore->paths[i]);
 		near = i == 0 ? settle_nearest(&c->near) : "";

@@ -539,6 +539,7 @@ fb_restore_prepare(const struct fb_engine *engine, struct fb_repo *repo,
 	report->trusted = true;
 	rc = begin_spec(r, options, err);
 	memcpy(report->id, r->id, sizeof(report->id));
+	report->kind = r->kind;
 	if (rc >= 0)
 		rc = check_history(r, err);
 	if (rc >= 0)

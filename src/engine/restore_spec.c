@@ -77,6 +77,9 @@ check_options(const struct fb_restore_options *o, struct fb_error *err)
 	if (o->all && (o->machine_count > 0 || o->selector_count > 0))
 		return fb_fail(err, FB_ECONFIG,
 		    "--all means every machine; leave out the machines");
+	if (o->machine_count > 0 && o->selector_count > 0)
+		return fb_fail(err, FB_ECONFIG,
+		    "machines and a selection are named; leave one out");
 	if (!o->all && o->machine_count == 0 && o->selector_count == 0)
 		return fb_fail(err, FB_ECONFIG,
 		    "no machine is named; name one, or say --run RUN --all");

@@ -156,6 +156,8 @@ take_line(struct fb_volume_reader *reader, struct fb_recipe_decoder *decoder,
 		return fb_fail_id(err, FB_ECORRUPT, "E-RECIPE",
 		    "damaged recipe: line %" PRIu64 " leaves its pack",
 		    decoder->line);
+	if (*step == FB_RECIPE_RUN)
+		reader->data_size += run->length;
 	return FB_OK;
 }
 
@@ -233,6 +235,12 @@ const struct fb_recipe_head *
 fb_volume_head(const struct fb_volume_reader *reader)
 {
 	return &reader->head;
+}
+
+uint64_t
+fb_volume_data_size(const struct fb_volume_reader *reader)
+{
+	return reader->data_size;
 }
 
 int

@@ -36,7 +36,8 @@ struct fb_restore_options {
 
 struct fb_restore_action {
 	char *machine, *volume;
-	const char *action; /* "create", "rewrite", "mirror", "drop", "skip" */
+	const char *action; /* "create", "rewrite", "mirror", "drop", "skip";
+	                     * with volume "-": "stop", "start", "skip" */
 	char *from, *to;
 	uint64_t size, need_bytes;
 	char *problem;      /* NULL: none */
@@ -57,10 +58,12 @@ struct fb_restore_report {
 	char run[FB_RUN_ID_SIZE];
 	char run_time[32];
 	char plan[17];           /* digest of the plan */
+	enum fb_restore_kind kind; /* of a resumed one too */
 	bool trusted, history_known;
 	struct fb_restore_action *actions; /* the plan, in order */
 	size_t action_count;
-	char **removals; /* files a mirrored tree will lose */
+	char **removals; /* files a mirrored tree will lose: "MACHINE VOLUME
+	                  * PATH" */
 	size_t removal_count;
 	uint64_t need_bytes, space_bytes;
 	struct fb_restore_result *results;
