@@ -1,0 +1,56 @@
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "fleetbak/cli/explain.h"
+
+const struct fb_explanation *
+fb_explanation_find(const char *id)
+{
+	const struct fb_explanation *rows;
+	size_t count = fb_explanations(&rows);
+
+	for (size_t i = 0; i < count; i++)
+		if (strcasecmp(rows[i].id, id) == 0)
+			return &rows[i];
+	return NULL;
+}
+
+/* mdoc: a line that begins with a dot or quote would be a request. */
+static void
+print_text(const char *text)
+{
+	for (bool start = true; *text != '\0'; text++) {
+		if (start && (*text == '.' || *text == '\''))
+			fputs("\\&", stdout);
+		if (*text == '\\')
+			fputs("\\e", stdout);
+		else if (*text == '.' && text[1] == ' ')
+			fputs(".\n", stdout);
+		else
+			putchar(*text);
+		start = *text == '.' && text[1] == ' ';
+		if (start)
+			text++;
+	}
+	putchar('\n');
+}
+
+void
+fb_explain_mdoc(void)
+{
+	const struct fb_explanation *rows;
+	size_t count = fb_explanations(&rows);
+
+	for (size_t i = 0; i < count; i++) {
+		printf(".It Sy %s Pq exit %s\n", rows[i].id, rows[i].exit);
+		print_text(rows[i].title);
+		puts(".Pp");
+		print_text(rows[i].meaning);
+		puts(".br\n.Em Most often :");
+		print_text(rows[i].causes);
+		puts(".br\n.Em Try :");
+		print_text(rows[i].advice);
+	}
+}
