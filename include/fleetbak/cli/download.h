@@ -1,0 +1,21 @@
+/*
+ * What `download` and `plan` show, apart from doing it.
+ */
+#ifndef FB_CLI_DOWNLOAD_H
+#define FB_CLI_DOWNLOAD_H
+
+#include "fleetbak/cli/cli.h"
+#include "fleetbak/engine/download.h"
+
+/* The request that the command line makes; borrows from `cli`. */
+void fb_cli_download_request(
+    const struct fb_cli *cli, struct fb_download_request *request);
+
+/* Make the plan and show it: `download -n` and `plan`. */
+FB_MUST_USE int fb_cli_plan(struct fb_cli *cli, struct fb_error *err);
+
+/* Put a report into the answer, and the status it has. */
+void fb_cli_download_report(
+    struct fb_cli *cli, const struct fb_download_report *report, int rc);
+
+#endif

@@ -1,0 +1,176 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/mem.h"
+#include "fleetbak/base/name.h"
+#include "fleetbak/cli/cli.h"
+
+static int
+config_check(struct fb_cli *cli, struct fb_error *err)
+{
+	const struct fb_config *config;
+	int rc = fb_cli_configure(cli, err);
+
+	if (rc < 0)
+		return rc;
+	config = cli->config;
+	cli->data = json_object();
+	fb_json_put_str(cli->data, "path", config->path);
+	fb_json_put_str(cli->data, "fleet", config->fleet_name);
+	fb_json_put_u64(cli->data, "sources", config->source_count);
+	fb_json_put_u64(cli->data, "repositories", config->repository_count);
+	if (!cli->quiet)
+		fb_buf_add_fmt(&cli->text,
+		    "%s: ok: fleet %s, %zu sources, %zu repositories, "
+		    "%zu trusted signers\n",
+		    config->path, config->fleet_name, config->source_count,
+		    config->repository_count, config->trusted_signer_count);
+	return FB_OK;
+}
+
+struct rows {
+	struct fb_cli *cli;
+	struct fb_table *table;
+	bool origin;
+};
+
+static void
+add_value(struct rows *rows, const char *path, const json_t *value)
+{
+	FB_AUTO_FREE char *text = json_dumps(
+	    value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
+	const json_t *origin =
+	    json_object_get(rows->cli->config->origins, path);
+
+	fb_table_row(rows->table);
+	fb_table_cell(rows->table, path, NULL);
+	fb_table_cell(rows->table,
+	    json_is_string(value) ? json_string_value(value) : text, NULL);
+	if (rows->origin)
+		fb_table_cell(rows->table,
+		    json_is_string(origin) ? json_string_value(origin)
+					   : "built-in",
+		    NULL);
+}
+
+/* One row per scalar or list of the effective configuration. */
+static void
+add_values(struct rows *rows, const char *prefix, json_t *value)
+{
+	const char *key;
+	json_t *member;
+
+	if (!json_is_object(value) || json_object_size(value) == 0) {
+		add_value(rows, prefix, value);
+		return;
+	}
+	json_object_foreach(value, key, member) {
+		FB_AUTO_FREE char *path = prefix[0] != '\0'
+		    ? fb_format("%s.%s", prefix, key)
+		    : fb_strdup(key);
+
+		add_values(rows, path, member);
+	}
+}
+
+static int
+config_show(struct fb_cli *cli, struct fb_error *err)
+{
+	static const struct fb_column columns[] = { { "SETTING", false },
+		{ "VALUE", false }, { "ORIGIN", false } };
+	bool origin = fb_arguments_on(&cli->args, FB_OPT_ORIGIN);
+	FB_AUTO_TABLE struct fb_table table = { columns, origin ? 3 : 2, NULL,
+		NULL, 0 };
+	struct rows rows = { cli, &table, origin };
+	int rc = fb_cli_configure(cli, err);
+
+	if (rc < 0)
+		return rc;
+	cli->data = json_object();
+	fb_json_put_str(cli->data, "path", cli->config->path);
+	(void)json_object_set(
+	    cli->data, "effective", cli->config->effective);
+	if (origin)
+		(void)json_object_set(
+		    cli->data, "origins", cli->config->origins);
+	add_values(&rows, "", cli->config->effective);
+	fb_cli_add_table(cli, &table);
+	return FB_OK;
+}
+
+static int
+config_schema(struct fb_cli *cli, struct fb_error *err)
+{
+	FB_AUTO_FREE char *text = NULL;
+
+	(void)err;
+	cli->data = fb_config_schema();
+	text = json_dumps(cli->data, JSON_INDENT(2));
+	if (text != NULL)
+		fb_buf_add_fmt(&cli->text, "%s\n", text);
+	return FB_OK;
+}
+
+static int
+config_path(struct fb_cli *cli, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = NULL;
+	int rc = fb_cli_config_path(cli, &path, err);
+
+	if (rc < 0)
+		return rc;
+	cli->data = json_object();
+	fb_json_put_str(cli->data, "path", path);
+	fb_buf_add_fmt(&cli->text, "%s\n", path);
+	return FB_OK;
+}
+
+static const struct {
+	const char *name;
+	int (*run)(struct fb_cli *cli, struct fb_error *err);
+} forms[] = {
+	{ "check", config_check },
+	{ "show", config_show },
+	{ "schema", config_schema },
+	{ "path", config_path },
+};
+
+static int
+config_run(struct fb_cli *cli, struct fb_error *err)
+{
+	const char *names[FB_COUNT(forms)];
+	const char *what = cli->args.count > 0 ? cli->args.items[0] : "check";
+	const char *near;
+
+	for (size_t i = 0; i < FB_COUNT(forms); i++) {
+		names[i] = forms[i].name;
+		if (strcmp(forms[i].name, what) == 0)
+			return forms[i].run(cli, err);
+	}
+	near = fb_name_nearest(what, names, FB_COUNT(names));
+	(void)fb_fail_id(err, FB_ECONFIG, "E-CMD-ARGS",
+	    "'config' cannot '%s'", what);
+	if (near[0] != '\0')
+		return fb_hint(err, "did you mean '%s'?", near);
+	return fb_hint(err, "one of: check, show, schema, path");
+}
+
+const struct fb_command fb_cmd_config = {
+	.name = "config",
+	.group = "Set up",
+	.args = "[check | show | schema | path]",
+	.args_max = 1,
+	.help = "look at and check the configuration",
+	.examples = "fleetbak config check\tis it right? (offline)\n"
+		    "fleetbak config show --origin\tevery value and where it "
+		    "comes from\n"
+		    "fleetbak config schema\tJSON Schema for editors\n"
+		    "fleetbak config path\twhich file is read\n",
+	.about = "check reads the configuration and says what is wrong with "
+		 "it, by line and column, without asking any source.  show "
+		 "prints the effective settings, with --origin also where "
+		 "each comes from.  schema prints a JSON Schema, path the "
+		 "file that is read.  Secrets are shown as their reference.",
+	.words = "check show schema path",
+	.run = config_run,
+};

@@ -1,0 +1,203 @@
+#include <stdint.h>
+#include <string.h>
+
+#include "fleetbak/cli/snapshots.h"
+
+static void
+add_snapshot(struct fb_cli *cli, struct fb_table *table,
+    const struct fb_snapshot *row)
+{
+	char text[FB_CLI_TEXT], exact[FB_CLI_TEXT];
+	char downtime[FB_CLI_TEXT];
+
+	fb_table_row(table);
+	fb_table_cell(table, row->machine, NULL);
+	fb_table_cell(table, fb_cli_time(cli, row->time, text), row->time);
+	(void)snprintf(exact, sizeof(exact), "%llu",
+	    (unsigned long long)row->size);
+	fb_table_cell(table, fb_cli_size(cli, row->size, text), exact);
+	(void)snprintf(exact, sizeof(exact), "%llu",
+	    (unsigned long long)row->new_bytes);
+	fb_table_cell(table, fb_cli_size(cli, row->new_bytes, text), exact);
+	(void)snprintf(exact, sizeof(exact), "%llu.%03llu",
+	    (unsigned long long)row->downtime_ms / 1000,
+	    (unsigned long long)row->downtime_ms % 1000);
+	fb_table_cell(table,
+	    row->downtime_ms == 0 ? "-"
+				  : fb_cli_span(row->downtime_ms, downtime),
+	    exact);
+	fb_table_cell(table, fb_level_name(row->level), NULL);
+	fb_table_cell(table, row->run, NULL);
+}
+
+static const struct fb_column snapshot_columns[] = { { "MACHINE", false },
+	{ "TIME", false }, { "SIZE", true }, { "NEW", true },
+	{ "DOWN", true }, { "LEVEL", false }, { "RUN", false } };
+
+static bool
+listed_before(const struct fb_snapshots *all, size_t index)
+{
+	for (size_t i = 0; i < index; i++)
+		if (!all->items[i].failed &&
+		    strcmp(all->items[i].machine, all->items[index].machine) ==
+		        0)
+			return true;
+	return false;
+}
+
+/* Every good snapshot, or only the newest of each machine. */
+static void
+list_snapshots(struct fb_cli *cli, const struct fb_snapshots *all,
+    bool newest_only)
+{
+	FB_AUTO_TABLE struct fb_table table = { snapshot_columns,
+		FB_COUNT(snapshot_columns), NULL, NULL, 0 };
+
+	for (size_t i = 0; i < all->count; i++) {
+		const struct fb_snapshot *row = &all->items[i];
+
+		if (!row->selected || row->failed ||
+		    (newest_only && listed_before(all, i)))
+			continue;
+		add_snapshot(cli, &table, row);
+		(void)json_array_append_new(cli->data, fb_snapshot_json(row));
+	}
+	if (table.row_count > 0 || cli->output == FB_OUTPUT_TSV)
+		fb_cli_add_table(cli, &table);
+	else if (!cli->quiet)
+		fb_buf_add_str(&cli->summary, "no backup yet\n");
+}
+
+static json_t *
+run_json(const struct fb_run_row *row)
+{
+	json_t *item = json_object();
+
+	fb_json_put_str(item, "run", row->ref.run);
+	fb_json_put_str(item, "fleet", row->ref.fleet);
+	fb_json_put_str(item, "time", row->ref.time);
+	fb_json_put_str(item, "signed_by", row->ref.signer);
+	if (row->problem.code < 0) {
+		(void)json_object_set_new(
+		    item, "error", fb_cli_error_json(NULL, &row->problem));
+		return item;
+	}
+	fb_json_put_str(item, "finished", row->finished);
+	(void)json_object_set_new(item, "partial", json_boolean(row->partial));
+	(void)json_object_set_new(item, "drift", json_boolean(row->drift));
+	fb_json_put_u64(item, "machines_ok", row->good);
+	fb_json_put_u64(item, "machines_failed", row->failed);
+	fb_json_put_u64(item, "size_bytes", row->size);
+	fb_json_put_u64(item, "stored_bytes", row->stored_bytes);
+	return item;
+}
+
+static void
+add_number(struct fb_table *table, const char *shown, uint64_t number)
+{
+	char exact[FB_CLI_TEXT];
+
+	(void)snprintf(
+	    exact, sizeof(exact), "%llu", (unsigned long long)number);
+	fb_table_cell(table, shown != NULL ? shown : exact, exact);
+}
+
+static void
+list_runs(struct fb_cli *cli, const struct fb_snapshots *all)
+{
+	static const struct fb_column columns[] = { { "RUN", false },
+		{ "TIME", false }, { "OK", true }, { "FAILED", true },
+		{ "SIZE", true }, { "STORED", true }, { "SIGNED BY", false },
+		{ "NOTE", false } };
+	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
+		NULL, NULL, 0 };
+	char text[FB_CLI_TEXT];
+
+	for (size_t i = 0; i < all->run_count; i++) {
+		const struct fb_run_row *row = &all->runs[i];
+
+		(void)json_array_append_new(cli->data, run_json(row));
+		fb_table_row(&table);
+		fb_table_cell(&table, row->ref.run, NULL);
+		fb_table_cell(&table, fb_cli_time(cli, row->ref.time, text),
+		    row->ref.time);
+		add_number(&table, NULL, row->good);
+		add_number(&table, NULL, row->failed);
+		add_number(
+		    &table, fb_cli_size(cli, row->size, text), row->size);
+		add_number(&table, fb_cli_size(cli, row->stored_bytes, text),
+		    row->stored_bytes);
+		fb_table_cell(&table, row->ref.signer, NULL);
+		fb_table_cell(&table,
+		    row->problem.code < 0 ? row->problem.id
+		    : row->partial        ? "partial"
+		    : row->drift          ? "drift"
+		                          : "",
+		    NULL);
+	}
+	if (table.row_count > 0 || cli->output == FB_OUTPUT_TSV)
+		fb_cli_add_table(cli, &table);
+	else if (!cli->quiet)
+		fb_buf_add_str(&cli->summary, "no backup yet\n");
+}
+
+static bool
+is_noun(const char *word)
+{
+	return strcmp(word, "machines") == 0 || strcmp(word, "runs") == 0 ||
+	    strcmp(word, "snapshots") == 0;
+}
+
+static int
+list_run(struct fb_cli *cli, struct fb_error *err)
+{
+	FB_AUTO_SNAPSHOTS struct fb_snapshots all = { 0 };
+	FB_AUTO_REPO struct fb_repo *repo = NULL;
+	const char *const *machines = cli->args.items;
+	size_t count = cli->args.count;
+	const char *noun = "snapshots";
+	int rc;
+
+	cli->data = json_array();
+	if (count > 0 && is_noun(machines[0])) {
+		noun = machines[0];
+		machines++;
+		count--;
+	}
+	rc = fb_cli_configure(cli, err);
+	if (rc == FB_OK)
+		rc = fb_engine_repo(&cli->engine, &repo, err);
+	if (rc == FB_OK)
+		rc = fb_snapshots_load(cli, repo, &all, err);
+	if (rc == FB_OK)
+		rc = fb_snapshots_select(cli, &all, machines, count, err);
+	if (rc < 0)
+		return rc;
+	fb_json_put_str(cli->members, "fleet", cli->config->fleet_name);
+	if (strcmp(noun, "runs") == 0)
+		list_runs(cli, &all);
+	else
+		list_snapshots(cli, &all, strcmp(noun, "machines") == 0);
+	if (fb_tally_exit(&all.tally) != FB_EXIT_OK)
+		fb_cli_status(cli, fb_tally_exit(&all.tally));
+	return FB_OK;
+}
+
+const struct fb_command fb_cmd_list = {
+	.name = "list",
+	.group = "Every day",
+	.args = "[snapshots | machines | runs] [MACHINE ...]",
+	.args_max = SIZE_MAX,
+	.help = "what is in the repository",
+	.examples = "fleetbak list\tevery backup of every machine\n"
+		    "fleetbak list machines\tthe newest of each\n"
+		    "fleetbak list web-01\tof one machine\n"
+		    "fleetbak list runs\tevery run\n",
+	.about = "Lists what the signed manifests of the repository say, "
+		 "newest first: the snapshots of machines, only the newest "
+		 "of each machine, or the runs.  Machines that are gone from "
+		 "their source are listed as well.",
+	.words = "snapshots machines runs",
+	.reads_state = true,
+	.run = list_run,
+};

@@ -1,0 +1,210 @@
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/mem.h"
+#include "fleetbak/cli/progress.h"
+#include "fleetbak/cli/restore.h"
+
+static int
+fail_use(struct fb_error *err, const char *what, const char *hint)
+{
+	(void)fb_fail_id(err, FB_ECONFIG, "E-OPT-HERE", "%s", what);
+	return fb_hint(err, "%s", hint);
+}
+
+/* Exactly one place to restore to. */
+static int
+choose_kind(const struct fb_arguments *args,
+    struct fb_restore_options *options, struct fb_error *err)
+{
+	bool in_place = fb_arguments_on(args, FB_OPT_IN_PLACE);
+
+	options->new_id = fb_arguments_value(args, FB_OPT_AS);
+	options->directory = fb_arguments_value(args, FB_OPT_TARGET);
+	if (in_place + (options->new_id != NULL) +
+		(options->directory != NULL) != 1)
+		return fail_use(err, "where to restore to must be said, once",
+		    "one of --in-place, --as NEW and --target DIR");
+	if (in_place)
+		options->kind = FB_RESTORE_TO_MACHINE;
+	else if (options->new_id != NULL)
+		options->kind = FB_RESTORE_TO_NEW;
+	else
+		options->kind = FB_RESTORE_TO_DIR;
+	if (options->kind == FB_RESTORE_TO_NEW &&
+	    (options->machine_count > 1 || options->all))
+		return fail_use(err, "--as names one new machine",
+		    "restore one machine at a time with --as");
+	return FB_OK;
+}
+
+static int
+read_start(const struct fb_arguments *args,
+    struct fb_restore_options *options, struct fb_error *err)
+{
+	const struct fb_option_value *start = &args->options[FB_OPT_START];
+
+	if (!start->set)
+		return FB_OK;
+	if (options->kind == FB_RESTORE_TO_DIR)
+		return fail_use(err,
+		    "--start and --no-start need a machine, not a directory",
+		    "leave it out");
+	options->start = start->on;
+	options->no_start = !start->on;
+	return FB_OK;
+}
+
+static int
+read_options(const struct fb_arguments *args,
+    struct fb_restore_options *options, struct fb_error *err)
+{
+	const struct fb_option_value *volumes = &args->options[FB_OPT_VOLUME];
+	const struct fb_option_value *paths = &args->options[FB_OPT_PATH];
+	const struct fb_option_value *select = &args->options[FB_OPT_SELECT];
+	int rc;
+
+	*options = (struct fb_restore_options){
+		.machines = args->items,
+		.machine_count = args->count,
+		.selectors = select->values,
+		.selector_count = select->count,
+		.run = fb_arguments_value(args, FB_OPT_RUN),
+		.all = fb_arguments_on(args, FB_OPT_ALL),
+		.volumes = volumes->values,
+		.volume_count = volumes->count,
+		.paths = paths->values,
+		.path_count = paths->count,
+		.untrusted = fb_arguments_on(args, FB_OPT_ALLOW_UNTRUSTED),
+		.rollback = fb_arguments_on(args, FB_OPT_ALLOW_ROLLBACK),
+		.resume = fb_arguments_value(args, FB_OPT_RESUME),
+	};
+	if (options->resume != NULL) {
+		if (args->count > 0 || options->all)
+			return fail_use(err,
+			    "--resume goes on with what was chosen",
+			    "give it without machines");
+		return FB_OK;
+	}
+	if (options->machine_count + options->selector_count == 0 &&
+	    !options->all)
+		return fail_use(err, "which machine must be said",
+		    "name one, or give --run RUN --all");
+	if (options->all && options->run == NULL)
+		return fail_use(err, "--all needs to know of which run",
+		    "--run RUN, or --run latest");
+	if (options->all && options->machine_count > 0)
+		return fail_use(err, "--all and a machine contradict",
+		    "give one of them");
+	rc = choose_kind(args, options, err);
+	return rc < 0 ? rc : read_start(args, options, err);
+}
+
+/* Each machine that would be written over is typed, or all of them by their
+ * number; --yes answers. */
+static int
+confirm(struct fb_cli *cli, const struct fb_restore_options *options,
+    const struct fb_restore_report *report, struct fb_error *err)
+{
+	const char *only = NULL;
+	const char *slash;
+	FB_AUTO_FREE char *question = NULL;
+
+	if (options->kind != FB_RESTORE_TO_MACHINE && options->resume == NULL)
+		return FB_OK;
+	for (size_t i = 0; i < report->action_count; i++) {
+		const char *machine = report->actions[i].machine;
+
+		if (machine == NULL)
+			continue;
+		if (only != NULL && strcmp(only, machine) != 0) {
+			question = fb_format("Restoring run %s over several "
+			    "machines replaces what they hold now",
+			    report->run);
+			return fb_cli_confirm(cli, question, "all", err);
+		}
+		only = machine;
+	}
+	if (only == NULL)
+		return FB_OK;
+	slash = strchr(only, '/');
+	question = fb_format("Restoring '%s' in place replaces what it holds "
+	    "now by what it was at %s", only, report->run_time);
+	return fb_cli_confirm(
+	    cli, question, slash != NULL ? slash + 1 : only, err);
+}
+
+static int
+carry_out(struct fb_cli *cli, struct fb_restore *restore,
+    struct fb_restore_report *report, struct fb_error *err)
+{
+	FB_AUTO_PROGRESS struct fb_progress *progress =
+	    fb_progress_begin(cli);
+	int rc;
+
+	cli->engine.observer = fb_progress_observer(progress);
+	rc = fb_restore_run(restore, report, err);
+	fb_progress_end(FB_STEAL(progress));
+	fb_cli_restore_report(cli, report, rc);
+	return rc;
+}
+
+static int
+restore_run(struct fb_cli *cli, struct fb_error *err)
+{
+	FB_AUTO_REPO struct fb_repo *repo = NULL;
+	struct fb_restore_options options;
+	struct fb_restore_report report = { 0 };
+	struct fb_restore *restore = NULL;
+	int rc;
+
+	rc = read_options(&cli->args, &options, err);
+	if (rc == FB_OK)
+		rc = fb_cli_configure(cli, err);
+	if (rc == FB_OK)
+		rc = fb_engine_repo(&cli->engine, &repo, err);
+	if (rc == FB_OK)
+		rc = fb_restore_prepare(
+		    &cli->engine, repo, &options, &restore, &report, err);
+	if (rc == FB_OK) {
+		fb_cli_restore_plan(cli, &report);
+		if (!cli->dry_run)
+			rc = confirm(cli, &options, &report, err);
+		if (rc == FB_OK && !cli->dry_run)
+			rc = carry_out(cli, restore, &report, err);
+	}
+	fb_restore_free(restore);
+	fb_restore_report_release(&report);
+	return rc;
+}
+
+const struct fb_command fb_cmd_restore = {
+	.name = "restore",
+	.group = "Get back",
+	.args = "MACHINE[@RUN] ... (--in-place | --as NEW | --target DIR)",
+	.args_max = SIZE_MAX,
+	.help = "get machines back",
+	.examples =
+	    "fleetbak restore web-01 --target /tmp/out\tas images and "
+	    "directories\n"
+	    "fleetbak restore web-01 --in-place -n\twhat it would change\n"
+	    "fleetbak restore web-01 --as web-01-test\tas a new machine\n"
+	    "fleetbak restore --run latest --all --in-place\tthe whole "
+	    "fleet\n",
+	.about =
+	    "Restores machines from a signed run, the newest one that has "
+	    "them unless @RUN or --run says another.  Where to must be said: "
+	    "--in-place writes only the blocks that differ and mirrors trees; "
+	    "--as NEW makes a new machine of the same source; --target DIR "
+	    "writes DIR/MACHINE/VOLUME.img and DIR/MACHINE/VOLUME/ and needs "
+	    "no driver.\n"
+	    "\n"
+	    "Every byte is checked against the signed manifest while it is "
+	    "written.  What cannot be done is said before anything is "
+	    "touched.  A restore that was cut off is continued with "
+	    "--resume; until then its machine stays down.",
+	.cancels = true,
+	.reads_state = true,
+	.run = restore_run,
+};

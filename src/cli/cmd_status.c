@@ -1,0 +1,301 @@
+#include <dirent.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/clock.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/base/name.h"
+#include "fleetbak/cli/snapshots.h"
+#include "fleetbak/engine/recover.h"
+#include "fleetbak/engine/restore.h"
+
+/* One machine, as of its newest good backup. */
+struct standing {
+	char *machine;
+	const struct fb_snapshot *good;   /* NULL: none */
+	const struct fb_snapshot *newest; /* good or failed */
+	uint64_t age_ms;
+	bool over;
+};
+
+struct page {
+	struct standing *rows;
+	size_t count, over;
+};
+
+static uint64_t
+age_of(const char *time)
+{
+	struct fb_error ignored;
+	int64_t then, now = fb_clock_wall_ns();
+
+	if (fb_time_parse(time, &then, &ignored) < 0 || then >= now)
+		return 0;
+	return (uint64_t)((now - then) / 1000000);
+}
+
+static void
+fill_standing(struct standing *row, const struct fb_snapshots *all)
+{
+	for (size_t i = 0; i < all->count; i++) {
+		const struct fb_snapshot *snapshot = &all->items[i];
+
+		if (!snapshot->selected ||
+		    strcmp(snapshot->machine, row->machine) != 0)
+			continue;
+		if (row->newest == NULL)
+			row->newest = snapshot;
+		if (!snapshot->failed) {
+			row->good = snapshot;
+			break;
+		}
+	}
+}
+
+static void
+make_page(const struct fb_cli *cli, const struct fb_snapshots *all,
+    struct page *page)
+{
+	uint64_t rpo = cli->config->rpo_ms;
+
+	page->rows = fb_alloc(all->fleet.count + 1, sizeof(*page->rows));
+	for (size_t i = 0; i < all->fleet.count; i++) {
+		const struct fb_machine *machine = &all->fleet.machines[i];
+		struct standing *row = &page->rows[page->count];
+
+		row->machine =
+		    fb_format("%s/%s", machine->source, machine->id);
+		fill_standing(row, all);
+		if (row->newest == NULL) { /* not selected */
+			free(row->machine);
+			continue;
+		}
+		if (row->good != NULL)
+			row->age_ms = age_of(row->good->time);
+		row->over = row->good == NULL ||
+		    (rpo > 0 && row->age_ms > rpo);
+		page->over += row->over;
+		page->count++;
+	}
+}
+
+static void
+put_rows(struct fb_cli *cli, const struct page *page)
+{
+	static const struct fb_column columns[] = { { "", false },
+		{ "MACHINE", false }, { "NEWEST GOOD", false },
+		{ "AGE", true }, { "NOTE", false } };
+	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
+		NULL, NULL, 0 };
+	json_t *list = json_array();
+	char text[FB_CLI_TEXT], exact[FB_CLI_TEXT];
+
+	for (size_t i = 0; i < page->count; i++) {
+		const struct standing *row = &page->rows[i];
+		json_t *item = json_object();
+
+		fb_table_row(&table);
+		fb_table_cell(&table, row->over ? "over" : "ok", NULL);
+		fb_table_cell(&table, row->machine, NULL);
+		fb_table_cell(&table,
+		    row->good != NULL ? fb_cli_time(cli, row->good->time, text)
+				      : "never",
+		    row->good != NULL ? row->good->time : "");
+		(void)snprintf(exact, sizeof(exact), "%llu",
+		    (unsigned long long)row->age_ms / 1000);
+		fb_table_cell(&table,
+		    row->good != NULL ? fb_cli_span(row->age_ms, text) : "-",
+		    row->good != NULL ? exact : "");
+		fb_table_cell(&table,
+		    row->newest->failed ? row->newest->failure->msg : "",
+		    NULL);
+
+		fb_json_put_str(item, "machine", row->machine);
+		fb_json_put_str(item, "run",
+		    row->good != NULL ? row->good->run : NULL);
+		fb_json_put_str(item, "time",
+		    row->good != NULL ? row->good->time : NULL);
+		fb_json_put_seconds(item, "age_seconds", row->age_ms);
+		(void)json_object_set_new(
+		    item, "over_rpo", json_boolean(row->over));
+		(void)json_object_set_new(item, "last_error",
+		    row->newest->failed
+		        ? fb_cli_error_json(NULL, row->newest->failure)
+		        : json_null());
+		(void)json_array_append_new(list, item);
+	}
+	(void)json_object_set_new(cli->data, "machines", list);
+	if (table.row_count > 0)
+		fb_cli_add_table(cli, &table);
+}
+
+/* A list of names, and a sentence about each. */
+static void
+put_list(struct fb_cli *cli, const char *key, const char *before,
+    const char *after, json_t *list)
+{
+	size_t i;
+	json_t *value;
+
+	(void)json_object_set_new(cli->data, key, list);
+	if (cli->output != FB_OUTPUT_TABLE)
+		return;
+	json_array_foreach(list, i, value)
+		fb_buf_add_fmt(&cli->text, "%s%s %s\n", before,
+		    json_string_value(value), after);
+}
+
+
+/* Runs whose directory in the state is still there. */
+static json_t *
+unfinished_runs(const struct fb_cli *cli)
+{
+	FB_AUTO_FREE char *path = fb_state_path(&cli->engine, "runs");
+	json_t *list = json_array();
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+
+	while (dir != NULL && (entry = readdir(dir)) != NULL)
+		if (fb_run_id_ok(entry->d_name, strlen(entry->d_name)))
+			(void)json_array_append_new(
+			    list, json_string(entry->d_name));
+	if (dir != NULL)
+		(void)closedir(dir);
+	return list;
+}
+
+static json_t *
+unfinished_restores(struct fb_cli *cli)
+{
+	struct fb_error err = { 0 };
+	json_t *list = json_array();
+	char **ids = NULL;
+	size_t count = 0;
+
+	if (fb_restore_unfinished(&cli->engine, &ids, &count, &err) < 0)
+		fb_cli_warn(cli, NULL, &err);
+	for (size_t i = 0; i < count; i++) {
+		(void)json_array_append_new(list, json_string(ids[i]));
+		free(ids[i]);
+	}
+	free(ids);
+	return list;
+}
+
+static json_t *
+obligations(struct fb_cli *cli)
+{
+	struct fb_recover_report report = { 0 };
+	struct fb_error err = { 0 };
+	json_t *list = json_array();
+
+	if (fb_recover_list(&cli->engine, &report, &err) < 0)
+		fb_cli_warn(cli, NULL, &err);
+	for (size_t i = 0; i < report.count; i++)
+		if (report.items[i].outcome != FB_RECOVERY_SUSPENDED)
+			(void)json_array_append_new(
+			    list, json_string(report.items[i].machine));
+	fb_recover_report_release(&report);
+	return list;
+}
+
+static void
+put_head(struct fb_cli *cli, const struct fb_snapshots *all,
+    const struct page *page)
+{
+	char time[FB_CLI_TEXT];
+	const struct fb_run_row *last =
+	    all->run_count > 0 ? &all->runs[0] : NULL;
+
+	fb_json_put_str(cli->data, "fleet", cli->config->fleet_name);
+	fb_json_put_seconds(cli->data, "rpo_seconds", cli->config->rpo_ms);
+	fb_json_put_u64(cli->data, "over_rpo", page->over);
+	fb_json_put_str(
+	    cli->data, "last_run", last != NULL ? last->ref.run : NULL);
+	if (cli->output != FB_OUTPUT_TABLE)
+		return;
+	if (last == NULL) {
+		fb_buf_add_fmt(&cli->text, "%s: no backup yet\n",
+		    cli->config->fleet_name);
+		return;
+	}
+	fb_buf_add_fmt(&cli->text,
+	    "%s: %s, %zu of %zu machines over their recovery point "
+	    "objective; last run %s: %zu stored, %zu failed\n",
+	    cli->config->fleet_name, page->over > 0 ? "FAIL" : "ok",
+	    page->over, page->count,
+	    fb_cli_time(cli, last->ref.time, time), last->good, last->failed);
+}
+
+static void
+put_page(struct fb_cli *cli, const struct fb_snapshots *all,
+    const struct page *page)
+{
+	bool brief = fb_arguments_on(&cli->args, FB_OPT_SHORT);
+
+	cli->data = json_object();
+	put_head(cli, all, page);
+	if (brief && !fb_cli_json(cli))
+		return;
+	put_rows(cli, page);
+	put_list(cli, "unfinished_runs",
+	    "run ", "was cut off: fleetbak download goes on with it",
+	    unfinished_runs(cli));
+	put_list(cli, "unfinished_restores",
+	    "restore ", "was cut off: fleetbak restore --resume goes on",
+	    unfinished_restores(cli));
+	put_list(cli, "obligations",
+	    "", "was stopped and not started again: fleetbak recover",
+	    obligations(cli));
+}
+
+static int
+status_run(struct fb_cli *cli, struct fb_error *err)
+{
+	FB_AUTO_SNAPSHOTS struct fb_snapshots all = { 0 };
+	FB_AUTO_REPO struct fb_repo *repo = NULL;
+	struct page page = { 0 };
+	int rc;
+
+	rc = fb_cli_configure(cli, err);
+	if (rc == FB_OK)
+		rc = fb_engine_repo(&cli->engine, &repo, err);
+	if (rc == FB_OK)
+		rc = fb_snapshots_load(cli, repo, &all, err);
+	if (rc == FB_OK)
+		rc = fb_snapshots_select(
+		    cli, &all, cli->args.items, cli->args.count, err);
+	if (rc < 0)
+		return rc;
+	make_page(cli, &all, &page);
+	put_page(cli, &all, &page);
+	if (fb_arguments_on(&cli->args, FB_OPT_CHECK) &&
+	    (page.over > 0 || page.count == 0))
+		fb_cli_status(cli, FB_EXIT_CHANGES);
+	if (fb_tally_exit(&all.tally) != FB_EXIT_OK)
+		fb_cli_status(cli, fb_tally_exit(&all.tally));
+	for (size_t i = 0; i < page.count; i++)
+		free(page.rows[i].machine);
+	free(page.rows);
+	return FB_OK;
+}
+
+const struct fb_command fb_cmd_status = {
+	.name = "status",
+	.group = "Every day",
+	.args = "[MACHINE ...]",
+	.args_max = SIZE_MAX,
+	.help = "is everything inside its recovery point objective?",
+	.examples = "fleetbak status\tthe page to look at\n"
+		    "fleetbak status --check -q\texit 4 when a backup is too "
+		    "old\n"
+		    "fleetbak status --short\tone line\n",
+	.about = "Shows the newest good backup of each machine and its age, "
+		 "the last run, and what is left over from runs and restores "
+		 "that were cut off.  With --check a machine that is over "
+		 "the fleet's rpo, or that has no good backup, makes the "
+		 "exit status 4.",
+	.reads_state = true,
+	.run = status_run,
+};

@@ -1,0 +1,265 @@
+/*
+ * A plan of a download, as text and as JSON.
+ */
+#include <string.h>
+
+#include "fleetbak/base/mem.h"
+#include "fleetbak/cli/download.h"
+
+static void
+add_steps(struct fb_buf *dst, const struct fb_plan_machine *machine)
+{
+	for (size_t i = 0; i < machine->step_count; i++) {
+		const struct fb_plan_step *step = &machine->steps[i];
+		const char *detail = step->detail != NULL ? step->detail : "";
+
+		fb_buf_add_fmt(dst, "  %2zu  %-9s%s%s\n", i + 1, step->verb,
+		    detail[0] != '\0' ? " " : "", detail);
+	}
+}
+
+static void
+add_machine(struct fb_cli *cli, const struct fb_plan_machine *machine,
+    const char *name)
+{
+	struct fb_buf *dst = &cli->text;
+	char size[FB_CLI_TEXT], span[FB_CLI_TEXT];
+
+	fb_buf_add_fmt(dst, "\n%s  %s, %s", name,
+	    fb_power_name(machine->machine->power),
+	    machine->change != NULL ? machine->change : "");
+	if (machine->refusal.code < 0) {
+		fb_buf_add_str(dst, "\n  FAIL  ");
+		fb_cli_add_failure(dst, &machine->refusal);
+		return;
+	}
+	fb_buf_add_fmt(dst, ": reads %s",
+	    fb_cli_size(cli, machine->read_bytes, size));
+	if (machine->downtime_ms > 0)
+		fb_buf_add_fmt(dst, ", down about %s",
+		    fb_cli_span(machine->downtime_ms, span));
+	else
+		fb_buf_add_str(dst, ", not stopped");
+	fb_buf_add_str(dst, "\n");
+	add_steps(dst, machine);
+	for (size_t i = 0; i < machine->machine->volume_count; i++) {
+		const struct fb_volume *volume =
+		    &machine->machine->volumes[i];
+
+		if (volume->note != NULL)
+			fb_buf_add_fmt(dst, "      %s: %s\n", volume->name,
+			    volume->note);
+	}
+}
+
+static json_t *
+machine_json(const struct fb_plan_machine *machine, const char *name)
+{
+	json_t *item = json_object(), *steps = json_array();
+
+	for (size_t i = 0; i < machine->step_count; i++) {
+		json_t *step = json_object();
+
+		fb_json_put_str(step, "step", machine->steps[i].verb);
+		fb_json_put_str(step, "detail", machine->steps[i].detail);
+		(void)json_array_append_new(steps, step);
+	}
+	fb_json_put_str(item, "machine", name);
+	fb_json_put_str(
+	    item, "state", fb_power_name(machine->machine->power));
+	fb_json_put_str(item, "change", machine->change);
+	fb_json_put_str(item, "lifecycle",
+	    fb_lifecycle_name(machine->machine->lifecycle));
+	fb_json_put_u64(item, "read_bytes", machine->read_bytes);
+	fb_json_put_seconds(item, "downtime_seconds", machine->downtime_ms);
+	(void)json_object_set_new(item, "steps", steps);
+	if (machine->refusal.code < 0)
+		(void)json_object_set_new(item, "error",
+		    fb_cli_error_json(NULL, &machine->refusal));
+	return item;
+}
+
+static void
+put_machines(
+    struct fb_cli *cli, const struct fb_plan *plan, struct fb_tally *tally)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < plan->machine_count; i++) {
+		const struct fb_plan_machine *machine = &plan->machines[i];
+		FB_AUTO_FREE char *name = fb_format("%s/%s",
+		    machine->machine->source, machine->machine->id);
+
+		add_machine(cli, machine, name);
+		(void)json_array_append_new(list, machine_json(machine, name));
+		if (machine->refusal.code == FB_OK) {
+			fb_tally_good(tally);
+			continue;
+		}
+		fb_tally_bad(tally, machine->refusal.code);
+		fb_cli_add_error(cli, name, &machine->refusal);
+	}
+	(void)json_object_set_new(cli->data, "machines", list);
+}
+
+static void
+put_sources(
+    struct fb_cli *cli, const struct fb_fleet *fleet, struct fb_tally *tally)
+{
+	for (size_t i = 0; i < fleet->failure_count; i++) {
+		const struct fb_source_failure *failure = &fleet->failures[i];
+
+		fb_buf_add_fmt(
+		    &cli->text, "\nsource %s\n  FAIL  ", failure->source);
+		fb_cli_add_failure(&cli->text, &failure->err);
+		fb_cli_add_error(cli, failure->source, &failure->err);
+		fb_tally_bad(tally, failure->err.code);
+	}
+}
+
+static bool
+is_same(const struct fb_plan_machine *machine)
+{
+	return machine->change != NULL && strcmp(machine->change, "same") == 0;
+}
+
+static bool
+is_change(const struct fb_plan *plan)
+{
+	if (plan->gone_count > 0)
+		return true;
+	for (size_t i = 0; i < plan->machine_count; i++)
+		if (!is_same(&plan->machines[i]))
+			return true;
+	return false;
+}
+
+static void
+put_changes(struct fb_cli *cli, const struct fb_plan *plan)
+{
+	struct fb_buf *dst = &cli->text;
+	json_t *gone = json_array();
+
+	for (size_t i = 0; i < plan->gone_count; i++)
+		(void)json_array_append_new(gone, json_string(plan->gone[i]));
+	(void)json_object_set_new(cli->data, "gone", gone);
+	fb_json_put_str(cli->data, "newest_run",
+	    plan->newest_run[0] != '\0' ? plan->newest_run : NULL);
+	fb_json_put_str(cli->data, "unfinished_run",
+	    plan->unfinished_run[0] != '\0' ? plan->unfinished_run : NULL);
+
+	if (plan->newest_run[0] == '\0')
+		fb_buf_add_str(dst, "\nThis is the first run.\n");
+	else if (!is_change(plan))
+		fb_buf_add_fmt(dst,
+		    "\nSince the last run (%s): the same fleet.\n",
+		    plan->newest_run);
+	else
+		fb_buf_add_fmt(
+		    dst, "\nSince the last run (%s):\n", plan->newest_run);
+	for (size_t i = 0; i < plan->machine_count; i++)
+		if (!is_same(&plan->machines[i]))
+			fb_buf_add_fmt(dst, "  %s: %s\n",
+			    plan->machines[i].change != NULL
+			        ? plan->machines[i].change
+			        : "failed",
+			    plan->machines[i].machine->id);
+	for (size_t i = 0; i < plan->gone_count; i++)
+		fb_buf_add_fmt(dst,
+		    "  gone: %s; its backups stay\n", plan->gone[i]);
+	if (plan->unfinished_run[0] != '\0')
+		fb_buf_add_fmt(dst,
+		    "\nRun %s was cut off: a download goes on with it first.\n",
+		    plan->unfinished_run);
+}
+
+/* The command that carries out exactly this. */
+static void
+add_command(struct fb_cli *cli, const struct fb_plan *plan)
+{
+	const struct fb_option_value *select =
+	    &cli->args.options[FB_OPT_SELECT];
+
+	fb_buf_add_fmt(&cli->text,
+	    "Nothing was changed.  To do exactly this:  "
+	    "fleetbak download --plan %s",
+	    plan->id);
+	for (size_t i = 0; i < select->count; i++)
+		fb_buf_add_fmt(&cli->text, " -s '%s'", select->values[i]);
+	for (size_t i = 0; i < cli->args.count; i++)
+		fb_buf_add_fmt(&cli->text, " %s", cli->args.items[i]);
+	fb_buf_add_str(&cli->text, "\n");
+}
+
+static void
+put_totals(struct fb_cli *cli, const struct fb_plan *plan)
+{
+	char read[FB_CLI_TEXT], need[FB_CLI_TEXT], space[FB_CLI_TEXT];
+
+	fb_buf_add_fmt(&cli->text,
+	    "\n%zu machines, %s to read; needs at most %s, free %s\n",
+	    plan->machine_count, fb_cli_size(cli, plan->read_bytes, read),
+	    fb_cli_size(cli, plan->need_bytes, need),
+	    plan->space_bytes == UINT64_MAX
+	        ? "as much as wanted"
+	        : fb_cli_size(cli, plan->space_bytes, space));
+	fb_json_put_u64(cli->data, "read_bytes", plan->read_bytes);
+	fb_json_put_u64(cli->data, "need_bytes", plan->need_bytes);
+	fb_json_put_u64(cli->data, "free_bytes", plan->space_bytes);
+	fb_json_put_digest(cli->data, "topology_hash", &plan->topology);
+	fb_json_put_digest(cli->data, "topology_hash_selection",
+	    &plan->topology_selection);
+}
+
+static void
+show_plan(struct fb_cli *cli, const struct fb_plan *plan)
+{
+	const struct fb_config_repository *repo =
+	    fb_engine_repo_config(&cli->engine);
+	struct fb_tally tally = { 0 };
+	enum fb_exit status;
+
+	(void)json_object_set_new(cli->members, "dry_run", json_true());
+	fb_json_put_str(cli->members, "plan", plan->id);
+	cli->data = json_object();
+	fb_json_put_str(cli->data, "fleet", cli->config->fleet_name);
+	fb_json_put_str(cli->data, "repository", repo->name);
+	fb_json_put_str(cli->data, "url", repo->url);
+	fb_buf_add_fmt(&cli->text, "%s -> %s (%s)\n",
+	    cli->config->fleet_name, repo->name, repo->url);
+	put_machines(cli, plan, &tally);
+	put_sources(cli, &plan->fleet, &tally);
+	put_changes(cli, plan);
+	put_totals(cli, plan);
+	fb_buf_add_fmt(&cli->text, "plan %s\n", plan->id);
+	add_command(cli, plan);
+	status = fb_tally_exit(&tally);
+	if (status == FB_EXIT_OK && is_change(plan) &&
+	    fb_arguments_on(&cli->args, FB_OPT_EXIT_CODE))
+		status = FB_EXIT_CHANGES;
+	if (status != FB_EXIT_OK)
+		fb_cli_status(cli, status);
+}
+
+int
+fb_cli_plan(struct fb_cli *cli, struct fb_error *err)
+{
+	FB_AUTO_REPO struct fb_repo *repo = NULL;
+	struct fb_download_request request;
+	struct fb_plan *plan = NULL;
+	int rc;
+
+	cli->schema = "plan";
+	rc = fb_cli_configure(cli, err);
+	if (rc == FB_OK)
+		rc = fb_engine_repo(&cli->engine, &repo, err);
+	if (rc < 0)
+		return rc;
+	fb_cli_download_request(cli, &request);
+	rc = fb_plan_make(&cli->engine, repo, &request, &plan, err);
+	if (rc < 0)
+		return rc;
+	show_plan(cli, plan);
+	fb_plan_free(plan);
+	return FB_OK;
+}

@@ -1,0 +1,211 @@
+/*
+ * A restore, planned and done, as text and as JSON.
+ */
+#include "fleetbak/cli/restore.h"
+#include "fleetbak/cli/signal.h"
+
+static json_t *
+action_json(const struct fb_restore_action *action)
+{
+	json_t *item = json_object();
+
+	fb_json_put_str(item, "machine", action->machine);
+	fb_json_put_str(item, "volume", action->volume);
+	fb_json_put_str(item, "action", action->action);
+	fb_json_put_str(item, "from", action->from);
+	fb_json_put_str(item, "to", action->to);
+	fb_json_put_u64(item, "size_bytes", action->size);
+	fb_json_put_u64(item, "need_bytes", action->need_bytes);
+	fb_json_put_str(item, "problem", action->problem);
+	return item;
+}
+
+static void
+add_actions(struct fb_cli *cli, const struct fb_restore_report *report)
+{
+	static const struct fb_column columns[] = { { "MACHINE", false },
+		{ "VOLUME", false }, { "SIZE", true }, { "ACTION", false },
+		{ "TO", false }, { "NOTE", false } };
+	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
+		NULL, NULL, 0 };
+	char size[FB_CLI_TEXT], exact[FB_CLI_TEXT];
+
+	for (size_t i = 0; i < report->action_count; i++) {
+		const struct fb_restore_action *action = &report->actions[i];
+
+		(void)snprintf(exact, sizeof(exact), "%llu",
+		    (unsigned long long)action->size);
+		fb_table_row(&table);
+		fb_table_cell(&table,
+		    action->machine != NULL ? action->machine : "", NULL);
+		fb_table_cell(&table,
+		    action->volume != NULL ? action->volume : "", NULL);
+		fb_table_cell(
+		    &table, fb_cli_size(cli, action->size, size), exact);
+		fb_table_cell(&table, action->action, NULL);
+		fb_table_cell(
+		    &table, action->to != NULL ? action->to : "-", NULL);
+		fb_table_cell(&table,
+		    action->problem != NULL ? action->problem : "", NULL);
+	}
+	fb_cli_add_table(cli, &table);
+}
+
+static void
+add_plan_text(struct fb_cli *cli, const struct fb_restore_report *report)
+{
+	char time[FB_CLI_TEXT], need[FB_CLI_TEXT], space[FB_CLI_TEXT];
+	struct fb_buf *dst = &cli->text;
+
+	if (cli->output == FB_OUTPUT_TSV) {
+		add_actions(cli, report);
+		return;
+	}
+	fb_buf_add_fmt(dst, "run %s of %s, signature %s, history %s\n\n",
+	    report->run, fb_cli_time(cli, report->run_time, time),
+	    report->trusted ? "good" : "NOT TRUSTED",
+	    report->history_known
+	        ? "unbroken"
+	        : "not known here: a rollback cannot be told");
+	add_actions(cli, report);
+	for (size_t i = 0; i < report->removal_count; i++)
+		fb_buf_add_fmt(dst, "%s  %s\n",
+		    i == 0 ? "\nremoves" : "       ", report->removals[i]);
+	fb_buf_add_fmt(dst, "\nneeds %s, free %s\n",
+	    fb_cli_size(cli, report->need_bytes, need),
+	    report->space_bytes == UINT64_MAX
+	        ? "as much as wanted"
+	        : fb_cli_size(cli, report->space_bytes, space));
+	fb_buf_add_fmt(dst, "plan %s\nNothing was changed.\n", report->plan);
+}
+
+void
+fb_cli_restore_plan(
+    struct fb_cli *cli, const struct fb_restore_report *report)
+{
+	json_t *actions = json_array(), *removals = json_array();
+
+	for (size_t i = 0; i < report->action_count; i++)
+		(void)json_array_append_new(
+		    actions, action_json(&report->actions[i]));
+	for (size_t i = 0; i < report->removal_count; i++) {
+		json_t *holder = json_object();
+
+		fb_json_put_str(holder, "path", report->removals[i]);
+		(void)json_array_append_new(removals, holder);
+	}
+	cli->data = json_object();
+	(void)json_object_set_new(cli->data, "actions", actions);
+	(void)json_object_set_new(cli->data, "removals", removals);
+	fb_json_put_u64(cli->data, "need_bytes", report->need_bytes);
+	fb_json_put_u64(cli->data, "free_bytes", report->space_bytes);
+	(void)json_object_set_new(
+	    cli->data, "trusted", json_boolean(report->trusted));
+	(void)json_object_set_new(
+	    cli->data, "history_known", json_boolean(report->history_known));
+	fb_json_put_str(cli->members, "run", report->run);
+	fb_json_put_str(cli->members, "run_time", report->run_time);
+	(void)json_object_set_new(
+	    cli->members, "dry_run", json_boolean(cli->dry_run));
+	fb_json_put_str(cli->members, "plan", report->plan);
+	if (cli->dry_run) {
+		add_plan_text(cli, report);
+		return;
+	}
+	if (!report->trusted)
+		fb_buf_add_str(&cli->summary,
+		    "the run is NOT TRUSTED: --allow-untrusted was given\n");
+	if (!report->history_known)
+		fb_buf_add_str(&cli->summary,
+		    "whether this is the newest run cannot be told from "
+		    "here\n");
+}
+
+static json_t *
+result_json(const struct fb_restore_result *result)
+{
+	static const char *const names[] = { "ok", "failed", "skipped" };
+	json_t *item = json_object();
+
+	fb_json_put_str(item, "machine", result->machine);
+	fb_json_put_str(item, "as", result->as);
+	fb_json_put_str(item, "result", names[result->result]);
+	fb_json_put_u64(item, "read_bytes", result->read_bytes);
+	fb_json_put_u64(item, "written_bytes", result->written_bytes);
+	fb_json_put_u64(item, "same_bytes", result->same_bytes);
+	fb_json_put_u64(item, "removed_files", result->removed_files);
+	(void)json_object_set_new(
+	    item, "started", json_boolean(result->started));
+	if (result->result == FB_RESULT_FAILED)
+		(void)json_object_set_new(
+		    item, "error", fb_cli_error_json(NULL, &result->err));
+	return item;
+}
+
+static void
+add_result(struct fb_cli *cli, const struct fb_restore_result *result,
+    struct fb_tally *tally)
+{
+	struct fb_buf *dst = &cli->summary;
+	char written[FB_CLI_TEXT], same[FB_CLI_TEXT];
+
+	switch (result->result) {
+	case FB_RESULT_OK:
+		fb_tally_good(tally);
+		fb_buf_add_fmt(dst,
+		    "restored %s%s%s: wrote %s, %s was the same%s\n",
+		    result->machine, result->as != NULL ? " as " : "",
+		    result->as != NULL ? result->as : "",
+		    fb_cli_size(cli, result->written_bytes, written),
+		    fb_cli_size(cli, result->same_bytes, same),
+		    result->started ? ", started" : "");
+		break;
+	case FB_RESULT_FAILED:
+		fb_tally_bad(tally, result->err.code);
+		fb_cli_add_error(cli, result->machine, &result->err);
+		fb_buf_add_fmt(dst,
+		    cli->color ? "\033[1;31mFAILED\033[0m   %s  "
+			       : "FAILED   %s  ",
+		    result->machine);
+		fb_cli_add_failure(dst, &result->err);
+		break;
+	case FB_RESULT_SKIPPED:
+		fb_buf_add_fmt(dst, "SKIPPED  %s\n", result->machine);
+		break;
+	}
+}
+
+void
+fb_cli_restore_report(
+    struct fb_cli *cli, const struct fb_restore_report *report, int rc)
+{
+	struct fb_tally tally = { 0 };
+	json_t *list = json_array();
+	char span[FB_CLI_TEXT];
+	enum fb_exit status;
+
+	for (size_t i = 0; i < report->result_count; i++) {
+		(void)json_array_append_new(
+		    list, result_json(&report->results[i]));
+		add_result(cli, &report->results[i], &tally);
+	}
+	(void)json_object_set_new(cli->members, "machines", list);
+	fb_json_put_str(cli->members, "restore",
+	    report->id[0] != '\0' ? report->id : NULL);
+	fb_json_put_seconds(cli->members, "seconds", report->elapsed_ms);
+	status = fb_tally_exit(&tally);
+	if ((rc < 0 || status != FB_EXIT_OK || fb_signal_caught() != 0) &&
+	    report->id[0] != '\0')
+		fb_buf_add_fmt(&cli->summary,
+		    "go on with it: fleetbak restore --resume %s\n",
+		    report->id);
+	if (rc < 0)
+		return;
+	fb_buf_add_fmt(&cli->summary, "%zu restored, %zu failed in %s\n",
+	    tally.good, tally.bad, fb_cli_span(report->elapsed_ms, span));
+	if (status != FB_EXIT_OK) {
+		fb_buf_add_fmt(&cli->summary, "exit %d: %s\n", (int)status,
+		    fb_exit_name((int)status));
+		fb_cli_status(cli, status);
+	}
+}

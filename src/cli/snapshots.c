@@ -1,0 +1,282 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/mem.h"
+#include "fleetbak/cli/snapshots.h"
+#include "fleetbak/fleet/selector.h"
+
+/* The union of the machines, found by name in any order. */
+struct index {
+	char **names;
+	size_t count;
+};
+
+struct loader {
+	struct fb_snapshots *out;
+	const char *fleet;
+	struct index seen;
+	struct fb_run_row *run;
+};
+
+char *
+fb_snapshot_machine(const struct fb_manifest_machine *machine)
+{
+	return fb_format("%s/%s", machine->source, machine->id);
+}
+
+uint64_t
+fb_snapshot_size(const struct fb_manifest_machine *machine)
+{
+	uint64_t size = 0;
+
+	for (size_t i = 0; i < machine->volume_count; i++)
+		if (machine->volumes[i].captured)
+			size += machine->volumes[i].size;
+	return size;
+}
+
+static void
+copy_labels(struct fb_labels *dst, const struct fb_labels *src)
+{
+	dst->items = fb_alloc(src->count + 1, sizeof(*dst->items));
+	dst->count = src->count;
+	for (size_t i = 0; i < src->count; i++) {
+		dst->items[i].key = fb_strdup(src->items[i].key);
+		dst->items[i].value = fb_strdup(src->items[i].value);
+	}
+}
+
+static void
+remember_machine(struct loader *loader,
+    const struct fb_manifest_machine *from, const char *name)
+{
+	struct fb_machine *machine;
+
+	for (size_t i = 0; i < loader->seen.count; i++)
+		if (strcmp(loader->seen.names[i], name) == 0)
+			return; /* a newer run said what it is */
+	loader->seen.names = fb_realloc(loader->seen.names,
+	    loader->seen.count + 1, sizeof(*loader->seen.names));
+	loader->seen.names[loader->seen.count++] = fb_strdup(name);
+	machine = fb_fleet_add(&loader->out->fleet);
+	machine->source = fb_strdup(from->source);
+	machine->driver = fb_strdup(from->driver);
+	machine->id = fb_strdup(from->id);
+	machine->name = fb_strdup(from->name);
+	machine->role = fb_strdup(from->role);
+	if (from->parent != NULL)
+		machine->parent = fb_strdup(from->parent);
+	copy_labels(&machine->labels, &from->labels);
+}
+
+static int
+visit_machine(
+    const struct fb_manifest_machine *machine, void *arg, struct fb_error *err)
+{
+	struct loader *loader = arg;
+	struct fb_snapshots *out = loader->out;
+	struct fb_snapshot *row;
+
+	(void)err;
+	out->items =
+	    fb_realloc(out->items, out->count + 1, sizeof(*out->items));
+	row = &out->items[out->count++];
+	*row = (struct fb_snapshot){ 0 };
+	memcpy(row->run, loader->run->ref.run, sizeof(row->run));
+	row->machine = fb_snapshot_machine(machine);
+	(void)snprintf(row->time, sizeof(row->time), "%s",
+	    machine->failed || machine->snapshot_time[0] == '\0'
+	        ? loader->run->ref.time
+	        : machine->snapshot_time);
+	row->failed = machine->failed;
+	if (machine->failed) {
+		row->failure = fb_alloc(1, sizeof(*row->failure));
+		*row->failure = machine->failure;
+		loader->run->failed++;
+	} else {
+		loader->run->good++;
+	}
+	row->level = machine->level;
+	row->lifecycle = machine->lifecycle;
+	row->downtime_ms = machine->downtime_ms;
+	row->size = fb_snapshot_size(machine);
+	for (size_t i = 0; i < machine->volume_count; i++) {
+		row->read_bytes += machine->volumes[i].read_bytes;
+		row->new_bytes += machine->volumes[i].new_bytes;
+		row->stored_bytes += machine->volumes[i].stored_bytes;
+	}
+	loader->run->size += row->size;
+	loader->run->stored_bytes += row->stored_bytes;
+	remember_machine(loader, machine, row->machine);
+	return FB_OK;
+}
+
+static int
+visit_run(const struct fb_run_ref *run, void *arg, struct fb_error *err)
+{
+	struct loader *loader = arg;
+	struct fb_snapshots *out = loader->out;
+	struct fb_run_row *row;
+
+	(void)err;
+	if (run->damage == NULL && strcmp(run->fleet, loader->fleet) != 0)
+		return FB_OK; /* another fleet's */
+	out->runs =
+	    fb_realloc(out->runs, out->run_count + 1, sizeof(*out->runs));
+	row = &out->runs[out->run_count++];
+	*row = (struct fb_run_row){ 0 };
+	row->ref = *run;
+	row->ref.damage = NULL;
+	if (run->damage != NULL)
+		row->problem = *run->damage;
+	return FB_OK;
+}
+
+static int
+read_manifest(struct fb_repo *repo, struct loader *loader,
+    struct fb_error *err)
+{
+	FB_AUTO_MANIFEST struct fb_manifest *manifest = NULL;
+	struct fb_error doubt = { 0 };
+	const struct fb_manifest_head *head;
+	int rc;
+
+	rc = fb_manifest_open(
+	    repo, &loader->run->ref, false, &doubt, &manifest, err);
+	if (rc < 0)
+		return rc;
+	head = fb_manifest_get_head(manifest);
+	memcpy(loader->run->finished, head->finished, sizeof(head->finished));
+	loader->run->partial = head->partial;
+	loader->run->drift = head->drift;
+	return fb_manifest_machines(manifest, visit_machine, loader, err);
+}
+
+static int
+newest_first(const void *a, const void *b)
+{
+	const struct fb_snapshot *x = a, *y = b;
+	int order = strcmp(y->time, x->time);
+
+	if (order == 0)
+		order = strcmp(y->run, x->run);
+	return order != 0 ? order : strcmp(x->machine, y->machine);
+}
+
+static void
+read_manifests(
+    struct fb_cli *cli, struct fb_repo *repo, struct loader *loader)
+{
+	struct fb_snapshots *out = loader->out;
+
+	for (size_t i = 0; i < out->run_count; i++) {
+		struct fb_error err = { 0 };
+
+		loader->run = &out->runs[i];
+		if (loader->run->problem.code == FB_OK &&
+		    read_manifest(repo, loader, &err) == FB_OK) {
+			fb_tally_good(&out->tally);
+			continue;
+		}
+		if (loader->run->problem.code == FB_OK)
+			loader->run->problem = err;
+		err = loader->run->problem;
+		(void)fb_wrap(&err, "run %s", loader->run->ref.run);
+		fb_cli_warn(cli, NULL, &err);
+		fb_tally_bad(&out->tally, err.code);
+	}
+}
+
+int
+fb_snapshots_load(struct fb_cli *cli, struct fb_repo *repo,
+    struct fb_snapshots *snapshots, struct fb_error *err)
+{
+	struct loader loader = { .out = snapshots,
+		.fleet = cli->config->fleet_name };
+	int rc;
+
+	snapshots->fleet.name = fb_strdup(cli->config->fleet_name);
+	rc = fb_repo_runs(repo, visit_run, &loader, err);
+	if (rc < 0)
+		return rc;
+	read_manifests(cli, repo, &loader);
+	for (size_t i = 0; i < loader.seen.count; i++)
+		free(loader.seen.names[i]);
+	free(loader.seen.names);
+	fb_fleet_settle(&snapshots->fleet);
+	if (snapshots->count > 0)
+		qsort(snapshots->items, snapshots->count,
+		    sizeof(*snapshots->items), newest_first);
+	return FB_OK;
+}
+
+static bool
+is_selected(const struct fb_fleet *fleet, const char *name)
+{
+	const char *slash = strchr(name, '/');
+	FB_AUTO_FREE char *source = fb_strdup(name);
+	const struct fb_machine *machine;
+
+	if (slash == NULL)
+		return false;
+	source[slash - name] = '\0';
+	machine = fb_fleet_find(fleet, source, slash + 1);
+	return machine != NULL && machine->selected;
+}
+
+int
+fb_snapshots_select(const struct fb_cli *cli, struct fb_snapshots *snapshots,
+    const char *const *machines, size_t machine_count, struct fb_error *err)
+{
+	const struct fb_option_value *select =
+	    &cli->args.options[FB_OPT_SELECT];
+	int rc;
+
+	if (select->count + machine_count > 0) {
+		rc = fb_select(&snapshots->fleet, select->values,
+		    select->count, machines, machine_count, err);
+		if (rc < 0)
+			return rc;
+	}
+	for (size_t i = 0; i < snapshots->count; i++)
+		snapshots->items[i].selected =
+		    select->count + machine_count == 0 ||
+		    is_selected(&snapshots->fleet, snapshots->items[i].machine);
+	return FB_OK;
+}
+
+void
+fb_snapshots_release(struct fb_snapshots *snapshots)
+{
+	for (size_t i = 0; i < snapshots->count; i++) {
+		free(snapshots->items[i].machine);
+		free(snapshots->items[i].failure);
+	}
+	free(snapshots->items);
+	free(snapshots->runs);
+	fb_fleet_release(&snapshots->fleet);
+}
+
+json_t *
+fb_snapshot_json(const struct fb_snapshot *row)
+{
+	json_t *item = json_object();
+
+	fb_json_put_str(item, "run", row->run);
+	fb_json_put_str(item, "machine", row->machine);
+	fb_json_put_str(item, "time", row->time);
+	fb_json_put_str(item, "result", row->failed ? "failed" : "ok");
+	if (row->failed) {
+		(void)json_object_set_new(
+		    item, "error", fb_cli_error_json(NULL, row->failure));
+		return item;
+	}
+	fb_json_put_str(item, "consistency", fb_level_name(row->level));
+	fb_json_put_str(item, "lifecycle", fb_lifecycle_name(row->lifecycle));
+	fb_json_put_seconds(item, "downtime_seconds", row->downtime_ms);
+	fb_json_put_u64(item, "size_bytes", row->size);
+	fb_json_put_u64(item, "read_bytes", row->read_bytes);
+	fb_json_put_u64(item, "new_bytes", row->new_bytes);
+	fb_json_put_u64(item, "stored_bytes", row->stored_bytes);
+	return item;
+}
