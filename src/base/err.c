@@ -88,6 +88,7 @@ make_printable(char *text)
 			*text = '?';
 }
 
+FB_PRINTF(7, 0)
 static int
 raise_v(struct fb_error *err, enum fb_code code, int sys, const char *id,
     const char *file, int line, const char *fmt, va_list args)
