@@ -114,8 +114,11 @@ fb_engine_repo(const struct fb_engine *engine, struct fb_repo **ret_repo,
 	if (rc == FB_OK)
 		return FB_OK;
 	(void)fb_wrap(err, "repository '%s'", config->name);
-	if (rc == FB_ENOREPO)
-		(void)fb_hint(err, "'fleetbak init' makes it");
+	if (rc == FB_ENOREPO) {
+		err->hint[0] = '\0'; /* the store does not know of init */
+		(void)fb_hint(err, "'fleetbak init' makes a new one; or is "
+		                   "its file system not mounted?");
+	}
 	return rc;
 }
 
