@@ -4,6 +4,9 @@
 #include "fleetbak/cli/cli.h"
 #include "fleetbak/engine/recover.h"
 
+/* How long a guardian waits for a living child, and for the lock. */
+#define GUARDIAN_WAIT_MS (10 * 60 * UINT64_C(1000))
+
 struct outcome {
 	const char *name, *text;
 	bool good;
@@ -115,6 +118,10 @@ recover_run(struct fb_cli *cli, struct fb_error *err)
 		(void)signal(SIGHUP, SIG_IGN);
 		(void)signal(SIGINT, SIG_IGN);
 		cli->quiet = true;
+		/* A command that the dead run started may still be at work;
+		 * what it does must be known before anything is started. */
+		if (cli->engine.lock_wait_ms < GUARDIAN_WAIT_MS)
+			cli->engine.lock_wait_ms = GUARDIAN_WAIT_MS;
 	}
 	if (cli->dry_run)
 		rc = fb_recover_list(&cli->engine, &report, err);
