@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fleetbak/base/child.h"
@@ -121,11 +122,13 @@ report(const struct plan *plan, int at_dir, int sys)
 	_exit(127);
 }
 
-/* Like execvp(3), but for its fallback to a shell. */
+/* Like execvp(3), but for its fallback to a shell, and but that a directory
+ * of PATH that we may not look into is one where nothing is found. */
 static void
 exec_plan(const struct plan *plan)
 {
 	int worst = ENOENT;
+	struct stat st;
 
 	(void)setpgid(0, 0);
 	for (int i = 0; i < 3; i++)
@@ -137,10 +140,11 @@ exec_plan(const struct plan *plan)
 	reset_signals();
 	for (char **path = plan->paths; *path != NULL; path++) {
 		(void)execve(*path, (char *const *)plan->spec->argv, plan->env);
-		if (errno == EACCES)
-			worst = EACCES;
-		else if (errno != ENOENT && errno != ENOTDIR)
+		if (errno != EACCES && errno != ENOENT && errno != ENOTDIR)
 			report(plan, 0, errno);
+		if (errno == EACCES &&
+		    (plan->paths[1] == NULL || stat(*path, &st) == 0))
+			worst = EACCES;
 	}
 	report(plan, 0, worst);
 }

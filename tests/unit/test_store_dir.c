@@ -308,7 +308,7 @@ a_full_disk_is_told_as_such(void **state)
 static int
 create_and_exit(const char *url, const char *spool)
 {
-	struct fb_store *store;
+	FB_AUTO_STORE struct fb_store *store = NULL;
 	int rc = fb_store_open(url, false, &store, &err);
 
 	if (rc == FB_OK && *spool != '\0')
