@@ -66,9 +66,10 @@ fb_format(const char *fmt, ...)
 void
 fb_freep(void *ptr_to_ptr)
 {
-	void *ptr;
+	void *ptr, *none = NULL;
 
 	memcpy(&ptr, ptr_to_ptr, sizeof(ptr));
+	memcpy(ptr_to_ptr, &none, sizeof(none));
 	free(ptr);
 }
 

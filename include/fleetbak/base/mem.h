@@ -24,7 +24,8 @@ void *fb_realloc(void *ptr, size_t count, size_t size);
 char *fb_strdup(const char *str);
 char *fb_format(const char *fmt, ...) FB_PRINTF(1, 2);
 
-/* Scope cleanup: FB_AUTO_FREE char *path = fb_format(...); */
+/* Scope cleanup: FB_AUTO_FREE char *path = fb_format(...);  The pointer is
+ * NULL afterwards, so that releasing twice is harmless. */
 void fb_freep(void *ptr_to_ptr);
 void fb_closep(const int *fd);
 #define FB_AUTO_FREE  FB_CLEANUP(fb_freep)
