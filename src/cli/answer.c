@@ -153,7 +153,8 @@ fb_cli_event(struct fb_cli *cli, const char *type, json_t *event)
 	fb_json_put_str(line, "time", now);
 	fb_json_put_str(line, "type", type);
 	(void)json_object_update(line, event);
-	(void)json_dumpf(line, stdout, JSON_COMPACT);
+	(void)json_dumpf(
+	    line, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
 	(void)fputc('\n', stdout);
 	(void)fflush(stdout);
 	json_decref(line);

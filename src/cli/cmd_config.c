@@ -34,13 +34,26 @@ struct rows {
 	bool origin;
 };
 
+/* Of the setting, or of the nearest thing around it that has one. */
+static const json_t *
+find_origin(const json_t *origins, const char *path)
+{
+	FB_AUTO_FREE char *around = fb_strdup(path);
+	const json_t *origin;
+	char *dot;
+
+	while ((origin = json_object_get(origins, around)) == NULL &&
+	    (dot = strrchr(around, '.')) != NULL)
+		*dot = '\0';
+	return origin;
+}
+
 static void
 add_value(struct rows *rows, const char *path, const json_t *value)
 {
 	FB_AUTO_FREE char *text = json_dumps(
 	    value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
-	const json_t *origin =
-	    json_object_get(rows->cli->config->origins, path);
+	const json_t *origin = find_origin(rows->cli->config->origins, path);
 
 	fb_table_row(rows->table);
 	fb_table_cell(rows->table, path, NULL);

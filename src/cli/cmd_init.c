@@ -47,6 +47,8 @@ init_run(struct fb_cli *cli, struct fb_error *err)
 	if (report.made_repository)
 		fb_buf_add_str(
 		    &cli->summary, "Next: fleetbak download -n\n");
+	if (cli->quiet)
+		fb_buf_clear(&cli->text);
 	return FB_OK;
 }
 

@@ -78,6 +78,8 @@ put_report(struct fb_cli *cli, const struct fb_recover_report *report,
 		fb_buf_add_str(&cli->text, "nothing is owed\n");
 	if (fb_tally_exit(&tally) != FB_EXIT_OK)
 		fb_cli_status(cli, fb_tally_exit(&tally));
+	else if (cli->quiet)
+		fb_buf_clear(&cli->text);
 }
 
 static int

@@ -26,7 +26,7 @@ struct fb_progress {
 	int64_t started_ns, drawn_ns;
 	bool shown; /* a line stands on the terminal */
 	uint64_t total, finished; /* bytes; of volumes that are done */
-	size_t ok, failed, running;
+	size_t ok, failed;
 	struct part *parts;
 	size_t part_count;
 };
@@ -106,8 +106,6 @@ finish_machine(struct fb_progress *progress, const char *machine)
 		}
 	}
 	progress->part_count = kept;
-	if (progress->running > 0)
-		progress->running--;
 }
 
 static void
@@ -141,8 +139,8 @@ draw_line(struct fb_progress *progress)
 	if (now - progress->drawn_ns < REDRAW_NS)
 		return;
 	progress->drawn_ns = now;
-	fb_buf_add_fmt(&line, "%zu done, %zu failed, %zu running  ",
-	    progress->ok, progress->failed, progress->running);
+	fb_buf_add_fmt(&line, "%zu done, %zu failed  ", progress->ok,
+	    progress->failed);
 	if (progress->total > 0)
 		fb_buf_add_fmt(&line, "%3u %%  ",
 		    done >= progress->total
@@ -201,7 +199,6 @@ emit_status(struct fb_progress *progress)
 	event = json_object();
 	fb_json_put_u64(event, "done", progress->ok);
 	fb_json_put_u64(event, "failed", progress->failed);
-	fb_json_put_u64(event, "running", progress->running);
 	fb_json_put_u64(event, "read_bytes", bytes_done(progress));
 	fb_json_put_u64(event, "total_bytes", progress->total);
 	fb_cli_event(progress->cli, "status", event);
@@ -258,10 +255,28 @@ say_error(struct fb_progress *progress, const char *word, bool bad,
 	say(progress, word, bad, event, fb_buf_str(&text));
 }
 
+/* How large the volumes are of the machine that is through. */
+static const char *
+figures_of(const struct fb_progress *progress, const struct fb_event *event,
+    char text[FB_CLI_TEXT + 8])
+{
+	char size[FB_CLI_TEXT];
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < progress->part_count; i++)
+		if (event->machine != NULL &&
+		    strcmp(progress->parts[i].machine, event->machine) == 0)
+			bytes += progress->parts[i].done;
+	(void)snprintf(text, FB_CLI_TEXT + 8, "%s",
+	    fb_cli_size(progress->cli, bytes, size));
+	return text;
+}
+
 static void
 show(struct fb_progress *progress, const struct fb_event *event)
 {
 	const char *text = event->text != NULL ? event->text : "";
+	char figures[FB_CLI_TEXT + 8];
 
 	switch (event->kind) {
 	case FB_EVENT_RUN_START:
@@ -269,6 +284,8 @@ show(struct fb_progress *progress, const struct fb_event *event)
 			say(progress, "run", false, event, text);
 		break;
 	case FB_EVENT_MACHINE_OK:
+		if (text[0] == '\0')
+			text = figures_of(progress, event, figures);
 		say(progress, "ok", false, event, text);
 		break;
 	case FB_EVENT_MACHINE_FAILED:
@@ -296,9 +313,6 @@ count_event(struct fb_progress *progress, const struct fb_event *event)
 	case FB_EVENT_RUN_START:
 		progress->total = event->total;
 		break;
-	case FB_EVENT_MACHINE_START:
-		progress->running++;
-		break;
 	case FB_EVENT_PROGRESS:
 		if (event->machine != NULL)
 			find_part(progress, event)->done = event->done;
@@ -311,6 +325,7 @@ count_event(struct fb_progress *progress, const struct fb_event *event)
 		progress->failed++;
 		finish_machine(progress, event->machine);
 		break;
+	case FB_EVENT_MACHINE_START:
 	case FB_EVENT_STATE:
 	case FB_EVENT_WARNING:
 	case FB_EVENT_NOTE:
@@ -324,7 +339,6 @@ on_event(void *arg, const struct fb_event *event)
 {
 	struct fb_progress *progress = arg;
 
-	count_event(progress, event);
 	if (event->kind == FB_EVENT_WARNING && event->error != NULL) {
 		clear_line(progress);
 		fb_cli_warn(progress->cli, event->machine, event->error);
@@ -333,6 +347,7 @@ on_event(void *arg, const struct fb_event *event)
 		emit(progress, event);
 	else if (progress->style != STYLE_NONE)
 		show(progress, event);
+	count_event(progress, event);
 }
 
 struct fb_observer

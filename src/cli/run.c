@@ -165,7 +165,8 @@ print_document(struct fb_cli *cli, int status)
 		fb_cli_event(cli, "run.end", document);
 		return;
 	}
-	(void)json_dumpf(document, stdout, JSON_COMPACT);
+	(void)json_dumpf(
+	    document, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
 	(void)fputc('\n', stdout);
 	json_decref(document);
 }
