@@ -208,8 +208,8 @@ any_part_can_be_read_or_pulled(void **unused)
 	assert_ok(fb_copier_flush(copier, &err));
 	assert_ok(fb_copier_recipe(copier, "m1-root", &recipe, &packs, &err));
 	assert_ok(fb_volume_open(&world.repo, &recipe, &reader, &err));
-	for (size_t from = 0; from < len; from += 333331)
-		for (size_t size = 1; size < 3 * MIB; size = size * 9 + 1) {
+	for (size_t from = 0; from < len; from += 999331)
+		for (size_t size = 1; size < 3 * MIB; size = size * 50 + 1) {
 			size_t end = from + size < len ? from + size : len;
 			struct fb_pull pull;
 			struct fb_span got;
@@ -631,7 +631,7 @@ wrong_hints_cost_duplicates_only(void **unused)
 	fb_copier_close(copier);
 	assert_ok(fb_store_get(world.repo.store, "hints/" SESSION, MIB, &hints,
 	    NULL, &err));
-	for (size_t cut = 0; cut <= hints.len; cut += hints.len / 37 + 1) {
+	for (size_t cut = 0; cut <= hints.len; cut += hints.len / 11 + 1) {
 		FB_AUTO_BUF struct fb_buf bad = { 0 };
 
 		fb_buf_add(&bad, hints.data, hints.len);
