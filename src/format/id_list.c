@@ -51,5 +51,6 @@ void
 fb_id_list_release(struct fb_id_list *list)
 {
 	fb_freep(&list->ids);
+	list->ids = NULL;
 	list->count = 0;
 }

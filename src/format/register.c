@@ -28,11 +28,14 @@ void
 fb_register_encode(const struct fb_register *reg, struct fb_buf *dst)
 {
 	if (reg->fence) {
+		const char *reason =
+		    reg->reason[0] != '\0' ? reg->reason : "none given";
+
 		fb_buf_add_fmt(dst, FENCE " 1\nsession %s\nreason ",
 		    reg->session);
 		fb_text_add_escaped(dst,
-		    (struct fb_span){ (const uint8_t *)reg->reason,
-		        strlen(reg->reason) });
+		    (struct fb_span){
+		        (const uint8_t *)reason, strlen(reason) });
 		fb_buf_add_str(dst, "\nend\n");
 		return;
 	}
@@ -204,6 +207,7 @@ void
 fb_register_release(struct fb_register *reg)
 {
 	fb_freep(&reg->predecessors);
+	reg->predecessors = NULL;
 	reg->predecessor_count = 0;
 	fb_id_list_release(&reg->recipes);
 	fb_id_list_release(&reg->packs);

@@ -1,0 +1,315 @@
+/* The history of a fleet: forks are legal, gaps are not. */
+#include "repo_tools.h"
+
+#define RUN1 "20261121-010000000-00000001"
+#define RUN2 "20261121-020000000-00000002"
+#define RUN3 "20261121-030000000-00000003"
+#define RUN4 "20261121-040000000-00000004"
+
+static const uint8_t bytes[] = "content of a small disk";
+static const struct content machine = { "db", "root", bytes, sizeof(bytes) };
+
+static char *
+memory_path(const struct depot *depot)
+{
+	return fb_format("%s/state/newest/main.demo", depot->dir);
+}
+
+static int
+check(struct depot *depot, bool remember, bool *ret_known)
+{
+	FB_AUTO_FREE char *path = memory_path(depot);
+
+	return fb_history_check(
+	    depot->repo, "demo", path, remember, ret_known, &err);
+}
+
+static void
+expect_heads(struct depot *depot, const char *want)
+{
+	struct fb_predecessor *heads;
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	size_t count;
+
+	assert_ok(
+	    fb_history_heads(depot->repo, "demo", &heads, &count, &err));
+	for (size_t i = 0; i < count; i++)
+		fb_buf_add_fmt(&text, "%s ", heads[i].run);
+	assert_string_equal(fb_buf_str(&text), want);
+	free(heads);
+}
+
+static void
+an_empty_repository_has_no_history(void **state)
+{
+	bool known = true;
+
+	expect_heads(*state, "");
+	assert_ok(check(*state, true, &known));
+	assert_false(known);
+}
+
+static void
+the_head_is_the_run_that_nobody_names(void **state)
+{
+	struct depot *depot = *state;
+
+	make_run(depot, RUN1, &machine, 1);
+	expect_heads(depot, RUN1 " ");
+	make_run(depot, RUN2, &machine, 1);
+	expect_heads(depot, RUN2 " ");
+}
+
+static void
+two_writers_at_once_make_a_fork_and_the_next_joins_it(void **state)
+{
+	struct depot *depot = *state;
+	struct fb_predecessor *heads;
+	size_t count;
+	bool known;
+
+	make_run(depot, RUN1, &machine, 1);
+	assert_ok(
+	    fb_history_heads(depot->repo, "demo", &heads, &count, &err));
+	make_run_after(depot, RUN2, &machine, 1, heads, count);
+	make_run_after(depot, RUN3, &machine, 1, heads, count);
+	expect_heads(depot, RUN2 " " RUN3 " ");
+	make_run(depot, RUN4, &machine, 1);
+	expect_heads(depot, RUN4 " ");
+	assert_ok(check(depot, false, &known));
+	free(heads);
+}
+
+static void
+another_fleet_has_another_history(void **state)
+{
+	struct depot *depot = *state;
+	struct fb_predecessor *heads;
+	size_t count = 9;
+
+	make_run(depot, RUN1, &machine, 1);
+	assert_ok(
+	    fb_history_heads(depot->repo, "other", &heads, &count, &err));
+	assert_int_equal(count, 0);
+	free(heads);
+}
+
+static void
+the_newest_run_is_remembered(void **state)
+{
+	struct depot *depot = *state;
+	FB_AUTO_FREE char *path = memory_path(depot);
+	bool known = true;
+
+	make_run(depot, RUN1, &machine, 1);
+	assert_ok(check(depot, false, &known));
+	assert_false(known);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_ok(check(depot, true, &known));
+	assert_false(known);
+	assert_ok(check(depot, true, &known));
+	assert_true(known);
+}
+
+static void
+a_repository_that_was_rolled_back_is_found_out(void **state)
+{
+	struct depot *depot = *state;
+	bool known;
+
+	make_run(depot, RUN1, &machine, 1);
+	make_run(depot, RUN2, &machine, 1);
+	assert_ok(check(depot, true, &known));
+	remove_object(depot, "commits/" RUN2);
+	assert_fails(FB_EUNTRUSTED, check(depot, true, &known));
+	assert_string_equal(err.id, "E-ROLLBACK");
+	assert_non_null(strstr(err.msg, RUN2));
+}
+
+static void
+a_run_that_a_later_one_names_may_not_vanish(void **state)
+{
+	struct depot *depot = *state;
+	bool known;
+
+	make_run(depot, RUN1, &machine, 1);
+	make_run(depot, RUN2, &machine, 1);
+	remove_object(depot, "commits/" RUN1);
+	assert_fails(FB_EUNTRUSTED, check(depot, false, &known));
+	assert_string_equal(err.id, "E-ROLLBACK");
+}
+
+static void
+a_damaged_register_is_damage_and_no_rollback(void **state)
+{
+	struct depot *depot = *state;
+	bool known;
+
+	make_run(depot, RUN1, &machine, 1);
+	make_run(depot, RUN2, &machine, 1);
+	write_object(depot, "commits/" RUN1, SPAN("garbage\n"));
+	assert_ok(check(depot, false, &known));
+}
+
+static void
+a_signed_forget_makes_a_gap_legal(void **state)
+{
+	struct depot *depot = *state;
+	struct fb_register reg;
+	struct fb_forget forget = { .session = RUN1, .run = RUN1,
+		.fleet = "demo", .time = "2026-11-22T00:00:00Z" };
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	bool known;
+
+	make_run(depot, RUN1, &machine, 1);
+	assert_ok(check(depot, true, &known));
+	make_run(depot, RUN2, &machine, 1);
+	assert_ok(fb_repo_register(depot->repo, RUN1, &reg, &err));
+	forget.sums = reg.sums;
+	fb_register_release(&reg);
+	memcpy(forget.signer, fb_sign_key_id(depot->key), FB_KEY_ID_SIZE);
+	fb_forget_encode_signed(&forget, &text);
+	assert_ok(fb_sign(
+	    depot->key, fb_buf_span(&text), forget.signature, &err));
+	fb_forget_encode_signature(&forget, &text);
+	assert_ok(fb_store_create(depot->repo->store, "forgets/" RUN1,
+	    fb_buf_span(&text), &err));
+	assert_ok(check(depot, true, &known));
+	remove_object(depot, "commits/" RUN1);
+	assert_ok(check(depot, true, &known));
+	remove_object(depot, "forgets/" RUN1);
+	assert_fails(FB_EUNTRUSTED, check(depot, true, &known));
+}
+
+/* Rewrite a register as if it had no predecessors. */
+static void
+a_register_cannot_hide_what_its_manifest_names(void **state)
+{
+	struct depot *depot = *state;
+	struct fb_register reg;
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	bool known;
+
+	make_run(depot, RUN1, &machine, 1);
+	make_run(depot, RUN2, &machine, 1);
+	assert_ok(fb_repo_register(depot->repo, RUN2, &reg, &err));
+	reg.predecessor_count = 0;
+	fb_register_encode(&reg, &text);
+	fb_register_release(&reg);
+	write_object(depot, "commits/" RUN2, fb_buf_span(&text));
+	remove_object(depot, "commits/" RUN1);
+	assert_fails(FB_EUNTRUSTED, check(depot, false, &known));
+	assert_string_equal(err.id, "E-ROLLBACK");
+}
+
+static void
+a_run_whose_checksums_do_not_hold_is_not_named(void **state)
+{
+	struct depot *depot = *state;
+
+	make_run(depot, RUN1, &machine, 1);
+	make_run(depot, RUN2, &machine, 1);
+	spoil_object(depot, "runs/" RUN2 "/SHA256SUMS", 4);
+	expect_heads(depot, RUN1 " ");
+}
+
+static void
+the_memory_of_another_repository_says_nothing(void **state)
+{
+	struct depot *depot = *state;
+	FB_AUTO_FREE char *path = memory_path(depot);
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	bool known = true;
+	char *id;
+
+	make_run(depot, RUN1, &machine, 1);
+	assert_ok(check(depot, true, &known));
+	assert_ok(fb_io_read_file(path, 4096, &text, &err));
+	id = strstr((char *)text.data, depot->repo->format.repository);
+	assert_non_null(id);
+	memset(id, '0', 32);
+	assert_ok(fb_io_replace(path, fb_buf_span(&text), 0600, &err));
+	assert_ok(check(depot, false, &known));
+	assert_false(known);
+}
+
+static int
+count_machine(const struct fb_manifest_machine *one, void *arg,
+    struct fb_error *error)
+{
+	(void)error;
+	assert_string_equal(one->id, "db");
+	++*(size_t *)arg;
+	return FB_OK;
+}
+
+static int
+take_ref(const struct fb_run_ref *run, void *arg, struct fb_error *error)
+{
+	(void)error;
+	*(struct fb_run_ref *)arg = *run;
+	return FB_OK;
+}
+
+static void
+a_manifest_is_opened_only_when_it_is_ours(void **state)
+{
+	struct depot *depot = *state;
+	struct fb_manifest *manifest;
+	struct fb_run_ref ref;
+	struct fb_error doubt;
+	size_t count = 0;
+
+	make_run(depot, RUN1, &machine, 1);
+	assert_ok(fb_repo_runs(depot->repo, take_ref, &ref, &err));
+	assert_ok(fb_manifest_open(
+	    depot->repo, &ref, false, NULL, &manifest, &err));
+	assert_ok(fb_manifest_machines(manifest, count_machine, &count, &err));
+	assert_int_equal(count, 1);
+	fb_manifest_close(manifest);
+	/* Signed by somebody else: only for who was told to go on. */
+	ref.signature[0] ^= 1;
+	assert_fails(FB_EUNTRUSTED,
+	    fb_manifest_open(
+	        depot->repo, &ref, false, NULL, &manifest, &err));
+	assert_ok(fb_manifest_open(
+	    depot->repo, &ref, true, &doubt, &manifest, &err));
+	assert_int_equal(doubt.code, FB_EUNTRUSTED);
+	fb_manifest_close(manifest);
+	ref.signature[0] ^= 1;
+	/* Of another session than its register says. */
+	ref.session[26] ^= 1;
+	assert_fails(FB_ECORRUPT,
+	    fb_manifest_open(
+	        depot->repo, &ref, false, NULL, &manifest, &err));
+	assert_non_null(strstr(err.msg, "M20"));
+	ref.session[26] ^= 1;
+	spoil_object(depot, "runs/" RUN1 "/manifest.json", 40);
+	assert_fails(FB_ECORRUPT,
+	    fb_manifest_open(
+	        depot->repo, &ref, true, &doubt, &manifest, &err));
+}
+
+int
+main(void)
+{
+#define IN(test) \
+	cmocka_unit_test_setup_teardown(test, make_repository, remove_depot)
+	const struct CMUnitTest tests[] = {
+		IN(an_empty_repository_has_no_history),
+		IN(the_head_is_the_run_that_nobody_names),
+		IN(two_writers_at_once_make_a_fork_and_the_next_joins_it),
+		IN(another_fleet_has_another_history),
+		IN(the_newest_run_is_remembered),
+		IN(a_repository_that_was_rolled_back_is_found_out),
+		IN(a_run_that_a_later_one_names_may_not_vanish),
+		IN(a_damaged_register_is_damage_and_no_rollback),
+		IN(a_signed_forget_makes_a_gap_legal),
+		IN(a_register_cannot_hide_what_its_manifest_names),
+		IN(a_run_whose_checksums_do_not_hold_is_not_named),
+		IN(the_memory_of_another_repository_says_nothing),
+		IN(a_manifest_is_opened_only_when_it_is_ours),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
