@@ -139,6 +139,17 @@ fb_io_sync(int fd, const char *path, struct fb_error *err)
 }
 
 int
+fb_io_sync_all(int fd, const char *path, struct fb_error *err)
+{
+	(void)fb_seam(FB_STEP_SYNC, path);
+	if (syncfs(fd) == -1)
+		return fb_fail_sys(
+		    err, "cannot sync the file system of '%s'", path);
+	fb_seam_clean_all(fd);
+	return FB_OK;
+}
+
+int
 fb_io_truncate(int fd, const char *path, off_t size, struct fb_error *err)
 {
 	(void)fb_seam(FB_STEP_RENAME, path);

@@ -136,6 +136,24 @@ fb_seam_clean(int fd)
 }
 
 void
+fb_seam_clean_all(int fd)
+{
+	struct stat st;
+	size_t kept = 0;
+
+	(void)pthread_mutex_lock(&lock);
+	if (fstat(fd, &st) == 0) {
+		for (size_t i = 0; i < dirty_count; i++)
+			if (dirty_files[i].device == st.st_dev)
+				(void)close(dirty_files[i].fd);
+			else
+				dirty_files[kept++] = dirty_files[i];
+		dirty_count = kept;
+	}
+	(void)pthread_mutex_unlock(&lock);
+}
+
+void
 fb_seam_crash(void)
 {
 	(void)pthread_mutex_lock(&lock);

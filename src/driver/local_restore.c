@@ -18,7 +18,6 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
-#include "fleetbak/base/seam.h"
 #include "local_internal.h"
 #include "tree_internal.h"
 
@@ -507,10 +506,9 @@ publish(const struct fb_local_driver *driver, const struct site *site,
 
 	if (fd < 0)
 		return fd;
-	(void)fb_seam(FB_STEP_SYNC, site->dir);
-	if (syncfs(fd) == -1)
-		return fb_fail_sys(err, "cannot sync '%s'", site->dir);
-	rc = fb_io_rename(site->dir, site->final, true, err);
+	rc = fb_io_sync_all(fd, site->dir, err);
+	if (rc == FB_OK)
+		rc = fb_io_rename(site->dir, site->final, true, err);
 	if (rc == FB_EEXISTS)
 		return fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
 		    "'%s' exists already", site->final);

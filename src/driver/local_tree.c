@@ -8,7 +8,6 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
-#include "fleetbak/base/seam.h"
 #include "fleetbak/driver/tree.h"
 #include "local_internal.h"
 
@@ -112,11 +111,7 @@ tree_sync(struct fb_target *target, struct fb_error *err)
 
 	if (fd < 0)
 		return fd;
-	(void)fb_seam(FB_STEP_SYNC, tree->path);
-	if (syncfs(fd) == -1)
-		return fb_fail_sys(
-		    err, "cannot sync the file system of '%s'", tree->path);
-	return FB_OK;
+	return fb_io_sync_all(fd, tree->path, err);
 }
 
 static void

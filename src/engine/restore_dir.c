@@ -12,7 +12,6 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
-#include "fleetbak/base/seam.h"
 #include "restore_parts.h"
 
 static bool
@@ -30,12 +29,7 @@ sync_all(const char *path, struct fb_error *err)
 	FB_AUTO_CLOSE int fd =
 	    fb_io_open(path, O_RDONLY | O_DIRECTORY, 0, err);
 
-	if (fd < 0)
-		return fd;
-	(void)fb_seam(FB_STEP_SYNC, path);
-	if (syncfs(fd) == -1)
-		return fb_fail_sys(err, "cannot sync '%s'", path);
-	return FB_OK;
+	return fd < 0 ? fd : fb_io_sync_all(fd, path, err);
 }
 
 static int

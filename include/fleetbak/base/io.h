@@ -43,6 +43,9 @@ FB_MUST_USE int fb_io_pwrite_all(int fd, const char *path,
 /* Make the file's bytes survive power loss. */
 FB_MUST_USE int fb_io_sync(int fd, const char *path, struct fb_error *err);
 
+/* Make everything on the file system of `fd` survive power loss. */
+FB_MUST_USE int fb_io_sync_all(int fd, const char *path, struct fb_error *err);
+
 /* Make the directory entry of `path` survive power loss. */
 FB_MUST_USE int fb_io_sync_parent(const char *path, struct fb_error *err);
 

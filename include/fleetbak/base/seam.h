@@ -45,6 +45,8 @@ enum fb_fault fb_seam(enum fb_step step, const char *what);
 /* `fd` is about to be written; `fd` has been synced. */
 void fb_seam_dirty(int fd);
 void fb_seam_clean(int fd);
+/* The whole file system of `fd` has been synced. */
+void fb_seam_clean_all(int fd);
 
 void fb_seam_crash(void);
 #else
@@ -64,6 +66,12 @@ fb_seam_dirty(int fd)
 
 static inline void
 fb_seam_clean(int fd)
+{
+	(void)fd;
+}
+
+static inline void
+fb_seam_clean_all(int fd)
 {
 	(void)fd;
 }
