@@ -339,6 +339,28 @@ check_cancel(struct walk *w)
 		(void)fb_fail(&w->err, FB_ECANCELED, "canceled");
 }
 
+/* A step of the walk: it goes on, or its error is the machine's. */
+static bool
+take(struct walk *w, int (*step)(struct walk *, struct fb_error *))
+{
+	struct fb_error err = { 0 };
+
+	if (step(w, &err) >= 0)
+		return true;
+	w->err = err;
+	return false;
+}
+
+static int
+end_machine(struct walk *w, struct fb_error *err)
+{
+	int rc = start_machine(w, err);
+
+	if (rc >= 0 && w->machine->existed)
+		rc = fb_rst_supersede(w->restore, w->machine, err);
+	return rc < 0 ? rc : close_machine(w, "ok", err);
+}
+
 static void
 stop_family(struct walk *walks, size_t count)
 {
@@ -351,7 +373,7 @@ stop_family(struct walk *walks, size_t count)
 		if (!goes_on(w))
 			continue;
 		fb_observe(&w->restore->engine->observer, &event);
-		if (prepare_machine(w, &w->err) < 0)
+		if (!take(w, prepare_machine))
 			put_back(w);
 	}
 }
@@ -364,7 +386,7 @@ write_family(struct walk *walks, size_t count)
 
 		check_cancel(w);
 		if (goes_on(w) && !w->machine->finished)
-			(void)write_machine(w, &w->err);
+			(void)take(w, write_machine);
 	}
 }
 
@@ -373,18 +395,11 @@ start_family(struct walk *walks, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		struct walk *w = &walks[i];
-		int rc = FB_OK;
 
-		if (!goes_on(w)) {
+		if (goes_on(w))
+			(void)take(w, end_machine);
+		else
 			put_back(w);
-			continue;
-		}
-		rc = start_machine(w, &w->err);
-		if (rc >= 0 && w->machine->existed)
-			rc = fb_rst_supersede(
-			    w->restore, w->machine, &w->err);
-		if (rc >= 0)
-			rc = close_machine(w, "ok", &w->err);
 	}
 }
 

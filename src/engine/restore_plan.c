@@ -181,9 +181,15 @@ check_machine(struct fb_restore *r, struct fb_rst_machine *m,
 		return fb_hint(err, "%s@latest is its newest backup", m->key);
 	}
 	rc = choose_volumes(r, m, err);
-	for (size_t i = 0; i < m->record.volume_count && rc >= 0; i++)
-		if (m->volumes[i].chosen && !m->volumes[i].whole)
-			rc = check_volume(r, &m->volumes[i], err);
+	for (size_t i = 0; i < m->record.volume_count && rc >= 0; i++) {
+		struct fb_rst_volume *v = &m->volumes[i];
+
+		if (!v->chosen || v->whole)
+			continue;
+		rc = check_volume(r, v, err);
+		m->model.volumes[i].allocated =
+		    r->path_count > 0 ? v->paths.content : v->data_bytes;
+	}
 	return rc;
 }
 
@@ -282,12 +288,6 @@ plan_directory(struct fb_restore *r, struct fb_error *err)
 	int rc;
 
 	name_in_directory(r);
-	if (r->resumed) {
-		/* Names are known now: what is done may exist. */
-		rc = fb_rst_journal_peek(r, err);
-		if (rc < 0)
-			return rc;
-	}
 	rc = check_absent(r, err);
 	if (rc >= 0)
 		rc = space_for(r->directory, &report->space_bytes, err);
@@ -329,6 +329,16 @@ find_driver(struct fb_restore *r, struct fb_rst_machine *m,
 	return FB_OK;
 }
 
+/* Drivers judge every volume; those that stay as they are do not matter. */
+static bool
+is_chosen(const struct fb_rst_machine *m, const char *volume)
+{
+	for (size_t i = 0; i < m->record.volume_count; i++)
+		if (strcmp(m->record.volumes[i].name, volume) == 0)
+			return m->volumes[i].chosen && !m->volumes[i].whole;
+	return false;
+}
+
 static int
 check_plan(struct fb_restore *r, struct fb_rst_machine *m,
     struct fb_error *err)
@@ -336,7 +346,7 @@ check_plan(struct fb_restore *r, struct fb_rst_machine *m,
 	for (size_t i = 0; i < m->plan.volume_count; i++) {
 		const struct fb_restore_volume_plan *v = &m->plan.volumes[i];
 
-		if (v->problem)
+		if (v->problem && is_chosen(m, v->volume))
 			return fb_fail_id(err, FB_EUNSUP, "E-RST-VOLUME",
 			    "volume '%s': %s", v->volume, v->problem);
 	}
@@ -370,6 +380,17 @@ check_driver(struct fb_restore *r, size_t index, struct fb_error *err)
 	return check_plan(r, m, err);
 }
 
+static uint64_t
+machine_need(const struct fb_rst_machine *m)
+{
+	uint64_t need = 0;
+
+	for (size_t i = 0; i < m->plan.volume_count; i++)
+		if (is_chosen(m, m->plan.volumes[i].volume))
+			need += m->plan.volumes[i].need_bytes;
+	return need;
+}
+
 /* Each source's machines share its space. */
 static int
 check_space(struct fb_restore *r, struct fb_error *err)
@@ -384,8 +405,7 @@ check_space(struct fb_restore *r, struct fb_error *err)
 			if (o->problem.code < 0 || o->finished ||
 			    strcmp(o->record.source, m->record.source) != 0)
 				continue;
-			for (size_t v = 0; v < o->plan.volume_count; v++)
-				need += o->plan.volumes[v].need_bytes;
+			need += machine_need(o);
 		}
 		if (m->problem.code < 0 || m->finished)
 			continue;
@@ -424,15 +444,14 @@ plan_drivers(struct fb_restore *r, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	r->discovered = true;
-	if (r->resumed)
-		rc = fb_rst_journal_peek(r, err);
-	if (rc >= 0)
-		rc = check_new(r, err);
+	rc = check_new(r, err);
 	for (size_t i = 0; i < r->count && rc >= 0; i++) {
 		struct fb_rst_machine *m = &r->machines[i];
+		struct fb_error why = { 0 };
 
-		if (m->problem.code >= 0 && !m->closed)
-			(void)check_driver(r, i, &m->problem);
+		if (m->problem.code >= 0 && !m->closed &&
+		    check_driver(r, i, &why) < 0)
+			m->problem = why;
 	}
 	return rc < 0 ? rc : check_space(r, err);
 }
@@ -488,9 +507,12 @@ make_plan(struct fb_restore *r, struct fb_error *err)
 		return fb_fail(err, FB_ECONFIG,
 		    "one name cannot be given to %zu machines", r->count);
 	fb_rst_order(r);
-	for (size_t i = 0; i < r->count; i++)
-		(void)check_machine(
-		    r, &r->machines[i], &r->machines[i].problem);
+	for (size_t i = 0; i < r->count; i++) {
+		struct fb_error why = { 0 };
+
+		if (check_machine(r, &r->machines[i], &why) < 0)
+			r->machines[i].problem = why;
+	}
 	rc = r->kind == FB_RESTORE_TO_DIR ? plan_directory(r, err)
 	                                  : plan_drivers(r, err);
 	if (rc >= 0)
