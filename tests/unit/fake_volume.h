@@ -1,0 +1,157 @@
+/*
+ * A volume reader over bytes in memory, in the place of the repository's.
+ * It defines what repo/volume.h declares, so the real one is not linked.
+ */
+#ifndef UNIT_FAKE_VOLUME_H
+#define UNIT_FAKE_VOLUME_H
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/repo/volume.h"
+
+/* A volume: its bytes, cut into pieces; a piece may be a run of zeros. */
+struct fake_piece {
+	uint64_t offset, length;
+	bool zero;
+};
+
+struct fb_volume_reader {
+	struct fb_recipe_head head;
+	uint8_t *bytes;
+	struct fake_piece *pieces;
+	size_t count;
+	uint64_t pull_at, pull_end;
+	uint64_t fetched; /* bytes given out */
+	uint64_t damaged; /* offset of a piece that cannot be read, 0: none */
+};
+
+static struct fb_volume_reader volume;
+
+int
+fb_volume_open(struct fb_repo *repo, const struct fb_digest *id,
+    struct fb_volume_reader **ret_reader, struct fb_error *err)
+{
+	(void)repo;
+	(void)id;
+	(void)err;
+	*ret_reader = &volume;
+	return FB_OK;
+}
+
+void
+fb_volume_close(struct fb_volume_reader *reader)
+{
+	(void)reader;
+}
+
+void
+fb_volume_closep(struct fb_volume_reader **reader)
+{
+	(void)reader;
+}
+
+const struct fb_recipe_head *
+fb_volume_head(const struct fb_volume_reader *reader)
+{
+	return &reader->head;
+}
+
+uint64_t
+fb_volume_data_size(const struct fb_volume_reader *reader)
+{
+	return reader->head.size;
+}
+
+int
+fb_volume_read(struct fb_volume_reader *reader, uint64_t offset, uint64_t end,
+    unsigned workers, const atomic_bool *cancel, fb_volume_visit *visit,
+    void *arg, struct fb_error *err)
+{
+	(void)workers;
+	(void)cancel;
+	for (size_t i = 0; i < reader->count; i++) {
+		const struct fake_piece *p = &reader->pieces[i];
+		int rc;
+
+		if (p->offset + p->length <= offset || p->offset >= end)
+			continue;
+		if (reader->damaged && p->offset >= reader->damaged)
+			return fb_fail(err, FB_ECORRUPT, "damaged");
+		if (!p->zero)
+			reader->fetched += p->length;
+		rc = visit(p->offset,
+		    p->zero ? NULL : reader->bytes + p->offset, p->length,
+		    arg, err);
+		if (rc < 0)
+			return rc;
+	}
+	return FB_OK;
+}
+
+int
+fb_volume_chunks(struct fb_volume_reader *reader, uint64_t offset,
+    uint64_t end, fb_volume_visit_chunk *visit, void *arg,
+    struct fb_error *err)
+{
+	for (size_t i = 0; i < reader->count; i++) {
+		const struct fake_piece *p = &reader->pieces[i];
+		struct fb_digest id;
+		int rc;
+
+		if (p->offset + p->length <= offset || p->offset >= end)
+			continue;
+		fb_digest_of((struct fb_span){ reader->bytes + p->offset,
+		    (size_t)p->length }, &id);
+		rc = visit(
+		    p->offset, p->length, p->zero ? NULL : &id, arg, err);
+		if (rc < 0)
+			return rc;
+	}
+	return FB_OK;
+}
+
+static int
+pull_next(void *arg, struct fb_span *ret_bytes, struct fb_error *err)
+{
+	struct fb_volume_reader *reader = arg;
+	uint64_t len = reader->pull_end - reader->pull_at;
+
+	(void)err;
+	/* Odd steps, so that lines are split anywhere. */
+	len = len < 37 ? len : 37;
+	*ret_bytes = (struct fb_span){ reader->bytes + reader->pull_at,
+		(size_t)len };
+	reader->pull_at += len;
+	return FB_OK;
+}
+
+int
+fb_volume_pull(struct fb_volume_reader *reader, uint64_t offset, uint64_t end,
+    struct fb_pull *ret_pull, struct fb_error *err)
+{
+	(void)err;
+	reader->pull_at = offset;
+	reader->pull_end = end;
+	*ret_pull = (struct fb_pull){ reader, pull_next };
+	return FB_OK;
+}
+
+int
+fb_volume_check(struct fb_volume_reader *reader, struct fb_error *err)
+{
+	(void)reader;
+	(void)err;
+	return FB_OK;
+}
+
+int
+fb_volume_packs(struct fb_volume_reader *reader, fb_volume_visit_pack *visit,
+    void *arg, struct fb_error *err)
+{
+	(void)reader;
+	(void)visit;
+	(void)arg;
+	(void)err;
+	return FB_OK;
+}
+
+#endif
