@@ -564,8 +564,14 @@ take_up(struct download *download, const char *id, bool *ret_done,
 
 		return fb_io_remove_tree(dir, err);
 	}
+	if (rc == FB_ECONFLICT) { /* of another repository: not ours to end */
+		warn(download->engine, NULL, err);
+		return FB_OK;
+	}
 	if (rc < 0)
-		return rc;
+		return fb_hint(err, "its packs are kept; to give it up, move "
+				    "runs/%s out of the state directory",
+		    id);
 	if (run->ended) /* only a machine it could not start kept it */
 		return FB_OK;
 	if (!is_continued(download, run))
