@@ -71,6 +71,8 @@ fb_freep(void *ptr_to_ptr)
 	memcpy(&ptr, ptr_to_ptr, sizeof(ptr));
 	memcpy(ptr_to_ptr, &none, sizeof(none));
 	free(ptr);
+	ptr = NULL; /* a second release finds nothing */
+	memcpy(ptr_to_ptr, &ptr, sizeof(ptr));
 }
 
 void
