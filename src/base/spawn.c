@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fleetbak/base/child.h"
@@ -97,8 +98,52 @@ mark_close_on_exec(const struct plan *plan)
 	if (close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == -1)
 		for (int fd = 3; fd < plan->fd_limit; fd++)
 			(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-	if (plan->spec->lock_fd > 2)
+	if (plan->spec->lock_fd > 2 && !plan->spec->service)
 		(void)fcntl(plan->spec->lock_fd, F_SETFD, 0);
+}
+
+/* Hold the lock, and nothing else, until `command` has ended, then end like
+ * it.  The group's SIGTERM is for the command; its SIGKILL ends us both. */
+static void
+hold_lock(const struct plan *plan, pid_t command)
+{
+	unsigned lock = (unsigned)plan->spec->lock_fd;
+	struct sigaction action = { .sa_handler = SIG_DFL };
+	sigset_t all;
+	int status;
+
+	for (int fd = 0; fd < plan->fd_limit && fd < 3; fd++)
+		(void)close(fd);
+	if (close_range(3, lock - 1, 0) == -1 ||
+	    close_range(lock + 1, ~0u, 0) == -1)
+		for (int fd = 3; fd < plan->fd_limit; fd++)
+			if (fd != plan->spec->lock_fd)
+				(void)close(fd);
+	while (waitpid(command, &status, 0) == -1)
+		if (errno != EINTR)
+			_exit(127);
+	if (WIFEXITED(status))
+		_exit(WEXITSTATUS(status));
+	(void)sigaction(WTERMSIG(status), &action, NULL);
+	(void)sigfillset(&all);
+	(void)sigprocmask(SIG_UNBLOCK, &all, NULL);
+	(void)kill(getpid(), WTERMSIG(status));
+	_exit(128 + WTERMSIG(status));
+}
+
+/* In the child: become the group's leader, and split off the lock's holder
+ * where the command may leave a service behind. */
+static void
+split_holder(const struct plan *plan)
+{
+	pid_t command;
+
+	(void)setpgid(0, 0);
+	if (!plan->spec->service || plan->spec->lock_fd <= 3)
+		return;
+	command = fork();
+	if (command > 0)
+		hold_lock(plan, command);
 }
 
 static void
@@ -130,7 +175,7 @@ exec_plan(const struct plan *plan)
 	int worst = ENOENT;
 	struct stat st;
 
-	(void)setpgid(0, 0);
+	split_holder(plan);
 	for (int i = 0; i < 3; i++)
 		if (dup2(plan->std[i], i) == -1)
 			report(plan, 0, errno);

@@ -53,6 +53,7 @@ run_command(const struct fb_local_found *found, char *const *argv,
 	        .env = env,
 	        .timeout_ms = timeout_ms,
 	        .lock_fd = verb->lock_fd,
+	        .service = argv == found->spec->start,
 	        .cancel = verb->cancel },
 	    result, err);
 }

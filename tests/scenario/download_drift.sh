@@ -6,8 +6,8 @@ requires jq
 make_fleet "$work/f" 2
 cd "$work/f"
 expect 0 "$fb" -c "$conf" init
-# The status command of m1 adds a machine when it is asked the second time:
-# between the two discoveries of one run.
+# The status command of m1 adds a machine when it is asked first: that
+# is between the two discoveries of the run.
 make_machine "$work/spare" m9
 cat >machines/m1/ctl <<EOT
 #!/bin/sh
@@ -17,7 +17,7 @@ start) echo start >>effects; : >up ;;
 stop) echo stop >>effects; rm -f up ;;
 status)
 	echo x >>asked
-	if [ "\$(wc -l <asked)" -eq 2 ] && [ -d "$work/spare/m9" ]; then
+	if [ "\$(wc -l <asked)" -eq 1 ] && [ -d "$work/spare/m9" ]; then
 		mv "$work/spare/m9" ../m9
 	fi
 	[ -e up ] || exit 3 ;;

@@ -27,7 +27,7 @@ ok "a dry run writes nothing"
 
 plan=$(jq -r .plan "$work/stdout")
 jq -e '.dry_run == true and (.data.machines | length) == 2 and
-	([.data.machines[0].steps[].verb] | index("stop") != null and
+	([.data.machines[0].steps[].step] | index("stop") != null and
 	index("start") != null)' "$work/stdout" >/dev/null ||
 	fail "the plan lacks steps: $(cat "$work/stdout")"
 expect 0 "$fb" -c "$conf" download --plan "$plan"

@@ -79,7 +79,6 @@ ok "PostgreSQL was captured under load and is up"
 
 expect 0 "$fb" -c "$conf" restore pg --as pg2
 cp2=machines/pg2
-chown -R postgres $cp2/data
 as_pg "$pgbin/pg_checksums" --check -D "$work/f/$cp2/data" >"$work/sums" ||
 	fail "pg_checksums: $(cat "$work/sums")"
 grep -q 'Bad checksums: *0' "$work/sums" || fail "$(cat "$work/sums")"

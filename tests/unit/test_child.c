@@ -331,6 +331,54 @@ the_lock_is_held_while_a_grandchild_lives(void **state)
 	assert_int_equal(flock(again, LOCK_EX), 0);
 }
 
+static void
+a_service_that_it_leaves_behind_has_no_lock(void **state)
+{
+	char path[] = "/tmp/fb-child-XXXXXX";
+	FB_AUTO_CLOSE int held = mkostemp(path, O_CLOEXEC);
+	FB_AUTO_CLOSE int again = open(path, O_RDWR | O_CLOEXEC);
+	struct fb_child_spec spec = {
+		.argv = SHELL("sleep 600 >/dev/null 2>&1 & echo $!; exit 7"),
+		.lock_fd = held,
+		.service = true,
+	};
+	FB_AUTO_CHILD struct fb_child_result result = { 0 };
+	pid_t service;
+
+	(void)state;
+	assert_true(held >= 0 && again >= 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(flock(held, LOCK_EX | LOCK_NB), 0);
+	assert_ok(run_spec(&spec, &result));
+	assert_int_equal(result.exit_code, 7);
+	assert_int_equal(close(held), 0);
+	held = -1;
+	assert_int_equal(flock(again, LOCK_EX | LOCK_NB), 0);
+
+	service = (pid_t)strtol(fb_buf_str(&result.out), NULL, 10);
+	assert_true(service > 1);
+	assert_int_equal(kill(service, SIGKILL), 0);
+}
+
+static void
+a_service_command_ends_by_its_own_signal(void **state)
+{
+	char path[] = "/tmp/fb-child-XXXXXX";
+	FB_AUTO_CLOSE int held = mkostemp(path, O_CLOEXEC);
+	struct fb_child_spec spec = {
+		.argv = SHELL("kill -USR1 $$"),
+		.lock_fd = held,
+		.service = true,
+	};
+	FB_AUTO_CHILD struct fb_child_result result = { 0 };
+
+	(void)state;
+	assert_int_equal(unlink(path), 0);
+	assert_ok(run_spec(&spec, &result));
+	assert_int_equal(result.exit_code, -1);
+	assert_int_equal(result.signal, SIGUSR1);
+}
+
 static int
 run_many(void *arg, struct fb_error *task_err)
 {
@@ -375,6 +423,8 @@ main(void)
 		cmocka_unit_test(it_runs_in_its_directory_with_its_environment),
 		cmocka_unit_test(its_signals_are_as_after_boot),
 		cmocka_unit_test(it_inherits_its_streams_and_the_lock_alone),
+		cmocka_unit_test(a_service_that_it_leaves_behind_has_no_lock),
+		cmocka_unit_test(a_service_command_ends_by_its_own_signal),
 		cmocka_unit_test(input_reaches_it_whole),
 		cmocka_unit_test(input_it_does_not_want_is_no_harm),
 		cmocka_unit_test(the_last_of_much_output_is_kept),

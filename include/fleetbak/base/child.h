@@ -32,6 +32,7 @@ struct fb_child_spec {
 	uint64_t timeout_ms;       /* 0: none */
 	uint64_t grace_ms;         /* 0: FB_CHILD_GRACE_MS */
 	int lock_fd;               /* stays open in the child; -1: none */
+	bool service;              /* what it leaves running has no lock */
 	struct fb_span input;      /* written to its standard input */
 	const atomic_bool *cancel; /* when set and true: end it; may be NULL */
 	size_t stdout_max; /* 0: keep the last FB_CHILD_OUTPUT_MAX bytes; else
