@@ -2,6 +2,9 @@
  * What every driver promises.  A driver takes part by a harness, which makes
  * a source with one machine that is up; nothing else here knows drivers.
  */
+#include <linux/btrfs.h>
+#include <sys/ioctl.h>
+
 #include "fleetbak/driver/driver.h"
 #include "tree_tools.h"
 
@@ -54,14 +57,39 @@ put_disk(const char *dir, char byte)
 	put_file(dir, "m1/disk.img", bytes, 256 * 1024);
 }
 
+/* A subvolume where the file system has such (TMPDIR on btrfs). */
+static void
+put_subvolume(const char *dir, const char *name)
+{
+	FB_AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY);
+	struct btrfs_ioctl_vol_args args = { .fd = 0 };
+
+	assert_true(fd >= 0);
+	memcpy(args.name, name, strlen(name));
+	if (ioctl(fd, BTRFS_IOC_SUBVOL_CREATE, &args) == -1)
+		put_dir(dir, name);
+}
+
+/* Does nothing where it is none. */
+static void
+drop_subvolume(const char *dir, const char *name)
+{
+	FB_AUTO_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY);
+	struct btrfs_ioctl_vol_args args = { .fd = 0 };
+
+	memcpy(args.name, name, strlen(name));
+	(void)ioctl(fd, BTRFS_IOC_SNAP_DESTROY, &args);
+}
+
 static void *
 local_setup(struct fb_config_source *source)
 {
 	char *root = new_dir();
 	FB_AUTO_FREE char *script = fb_format("%s/m1/ctl", root);
+	FB_AUTO_FREE char *machine = fb_format("%s/m1", root);
 
 	put_dir(root, "m1");
-	put_dir(root, "m1/data");
+	put_subvolume(machine, "data");
 	put_dir(root, "m1/data/sub");
 	put_text(root, "m1/machine.yaml", yaml);
 	put_text(root, "m1/ctl", ctl);
@@ -91,7 +119,9 @@ static void
 local_teardown(void *harness, struct fb_config_source *source)
 {
 	char *root = harness;
+	FB_AUTO_FREE char *machine = fb_format("%s/m1", root);
 
+	drop_subvolume(machine, "data");
 	free(source->name);
 	free(source->driver);
 	json_decref(source->options);
