@@ -440,11 +440,13 @@ diff_facts(const struct facts *before, const struct facts *after,
 	size_t o = 0, n = 0;
 
 	while (o < before->count || n < after->count) {
-		const struct machine_fact *old = &before->machines[o];
-		const struct machine_fact *new = &after->machines[n];
-		int order = o == before->count ? 1
-		    : n == after->count        ? -1
-		                               : compare_facts(old, new);
+		const struct machine_fact *old =
+		    o < before->count ? &before->machines[o] : NULL;
+		const struct machine_fact *new =
+		    n < after->count ? &after->machines[n] : NULL;
+		int order = old == NULL ? 1
+		    : new == NULL       ? -1
+		                        : compare_facts(old, new);
 
 		if (order == 0)
 			diff_machine(old, new, dst);

@@ -35,7 +35,8 @@ begin_run() {
 	run=$!
 	until_true "the stop does not begin" [ -e machines/m1/stopping ]
 	guardian=
-	for pid in $(cat /proc/$run/task/*/children); do
+	children=$(cat /proc/$run/task/*/children)
+	for pid in $children; do
 		[ "$(readlink "/proc/$pid/exe")" != "$(readlink -f "$fb")" ] ||
 			guardian=$pid
 	done
