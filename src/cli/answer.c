@@ -142,11 +142,21 @@ fb_cli_warn(struct fb_cli *cli, const char *machine,
 }
 
 void
+fb_cli_flush(struct fb_cli *cli)
+{
+	bool good = fflush(stdout) == 0 && !ferror(stdout);
+
+	if (!good && cli->stdout_errno == 0)
+		cli->stdout_errno = errno != 0 ? errno : EIO;
+}
+
+void
 fb_cli_event(struct fb_cli *cli, const char *type, json_t *event)
 {
 	char now[FB_TIME_SIZE];
 	json_t *line = json_object();
 
+	errno = 0;
 	fb_time_format_ms(fb_clock_wall_ns(), now);
 	fb_json_put_u64(line, "v", 1);
 	fb_json_put_u64(line, "seq", ++cli->seq);
@@ -156,7 +166,7 @@ fb_cli_event(struct fb_cli *cli, const char *type, json_t *event)
 	(void)json_dumpf(
 	    line, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
 	(void)fputc('\n', stdout);
-	(void)fflush(stdout);
+	fb_cli_flush(cli);
 	json_decref(line);
 	json_decref(event);
 }

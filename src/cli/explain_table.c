@@ -103,6 +103,13 @@ static const struct fb_explanation rows[] = {
 	    "The first argument is not the name of a command or topic.",
 	    "A misspelling; commands are never abbreviated.",
 	    "fleetbak -h lists the commands." },
+	{ "E-COMMAND", "a machine's command failed", "3, or 1 or 15 alone",
+	    "The start or stop command of a machine ended with another status "
+	    "than 0, was ended by a signal, or took too long. The end of its "
+	    "output is in the message.",
+	    "A service that does not stop; a mistake in the script.",
+	    "Run the command by hand in the machine's directory; raise "
+	    "stop_timeout or start_timeout." },
 	{ "E-CONFIRM", "a confirmation is missing", "20",
 	    "What was asked for replaces data, and nobody confirmed it. "
 	    "Without a terminal fleetbak never waits for an answer.",
@@ -367,6 +374,12 @@ static const struct fb_explanation rows[] = {
 	    "The run has machines with this id from more than one source.",
 	    "See the message.",
 	    "Write SOURCE/MACHINE." },
+	{ "E-RST-DEFINITION", 
+	    "the machine cannot be made from this backup", "1",
+	    "The machine is not there, and the backup holds no definition it "
+	    "could be made from.",
+	    "Only some of its volumes were captured.",
+	    "Restore its volumes with --target DIR." },
 	{ "E-RST-EXISTS", "the target exists already", "20",
 	    "Nothing is ever restored over an existing directory or machine, "
 	    "except in place.",
@@ -421,6 +434,10 @@ static const struct fb_explanation rows[] = {
 	    "be said which one.",
 	    "A misspelling; removable media, which are never captured.",
 	    "fleetbak show MACHINE lists its volumes." },
+	{ "E-RUN-NONE", "there is no such run", "1",
+	    "The repository has no committed run with this id.",
+	    "A misspelling; a run that was cut off before its end.",
+	    "fleetbak list runs shows them." },
 	{ "E-RUN-UNKNOWN", "there is no such run", "2 or 1",
 	    "The id is not that of a run, or no run of this fleet has it.",
 	    "A misspelling.",
@@ -448,6 +465,12 @@ static const struct fb_explanation rows[] = {
 	    "file.",
 	    "fleetbak keys list. If the signer is yours, add its public key. "
 	    "If not, somebody changed the repository." },
+	{ "E-SNAPSHOT", "a volume could not be snapshotted", "3, or 1 alone",
+	    "The file system refused a clone of the volume, although it can "
+	    "make clones.",
+	    "A swap file, an immutable file, or one with copy-on-write "
+	    "switched off.",
+	    "lsattr FILE; see the message." },
 	{ "E-SNAPSHOT-UNKNOWN", 
 	    "there is no good backup of that machine", "1",
 	    "The machine is known and no run, or not that one, holds a good "

@@ -188,11 +188,12 @@ print_answer(struct fb_cli *cli, int rc, const struct fb_error *err,
 {
 	if (rc < 0)
 		fb_cli_add_error(cli, NULL, err);
+	errno = 0;
 	if (fb_cli_json(cli))
 		print_document(cli, status);
 	else
 		(void)fwrite(fb_buf_str(&cli->text), 1, cli->text.len, stdout);
-	(void)fflush(stdout);
+	fb_cli_flush(cli);
 	if (cli->summary.len > 0 && (!cli->quiet || status != 0))
 		fprintf(stderr, "%s", fb_buf_str(&cli->summary));
 	if (rc < 0)
@@ -201,20 +202,17 @@ print_answer(struct fb_cli *cli, int rc, const struct fb_error *err,
 
 /* A full disk must not look like success, nor a closed pipe. */
 static int
-check_stdout(int status)
+check_stdout(int sys, int status)
 {
-	int sys;
+	struct fb_error err = { 0 };
 
-	errno = 0;
-	if (fflush(stdout) == 0 && !ferror(stdout))
+	if (sys == 0)
 		return status;
-	sys = errno;
 	if (sys == EPIPE)
 		fb_signal_die(SIGPIPE);
-	fprintf(stderr,
-	    "fleetbak: E-STDOUT: cannot write the answer to standard "
-	    "output%s%s\n",
-	    sys != 0 ? ": " : "", sys != 0 ? strerror(sys) : "");
+	(void)fb_fail_id(&err, FB_ESYS, "E-STDOUT",
+	    "cannot write the answer to standard output: %s", strerror(sys));
+	fprintf(stderr, "fleetbak: %s: %s\n", err.id, err.msg);
 	return status != 0 ? status : (int)FB_EXIT_ERROR;
 }
 
@@ -271,7 +269,7 @@ fb_cli_main(int argc, const char *const *argv)
 		cli.output = FB_OUTPUT_JSON;
 	status = status_of(&cli, rc);
 	print_answer(&cli, rc, &err, status);
-	status = check_stdout(status);
+	status = check_stdout(cli.stdout_errno, status);
 	cli_release(&cli);
 	if (fb_signal_caught() != 0)
 		fb_signal_die(fb_signal_caught());

@@ -48,6 +48,7 @@ struct fb_cli {
 	bool failed;        /* `status` was set */
 	enum fb_exit status;
 	uint64_t seq;       /* of ndjson events */
+	int stdout_errno;   /* of the first write that failed; 0: none */
 };
 
 /* Answers in JSON of either kind. */
@@ -78,6 +79,10 @@ void fb_cli_add_failure(struct fb_buf *dst, const struct fb_error *error);
 
 /* One event line of -o ndjson; takes `event` over. */
 void fb_cli_event(struct fb_cli *cli, const char *type, json_t *event);
+
+/* Flush standard output; a failure is kept, and told at the end.  errno was
+ * 0 before what is flushed was written. */
+void fb_cli_flush(struct fb_cli *cli);
 
 /* Put a table into `text` in the chosen form. */
 void fb_cli_add_table(struct fb_cli *cli, const struct fb_table *table);
