@@ -72,6 +72,9 @@ set BENCH_DIR to a larger directory"
 	echo "$size"
 }
 
+case $runs in
+'' | *[!0-9]* | 0*) fail "BENCH_RUNS is '$runs', not a number of rounds" ;;
+esac
 dir=$(choose_dir)
 size=$(choose_size "$dir")
 for tool in zstd openssl cmp; do
