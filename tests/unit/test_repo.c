@@ -390,6 +390,23 @@ checksums_are_believed_by_digest_and_signature_only(void **state)
 	    fb_repo_run_sums(depot->repo, &ref, &sums, &err));
 }
 
+/* What does not depend on the compressor. */
+static void
+the_example_of_the_manual_holds(void **state)
+{
+	struct depot *depot = *state;
+	struct content one[] = { { "web-01", "root",
+	    (const uint8_t *)"hello, world\n", 13 } };
+	FB_AUTO_BUF struct fb_buf volumes = { 0 };
+
+	make_run(depot, "20261121-013206456-0000002a", one, 1);
+	read_object(depot, "runs/20261121-013206456-0000002a/VOLUMES",
+	    &volumes);
+	assert_non_null(strstr(fb_buf_str(&volumes),
+	    " af519e63edccac95270adfc2e3ea4cb73b4afd792c4cbabff7e92db579d"
+	    "10508\n"));
+}
+
 /* Run the script; its exit status. */
 static int
 run_script(struct depot *depot, const char *run, const char *machine,
@@ -521,6 +538,7 @@ main(void)
 		IN(make_repository, only_a_signed_record_forgets_a_run),
 		IN(make_repository,
 		    checksums_are_believed_by_digest_and_signature_only),
+		IN(make_repository, the_example_of_the_manual_holds),
 		IN(make_repository,
 		    the_script_restores_with_stock_tools_and_checks),
 		IN(make_repository,
