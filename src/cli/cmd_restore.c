@@ -104,14 +104,14 @@ read_options(const struct fb_arguments *args,
 /* Each machine that would be written over is typed, or all of them by their
  * number; --yes answers. */
 static int
-confirm(struct fb_cli *cli, const struct fb_restore_options *options,
-    const struct fb_restore_report *report, struct fb_error *err)
+confirm(struct fb_cli *cli, const struct fb_restore_report *report,
+    struct fb_error *err)
 {
 	const char *only = NULL;
 	const char *slash;
 	FB_AUTO_FREE char *question = NULL;
 
-	if (options->kind != FB_RESTORE_TO_MACHINE && options->resume == NULL)
+	if (report->kind != FB_RESTORE_TO_MACHINE)
 		return FB_OK;
 	for (size_t i = 0; i < report->action_count; i++) {
 		const char *machine = report->actions[i].machine;
@@ -170,7 +170,7 @@ restore_run(struct fb_cli *cli, struct fb_error *err)
 	if (rc == FB_OK) {
 		fb_cli_restore_plan(cli, &report);
 		if (!cli->dry_run)
-			rc = confirm(cli, &options, &report, err);
+			rc = confirm(cli, &report, err);
 		if (rc == FB_OK && !cli->dry_run)
 			rc = carry_out(cli, restore, &report, err);
 	}
