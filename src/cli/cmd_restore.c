@@ -151,6 +151,21 @@ carry_out(struct fb_cli *cli, struct fb_restore *restore,
 }
 
 static int
+open_repo(struct fb_cli *cli, const struct fb_restore_options *options,
+    struct fb_repo **ret_repo, struct fb_error *err)
+{
+	struct fb_error doubt;
+	int rc;
+
+	if (!options->untrusted)
+		return fb_engine_repo(&cli->engine, ret_repo, err);
+	rc = fb_engine_repo_doubting(&cli->engine, &doubt, ret_repo, err);
+	if (rc == FB_OK && doubt.code < 0)
+		fb_cli_warn(cli, NULL, &doubt);
+	return rc;
+}
+
+static int
 restore_run(struct fb_cli *cli, struct fb_error *err)
 {
 	FB_AUTO_REPO struct fb_repo *repo = NULL;
@@ -163,7 +178,7 @@ restore_run(struct fb_cli *cli, struct fb_error *err)
 	if (rc == FB_OK)
 		rc = fb_cli_configure(cli, err);
 	if (rc == FB_OK)
-		rc = fb_engine_repo(&cli->engine, &repo, err);
+		rc = open_repo(cli, &options, &repo, err);
 	if (rc == FB_OK)
 		rc = fb_restore_prepare(
 		    &cli->engine, repo, &options, &restore, &report, err);

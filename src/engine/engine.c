@@ -92,9 +92,9 @@ engine_read_trust(const struct fb_engine *engine, struct fb_trust *trust,
 	return FB_OK;
 }
 
-int
-fb_engine_repo(const struct fb_engine *engine, struct fb_repo **ret_repo,
-    struct fb_error *err)
+static int
+open_repo(const struct fb_engine *engine, struct fb_error *ret_doubt,
+    struct fb_repo **ret_repo, struct fb_error *err)
 {
 	const struct fb_config_repository *config;
 	struct fb_trust trust = { 0 };
@@ -108,6 +108,9 @@ fb_engine_repo(const struct fb_engine *engine, struct fb_repo **ret_repo,
 		rc = engine_read_trust(engine, &trust, err);
 		if (rc < 0)
 			fb_store_close(store);
+		else if (ret_doubt != NULL)
+			rc = fb_repo_open_doubting(
+			    store, &trust, ret_doubt, ret_repo, err);
 		else
 			rc = fb_repo_open(store, &trust, ret_repo, err);
 	}
@@ -120,6 +123,22 @@ fb_engine_repo(const struct fb_engine *engine, struct fb_repo **ret_repo,
 		                   "its file system not mounted?");
 	}
 	return rc;
+}
+
+int
+fb_engine_repo(const struct fb_engine *engine, struct fb_repo **ret_repo,
+    struct fb_error *err)
+{
+	return open_repo(engine, NULL, ret_repo, err);
+}
+
+int
+fb_engine_repo_doubting(const struct fb_engine *engine,
+    struct fb_error *ret_doubt, struct fb_repo **ret_repo,
+    struct fb_error *err)
+{
+	*ret_doubt = (struct fb_error){ 0 };
+	return open_repo(engine, ret_doubt, ret_repo, err);
 }
 
 int

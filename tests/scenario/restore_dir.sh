@@ -11,6 +11,20 @@ expect 0 "$fb" -c "$conf" download --json
 run2=$(field run)
 cp -a "$work/a/machines" "$work/saved"
 
+# The newest run taken away: the state directory remembers it.
+cp -a "$work/a/repo" "$work/older"
+grep -l "^run $run2" "$work"/older/commits/* | while read -r commit; do
+	chmod u+w "$commit"
+	rm "$commit"
+done
+sed "s#file:./repo#file:$work/older#" "$conf" >"$work/a/older.yaml"
+expect 13 "$fb" -c "$work/a/older.yaml" restore m1 --target "$work/r"
+grep -q E-ROLLBACK "$work/stderr" || fail "no id"
+[ ! -e "$work/r" ] || fail "something was written"
+expect 0 "$fb" -c "$work/a/older.yaml" restore m1 --target "$work/r" \
+	--allow-rollback
+ok "a repository that was rolled back is refused, unless told"
+
 # Gone: sources, state, the machine itself.
 rm -rf "$work/a/machines" "$work/a/state"
 
@@ -86,13 +100,18 @@ done
 sed "s#file:./repo#file:$work/forged#" "$conf" >"$work/a/forged.yaml"
 expect 13 "$fb" -c "$work/a/forged.yaml" restore m1 --target "$work/f"
 [ ! -e "$work/f" ] || fail "an unsigned run was restored"
-ok "a run that nobody trusted signed is refused"
+expect 0 "$fb" -c "$work/a/forged.yaml" restore m1 --target "$work/f" \
+	--allow-untrusted
+same_tree "$work/saved/m1/data" "$work/f/m1/data" || fail "tree differs"
+ok "a run that nobody trusted signed is refused, unless told"
 
-# One altered pack: 14, and nothing under the machine's own name.
+# Altered packs: 14, and nothing under the machine's own name.
 cp -a "$work/a/repo" "$work/hurt"
 for pack in "$work"/hurt/packs/*/*.pack; do
 	chmod u+w "$pack"
-	printf 'XXXX' | dd of="$pack" bs=1 seek=2000 conv=notrunc status=none
+	frames=$(tail -c 27 "$pack" | awk '{ print $2 + 0 }')
+	dd if=/dev/zero of="$pack" bs="$frames" count=1 conv=notrunc \
+		status=none
 done
 sed "s#file:./repo#file:$work/hurt#" "$conf" >"$work/a/hurt.yaml"
 expect 14 "$fb" -c "$work/a/hurt.yaml" restore m1 --target "$work/h"

@@ -18,7 +18,7 @@ unfinished() {
 }
 
 # Into a directory.
-step=1
+step=$((1 - stride))
 while :; do
 	step=$((step + stride))
 	rm -rf "$work/out"
@@ -55,7 +55,7 @@ done
 ok "into a directory, cut off at steps up to $((step - 1))"
 
 # In place.
-step=1
+step=$((1 - stride))
 while :; do
 	step=$((step + stride))
 	printf 'scribble %s' "$step" | dd of="$m1/disk.img" bs=1 \

@@ -52,6 +52,11 @@ void fb_drivers_close(struct fb_drivers *drivers);
 /* Open the chosen repository with the trusted signers. */
 FB_MUST_USE int fb_engine_repo(const struct fb_engine *engine,
     struct fb_repo **ret_repo, struct fb_error *err);
+/* The same for who was told to go on (restore --allow-untrusted): why the
+ * repository is not trusted stands in *ret_doubt, code 0: it is. */
+FB_MUST_USE int fb_engine_repo_doubting(const struct fb_engine *engine,
+    struct fb_error *ret_doubt, struct fb_repo **ret_repo,
+    struct fb_error *err);
 const struct fb_config_repository *fb_engine_repo_config(
     const struct fb_engine *engine);
 /* Read the signing key of the chosen repository.  FB_EKEY. */
