@@ -76,6 +76,7 @@ free_batch(struct batch *batch)
 	free(batch->data);
 	fb_buf_release(&batch->out);
 	free(batch->items);
+	free(batch->jobs);
 	free(batch);
 }
 
@@ -283,7 +284,9 @@ set_chunker(struct fb_copier *copier, struct fb_error *err)
 	copier->chunker = (struct fb_chunker){ format->chunk_min,
 		format->chunk_max,
 		(uint32_t)((UINT64_C(1) << 32) / format->chunk_average) };
-	copier->batch_bytes = BATCH_SIZE + format->chunk_max;
+	copier->batch_bytes = format->chunk_max +
+	    (copier->worker_count > MANY_WORKERS ? BATCH_SIZE_MANY
+	                                         : BATCH_SIZE);
 	return FB_OK;
 }
 
@@ -340,7 +343,7 @@ fb_copier_open(const struct fb_copier_spec *spec, const json_t *state,
 	else if (spec->pack_size > PACK_SIZE_MOST)
 		copier->spec.pack_size = PACK_SIZE_MOST;
 	copier->worker_count = count_workers(spec->workers);
-	copier->batch_limit = 2 * (size_t)copier->worker_count + 3;
+	copier->batch_limit = copier->worker_count * 3 / 2 + 3;
 	copier->queue_tail = &copier->queue;
 	(void)pthread_mutex_init(&copier->lock, NULL);
 	(void)pthread_cond_init(&copier->work, NULL);

@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <zstd.h>
 
+#include "fleetbak/crypto/digest_many.h"
 #include "fleetbak/repo/copier.h"
 
 #include "data_chunker.h"
@@ -22,7 +23,11 @@
 #include "data_packer.h"
 #include "data_sender.h"
 
-#define BATCH_SIZE (1u << 20) /* without room for one chunk more */
+/* Of a batch, without room for one chunk more: the more chunks, the better
+ * are they hashed, but with many workers memory counts. */
+#define BATCH_SIZE      (2u << 20)
+#define BATCH_SIZE_MANY (1u << 20)
+#define MANY_WORKERS    4
 #define ZERO_BLOCK 65536u
 
 /* A chunk or a stretch of zeros of a batch. */
@@ -44,6 +49,8 @@ struct batch {
 	struct fb_buf out;
 	struct item *items;
 	size_t item_count, item_cap;
+	struct fb_digest_job *jobs;
+	size_t job_cap;
 	bool done;
 };
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
 
 #include "copier_impl.h"
 
@@ -27,15 +28,12 @@ compress(ZSTD_CCtx *cctx, struct batch *batch, struct item *item,
 {
 	size_t bound = ZSTD_compressBound(item->length);
 	uint8_t *room = fb_buf_reserve(&batch->out, bound);
-	struct fb_digest digest;
 	size_t len = ZSTD_compress2(
 	    cctx, room, bound, batch->data + item->start, item->length);
 
 	if (ZSTD_isError(len))
 		return fb_fail(err, FB_EBUG, "zstd cannot compress: %s",
 		    ZSTD_getErrorName(len));
-	fb_digest_of((struct fb_span){ room, len }, &digest);
-	memcpy(item->stored_digest, digest.bytes, FB_STORED_DIGEST_LEN);
 	item->out_start = (uint32_t)batch->out.len;
 	item->out_length = (uint32_t)len;
 	batch->out.len += len;
@@ -55,6 +53,55 @@ repeats(const struct batch *batch, size_t index)
 	return false;
 }
 
+static void
+reserve_jobs(struct batch *batch)
+{
+	if (batch->item_count <= batch->job_cap)
+		return;
+	batch->job_cap = batch->item_cap;
+	batch->jobs = fb_realloc(
+	    batch->jobs, batch->job_cap, sizeof(*batch->jobs));
+}
+
+static void
+hash_contents(struct batch *batch)
+{
+	size_t count = 0;
+
+	reserve_jobs(batch);
+	for (size_t i = 0; i < batch->item_count; i++)
+		if (batch->items[i].zeros == 0)
+			batch->jobs[count++].bytes = (struct fb_span){
+				batch->data + batch->items[i].start,
+				batch->items[i].length
+			};
+	fb_digest_many(batch->jobs, count);
+	count = 0;
+	for (size_t i = 0; i < batch->item_count; i++)
+		if (batch->items[i].zeros == 0)
+			batch->items[i].id = batch->jobs[count++].digest;
+}
+
+static void
+hash_frames(struct batch *batch)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < batch->item_count; i++)
+		if (batch->items[i].out_length > 0)
+			batch->jobs[count++].bytes = (struct fb_span){
+				batch->out.data + batch->items[i].out_start,
+				batch->items[i].out_length
+			};
+	fb_digest_many(batch->jobs, count);
+	count = 0;
+	for (size_t i = 0; i < batch->item_count; i++)
+		if (batch->items[i].out_length > 0)
+			memcpy(batch->items[i].stored_digest,
+			    batch->jobs[count++].digest.bytes,
+			    FB_STORED_DIGEST_LEN);
+}
+
 int
 fb_batch_process(struct fb_copier *copier, ZSTD_CCtx *cctx,
     struct batch *batch, struct fb_error *err)
@@ -63,20 +110,40 @@ fb_batch_process(struct fb_copier *copier, ZSTD_CCtx *cctx,
 
 	if (copier->spec.cancel != NULL && atomic_load(copier->spec.cancel))
 		return fb_fail(err, FB_ECANCELED, "stopped on request");
+	hash_contents(batch);
 	for (size_t i = 0; rc == FB_OK && i < batch->item_count; i++) {
 		struct item *item = &batch->items[i];
 
 		if (item->zeros > 0)
 			continue;
-		fb_digest_of((struct fb_span){ batch->data + item->start,
-		                 item->length },
-		    &item->id);
 		rc = fb_packer_find(copier->packer, &item->id, &item->place,
 		    &item->known, err);
 		if (rc == FB_OK && !item->known && !repeats(batch, i))
 			rc = compress(cctx, batch, item, err);
 	}
+	if (rc == FB_OK)
+		hash_frames(batch);
 	return rc;
+}
+
+/* A chunk that was to be found by now, and is not. */
+static int
+compress_late(struct fb_copier *copier, struct batch *batch,
+    struct item *item, struct fb_error *err)
+{
+	struct fb_digest digest;
+	int rc;
+
+	if (copier->cctx == NULL)
+		copier->cctx = fb_copier_new_cctx(copier);
+	rc = compress(copier->cctx, batch, item, err);
+	if (rc < 0)
+		return rc;
+	fb_digest_of((struct fb_span){ batch->out.data + item->out_start,
+	                 item->out_length },
+	    &digest);
+	memcpy(item->stored_digest, digest.bytes, FB_STORED_DIGEST_LEN);
+	return FB_OK;
 }
 
 /* Store a chunk that no worker found; another may have been faster. */
@@ -92,13 +159,10 @@ store_chunk(struct fb_copier *copier, struct batch *batch, struct item *item,
 	    copier->packer, &item->id, &item->place, &item->known, err);
 	if (rc < 0 || item->known)
 		return rc;
-	if (item->out_length == 0) {
-		if (copier->cctx == NULL)
-			copier->cctx = fb_copier_new_cctx(copier);
-		rc = compress(copier->cctx, batch, item, err);
-		if (rc < 0)
-			return rc;
-	}
+	if (item->out_length == 0)
+		rc = compress_late(copier, batch, item, err);
+	if (rc < 0)
+		return rc;
 	frame = (struct fb_span){ batch->out.data + item->out_start,
 		item->out_length };
 	chunk.length = item->length;

@@ -5,39 +5,81 @@
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/crypto/digest_many.h"
 
 #include "volume_impl.h"
 
 #define FETCH_STEP (1u << 20)
 
-int
-fb_chunk_open(ZSTD_DCtx *dctx, const struct fb_pack_chunk *chunk,
-    struct fb_span frame, uint8_t *content, const char *key, uint32_t number,
+static int
+check_frames(struct fb_digest_job *jobs, const struct fb_pack_chunk *chunks,
+    uint32_t count, const uint8_t *frames, const char *key, uint32_t first,
     struct fb_error *err)
 {
-	struct fb_digest digest;
-	size_t len;
-
-	fb_digest_of(frame, &digest);
-	if (memcmp(digest.bytes, chunk->stored_digest,
-	        FB_STORED_DIGEST_LEN) != 0)
-		return fb_fail_id(err, FB_ECORRUPT, "E-CHUNK",
-		    "'%s': chunk %" PRIu32 ", %zu bytes at %" PRIu32
-		    ": they do not have their digest",
-		    key, number, frame.len, chunk->offset);
-	len = ZSTD_decompressDCtx(
-	    dctx, content, chunk->length, frame.ptr, frame.len);
-	if (ZSTD_isError(len) || len != chunk->length)
-		return fb_fail_id(err, FB_ECORRUPT, "E-CHUNK",
-		    "'%s': chunk %" PRIu32 " does not open: %s", key, number,
-		    ZSTD_isError(len) ? ZSTD_getErrorName(len)
-		                      : "it has another length");
-	fb_digest_of((struct fb_span){ content, len }, &digest);
-	if (fb_digest_cmp(&digest, &chunk->id) != 0)
-		return fb_fail_id(err, FB_ECORRUPT, "E-CHUNK",
-		    "'%s': chunk %" PRIu32 ": its content is not its id", key,
-		    number);
+	for (uint32_t i = 0; i < count; i++) {
+		jobs[i].bytes =
+		    (struct fb_span){ frames, chunks[i].stored_length };
+		frames += chunks[i].stored_length;
+	}
+	fb_digest_many(jobs, count);
+	for (uint32_t i = 0; i < count; i++)
+		if (memcmp(jobs[i].digest.bytes, chunks[i].stored_digest,
+		        FB_STORED_DIGEST_LEN) != 0)
+			return fb_fail_id(err, FB_ECORRUPT, "E-CHUNK",
+			    "'%s': chunk %" PRIu32 ", %" PRIu32
+			    " bytes at %" PRIu32
+			    ": they do not have their digest",
+			    key, first + i, chunks[i].stored_length,
+			    chunks[i].offset);
 	return FB_OK;
+}
+
+static int
+check_contents(struct fb_digest_job *jobs,
+    const struct fb_pack_chunk *chunks, uint32_t count,
+    const uint8_t *content, const char *key, uint32_t first,
+    struct fb_error *err)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		jobs[i].bytes = (struct fb_span){ content, chunks[i].length };
+		content += chunks[i].length;
+	}
+	fb_digest_many(jobs, count);
+	for (uint32_t i = 0; i < count; i++)
+		if (fb_digest_cmp(&jobs[i].digest, &chunks[i].id) != 0)
+			return fb_fail_id(err, FB_ECORRUPT, "E-CHUNK",
+			    "'%s': chunk %" PRIu32 ": its content is not its id",
+			    key, first + i);
+	return FB_OK;
+}
+
+int
+fb_chunks_open(ZSTD_DCtx *dctx, const struct fb_pack_chunk *chunks,
+    uint32_t count, const uint8_t *frames, uint8_t *content, const char *key,
+    uint32_t first, struct fb_error *err)
+{
+	struct fb_digest_job jobs[OPEN_CHUNKS_MAX];
+	uint8_t *to = content;
+	int rc =
+	    check_frames(jobs, chunks, count, frames, key, first, err);
+
+	if (rc < 0)
+		return rc;
+	for (uint32_t i = 0; i < count; i++) {
+		size_t len = ZSTD_decompressDCtx(dctx, to, chunks[i].length,
+		    frames, chunks[i].stored_length);
+
+		if (ZSTD_isError(len) || len != chunks[i].length)
+			return fb_fail_id(err, FB_ECORRUPT, "E-CHUNK",
+			    "'%s': chunk %" PRIu32 " does not open: %s", key,
+			    first + i,
+			    ZSTD_isError(len) ? ZSTD_getErrorName(len)
+			                      : "it has another length");
+		frames += chunks[i].stored_length;
+		to += len;
+	}
+	return check_contents(
+	    jobs, chunks, count, content, key, first, err);
 }
 
 /* A pack, read from its beginning to its end. */
@@ -80,26 +122,49 @@ fill(struct pass *pass, size_t want, struct fb_error *err)
 	return FB_OK;
 }
 
+/* How many chunks from `first` on go into one step, and their bytes. */
+static uint32_t
+count_chunks(
+    const struct fb_pack_table *table, uint32_t first, size_t *ret_stored)
+{
+	size_t stored = 0, length = 0;
+	uint32_t count = 0;
+
+	for (; first + count < table->count && count < OPEN_CHUNKS_MAX;
+	     count++) {
+		const struct fb_pack_chunk *chunk =
+		    &table->chunks[first + count];
+
+		if (stored + chunk->stored_length > FB_STORED_MAX ||
+		    length + chunk->length > FB_CHUNK_MAX)
+			break;
+		stored += chunk->stored_length;
+		length += chunk->length;
+	}
+	*ret_stored = stored;
+	return count;
+}
+
 static int
 open_chunks(struct pass *pass, const struct fb_pack_table *table,
     struct fb_error *err)
 {
 	ZSTD_DCtx *dctx = ZSTD_createDCtx();
 	FB_AUTO_FREE uint8_t *content = fb_alloc(FB_CHUNK_MAX, 1);
+	uint32_t first = 0;
 	int rc = FB_OK;
 
-	for (uint32_t i = 0; rc == FB_OK && i < table->count; i++) {
-		const struct fb_pack_chunk *chunk = &table->chunks[i];
-		struct fb_span frame;
+	while (rc == FB_OK && first < table->count) {
+		size_t stored;
+		uint32_t count = count_chunks(table, first, &stored);
 
-		rc = fill(pass, chunk->stored_length, err);
+		rc = fill(pass, stored, err);
 		if (rc < 0)
 			break;
-		frame = (struct fb_span){ pass->window + pass->at,
-			chunk->stored_length };
-		rc = fb_chunk_open(
-		    dctx, chunk, frame, content, pass->key, i, err);
-		pass->at += frame.len;
+		rc = fb_chunks_open(dctx, table->chunks + first, count,
+		    pass->window + pass->at, content, pass->key, first, err);
+		pass->at += stored;
+		first += count;
 	}
 	ZSTD_freeDCtx(dctx);
 	return rc;

@@ -69,12 +69,14 @@ FB_MUST_USE int fb_cursor_peek(
 void fb_cursor_take(struct cursor *cursor, const struct piece *piece);
 
 /*
- * Check, open, check again: `frame` has the chunk's stored bytes, `content`
- * room for chunk->length.  Errors: FB_ECORRUPT (E-CHUNK) naming `key`.
+ * Check, open, check again: `frames` has the stored bytes of `count` chunks
+ * that follow each other, the first being number `first`; `content` has room
+ * for theirs.  Errors: FB_ECORRUPT (E-CHUNK) naming `key`.
  */
-FB_MUST_USE int fb_chunk_open(ZSTD_DCtx *dctx,
-    const struct fb_pack_chunk *chunk, struct fb_span frame, uint8_t *content,
-    const char *key, uint32_t number, struct fb_error *err);
+#define OPEN_CHUNKS_MAX 256
+FB_MUST_USE int fb_chunks_open(ZSTD_DCtx *dctx,
+    const struct fb_pack_chunk *chunks, uint32_t count, const uint8_t *frames,
+    uint8_t *content, const char *key, uint32_t first, struct fb_error *err);
 
 /* The bytes themselves, fetched ahead by threads: volume_stream.c. */
 struct stream *fb_stream_open(struct fb_volume_reader *reader,

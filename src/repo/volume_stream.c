@@ -15,7 +15,7 @@
 
 #include "volume_impl.h"
 
-#define JOB_CHUNKS  256
+#define JOB_CHUNKS  OPEN_CHUNKS_MAX
 #define WORKERS_MAX 32
 
 struct job {
@@ -57,23 +57,14 @@ open_job(struct stream *stream, ZSTD_DCtx *dctx, struct job *job,
 {
 	struct fb_volume_reader *reader = stream->reader;
 	char key[FB_OBJECT_KEY_SIZE];
-	const uint8_t *frame = job->stored;
-	uint8_t *content = job->content;
 	int rc;
 
 	fb_pack_key(&reader->packs[job->pack].id, key);
 	rc = fb_store_get_range(reader->repo->store, key,
 	    job->chunks[0].offset, job->stored, job->stored_length, err);
-	for (uint32_t i = 0; rc == FB_OK && i < job->count; i++) {
-		const struct fb_pack_chunk *chunk = &job->chunks[i];
-
-		rc = fb_chunk_open(dctx, chunk,
-		    (struct fb_span){ frame, chunk->stored_length }, content,
-		    key, job->first + i, err);
-		frame += chunk->stored_length;
-		content += chunk->length;
-	}
-	return rc;
+	return rc < 0 ? rc
+	              : fb_chunks_open(dctx, job->chunks, job->count,
+	                    job->stored, job->content, key, job->first, err);
 }
 
 static void *
