@@ -60,7 +60,7 @@ machine_json(const struct fb_plan_machine *machine, const char *name)
 	for (size_t i = 0; i < machine->step_count; i++) {
 		json_t *step = json_object();
 
-		fb_json_put_str(step, "verb", machine->steps[i].verb);
+		fb_json_put_str(step, "step", machine->steps[i].verb);
 		fb_json_put_str(step, "detail", machine->steps[i].detail);
 		(void)json_array_append_new(steps, step);
 	}

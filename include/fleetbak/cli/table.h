@@ -28,7 +28,8 @@ struct fb_table {
 /* Begin a row; its cells follow with fb_table_cell(), from the left. */
 void fb_table_row(struct fb_table *table);
 /* `exact` NULL: the same. Both are copied. */
-void fb_table_cell(struct fb_table *table, const char *shown, const char *exact);
+void fb_table_cell(
+    struct fb_table *table, const char *shown, const char *exact);
 
 /* Header, columns two spaces apart, numbers to the right, no boxes. */
 void fb_table_add_text(
