@@ -1,9 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <inttypes.h>
 #include <locale.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
@@ -15,6 +13,7 @@
 #include "fleetbak/base/name.h"
 #include "fleetbak/driver/tree.h"
 #include "tree_internal.h"
+#include "tree_seen.h"
 
 #define READ_STEP (256u * 1024)
 
@@ -30,23 +29,6 @@
 #define HOLE_MIN  4096u
 #define HOLE_STEP 4096u
 
-#define OWNER_SLOTS 64
-#define LINK_SLOTS  1024u
-
-struct link {
-	struct link *next;
-	dev_t dev;
-	ino_t ino;
-	nlink_t left; /* names not met yet */
-	char *path;   /* the first one */
-};
-
-struct owner {
-	bool used;
-	uint32_t id;
-	char name[64];
-};
-
 struct packer {
 	const struct fb_sink *sink;
 	struct archive *archive;
@@ -57,8 +39,8 @@ struct packer {
 	struct fb_error failure; /* ... and why */
 	uint8_t *room;
 	const char *path; /* of the member being written, for notes */
-	struct link *links[LINK_SLOTS];
-	struct owner users[OWNER_SLOTS], groups[OWNER_SLOTS];
+	struct fb_tree_links links;
+	struct fb_tree_owners owners;
 };
 
 static void
@@ -142,80 +124,6 @@ cut_group(struct packer *p, struct fb_error *err)
 	return FB_OK;
 }
 
-/* Account names, remembered: "" when there is none. */
-static const char *
-owner_name(struct owner *slots, uint32_t id, bool group)
-{
-	struct owner *slot = &slots[id % OWNER_SLOTS];
-	char room[4096];
-	struct passwd pw, *got_pw = NULL;
-	struct group gr, *got_gr = NULL;
-	const char *name = NULL;
-
-	if (slot->used && slot->id == id)
-		return slot->name;
-	if (group) {
-		(void)getgrgid_r(id, &gr, room, sizeof(room), &got_gr);
-		name = got_gr != NULL ? gr.gr_name : NULL;
-	} else {
-		(void)getpwuid_r(id, &pw, room, sizeof(room), &got_pw);
-		name = got_pw != NULL ? pw.pw_name : NULL;
-	}
-	*slot = (struct owner){ .used = true, .id = id };
-	if (name != NULL && strlen(name) < sizeof(slot->name))
-		memcpy(slot->name, name, strlen(name));
-	return slot->name;
-}
-
-/* The first name of this inode, or NULL: then this is the first.  An inode
- * whose names have all been met is forgotten. */
-static struct link *
-find_link(struct packer *p, const struct stat *st, const char *path)
-{
-	struct link **slot = &p->links[(st->st_ino ^ st->st_dev) % LINK_SLOTS];
-	struct link *link;
-
-	for (; *slot != NULL; slot = &(*slot)->next)
-		if ((*slot)->dev == st->st_dev && (*slot)->ino == st->st_ino)
-			return *slot;
-	link = fb_alloc(1, sizeof(*link));
-	link->dev = st->st_dev;
-	link->ino = st->st_ino;
-	link->left = st->st_nlink;
-	link->path = fb_strdup(path);
-	*slot = link;
-	return NULL;
-}
-
-/* One more name of it was met. */
-static void
-count_link(struct packer *p, struct link *link)
-{
-	struct link **slot = &p->links[(link->ino ^ link->dev) % LINK_SLOTS];
-
-	if (link->left > 2) {
-		link->left--;
-		return;
-	}
-	while (*slot != link)
-		slot = &(*slot)->next;
-	*slot = link->next;
-	free(link->path);
-	free(link);
-}
-
-/* Its first name was left out: the next one is the file. */
-static void
-forget_link(struct packer *p, const struct stat *st)
-{
-	struct link *link = find_link(p, st, "");
-
-	if (link == NULL)
-		link = find_link(p, st, "");
-	link->left = 0;
-	count_link(p, link);
-}
-
 /* No atime, ctime, device or inode number: what did not change must make
  * the same bytes again. */
 static void
@@ -228,8 +136,8 @@ fill_entry(struct packer *p, const struct stat *st)
 	archive_entry_set_mode(e, st->st_mode);
 	archive_entry_set_uid(e, st->st_uid);
 	archive_entry_set_gid(e, st->st_gid);
-	archive_entry_copy_uname(e, owner_name(p->users, st->st_uid, false));
-	archive_entry_copy_gname(e, owner_name(p->groups, st->st_gid, true));
+	archive_entry_copy_uname(e, fb_tree_owner(&p->owners, st->st_uid, false));
+	archive_entry_copy_gname(e, fb_tree_owner(&p->owners, st->st_gid, true));
 	archive_entry_set_mtime(e, st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
 	archive_entry_set_size(e, S_ISREG(st->st_mode) ? st->st_size : 0);
 	if (S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode)) {
@@ -469,7 +377,7 @@ pack_file(struct packer *p, const struct fb_tree_node *node,
 		        ? "vanished while the tree was being read"
 		        : "it cannot be opened; left out");
 		if (node->st.st_nlink > 1)
-			forget_link(p, &node->st);
+			fb_tree_link_forget(&p->links, &node->st);
 		return FB_OK;
 	}
 	fill_entry(p, &st);
@@ -507,7 +415,7 @@ pack_symlink(struct packer *p, const struct fb_tree_node *node,
 
 static int
 pack_hardlink(struct packer *p, const struct fb_tree_node *node,
-    struct link *first, struct fb_error *err)
+    struct fb_tree_link *first, struct fb_error *err)
 {
 	uint64_t offset = p->pos;
 	int rc;
@@ -519,7 +427,7 @@ pack_hardlink(struct packer *p, const struct fb_tree_node *node,
 	if (rc == FB_OK)
 		rc = tell_entry(p, FB_ENTRY_HARDLINK, &node->st, offset,
 		    first->path, err);
-	count_link(p, first);
+	fb_tree_link_count(&p->links, first);
 	return rc;
 }
 
@@ -545,7 +453,7 @@ static int
 pack_node(void *arg, const struct fb_tree_node *node, struct fb_error *err)
 {
 	struct packer *p = arg;
-	struct link *first;
+	struct fb_tree_link *first;
 	int rc;
 
 	p->path = node->path;
@@ -556,7 +464,7 @@ pack_node(void *arg, const struct fb_tree_node *node, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	if (!S_ISDIR(node->st.st_mode) && node->st.st_nlink > 1) {
-		first = find_link(p, &node->st, node->path);
+		first = fb_tree_link_find(&p->links, &node->st, node->path);
 		if (first != NULL)
 			return pack_hardlink(p, node, first, err);
 	}
@@ -602,19 +510,16 @@ static void
 free_packer(struct packer *p)
 {
 	if (p->archive != NULL) {
-		(void)archive_write_fail(p->archive);
+		/* Closing frees what freeing alone forgets after a failure;
+		 * the sink shall hear nothing of it. */
+		if (p->rc == FB_OK)
+			p->rc = FB_ECANCELED;
+		(void)archive_write_close(p->archive);
 		(void)archive_write_free(p->archive);
 	}
 	archive_entry_free(p->entry);
 	free(p->room);
-	for (size_t i = 0; i < LINK_SLOTS; i++)
-		while (p->links[i] != NULL) {
-			struct link *link = p->links[i];
-
-			p->links[i] = link->next;
-			free(link->path);
-			free(link);
-		}
+	fb_tree_links_release(&p->links);
 	free(p);
 }
 
