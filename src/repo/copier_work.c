@@ -108,8 +108,8 @@ fb_batch_process(struct fb_copier *copier, ZSTD_CCtx *cctx,
 {
 	int rc = FB_OK;
 
-	if (copier->spec.cancel != NULL && atomic_load(copier->spec.cancel))
-		return fb_fail(err, FB_ECANCELED, "stopped on request");
+	/* Cancelling stops those who feed; what came is kept, so that a last
+	 * checkpoint can be made. */
 	hash_contents(batch);
 	for (size_t i = 0; rc == FB_OK && i < batch->item_count; i++) {
 		struct item *item = &batch->items[i];

@@ -666,16 +666,20 @@ wrong_hints_cost_duplicates_only(void **unused)
 }
 
 static void
-cancelling_stops_every_call(void **unused)
+cancelling_stops_the_feeder_and_keeps_what_came(void **unused)
 {
 	struct world world;
-	atomic_bool cancel = true;
-	FB_AUTO_FREE uint8_t *bytes = make_bytes(MIB, 8);
+	atomic_bool cancel = false;
+	size_t len = 9 * MIB;
+	FB_AUTO_FREE uint8_t *bytes = make_bytes(len, 8);
 	struct fb_copier_spec spec = { .repo = &world.repo,
 		.session = &world.session,
 		.spool_dir = world.dir,
 		.workers = 2,
-		.cancel = &cancel };
+		.pack_size = MIB,
+		.cancel = &cancel,
+		.checkpoint = note_state,
+		.arg = &world };
 	struct fb_copier *copier;
 	struct fb_copy *copy;
 	uint64_t offset;
@@ -685,7 +689,18 @@ cancelling_stops_every_call(void **unused)
 	assert_ok(fb_copier_open(&spec, NULL, &copier, &err));
 	assert_ok(fb_copy_begin(
 	    copier, "a", "disk", false, false, &copy, &offset, &err));
+	assert_ok(fb_copy_data(copy, bytes, len, &err));
+	cancel = true;
 	assert_fails(FB_ECANCELED, fb_copy_data(copy, bytes, MIB, &err));
+	assert_fails(FB_ECANCELED, fb_copy_zero(copy, MIB, &err));
+	assert_ok(fb_copier_checkpoint(copier, &err));
+	fb_copy_abandon(copy);
+	fb_copier_close(copier);
+	cancel = false;
+	assert_ok(fb_copier_open(&spec, world.state, &copier, &err));
+	assert_ok(fb_copy_begin(
+	    copier, "a", "disk", false, true, &copy, &offset, &err));
+	assert_true(offset <= len);
 	fb_copy_abandon(copy);
 	fb_copier_close(copier);
 	end_world(&world);
@@ -707,7 +722,8 @@ main(void)
 		cmocka_unit_test(a_finished_copy_needs_a_checkpoint_to_last),
 		cmocka_unit_test(hints_spare_the_next_run_everything),
 		cmocka_unit_test(wrong_hints_cost_duplicates_only),
-		cmocka_unit_test(cancelling_stops_every_call),
+		cmocka_unit_test(
+		    cancelling_stops_the_feeder_and_keeps_what_came),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
