@@ -41,8 +41,9 @@ static void
 drop_cuts(struct fb_copy *copy, size_t count)
 {
 	copy->cut_count -= count;
-	memmove(copy->cuts, copy->cuts + count,
-	    copy->cut_count * sizeof(*copy->cuts));
+	if (copy->cut_count > 0)
+		memmove(copy->cuts, copy->cuts + count,
+		    copy->cut_count * sizeof(*copy->cuts));
 }
 
 /*
