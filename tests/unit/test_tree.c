@@ -598,7 +598,8 @@ add_member(struct fb_buf *dst, const char *name, char type,
 	unsigned sum = 0;
 
 	(void)snprintf((char *)block, 100, "%s", name);
-	(void)snprintf((char *)block + 100, 8, "%07o", 0644);
+	(void)snprintf((char *)block + 100, 8, "%07o",
+	    type == '5' ? 0755u : 0644u);
 	(void)snprintf((char *)block + 108, 8, "%07o", 0);
 	(void)snprintf((char *)block + 116, 8, "%07o", 0);
 	(void)snprintf((char *)block + 124, 12, "%011o",
