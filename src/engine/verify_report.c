@@ -22,7 +22,9 @@ add_damage(struct verify *verify, const char *object,
 	*damage = (struct fb_verify_damage){ .object = fb_strdup(object),
 		.err = *cause };
 	/* A missing object is damage like any other. */
-	if (cause->code != FB_EUNTRUSTED && cause->code != FB_ETOONEW &&
+	if (cause->code == FB_ENOTFOUND)
+		(void)fb_fail(&damage->err, FB_ECORRUPT, "it is missing");
+	else if (cause->code != FB_EUNTRUSTED && cause->code != FB_ETOONEW &&
 	    cause->code != FB_ECORRUPT) {
 		damage->err.code = FB_ECORRUPT;
 		damage->err.id = fb_code_id(FB_ECORRUPT);

@@ -458,8 +458,6 @@ fb_history_check(struct fb_repo *repo, const char *fleet,
 	if (rc == FB_OK && remember)
 		rc = remember_newest(&history, &memory, memory_path, err);
 	release_history(&history);
-	if (rc < 0)
-		return fb_wrap(err, "history of fleet '%s'", fleet);
 	*ret_known = memory.known;
-	return FB_OK;
+	return rc < 0 ? fb_wrap(err, "history of fleet '%s'", fleet) : FB_OK;
 }

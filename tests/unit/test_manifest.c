@@ -350,6 +350,7 @@ typedef void spoil(struct fb_manifest_head *, struct fb_manifest_machine *);
 
 static struct fb_manifest_volume bad_volumes[3];
 static struct fb_manifest_unit bad_units[2];
+static char *ghost[] = { S("lab/ghost") };
 static char *both[] = { S("lab/db-01"), S("lab/web-01") };
 
 #define VOLUME(n, statement)                                      \
@@ -375,7 +376,7 @@ SPOIL(bad_drift, head->topology_after.bytes[0] = 9)
 SPOIL(bad_drift_flag, head->drift = true)
 SPOIL(bad_unit_missing, head->unit_count = 1)
 SPOIL(bad_unit_twice, UNIT(0, machines = both); bad_units[0].machine_count = 2)
-SPOIL(bad_unit_ghost, UNIT(0, machines = (char *[]){ S("lab/ghost") }))
+SPOIL(bad_unit_ghost, UNIT(0, machines = ghost))
 SPOIL(bad_unit_empty, UNIT(0, machine_count = 0))
 SPOIL(bad_unit_order, UNIT(0, name = S("zzz")))
 SPOIL(bad_epoch, machines[0].epoch = 5)

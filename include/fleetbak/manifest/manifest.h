@@ -160,7 +160,8 @@ FB_MUST_USE int fb_sums_write(struct fb_repo *repo, const char *run,
  *
  * `memory_path` is a file in the state directory that remembers the newest
  * run seen of this repository and fleet; it is read, and with `remember`
- * moved forward.  *ret_known says whether there was a memory to compare with.
+ * moved forward.  *ret_known says whether there was a memory to compare with,
+ * on failure too.
  * Errors: FB_EUNTRUSTED, id E-ROLLBACK, when the newest remembered run, or a
  * predecessor that a manifest names, is gone without a forgets/ record.
  */
