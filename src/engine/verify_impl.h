@@ -14,6 +14,9 @@
 /* Harms kept per damaged object. */
 #define VERIFY_HARMS_MAX 65536
 
+/* Objects that are of a run as a whole, at most. */
+#define VERIFY_RUN_OBJECTS 16
+
 /* A set of ids, each with a mark: 0 fine, 1 damaged. */
 struct id_set {
 	struct id_slot *slots;
@@ -34,7 +37,9 @@ struct verify_run {
 	struct fb_run_ref ref; /* without its predecessors */
 	struct fb_register reg;
 	struct fb_error *unreadable; /* its register, or NULL */
-	bool damaged; /* something of the run as a whole */
+	bool damaged; /* something of the run as a whole ... */
+	size_t damages[VERIFY_RUN_OBJECTS]; /* ... these */
+	size_t damage_count;
 };
 
 struct verify {

@@ -52,8 +52,100 @@ damage_run(struct verify *verify, struct verify_run *run, const char *object,
 {
 	size_t number = add_damage(verify, object, cause);
 
-	add_harm(verify, number, run->ref.run, NULL, NULL);
 	run->damaged = true;
+	if (run->damage_count < VERIFY_RUN_OBJECTS)
+		run->damages[run->damage_count++] = number;
+}
+
+static void
+harm_volume(struct verify *verify, const struct verify_run *run,
+    const struct fb_manifest_machine *machine, const char *volume)
+{
+	for (size_t i = 0; i < run->damage_count; i++)
+		add_harm(verify, run->damages[i], run->ref.run, machine,
+		    volume);
+}
+
+struct harming {
+	struct verify *verify;
+	const struct verify_run *run;
+};
+
+static int
+harm_machine(const struct fb_manifest_machine *machine, void *arg,
+    struct fb_error *err)
+{
+	const struct harming *harming = arg;
+
+	(void)err;
+	if (!wants_machine(harming->verify, machine))
+		return FB_OK;
+	for (size_t i = 0; i < machine->volume_count; i++)
+		if (machine->volumes[i].captured)
+			harm_volume(harming->verify, harming->run, machine,
+			    machine->volumes[i].name);
+	return FB_OK;
+}
+
+/* A line of VOLUMES, which may be as damaged as anything. */
+static bool
+harm_line(struct verify *verify, const struct verify_run *run, char *line)
+{
+	char *slash = strchr(line, '/');
+	char *space = slash != NULL ? strchr(slash, ' ') : NULL;
+	char *end = space != NULL ? strchr(space + 1, ' ') : NULL;
+	struct fb_manifest_machine machine = { 0 };
+
+	if (end == NULL)
+		return false;
+	*slash = *space = *end = '\0';
+	machine.source = line;
+	machine.id = slash + 1;
+	if (!fb_name_ok(machine.source, strlen(machine.source)) ||
+	    !fb_name_ok(machine.id, strlen(machine.id)) ||
+	    !fb_name_ok(space + 1, strlen(space + 1)))
+		return false;
+	if (wants_machine(verify, &machine))
+		harm_volume(verify, run, &machine, space + 1);
+	return true;
+}
+
+static bool
+harm_by_list(struct verify *verify, const struct verify_run *run)
+{
+	FB_AUTO_FREE char *key = fb_format("runs/%s/VOLUMES", run->ref.run);
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	struct fb_error ignored = { 0 };
+	bool any = false;
+	char *line, *rest;
+
+	if (fb_store_get(verify->repo->store, key, FB_SUMS_MAX, &text, NULL,
+	        &ignored) < 0 ||
+	    text.len == 0)
+		return false;
+	rest = (char *)text.data;
+	while ((line = strsep(&rest, "\n")) != NULL)
+		any = harm_line(verify, run, line) || any;
+	return any;
+}
+
+/* What a damaged run held: by its manifest, else by VOLUMES. */
+static void
+harm_run(struct verify *verify, struct verify_run *run)
+{
+	FB_AUTO_MANIFEST struct fb_manifest *manifest = NULL;
+	struct harming harming = { verify, run };
+	struct fb_error ignored = { 0 };
+
+	if (run->unreadable == NULL &&
+	    open_manifest(verify, run, &manifest, &ignored) == FB_OK &&
+	    fb_manifest_machines(
+	        manifest, harm_machine, &harming, &ignored) == FB_OK)
+		return;
+	if (!harm_by_list(verify, run))
+		for (size_t i = 0; i < run->damage_count; i++)
+			add_harm(verify, run->damages[i], run->ref.run, NULL,
+			    NULL);
 }
 
 /* The lists of the register are those of SHA256SUMS. */
@@ -225,9 +317,8 @@ check_sums(struct verify *verify, struct verify_run *run, struct fb_buf *sums,
 	return FB_OK;
 }
 
-int
-verify_run_head(
-    struct verify *verify, struct verify_run *run, struct fb_error *err)
+static int
+check_run(struct verify *verify, struct verify_run *run, struct fb_error *err)
 {
 	FB_AUTO_FREE char *volumes = fb_format("runs/%s/VOLUMES", run->ref.run);
 	FB_AUTO_BUF struct fb_buf sums = { 0 };
@@ -247,4 +338,15 @@ verify_run_head(
 	         FB_SUMS_MAX, err)) < 0)
 		return rc;
 	return check_manifest(verify, run, fb_buf_span(&sums), err);
+}
+
+int
+verify_run_head(
+    struct verify *verify, struct verify_run *run, struct fb_error *err)
+{
+	int rc = check_run(verify, run, err);
+
+	if (rc == FB_OK && run->damaged)
+		harm_run(verify, run);
+	return rc;
 }

@@ -128,7 +128,10 @@ each_signed_object_is_named_when_it_is_damaged(void **state)
 				    report.newest_whole, RUN1);
 				assert_int_equal(report.damage_count, 1);
 				assert_true(harms(&report.damages[0],
-				    "everything @" RUN2));
+				    "lab/db root @" RUN2));
+				assert_int_equal(report.whole_count, 2);
+				assert_string_equal(
+				    report.whole[0].run, RUN1);
 			}
 			fb_verify_report_release(&report);
 			write_object(depot, keys[i], fb_buf_span(&bytes));

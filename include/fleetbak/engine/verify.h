@@ -24,7 +24,8 @@ struct fb_verify_request {
 struct fb_verify_damage {
 	char *object;        /* key of the damaged or missing object */
 	struct fb_error err; /* FB_ECORRUPT or FB_EUNTRUSTED */
-	char **harms;        /* "source/id volume @run", each once */
+	char **harms;        /* "source/id volume @run", each once; or
+	                      * "everything @run" when none can be named */
 	size_t harm_count;
 };
 
