@@ -40,6 +40,8 @@ add_zeros(struct batch *batch, uint64_t len)
 static void
 drop_cuts(struct fb_copy *copy, size_t count)
 {
+	if (count == 0)
+		return;
 	copy->cut_count -= count;
 	if (copy->cut_count > 0)
 		memmove(copy->cuts, copy->cuts + count,
