@@ -6,6 +6,7 @@
 
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
+#include "fleetbak/engine/recover.h"
 #include "fleetbak/fleet/selector.h"
 #include "run.h"
 
@@ -367,6 +368,36 @@ find_unfinished(const struct fb_engine *engine, struct fb_plan *plan,
 	return rc;
 }
 
+/* A half-restored machine holds neither its old state nor its new one. */
+static int
+refuse_half_restored(const struct fb_engine *engine, struct fb_plan *plan,
+    struct fb_error *err)
+{
+	struct fb_recover_report report = { 0 };
+	int rc = fb_recover_list(engine, &report, err);
+
+	for (size_t i = 0; i < report.count; i++) {
+		const struct fb_recover_item *item = &report.items[i];
+		FB_AUTO_FREE char *source = fb_strdup(item->machine);
+		char *slash = strchr(source, '/');
+		struct fb_plan_machine *planned;
+
+		if (item->outcome != FB_RECOVERY_SUSPENDED || slash == NULL)
+			continue;
+		*slash = '\0';
+		planned = find_planned(plan, source, slash + 1);
+		if (planned == NULL)
+			continue;
+		(void)fb_fail_id(&planned->refusal, FB_EREFUSED,
+		    "E-HALF-RESTORED", "machine '%s' is half restored",
+		    item->machine);
+		(void)fb_hint(&planned->refusal,
+		    "finish it: fleetbak restore --resume %s", item->run);
+	}
+	fb_recover_report_release(&report);
+	return rc;
+}
+
 static int
 fill_plan(const struct fb_engine *engine, struct fb_repo *repo,
     const struct fb_download_request *request, struct fb_plan *plan,
@@ -392,6 +423,9 @@ fill_plan(const struct fb_engine *engine, struct fb_repo *repo,
 			plan_machine(engine, &plan->fleet.machines[i],
 			    &plan->machines[plan->machine_count++]);
 
+	rc = refuse_half_restored(engine, plan, err);
+	if (rc < 0)
+		return rc;
 	rc = fb_history_heads(repo, plan->fleet.name, &plan->predecessors,
 	    &plan->predecessor_count, err);
 	if (rc == FB_OK)
