@@ -1,4 +1,5 @@
 /* Manifest structs as JSON. */
+#include <stdio.h>
 #include <string.h>
 
 #include "model.h"
@@ -246,8 +247,7 @@ fb_manifest_register(
 	memcpy(reg->run, head->run, sizeof(reg->run));
 	memcpy(reg->session, head->session, sizeof(reg->session));
 	memcpy(reg->time, head->finished, sizeof(reg->time));
-	memset(reg->fleet, 0, sizeof(reg->fleet));
-	(void)strncpy(reg->fleet, head->fleet, sizeof(reg->fleet) - 1);
+	(void)snprintf(reg->fleet, sizeof(reg->fleet), "%s", head->fleet);
 	reg->predecessor_count = head->predecessor_count;
 	reg->predecessors = head->predecessor_count == 0
 	    ? NULL

@@ -418,6 +418,21 @@ fb_predecessors_same(const struct fb_predecessor *a, size_t a_count,
 	return true;
 }
 
+/* The newest run may lack its SHA256SUMS.sig, if its writer died just after
+ * the commit and never came back.  Best effort. */
+static void
+complete_newest(const struct history *history)
+{
+	const struct fb_run_ref *run = &history->entries[0].ref;
+	FB_AUTO_FREE char *key = fb_format("runs/%s/SHA256SUMS.sig", run->run);
+	struct fb_error ignored = { 0 };
+	uint64_t size;
+
+	if (fb_store_head(history->repo->store, key, &size, &ignored) ==
+	    FB_ENOTFOUND)
+		(void)!fb_repo_complete(history->repo, run, &ignored);
+}
+
 /* The memory goes forward only. */
 static int
 remember_newest(const struct history *history, const struct memory *memory,
@@ -428,6 +443,7 @@ remember_newest(const struct history *history, const struct memory *memory,
 
 	if (history->count == 0 || path == NULL)
 		return FB_OK;
+	complete_newest(history);
 	if (memory->known &&
 	    strcmp(history->entries[0].ref.run, memory->run) <= 0)
 		return FB_OK;

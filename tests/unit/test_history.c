@@ -233,6 +233,21 @@ the_memory_of_another_repository_says_nothing(void **state)
 	assert_false(known);
 }
 
+static void
+a_writer_completes_the_newest_run(void **state)
+{
+	struct depot *depot = *state;
+	FB_AUTO_BUF struct fb_buf before = { 0 }, after = { 0 };
+	bool known;
+
+	make_run(depot, RUN1, &machine, 1);
+	read_object(depot, "runs/" RUN1 "/SHA256SUMS.sig", &before);
+	remove_object(depot, "runs/" RUN1 "/SHA256SUMS.sig");
+	assert_ok(check(depot, true, &known));
+	read_object(depot, "runs/" RUN1 "/SHA256SUMS.sig", &after);
+	assert_memory_equal(before.data, after.data, FB_SIGNATURE_LEN);
+}
+
 static int
 count_machine(const struct fb_manifest_machine *one, void *arg,
     struct fb_error *error)
@@ -308,6 +323,7 @@ main(void)
 		IN(a_register_cannot_hide_what_its_manifest_names),
 		IN(a_run_whose_checksums_do_not_hold_is_not_named),
 		IN(the_memory_of_another_repository_says_nothing),
+		IN(a_writer_completes_the_newest_run),
 		IN(a_manifest_is_opened_only_when_it_is_ours),
 	};
 

@@ -160,8 +160,9 @@ FB_MUST_USE int fb_sums_write(struct fb_repo *repo, const char *run,
  *
  * `memory_path` is a file in the state directory that remembers the newest
  * run seen of this repository and fleet; it is read, and with `remember`
- * moved forward.  *ret_known says whether there was a memory to compare with,
- * on failure too.
+ * (a writer's call) moved forward, and a SHA256SUMS.sig that a crash left out
+ * of the newest run is made.  *ret_known says, on failure too, whether there
+ * was a memory to compare with.
  * Errors: FB_EUNTRUSTED, id E-ROLLBACK, when the newest remembered run, or a
  * predecessor that a manifest names, is gone without a forgets/ record.
  */
