@@ -1,6 +1,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fleetbak/base/mem.h"
 #include "fleetbak/cli/progress.h"
@@ -113,6 +114,8 @@ confirm(struct fb_cli *cli, const struct fb_restore_report *report,
 
 	if (report->kind != FB_RESTORE_TO_MACHINE)
 		return FB_OK;
+	if (!cli->engine.assume_yes && isatty(STDIN_FILENO))
+		fb_cli_restore_show(cli, report);
 	for (size_t i = 0; i < report->action_count; i++) {
 		const char *machine = report->actions[i].machine;
 

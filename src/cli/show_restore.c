@@ -76,7 +76,19 @@ add_plan_text(struct fb_cli *cli, const struct fb_restore_report *report)
 	    report->space_bytes == UINT64_MAX
 	        ? "as much as wanted"
 	        : fb_cli_size(cli, report->space_bytes, space));
-	fb_buf_add_fmt(dst, "plan %s\nNothing was changed.\n", report->plan);
+}
+
+void
+fb_cli_restore_show(
+    struct fb_cli *cli, const struct fb_restore_report *report)
+{
+	struct fb_buf answer = cli->text;
+
+	cli->text = (struct fb_buf){ 0 };
+	add_plan_text(cli, report);
+	fprintf(stderr, "%s\n", fb_buf_str(&cli->text));
+	fb_buf_release(&cli->text);
+	cli->text = answer;
 }
 
 void
@@ -110,6 +122,10 @@ fb_cli_restore_plan(
 	fb_json_put_str(cli->members, "plan", report->plan);
 	if (cli->dry_run) {
 		add_plan_text(cli, report);
+		if (cli->output == FB_OUTPUT_TABLE)
+			fb_buf_add_fmt(&cli->text,
+			    "plan %s\nNothing was changed.\n",
+			    report->plan);
 		return;
 	}
 	if (!report->trusted)
