@@ -329,6 +329,29 @@ compare_jobs(const void *a, const void *b)
 	    ((const struct fb_job *)b)->name);
 }
 
+static void
+adopt_machine(struct fb_job *job, const struct fb_plan_machine *planned)
+{
+	job->machine = copy_machine(planned->machine);
+	job->name =
+	    fb_format("%s/%s", job->machine->source, job->machine->id);
+	job->lifecycle = job->machine->lifecycle;
+	job->parts =
+	    fb_alloc(job->machine->volume_count, sizeof(*job->parts));
+	for (size_t k = 0; k < job->machine->volume_count; k++)
+		job->parts[k].volume = &job->machine->volumes[k];
+	job->machine->problem = planned->refusal;
+}
+
+/* Two machines that claim one id (both are refused) are one entry. */
+static bool
+same_machine(
+    const struct fb_plan_machine *a, const struct fb_plan_machine *b)
+{
+	return strcmp(a->machine->source, b->machine->source) == 0 &&
+	    strcmp(a->machine->id, b->machine->id) == 0;
+}
+
 void
 fb_run_adopt_plan(struct fb_run *run, const struct fb_plan *plan)
 {
@@ -344,21 +367,11 @@ fb_run_adopt_plan(struct fb_run *run, const struct fb_plan *plan)
 	adopt_failures(run, &plan->fleet);
 
 	run->jobs = fb_alloc(plan->machine_count, sizeof(*run->jobs));
-	run->job_count = plan->machine_count;
-	for (size_t i = 0; i < plan->machine_count; i++) {
-		const struct fb_plan_machine *planned = &plan->machines[i];
-		struct fb_job *job = &run->jobs[i];
-
-		job->machine = copy_machine(planned->machine);
-		job->name = fb_format(
-		    "%s/%s", job->machine->source, job->machine->id);
-		job->lifecycle = job->machine->lifecycle;
-		job->parts =
-		    fb_alloc(job->machine->volume_count, sizeof(*job->parts));
-		for (size_t k = 0; k < job->machine->volume_count; k++)
-			job->parts[k].volume = &job->machine->volumes[k];
-		job->machine->problem = planned->refusal;
-	}
+	for (size_t i = 0; i < plan->machine_count; i++)
+		if (i == 0 || !same_machine(&plan->machines[i - 1],
+		                  &plan->machines[i]))
+			adopt_machine(&run->jobs[run->job_count++],
+			    &plan->machines[i]);
 	qsort(run->jobs, run->job_count, sizeof(*run->jobs), compare_jobs);
 	for (size_t i = 0; i < run->job_count; i++)
 		run->jobs[i].index = i;
