@@ -1,11 +1,11 @@
 /*
- * SHA-256 of many messages at once: what a processor without instructions
- * for SHA-256 does fastest, each message in a lane of its wide registers.
+ * SHA-256 of many messages at once: all the chunks of a batch.  The library
+ * hashes one after the other; whatever hashes several side by side belongs
+ * here and nowhere else.
  */
 #ifndef FB_CRYPTO_DIGEST_MANY_H
 #define FB_CRYPTO_DIGEST_MANY_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "fleetbak/crypto/digest.h"
@@ -17,10 +17,5 @@ struct fb_digest_job {
 
 /* Threads: any. */
 void fb_digest_many(struct fb_digest_job *jobs, size_t count);
-
-/* The same in one way, for tests; false: this processor cannot. */
-enum fb_digest_way { FB_DIGEST_SINGLE, FB_DIGEST_LANES_8, FB_DIGEST_LANES_16 };
-bool fb_digest_many_by(
-    enum fb_digest_way way, struct fb_digest_job *jobs, size_t count);
 
 #endif
