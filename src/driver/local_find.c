@@ -48,6 +48,9 @@ fb_local_load(
 		return fb_fail(
 		    err, FB_ECONFIG, "'%s' is no regular file", path);
 	rc = fb_io_read_all(fd, path, FB_LOCAL_YAML_MAX, &found->yaml, err);
+	if (rc == FB_ECORRUPT) /* too large: nothing that we stored */
+		rc = fb_fail_id(err, FB_ECONFIG, "E-CFG-SYNTAX",
+		    "'%s' is larger than %u bytes", path, FB_LOCAL_YAML_MAX);
 	if (rc < 0)
 		return rc;
 	found->dir = fb_strdup(dir);
