@@ -210,8 +210,7 @@ fb_cli_restore_report(
 	    report->id[0] != '\0' ? report->id : NULL);
 	fb_json_put_seconds(cli->members, "seconds", report->elapsed_ms);
 	status = fb_tally_exit(&tally);
-	if ((rc < 0 || status != FB_EXIT_OK || fb_signal_caught() != 0) &&
-	    report->id[0] != '\0')
+	if (report->unfinished)
 		fb_buf_add_fmt(&cli->summary,
 		    "go on with it: fleetbak restore --resume %s\n",
 		    report->id);

@@ -170,7 +170,10 @@ end_journal(struct fb_restore *r, struct fb_error *err)
 		if (!r->machines[i].closed && r->machines[i].problem.code >= 0)
 			return FB_OK;
 	rc = fb_rst_note(r, "end", NULL, NULL, NULL, err);
-	return rc < 0 ? rc : fb_io_remove_tree(r->dir, err);
+	if (rc < 0)
+		return rc;
+	r->report->unfinished = false;
+	return fb_io_remove_tree(r->dir, err);
 }
 
 static void
@@ -203,6 +206,7 @@ fb_restore_run(struct fb_restore *r, struct fb_restore_report *report,
 	if (rc >= 0)
 		rc = fb_rst_journal_open(r, err);
 	if (rc >= 0) {
+		report->unfinished = true;
 		carry_out(r);
 		rc = end_journal(r, err);
 	}

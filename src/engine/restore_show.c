@@ -115,7 +115,8 @@ static void
 show_machine(struct fb_restore *r, const struct fb_rst_machine *m)
 {
 	for (size_t i = 0; i < m->record.volume_count; i++)
-		show_volume(r, m, &m->volumes[i]);
+		if (!m->record.failed)
+			show_volume(r, m, &m->volumes[i]);
 	if (m->problem.code < 0) {
 		struct fb_restore_action *row = add_action(r, m, "-", "skip");
 

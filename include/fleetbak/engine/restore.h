@@ -68,6 +68,7 @@ struct fb_restore_report {
 	uint64_t need_bytes, space_bytes;
 	struct fb_restore_result *results;
 	size_t result_count;
+	bool unfinished; /* its id can be resumed */
 	uint64_t elapsed_ms;
 };
 
