@@ -167,12 +167,26 @@ lines_offset(const struct recipe_lines *lines)
 	return lines->offset - (lines->len - lines->at);
 }
 
+/* So that a read in the middle need not go over all that is before it. */
+static void
+add_mark(struct fb_volume_reader *reader,
+    const struct fb_recipe_decoder *decoder, uint64_t offset)
+{
+	size_t count = reader->mark_count;
+
+	if ((count & (count - 1)) == 0)
+		reader->marks = fb_realloc(reader->marks,
+		    count == 0 ? 1 : 2 * count, sizeof(*reader->marks));
+	reader->marks[reader->mark_count++] = (struct mark){ *decoder, offset };
+}
+
 static int
 parse(struct fb_volume_reader *reader, struct fb_error *err)
 {
 	FB_AUTO_FREE struct recipe_lines *lines = fb_alloc(1, sizeof(*lines));
 	struct fb_recipe_decoder decoder = { 0 };
 	enum fb_recipe_step step = FB_RECIPE_OTHER;
+	uint64_t runs = 0;
 	int rc = FB_OK;
 
 	lines->reader = reader;
@@ -180,6 +194,8 @@ parse(struct fb_volume_reader *reader, struct fb_error *err)
 		if (step != FB_RECIPE_RUN) {
 			reader->at_runs = decoder;
 			reader->runs_offset = lines_offset(lines);
+		} else if (++runs % MARK_EVERY == 0) {
+			add_mark(reader, &decoder, lines_offset(lines));
 		}
 		rc = take_line(reader, &decoder, lines, &step, err);
 	}
@@ -222,6 +238,7 @@ fb_volume_close(struct fb_volume_reader *reader)
 	fb_buf_release(&reader->bytes);
 	fb_tables_free(reader->tables);
 	free(reader->packs);
+	free(reader->marks);
 	free(reader);
 }
 

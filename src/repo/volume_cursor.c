@@ -8,10 +8,31 @@
 
 #include "volume_impl.h"
 
+/* The last mark whose run ends at or before `offset`, or NULL. */
+static const struct mark *
+find_mark(const struct fb_volume_reader *reader, uint64_t offset)
+{
+	size_t low = 0, high = reader->mark_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		const struct fb_recipe_run *run =
+		    &reader->marks[middle].decoder.run;
+
+		if (run->offset + run->length <= offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low > 0 ? &reader->marks[low - 1] : NULL;
+}
+
 void
 fb_cursor_open(struct cursor *cursor, struct fb_volume_reader *reader,
     uint64_t offset, uint64_t end)
 {
+	const struct mark *mark = find_mark(reader, offset);
+
 	*cursor = (struct cursor){ .reader = reader,
 		.decoder = reader->at_runs,
 		.end = end < reader->head.size ? end : reader->head.size,
@@ -19,6 +40,12 @@ fb_cursor_open(struct cursor *cursor, struct fb_volume_reader *reader,
 	cursor->lines = fb_alloc(1, sizeof(*cursor->lines));
 	cursor->lines->reader = reader;
 	cursor->lines->offset = reader->runs_offset;
+	if (mark != NULL) {
+		cursor->decoder = mark->decoder;
+		cursor->lines->offset = mark->offset;
+		cursor->offset =
+		    mark->decoder.run.offset + mark->decoder.run.length;
+	}
 }
 
 void

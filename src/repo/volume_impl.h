@@ -11,6 +11,13 @@
 
 struct stream;
 
+/* A place among the runs to begin from: after a run, before the next. */
+#define MARK_EVERY 256
+struct mark {
+	struct fb_recipe_decoder decoder;
+	uint64_t offset; /* of the next line */
+};
+
 struct fb_volume_reader {
 	struct fb_repo *repo;
 	char key[FB_OBJECT_KEY_SIZE];
@@ -24,6 +31,8 @@ struct fb_volume_reader {
 	struct fb_tables *tables;
 	struct fb_recipe_decoder at_runs; /* as it was before the first run */
 	uint64_t runs_offset;
+	struct mark *marks; /* one for every MARK_EVERY runs */
+	size_t mark_count;
 	struct stream *pull;
 	uint64_t pull_offset, pull_end, pull_zeros;
 };
