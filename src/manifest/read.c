@@ -377,8 +377,8 @@ check_run(const struct fb_manifest *manifest, const struct fb_run_ref *run,
 }
 
 int
-fb_manifest_parse(
-    struct fb_span text, struct fb_manifest **ret_manifest, struct fb_error *err)
+fb_manifest_parse(struct fb_span text, struct fb_manifest **ret_manifest,
+    struct fb_error *err)
 {
 	FB_AUTO_MANIFEST struct fb_manifest *manifest =
 	    fb_alloc(1, sizeof(*manifest));

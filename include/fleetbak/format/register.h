@@ -125,7 +125,8 @@ struct fb_forget {
 	uint8_t signature[FB_SIGNATURE_LEN];
 };
 /* Append the lines that are signed; then the line of the signature. */
-void fb_forget_encode_signed(const struct fb_forget *forget, struct fb_buf *dst);
+void fb_forget_encode_signed(
+    const struct fb_forget *forget, struct fb_buf *dst);
 void fb_forget_encode_signature(
     const struct fb_forget *forget, struct fb_buf *dst);
 /* *ret_signed is the part of `text` that the signature covers. */
