@@ -103,12 +103,17 @@ loop() { # <how> <worker> <workers>: the steps come from standard input
 	echo $crashes >"$base/crashes.$1.$2"
 }
 
+worker() { # <how> <worker>: with a directory of its own for what is said
+	work=$work/$2
+	mkdir -p "$work"
+	loop "$1" "$2" 2
+}
+
 # Two at a time, each with a fleet of its own.
 crash_all() { # <how> <file with step numbers>
-	work0=$work
-	(work=$work0/a && mkdir -p "$work" && loop "$1" 0 2 <"$2") &
+	worker "$1" 0 <"$2" &
 	one=$!
-	(work=$work0/b && mkdir -p "$work" && loop "$1" 1 2 <"$2") &
+	worker "$1" 1 <"$2" &
 	two=$!
 	rc=0
 	wait $one || rc=1
