@@ -129,7 +129,9 @@ its_signals_are_as_after_boot(void **state)
 		    "grep -E '^Sig(Blk|Ign)' /proc/self/status | cut -f2")
 	};
 	FB_AUTO_CHILD struct fb_child_result result = { 0 };
+	unsigned long long blocked, ignored;
 	sigset_t mask, before;
+	char *rest;
 
 	(void)state;
 	assert_true(signal(SIGHUP, SIG_IGN) != SIG_ERR);
@@ -139,8 +141,11 @@ its_signals_are_as_after_boot(void **state)
 	assert_ok(run_spec(&spec, &result));
 	(void)sigprocmask(SIG_SETMASK, &before, NULL);
 	(void)signal(SIGHUP, SIG_DFL);
-	assert_string_equal(
-	    fb_buf_str(&result.out), "0000000000000000\n0000000000000000\n");
+	blocked = strtoull(fb_buf_str(&result.out), &rest, 16);
+	ignored = strtoull(rest, NULL, 16);
+	assert_true(blocked == 0);
+	/* 32 and 33 are the C library's own: it lets nobody reset them. */
+	assert_true((ignored & ~UINT64_C(0x180000000)) == 0);
 }
 
 /* The directory that ls reads takes the lowest free descriptor, 3. */
