@@ -14,8 +14,10 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
@@ -296,6 +298,20 @@ struct id_list {
 	size_t count;
 };
 
+/* Somebody is at it right now. */
+static bool
+is_running(const struct fb_engine *engine, const char *id)
+{
+	FB_AUTO_FREE char *path =
+	    fb_state_path(engine, "restores/%s/lock", id);
+	struct fb_error ignored = { 0 };
+	FB_AUTO_CLOSE int fd =
+	    fb_io_open(path, O_RDONLY | O_NOFOLLOW, 0, &ignored);
+
+	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) == -1 &&
+	    errno == EWOULDBLOCK;
+}
+
 static int
 add_unfinished(const char *id, void *arg, struct fb_error *err)
 {
@@ -305,7 +321,7 @@ add_unfinished(const char *id, void *arg, struct fb_error *err)
 	int rc = fb_journal_read(path, visit_open, &v, err);
 
 	/* Without a journal nothing was begun. */
-	if (rc == FB_ENOTFOUND)
+	if (rc == FB_ENOTFOUND || is_running(list->engine, id))
 		return FB_OK;
 	if (rc < 0)
 		return rc;

@@ -98,3 +98,33 @@ while :; do
 done
 [ "$step" -gt 10 ] || fail "only $step steps"
 ok "in place, cut off at steps up to $((step - 1))"
+
+# As a new machine.
+copy=$work/a/machines/copy
+step=$((1 - stride))
+while :; do
+	step=$((step + stride))
+	got=$(FLEETBAK_CRASH=$step:lost status_of "$fb" -c "$conf" restore \
+		m1 --as copy --start)
+	[ "$got" -ne 0 ] || break
+	[ "$got" -eq 137 ] || fail "step $step: exit $got"
+	id=$(unfinished)
+	if [ -n "$id" ]; then
+		status_of "$fb" -c "$conf" --lock-wait 20s restore \
+			--resume "$id" >"$work/got"
+		[ "$(cat "$work/got")" -eq 0 ] ||
+			grep -q E-RST-RESUME "$work/stderr" ||
+			fail "step $step: resume failed"
+	fi
+	[ -e "$copy" ] || expect 0 "$fb" -c "$conf" --lock-wait 20s restore \
+		m1 --as copy --start
+	cmp -s "$work/saved/disk.img" "$copy/disk.img" ||
+		fail "step $step: disk differs"
+	same_tree "$work/saved/data" "$copy/data" ||
+		fail "step $step: tree differs"
+	[ -e "$copy/up" ] || fail "step $step: it is down"
+	rm -rf "$copy" "$work/a/machines/.fleetbak-new" \
+		"$work/a/state/restores"
+done
+[ "$step" -gt 10 ] || fail "only $step steps"
+ok "as a new machine, cut off at steps up to $((step - 1))"
