@@ -130,6 +130,7 @@ begin_session(struct fb_restore *r, struct fb_error *err)
 	int rc = fb_session_begin(r->repo, "", "restore",
 	    r->engine->config->fleet_name, &r->session, err);
 
+	r->announced = rc >= 0;
 	if (rc == FB_EDENIED || (rc < 0 && err->sys == EROFS))
 		rc = FB_OK;
 	for (size_t i = 0; i < r->count && rc >= 0; i++) {
@@ -154,7 +155,7 @@ end_session(struct fb_restore *r)
 {
 	struct fb_error err = { 0 };
 
-	if (r->session.id[0] != '\0' &&
+	if (r->announced &&
 	    fb_session_end(r->repo, &r->session, &err) < 0)
 		fb_rst_warn(r, NULL, &err);
 	fb_session_release(&r->session);

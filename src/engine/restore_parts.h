@@ -104,6 +104,7 @@ struct fb_restore {
 
 	struct fb_journal *journal;
 	struct fb_session session;
+	bool announced; /* the session stands in the repository */
 	int children_fd;
 	struct fb_restore_report *report;
 };

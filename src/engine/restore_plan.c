@@ -314,7 +314,7 @@ find_driver(struct fb_restore *r, struct fb_rst_machine *m,
 		if (strcmp(r->fleet.failures[i].source, source) != 0)
 			continue;
 		*err = r->fleet.failures[i].err;
-		return fb_wrap(err, "source '%s'", source);
+		return (int)err->code;
 	}
 	if (m->driver == NULL) {
 		(void)fb_fail_id(err, FB_ECONFIG, "E-RST-SOURCE",

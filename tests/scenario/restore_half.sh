@@ -66,3 +66,24 @@ cmp "$work/saved/disk.img" "$m1/disk.img" || fail "disk differs"
 	fail "the first restore is still open"
 expect 0 "$fb" -c "$conf" download
 ok "restored again, the first restore is overtaken"
+
+# Damage met in the middle: down, and another copy of the backup mends it.
+spoil
+cp -a "$work/a/repo" "$work/hurt"
+for pack in "$work"/hurt/packs/*/*.pack; do
+	chmod u+w "$pack"
+	frames=$(tail -c 27 "$pack" | awk '{ print $2 + 0 }')
+	dd if=/dev/zero of="$pack" bs="$frames" count=1 conv=notrunc \
+		status=none
+done
+sed "s#file:./repo#file:$work/hurt#" "$conf" >"$work/a/hurt.yaml"
+expect 14 "$fb" -c "$work/a/hurt.yaml" restore m1 --in-place --yes
+if [ -e "$m1/up" ]; then
+	# Found before anything was touched.
+	[ "$(cat "$m1/data/hello.txt")" = "not this" ] || fail "half and up"
+fi
+expect 0 "$fb" -c "$conf" restore m1 --in-place --yes
+cmp "$work/saved/disk.img" "$m1/disk.img" || fail "disk differs"
+same_tree "$work/saved/data" "$m1/data" || fail "tree differs"
+[ -e "$m1/up" ] || fail "it is down"
+ok "damage in the middle leaves it down until a good copy makes it whole"
