@@ -195,9 +195,11 @@ static const struct fb_explanation rows[] = {
 	    "allows.",
 	    "A damaged or forged repository.",
 	    "Bring format/1.json back from a copy." },
-	{ "E-HALF-RESTORED", "a machine is half restored and kept down", "0",
+	{ "E-HALF-RESTORED", "a machine is half restored and kept down",
+	    "0, 3, 20",
 	    "A restore in place was cut off. What the machine holds is neither "
-	    "the old nor the new state, so it is not started.",
+	    "the old nor the new state, so it is neither started nor backed "
+	    "up.",
 	    "A restore that was interrupted, or failed in the middle.",
 	    "fleetbak restore --resume ID finishes it." },
 	{ "E-INTERRUPTED", "the run was interrupted", "130, 143",

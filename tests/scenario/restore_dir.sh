@@ -117,3 +117,17 @@ sed "s#file:./repo#file:$work/hurt#" "$conf" >"$work/a/hurt.yaml"
 expect 14 "$fb" -c "$work/a/hurt.yaml" restore m1 --target "$work/h"
 [ ! -e "$work/h/m1" ] || fail "a damaged machine looks whole"
 ok "damage is 14, and what is half never has the machine's name"
+
+# Two sources with a machine of one name.
+make_fleet "$work/b" 1
+make_machine "$work/b/other" m1
+sed -i 's#^sources:#sources:\n  other: {driver: local, root: ./other}#' \
+	"$conf"
+expect 0 "$fb" -c "$conf" init
+expect 0 "$fb" -c "$conf" download
+expect 2 "$fb" -c "$conf" restore m1 --target "$work/two"
+grep -q E-RST-AMBIGUOUS "$work/stderr" || fail "no id"
+expect 0 "$fb" -c "$conf" restore --run latest --all --target "$work/two"
+[ -d "$work/two/lab.m1" ] || fail "no lab.m1"
+[ -d "$work/two/other.m1" ] || fail "no other.m1"
+ok "machines of one name are told apart by their sources"
