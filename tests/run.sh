@@ -83,8 +83,9 @@ replay)
 	done
 	;;
 scenario)
-	for script in tests/scenario/[a-z]*_*.sh; do
+	for script in tests/scenario/[a-z]*.sh; do
 		name=$(basename "$script" .sh)
+		[ "$name" != lib ] || continue
 		wanted "$name" "$@" && one "$name" "${SCENARIO_SECONDS:-600}" \
 			env FB_BIN="$PWD/$build" FB_VARIANT="$variant" \
 			sh "$script"

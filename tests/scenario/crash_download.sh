@@ -42,7 +42,7 @@ cp -a --reflink=auto "$base/calm" "$base/pristine"
 projection() {
 	jq -S '[.machines[] | {id, failure, parent, role, volumes:
 		[.volumes[] | {name, kind, size, root}]}]' \
-		"$1"/repo/runs/*/manifest.json
+		"$(find "$1/repo/runs" -name manifest.json | sort | tail -1)"
 }
 FLEETBAK_CRASH_LOG=$work/steps expect 0 "$fb" -c fleetbak.yaml download
 projection . >"$work/want"
@@ -51,7 +51,7 @@ want=$work/want
 steps=$(wc -l <"$work/steps")
 [ "$steps" -gt 50 ] || fail "only $steps steps: no fault points?"
 
-check() { # <what>: the promises, after the next download
+check() { # <what> <commits>: the promises, after the next download
 	[ -e machines/copy/up ] && [ -e machines/snap/up ] ||
 		fail "$1: a machine was left stopped"
 	[ ! -e machines/down/up ] || fail "$1: a machine that was down was started"
@@ -64,8 +64,8 @@ check() { # <what>: the promises, after the next download
 	done
 	[ -z "$(find machines -path '*/.fleetbak/*')" ] ||
 		fail "$1: a snapshot was left: $(find machines -path '*/.fleetbak/*')"
-	[ "$(find repo/commits -type f | wc -l)" = 1 ] ||
-		fail "$1: $(find repo/commits -type f | wc -l) commits"
+	commits=$(find repo/commits -type f | wc -l)
+	[ "$commits" -eq "$2" ] || fail "$1: $commits commits instead of $2"
 	projection . >"$work/got"
 	cmp -s "$want" "$work/got" || {
 		diff "$want" "$work/got" | head -20
@@ -84,10 +84,15 @@ crash_at() { # <step> <how> <worker>: 1 when the run was not stopped
 	status=$(FLEETBAK_CRASH=$1:$2 status_of "$fb" -c fleetbak.yaml download)
 	[ "$status" -ne 0 ] || return 1
 	[ "$status" -eq 137 ] || fail "step $1 $2: exit $status"
+	# Whoever dies after his last record has finished: the next run is another.
+	commits=1
+	grep -qs '^[0-9]* [0-9a-f]* end ' state/runs/*/journal && commits=2
+	[ -n "$(find state -path '*/runs/*/journal' 2>/dev/null)" ] ||
+		[ -z "$(find repo/commits -type f 2>/dev/null)" ] || commits=2
 	# The guardian may be at work: the next run waits for it.
 	got=$(status_of "$fb" -c fleetbak.yaml download --lock-wait 60s)
 	[ "$got" -eq 0 ] || fail "step $1 $2: the next run: exit $got"
-	check "step $1 $2"
+	check "step $1 $2" "$commits"
 }
 
 # What one worker does: every step that is its turn, until one is not reached.

@@ -44,7 +44,7 @@ volumes:
 EOT
 cleanup() {
 	for d in "$work"/f/machines/*/data; do
-		as_pg "$pgbin/pg_ctl" -m immediate -D "$d" stop
+		as_pg "$pgbin/pg_ctl" -m immediate -D "$d" stop || :
 	done >/dev/null 2>&1
 	rm -rf "$work"
 }
