@@ -69,14 +69,12 @@ local_probe(struct fb_driver *base, struct fb_error *err)
 	return fb_local_dirs((struct fb_local_driver *)base, &dirs, err);
 }
 
-/* One machine directory, asked and described by a thread. */
+/* One machine directory, asked and described by a thread.  What was read for
+ * it is given back at once: a fleet is large, and only its machines stay. */
 struct item {
 	const struct fb_local_driver *driver;
 	const char *dir;
-	struct fb_local_found found;
-	enum fb_power power;
-	int rc;
-	struct fb_error err; /* why it cannot be read, or its power told */
+	struct fb_machine *machine; /* NULL: the directory is no machine */
 };
 
 struct share {
@@ -84,16 +82,59 @@ struct share {
 	size_t first, count, step;
 };
 
+/* A machine whose machine.yaml cannot be read has the name of its directory,
+ * if that is one. */
 static void
-ask_item(struct item *item)
+describe_broken(const struct item *item, const struct fb_local_found *found,
+    const struct fb_error *why, struct fb_machine *machine)
+{
+	const char *base = strrchr(item->dir, '/') + 1;
+	FB_AUTO_BUF struct fb_buf id = { 0 };
+
+	for (const char *p = base; *p != '\0' && id.len < FB_NAME_MAX; p++)
+		fb_buf_add(&id,
+		    fb_name_ok(p, 1) || strchr("._-", *p) != NULL ? p : "_", 1);
+	if (!fb_name_ok(fb_buf_str(&id), id.len) && id.len > 0)
+		id.data[0] = '_';
+	machine->source = fb_strdup(item->driver->name);
+	machine->driver = fb_strdup("local");
+	machine->id = fb_strdup(fb_buf_str(&id));
+	machine->name = fb_strdup(machine->id);
+	machine->role = fb_strdup("");
+	fb_digest_of(fb_buf_span(&found->yaml), &machine->description);
+	machine->problem = *why;
+}
+
+static void
+describe(const struct item *item, const struct fb_local_found *found,
+    struct fb_machine *machine)
 {
 	struct fb_verb verb = { .token = "",
 		.timeout_ms = STATUS_TIMEOUT_MS, .lock_fd = -1 };
+	struct fb_error err = { 0 };
 
-	item->rc = fb_local_load(item->dir, &item->found, &item->err);
-	if (item->rc == FB_OK && item->found.spec->status != NULL)
-		item->rc = fb_local_status(
-		    &item->found, &verb, &item->power, &item->err);
+	fb_local_describe(item->driver, found, machine);
+	if (found->spec->status != NULL &&
+	    fb_local_status(found, &verb, &machine->power, &err) < 0 &&
+	    machine->problem.code == FB_OK)
+		machine->problem = err;
+}
+
+static void
+ask_item(struct item *item)
+{
+	struct fb_local_found found = { 0 };
+	struct fb_error err = { 0 };
+	int rc = fb_local_load(item->dir, &found, &err);
+
+	/* A directory without machine.yaml is no machine. */
+	if (rc != FB_ENOTFOUND)
+		item->machine = fb_alloc(1, sizeof(*item->machine));
+	if (rc == FB_OK)
+		describe(item, &found, item->machine);
+	else if (rc != FB_ENOTFOUND)
+		describe_broken(item, &found, &err, item->machine);
+	fb_local_found_release(&found);
 }
 
 static int
@@ -121,47 +162,6 @@ ask_all(struct item *items, size_t count, struct fb_error *err)
 	return fb_group_wait(group, err);
 }
 
-/* A machine whose machine.yaml cannot be read has the name of its directory,
- * if that is one. */
-static void
-describe_broken(const struct fb_local_driver *driver, const struct item *item,
-    struct fb_machine *machine)
-{
-	const char *base = strrchr(item->dir, '/') + 1;
-	FB_AUTO_BUF struct fb_buf id = { 0 };
-
-	for (const char *p = base; *p != '\0' && id.len < FB_NAME_MAX; p++)
-		fb_buf_add(&id,
-		    fb_name_ok(p, 1) || strchr("._-", *p) != NULL ? p : "_", 1);
-	if (!fb_name_ok(fb_buf_str(&id), id.len) && id.len > 0)
-		id.data[0] = '_';
-	machine->source = fb_strdup(driver->name);
-	machine->driver = fb_strdup("local");
-	machine->id = fb_strdup(fb_buf_str(&id));
-	machine->name = fb_strdup(machine->id);
-	machine->role = fb_strdup("");
-	fb_digest_of(fb_buf_span(&item->found.yaml), &machine->description);
-	machine->problem = item->err;
-}
-
-static void
-add_machine(const struct fb_local_driver *driver, const struct item *item,
-    struct fb_fleet *fleet)
-{
-	struct fb_machine *machine = fb_fleet_add(fleet);
-
-	if (item->found.spec == NULL) {
-		describe_broken(driver, item, machine);
-		return;
-	}
-	fb_local_describe(driver, &item->found, machine);
-	machine->power = item->power;
-	if (machine->problem.code < 0 || item->found.spec->status == NULL)
-		return;
-	if (item->rc < 0)
-		machine->problem = item->err;
-}
-
 static int
 local_discover(
     struct fb_driver *base, struct fb_fleet *fleet, struct fb_error *err)
@@ -180,13 +180,11 @@ local_discover(
 	for (size_t i = 0; i < count; i++)
 		items[i] = (struct item){ .driver = driver, .dir = dirs[i] };
 	rc = ask_all(items, count, err);
-	for (size_t i = 0; i < count; i++) {
-		/* A directory without machine.yaml is no machine. */
-		if (rc == FB_OK && (items[i].found.spec != NULL ||
-		                       items[i].rc != FB_ENOTFOUND))
-			add_machine(driver, &items[i], fleet);
-		fb_local_found_release(&items[i].found);
-	}
+	for (size_t i = 0; i < count; i++)
+		if (items[i].machine != NULL) {
+			*fb_fleet_add(fleet) = *items[i].machine;
+			free(items[i].machine);
+		}
 	return rc;
 }
 
