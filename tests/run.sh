@@ -17,16 +17,28 @@ log=build/log/$variant/$kind
 mkdir -p "$log"
 failed=0
 
-# Sanitizers find; these make them say where, and fail.
-export ASAN_OPTIONS="detect_leaks=1:abort_on_error=0"
-export UBSAN_OPTIONS="print_stacktrace=1"
-export TSAN_OPTIONS="halt_on_error=0:exitcode=66"
+# Sanitizers find; these make them say where, and fail.  What they say goes into
+# files beside the log, one per process, because a child's or a guardian's
+# standard error may be anybody's and its exit status too.
+watch() { # <name>
+	rm -f "$log/$1".found.*
+	where=log_path=$PWD/$log/$1.found
+	export ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:exitcode=66:$where"
+	export UBSAN_OPTIONS="print_stacktrace=1:$where"
+	export TSAN_OPTIONS="halt_on_error=0:exitcode=66:$where"
+}
 
 one() { # <name> <seconds> <command>...
 	name=$1 seconds=$2
 	shift 2
 	rc=0
+	watch "$name"
 	timeout -k 10 "$seconds" "$@" >"$log/$name" 2>&1 </dev/null || rc=$?
+	for found in "$log/$name".found.*; do
+		[ -f "$found" ] || continue
+		cat "$found" >>"$log/$name"
+		rc=66
+	done
 	case $rc in
 	0) outcome=pass ;;
 	77) outcome=skip ;;
