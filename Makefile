@@ -84,6 +84,9 @@ say := @echo
 endif
 
 .DELETE_ON_ERROR:
+# Without this the tests' objects are taken away after the first build, and
+# made once more by the second.
+.SECONDARY:
 .PHONY: all setup demo check check-unit check-replay check-scenario \
 	check-sanitized check-all units replays scenario-helpers fuzz lint tidy \
 	install uninstall clean FORCE
