@@ -11,7 +11,10 @@ expect 0 "$fb" -c "$conf" download -q
 [ ! -s "$work/stdout" ] && [ ! -s "$work/stderr" ] || fail "-q said something"
 
 find . -printf '%p %T@ %C@ %s\n' | sort >"$work/before"
-expect 0 strace -f -o "$work/trace" -e trace=openat,open,creat,mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2,link,linkat,symlink,truncate,ftruncate,fallocate,fchmod,fchown,utimensat \
+# A sanitizer keeps its own files out of the trace: its leak check is a second
+# tracer, which cannot be, and its log is made with mkdir.
+expect 0 env ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS= TSAN_OPTIONS= \
+	strace -f -o "$work/trace" -e trace=openat,open,creat,mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2,link,linkat,symlink,truncate,ftruncate,fallocate,fchmod,fchown,utimensat \
 	"$fb" -c "$conf" download --dry-run --json
 find . -printf '%p %T@ %C@ %s\n' | sort >"$work/after"
 cmp "$work/before" "$work/after" || fail "something changed"
@@ -20,7 +23,7 @@ cmp "$work/before" "$work/after" || fail "something changed"
 pid=$(awk 'NR == 1 { print $1 }' "$work/trace")
 if grep "^$pid " "$work/trace" |
 	grep -E 'O_(WRONLY|RDWR|CREAT)|mkdir|unlink|rename|link\(|linkat|trunc|fallocate|fchmod|utimens' |
-	grep -v '/dev/null' | grep -q .; then
+	grep -v -e '/dev/null' -e '"/tmp/tsan\.' | grep -q .; then
 	fail "it writes: $(grep "^$pid " "$work/trace" | grep -E 'O_(WRONLY|RDWR|CREAT)|mkdir|unlink|rename|trunc' | head -3)"
 fi
 ok "a dry run writes nothing"
