@@ -21,8 +21,8 @@ config_check(struct fb_cli *cli, struct fb_error *err)
 	fb_json_put_u64(cli->data, "repositories", config->repository_count);
 	if (!cli->quiet)
 		fb_buf_add_fmt(&cli->text,
-		    "%s: ok: fleet %s, %zu sources, %zu repositories, "
-		    "%zu trusted signers\n",
+		    "%s: ok: fleet %s, sources %zu, repositories %zu, "
+		    "trusted signers %zu\n",
 		    config->path, config->fleet_name, config->source_count,
 		    config->repository_count, config->trusted_signer_count);
 	return FB_OK;

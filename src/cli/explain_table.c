@@ -403,7 +403,8 @@ static const struct fb_explanation rows[] = {
 	    "inside the volume.",
 	    "fleetbak show MACHINE --files 'GLOB' lists them." },
 	{ "E-RST-POWER", "a machine does not say whether it is up", "1",
-	    "What is not surely down is not overwritten.",
+	    "What is not surely down is not overwritten. (A machine without "
+	    "commands is: the plan of the restore says so.)",
 	    "A mistake in its status command.",
 	    "Run the status command by hand; echo $?" },
 	{ "E-RST-RESUME", "there is no such unfinished restore", "2",

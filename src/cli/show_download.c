@@ -163,6 +163,8 @@ add_totals(struct fb_cli *cli, const struct fb_download_report *report)
 	struct fb_buf *dst = &cli->summary;
 	char read[FB_CLI_TEXT], fresh[FB_CLI_TEXT], stored[FB_CLI_TEXT];
 
+	if (report->run[0] == '\0')
+		return;
 	fb_buf_add_fmt(dst, "read %s   new %s   stored %s\n",
 	    fb_cli_size(cli, report->read_bytes, read),
 	    fb_cli_size(cli, report->new_bytes, fresh),
@@ -198,6 +200,8 @@ add_head(struct fb_cli *cli, const struct fb_download_report *report)
 {
 	char span[FB_CLI_TEXT];
 
+	if (report->run[0] == '\0' && report->machine_count == 0)
+		return; /* refused before there was a run */
 	fb_buf_add_fmt(&cli->summary,
 	    "run %s%s: %zu stored, %zu failed, %zu skipped in %s\n",
 	    report->run[0] != '\0' ? report->run : "-",

@@ -1,8 +1,9 @@
 /*
- * The files of a machine's trees, from their catalogues: line by line, so
- * that a tree of any size needs the memory of one line (tables and JSON, of
- * what matches).
+ * The files of a machine's trees, from their catalogues: line by line, and
+ * said in portions, so that a tree of any size needs little memory.  Only
+ * --json, which is one document, holds all that matches.
  */
+#include <errno.h>
 #include <fnmatch.h>
 #include <string.h>
 
@@ -12,6 +13,8 @@
 #include "fleetbak/cli/show.h"
 #include "fleetbak/format/catalogue.h"
 #include "fleetbak/repo/volume.h"
+
+#define PORTION 4096 /* rows; columns are as wide as a portion needs */
 
 struct lister {
 	struct fb_cli *cli;
@@ -51,12 +54,25 @@ matches(const char *glob, const char *path)
 	return fnmatch(glob, name + 1, 0) == 0;
 }
 
+/* What is known so far goes out, and is forgotten. */
 static void
-put_entry(struct lister *lister, const struct fb_entry *entry,
+flush_rows(struct lister *lister)
+{
+	struct fb_cli *cli = lister->cli;
+
+	fb_cli_add_table(cli, lister->table);
+	fb_table_release(lister->table);
+	cli->no_header = true;
+	errno = 0;
+	(void)fwrite(fb_buf_str(&cli->text), 1, cli->text.len, stdout);
+	fb_cli_flush(cli);
+	fb_buf_clear(&cli->text);
+}
+
+static void
+put_row(struct lister *lister, const struct fb_entry *entry,
     const char *path)
 {
-	json_t *item = json_object();
-	FB_AUTO_BUF struct fb_buf escaped = { 0 };
 	char time[FB_TIME_SIZE], shown[FB_CLI_TEXT], mode[11], number[32];
 	struct fb_table *table = lister->table;
 
@@ -74,7 +90,20 @@ put_entry(struct lister *lister, const struct fb_entry *entry,
 	fb_table_cell(table, fb_cli_time(lister->cli, time, shown), time);
 	fb_table_cell(table, lister->volume, NULL);
 	fb_table_cell(table, path, NULL);
+	if (table->row_count >= PORTION)
+		flush_rows(lister);
+}
 
+static json_t *
+entry_json(const struct lister *lister, const struct fb_entry *entry,
+    const char *path)
+{
+	json_t *item = json_object();
+	FB_AUTO_BUF struct fb_buf escaped = { 0 };
+	char time[FB_TIME_SIZE], mode[11];
+
+	fb_time_format(entry->mtime_s * 1000000000, time);
+	fb_cli_mode((char)entry->type, entry->mode, mode);
 	fb_json_put_str(item, "volume", lister->volume);
 	fb_json_put_str(item, "path", path);
 	fb_text_add_escaped(&escaped, entry->path);
@@ -84,7 +113,22 @@ put_entry(struct lister *lister, const struct fb_entry *entry,
 	fb_json_put_u64(item, "gid", entry->gid);
 	fb_json_put_u64(item, "size_bytes", entry->size);
 	fb_json_put_str(item, "mtime", time);
-	(void)json_array_append_new(lister->cli->data, item);
+	return item;
+}
+
+static void
+put_entry(struct lister *lister, const struct fb_entry *entry,
+    const char *path)
+{
+	struct fb_cli *cli = lister->cli;
+
+	if (cli->output == FB_OUTPUT_JSON)
+		(void)json_array_append_new(
+		    cli->data, entry_json(lister, entry, path));
+	else if (cli->output == FB_OUTPUT_NDJSON)
+		fb_cli_event(cli, "file", entry_json(lister, entry, path));
+	else
+		put_row(lister, entry, path);
 }
 
 static int
@@ -193,7 +237,8 @@ fb_cli_show_files(struct fb_cli *cli, struct fb_repo *repo,
 	fb_buf_release(&lister.scratch);
 	if (rc < 0)
 		return rc;
-	fb_cli_add_table(cli, &table);
+	if (!fb_cli_json(cli))
+		flush_rows(&lister);
 	if (trees == 0)
 		fb_buf_add_str(&cli->summary,
 		    "it has no tree volume: nothing to list\n");

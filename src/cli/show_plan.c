@@ -38,7 +38,7 @@ add_machine(struct fb_cli *cli, const struct fb_plan_machine *machine,
 	if (machine->downtime_ms > 0)
 		fb_buf_add_fmt(dst, ", down about %s",
 		    fb_cli_span(machine->downtime_ms, span));
-	else
+	else if (machine->machine->power != FB_POWER_DOWN)
 		fb_buf_add_str(dst, ", not stopped");
 	fb_buf_add_str(dst, "\n");
 	add_steps(dst, machine);
@@ -102,6 +102,39 @@ put_machines(
 	(void)json_object_set_new(cli->data, "machines", list);
 }
 
+/* Machines that are stopped together: which, and in which order. */
+static void
+put_units(struct fb_cli *cli, const struct fb_plan *plan)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < plan->units.count; i++) {
+		const struct fb_unit *unit = &plan->units.items[i];
+		json_t *item = json_object(), *members = json_array();
+
+		fb_json_put_str(item, "unit", unit->name);
+		(void)json_object_set_new(item, "stop_order", members);
+		(void)json_array_append_new(list, item);
+		if (unit->count > 1)
+			fb_buf_add_fmt(&cli->text,
+			    "\nunit %s  stops, in this order, and starts the "
+			    "other way round:\n", unit->name);
+		for (size_t k = 0; k < unit->count; k++) {
+			const struct fb_machine *machine =
+			    &plan->fleet.machines[unit->members[k]];
+			FB_AUTO_FREE char *name = fb_format(
+			    "%s/%s", machine->source, machine->id);
+
+			(void)json_array_append_new(
+			    members, json_string(name));
+			if (unit->count > 1)
+				fb_buf_add_fmt(
+				    &cli->text, "  %2zu  %s\n", k + 1, name);
+		}
+	}
+	(void)json_object_set_new(cli->data, "units", list);
+}
+
 static void
 put_sources(
     struct fb_cli *cli, const struct fb_fleet *fleet, struct fb_tally *tally)
@@ -159,10 +192,11 @@ put_changes(struct fb_cli *cli, const struct fb_plan *plan)
 		    dst, "\nSince the last run (%s):\n", plan->newest_run);
 	for (size_t i = 0; i < plan->machine_count; i++)
 		if (!is_same(&plan->machines[i]))
-			fb_buf_add_fmt(dst, "  %s: %s\n",
+			fb_buf_add_fmt(dst, "  %s: %s/%s\n",
 			    plan->machines[i].change != NULL
 			        ? plan->machines[i].change
 			        : "failed",
+			    plan->machines[i].machine->source,
 			    plan->machines[i].machine->id);
 	for (size_t i = 0; i < plan->gone_count; i++)
 		fb_buf_add_fmt(dst,
@@ -197,8 +231,9 @@ put_totals(struct fb_cli *cli, const struct fb_plan *plan)
 	char read[FB_CLI_TEXT], need[FB_CLI_TEXT], space[FB_CLI_TEXT];
 
 	fb_buf_add_fmt(&cli->text,
-	    "\n%zu machines, %s to read; needs at most %s, free %s\n",
-	    plan->machine_count, fb_cli_size(cli, plan->read_bytes, read),
+	    "\n%zu machine%s, %s to read; needs about %s, free %s\n",
+	    plan->machine_count, plan->machine_count == 1 ? "" : "s",
+	    fb_cli_size(cli, plan->read_bytes, read),
 	    fb_cli_size(cli, plan->need_bytes, need),
 	    plan->space_bytes == UINT64_MAX
 	        ? "as much as wanted"
@@ -228,6 +263,7 @@ show_plan(struct fb_cli *cli, const struct fb_plan *plan)
 	fb_buf_add_fmt(&cli->text, "%s -> %s (%s)\n",
 	    cli->config->fleet_name, repo->name, repo->url);
 	put_machines(cli, plan, &tally);
+	put_units(cli, plan);
 	put_sources(cli, &plan->fleet, &tally);
 	put_changes(cli, plan);
 	put_totals(cli, plan);

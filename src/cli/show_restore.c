@@ -1,6 +1,8 @@
 /*
  * A restore, planned and done, as text and as JSON.
  */
+#include <string.h>
+
 #include "fleetbak/cli/restore.h"
 #include "fleetbak/cli/signal.h"
 
@@ -33,15 +35,16 @@ add_actions(struct fb_cli *cli, const struct fb_restore_report *report)
 	for (size_t i = 0; i < report->action_count; i++) {
 		const struct fb_restore_action *action = &report->actions[i];
 
+		bool whole = strcmp(action->volume, "-") == 0;
+
 		(void)snprintf(exact, sizeof(exact), "%llu",
 		    (unsigned long long)action->size);
+		(void)fb_cli_size(cli, action->size, size);
 		fb_table_row(&table);
 		fb_table_cell(&table,
 		    action->machine != NULL ? action->machine : "", NULL);
-		fb_table_cell(&table,
-		    action->volume != NULL ? action->volume : "", NULL);
-		fb_table_cell(
-		    &table, fb_cli_size(cli, action->size, size), exact);
+		fb_table_cell(&table, action->volume, NULL);
+		fb_table_cell(&table, whole ? "-" : size, exact);
 		fb_table_cell(&table, action->action, NULL);
 		fb_table_cell(
 		    &table, action->to != NULL ? action->to : "-", NULL);

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -162,17 +163,58 @@ read_env(const char *name, struct fb_buf *dst, struct fb_error *err)
 	return FB_OK;
 }
 
+/*
+ * A descriptor gives its bytes once, and a key is wanted more than once:
+ * before the first stop, and to sign at the end.  So they are kept, for as
+ * long as the process lives.
+ */
+struct kept {
+	struct kept *next;
+	uint64_t fd;
+	struct fb_buf bytes;
+};
+
+static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct kept *kept_first;
+
+static int
+keep_fd(uint64_t fd, const char *number, const struct kept **ret_kept,
+    struct fb_error *err)
+{
+	FB_AUTO_SECRET struct fb_buf bytes = { 0 };
+	struct kept *kept = kept_first;
+
+	while (kept != NULL && kept->fd != fd)
+		kept = kept->next;
+	if (kept == NULL) {
+		(void)fb_buf_reserve(&bytes, FB_SECRET_MAX + 65536);
+		if (fb_io_read_all(
+		        (int)fd, number, FB_SECRET_MAX, &bytes, err) < 0)
+			return as_key_error(err);
+		kept = fb_alloc(1, sizeof(*kept));
+		*kept = (struct kept){ kept_first, fd, bytes };
+		bytes = (struct fb_buf){ 0 };
+		kept_first = kept;
+	}
+	*ret_kept = kept;
+	return FB_OK;
+}
+
 static int
 read_fd(const char *number, struct fb_buf *dst, struct fb_error *err)
 {
+	const struct kept *kept;
 	uint64_t fd;
 	int rc = fb_text_u64(span_of(number), INT_MAX, &fd, err);
 
 	if (rc < 0)
 		return rc;
-	if (fb_io_read_all((int)fd, number, FB_SECRET_MAX, dst, err) < 0)
-		return as_key_error(err);
-	return FB_OK;
+	(void)pthread_mutex_lock(&kept_lock);
+	rc = keep_fd(fd, number, &kept, err);
+	if (rc == FB_OK)
+		fb_buf_add(dst, kept->bytes.data, kept->bytes.len);
+	(void)pthread_mutex_unlock(&kept_lock);
+	return rc;
 }
 
 /* The words of `text`, which is cut up; false when there are too many. */

@@ -62,11 +62,13 @@ add_timed_step(
 	add_step(plan, verb, fb_format("at most %s", fb_buf_str(&span)));
 }
 
+/* One that is down already is neither stopped nor started. */
 static bool
-is_stopped(enum fb_lifecycle lifecycle)
+is_stopped(const struct fb_machine *machine)
 {
-	return lifecycle == FB_LIFECYCLE_STOP_SNAPSHOT_START ||
-	    lifecycle == FB_LIFECYCLE_STOP_COPY_START;
+	return machine->power != FB_POWER_DOWN &&
+	    (machine->lifecycle == FB_LIFECYCLE_STOP_SNAPSHOT_START ||
+	        machine->lifecycle == FB_LIFECYCLE_STOP_COPY_START);
 }
 
 static bool
@@ -110,7 +112,7 @@ static void
 add_steps(struct fb_plan_machine *plan)
 {
 	const struct fb_machine *machine = plan->machine;
-	bool stops = is_stopped(machine->lifecycle);
+	bool stops = is_stopped(machine);
 
 	if (stops)
 		add_timed_step(plan, "stop", machine->stop_timeout_ms);
@@ -147,7 +149,7 @@ estimate(const struct fb_engine *engine, struct fb_plan_machine *plan)
 		if (volume->read_stopped)
 			drained += volume->allocated;
 	}
-	if (!is_stopped(machine->lifecycle))
+	if (!is_stopped(machine))
 		return;
 	plan->downtime_ms = STOP_START_MS + drained / (DRAIN_RATE / 1000);
 	if (cap == 0 || plan->downtime_ms <= cap)
@@ -176,10 +178,21 @@ plan_machine(const struct fb_engine *engine, const struct fb_machine *machine,
 	estimate(engine, ret);
 }
 
-/* What the newest run knows, against what was found now. */
+/* A run may have been of some machines only: how many to ask, newest first,
+ * before a machine counts as new. */
+#define COMPARED_RUNS 16
+
+/* What the newest runs know, against what was found now. */
 struct comparison {
 	struct fb_plan *plan;
 	bool *seen; /* by plan->machines */
+	bool newest;
+};
+
+struct newest_runs {
+	const char *fleet;
+	struct fb_run_ref items[COMPARED_RUNS];
+	size_t count;
 };
 
 static bool
@@ -231,7 +244,10 @@ compare_machine(const struct fb_manifest_machine *then, void *arg,
 	(void)err;
 	planned = find_planned(plan, then->source, then->id);
 	if (planned != NULL) {
-		comparison->seen[planned - plan->machines] = !then->failed;
+		if (!then->failed)
+			comparison->seen[planned - plan->machines] = true;
+		if (strcmp(planned->change, "new") != 0)
+			return FB_OK; /* a newer run knew it */
 		planned->change =
 		    fb_digest_cmp(&planned->machine->description,
 		        &then->description) == 0 &&
@@ -240,7 +256,8 @@ compare_machine(const struct fb_manifest_machine *then, void *arg,
 		    : "changed";
 		return FB_OK;
 	}
-	if (fb_fleet_find(&plan->fleet, then->source, then->id) == NULL) {
+	if (comparison->newest &&
+	    fb_fleet_find(&plan->fleet, then->source, then->id) == NULL) {
 		plan->gone = fb_realloc(
 		    plan->gone, plan->gone_count + 1, sizeof(*plan->gone));
 		plan->gone[plan->gone_count++] =
@@ -250,16 +267,24 @@ compare_machine(const struct fb_manifest_machine *then, void *arg,
 }
 
 static int
-find_newest(const struct fb_run_ref *run, void *arg, struct fb_error *err)
+note_run(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 {
-	struct fb_run_ref *newest = ((void **)arg)[0];
-	const char *fleet = ((void **)arg)[1];
+	struct newest_runs *newest = arg;
 
 	(void)err;
-	if (newest->run[0] == '\0' && run->damage == NULL &&
-	    strcmp(run->fleet, fleet) == 0)
-		*newest = *run;
+	if (newest->count < COMPARED_RUNS && run->damage == NULL &&
+	    strcmp(run->fleet, newest->fleet) == 0)
+		newest->items[newest->count++] = *run;
 	return FB_OK;
+}
+
+static bool
+all_seen(const struct fb_plan *plan, const bool *seen)
+{
+	for (size_t i = 0; i < plan->machine_count; i++)
+		if (!seen[i])
+			return false;
+	return true;
 }
 
 /* A chunk of what is read may be new; of a machine that is known, most is
@@ -280,19 +305,28 @@ static int
 compare_with_newest(struct fb_repo *repo, struct fb_plan *plan,
     struct fb_error *err)
 {
-	FB_AUTO_MANIFEST struct fb_manifest *manifest = NULL;
 	FB_AUTO_FREE bool *seen =
 	    fb_alloc(plan->machine_count, sizeof(*seen));
-	struct comparison comparison = { plan, seen };
-	struct fb_run_ref newest = { 0 };
-	struct fb_error ignored = { 0 };
-	void *search[] = { &newest, plan->fleet.name };
-	int rc = fb_repo_runs(repo, find_newest, search, err);
+	FB_AUTO_FREE struct newest_runs *newest =
+	    fb_alloc(1, sizeof(*newest));
+	struct comparison comparison = { plan, seen, false };
+	int rc;
 
-	if (rc == FB_OK && newest.run[0] != '\0' &&
-	    fb_manifest_open(repo, &newest, false, &ignored, &manifest,
-	        &ignored) == FB_OK) {
-		memcpy(plan->newest_run, newest.run, sizeof(newest.run));
+	newest->fleet = plan->fleet.name;
+	rc = fb_repo_runs(repo, note_run, newest, err);
+	for (size_t i = 0; rc == FB_OK && i < newest->count; i++) {
+		FB_AUTO_MANIFEST struct fb_manifest *manifest = NULL;
+		struct fb_error ignored = { 0 };
+
+		if (i > 0 && all_seen(plan, seen))
+			break;
+		if (fb_manifest_open(repo, &newest->items[i], false, &ignored,
+		        &manifest, &ignored) < 0)
+			continue;
+		comparison.newest = i == 0;
+		if (comparison.newest)
+			memcpy(plan->newest_run, newest->items[i].run,
+			    sizeof(plan->newest_run));
 		rc = fb_manifest_machines(
 		    manifest, compare_machine, &comparison, err);
 	}

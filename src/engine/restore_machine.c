@@ -96,8 +96,12 @@ stop_machine(struct walk *w, struct fb_error *err)
 	struct fb_verb verb = make_verb(w, "stop",
 	    m->model.stop_timeout_ms + VERB_MARGIN_MS, token);
 	enum fb_power power;
-	int rc = power_of(w, &power, err);
+	int rc;
 
+	/* It has no command to stop it with: the plan says so. */
+	if (m->now && m->now->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE)
+		return FB_OK;
+	rc = power_of(w, &power, err);
 	if (rc < 0)
 		return rc;
 	if (power == FB_POWER_UNKNOWN) {

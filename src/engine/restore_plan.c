@@ -93,7 +93,7 @@ check_named(const struct fb_restore *r, const struct fb_rst_machine *m,
 		if (found && found->captured)
 			continue;
 		if (found)
-			return fb_fail_id(err, FB_EUNSUP, "E-RST-VOLUME",
+			return fb_fail_id(err, FB_ECONFIG, "E-RST-VOLUME",
 			    "volume '%s' is removable media and never in a "
 			    "backup", found->name);
 		(void)fb_fail_id(err, FB_ECONFIG, "E-RST-VOLUME",
@@ -351,6 +351,7 @@ check_plan(struct fb_restore *r, struct fb_rst_machine *m,
 			    "volume '%s': %s", v->volume, v->problem);
 	}
 	if (r->kind == FB_RESTORE_TO_MACHINE && m->plan.now &&
+	    m->plan.now->lifecycle != FB_LIFECYCLE_SNAPSHOT_LIVE &&
 	    m->plan.now->power == FB_POWER_UNKNOWN) {
 		(void)fb_fail_id(err, FB_ECONFLICT, "E-RST-POWER",
 		    "it is not known whether it is up");

@@ -52,7 +52,7 @@ action_of(const struct fb_restore *r, const struct fb_rst_machine *m,
 	const struct fb_restore_volume_plan *p = plan_of(m, v->record->name);
 
 	if (!v->record->captured)
-		return "drop";
+		return "leave";
 	if (!v->chosen || v->whole)
 		return "skip";
 	if (r->kind != FB_RESTORE_TO_MACHINE || p == NULL || !p->exists)
@@ -71,14 +71,17 @@ show_volume(struct fb_restore *r, const struct fb_rst_machine *m,
 	    add_action(r, m, v->record->name, action_of(r, m, v));
 
 	row->from = fb_format("%s@%s", m->key, m->run);
-	row->to = place_of(r, m, v);
+	row->to = v->record->captured ? place_of(r, m, v) : fb_strdup("-");
 	row->size = v->record->size;
 	if (p)
 		row->need_bytes = p->need_bytes;
 	else if (v->chosen)
 		row->need_bytes =
 		    r->path_count > 0 ? v->paths.content : v->data_bytes;
-	if (p && p->problem)
+	if (!v->record->captured)
+		row->problem =
+		    fb_strdup("removable media are not in a backup");
+	else if (p && p->problem)
 		row->problem = fb_strdup(p->problem);
 }
 
@@ -96,6 +99,20 @@ show_power(struct fb_restore *r, const struct fb_rst_machine *m, bool before)
 	if (m->noted)
 		up = m->existed ? m->was == FB_POWER_UP
 		                : m->record.power == FB_POWER_UP;
+	if (existed && r->kind == FB_RESTORE_TO_MACHINE &&
+	    m->now->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE) {
+		if (before) {
+			row = add_action(r, m, "-", "leave");
+			row->from = fb_strdup("-");
+			row->to = fb_strdup(m->as);
+			row->problem = fb_strdup("it has no stop command: "
+			                         "written as it stands, so "
+			                         "see that it is down");
+			return;
+		}
+		if (!r->start)
+			return;
+	}
 	if (before) {
 		if (r->kind != FB_RESTORE_TO_MACHINE || !existed ||
 		    m->now->power != FB_POWER_UP)

@@ -46,6 +46,32 @@ expect 19 "$fb" -c "$conf" download --plan "$plan"
 [ ! -s machines/m1/effects ] || fail "a stale plan touched a machine"
 ok "a machine that went down makes a plan stale"
 
+expect 0 "$fb" -c "$conf" plan m2 --json
+jq -e '.data.machines[0] | .state == "down" and .downtime_seconds == 0 and
+	([.steps[].step] | index("stop") == null and index("start") == null)' \
+	"$work/stdout" >/dev/null || fail "plan: $(cat "$work/stdout")"
+ok "a machine that is down is neither stopped nor started, says the plan"
+
+expect 0 "$fb" -c "$conf" download m1
+grep -q 'ok .*lab/m1 .*read .*, new .*, stored ' "$work/stderr" ||
+	fail "no figures of the machine"
+expect 0 "$fb" -c "$conf" plan --json
+jq -e '[.data.machines[].change] == ["same", "same"]' "$work/stdout" \
+	>/dev/null || fail "m2 was in an older run: $(cat "$work/stdout")"
+ok "what a run of some machines left out is not new"
+
+printf 'units:\n  all: {label: env=test}\n' >>"$conf"
+expect 0 "$fb" -c "$conf" plan
+grep -q '^unit all ' "$work/stdout" || fail "no unit in the plan"
+expect 0 "$fb" -c "$conf" plan --json
+jq -e '.data.units == [{unit: "all", stop_order: ["lab/m1", "lab/m2"]}]' \
+	"$work/stdout" >/dev/null || fail "units: $(cat "$work/stdout")"
+ok "the plan says which machines are stopped together"
+
+expect 19 "$fb" -c "$conf" download --plan "$plan"
+[ "$(wc -l <"$work/stderr")" -eq 2 ] || fail "a summary of no run"
+ok "a refused plan has no figures"
+
 expect 2 "$fb" -c "$conf" download nosuch
 grep -q "nosuch" "$work/stderr" || fail "which one?"
 expect 2 "$fb" -c "$conf" download -s 'env=nothing'

@@ -8,6 +8,9 @@ expect 0 "$fb" -c "$conf" init
 expect 0 "$fb" -c "$conf" download
 cp -a "$m1" "$work/saved"
 
+expect 2 "$fb" -c "$conf" restore m1 --in-place --volume rot </dev/null
+grep -q "did you mean 'root'" "$work/stderr" || fail "no nearest name"
+
 printf 'scribble' | dd of="$m1/disk.img" bs=1 seek=1500000 conv=notrunc \
 	status=none
 echo changed >"$m1/data/hello.txt"

@@ -23,7 +23,8 @@ struct fb_verify_key; /* public: verifies */
 /*
  * Resolve a reference to a secret: "file:PATH" (relative to `base_dir`;
  * refused when group or others can read it and `private` is set),
- * "env:NAME", "cmd:ARG ARG..." (words split at spaces, no shell), "fd:N",
+ * "env:NAME", "cmd:ARG ARG..." (words split at spaces, no shell), "fd:N"
+ * (read to its end by the first call, and the same bytes ever after),
  * "cred:NAME" ($CREDENTIALS_DIRECTORY/NAME, else
  * /etc/fleetbak/credentials/NAME).  At most FB_SECRET_MAX bytes.
  *

@@ -36,7 +36,7 @@ struct fb_restore_options {
 
 struct fb_restore_action {
 	char *machine, *volume;
-	const char *action; /* "create", "rewrite", "mirror", "drop", "skip";
+	const char *action; /* "create", "rewrite", "mirror", "leave", "skip";
 	                     * with volume "-": "stop", "start", "skip" */
 	char *from, *to;
 	uint64_t size, need_bytes;

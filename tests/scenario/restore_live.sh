@@ -1,0 +1,36 @@
+#!/bin/sh
+# A machine without commands: nothing stops it, and it can be restored.
+. "$(dirname "$0")/lib.sh"
+requires jq
+
+make_fleet "$work/f" 1
+cd "$work/f"
+sed -i '/^start:/d;/^stop:/d;/^status:/d' machines/m1/machine.yaml
+echo "  - {name: cd, kind: cdrom, path: some.iso}" >>machines/m1/machine.yaml
+: >machines/m1/some.iso
+expect 0 "$fb" -c "$conf" init
+expect 0 "$fb" -c "$conf" download
+cp -a machines/m1 "$work/saved"
+echo changed >machines/m1/data/hello.txt
+: >machines/m1/effects
+
+expect 0 "$fb" -c "$conf" restore m1 --in-place -n --json
+jq -e '.data.actions | (.[0] | .volume == "-" and .action == "leave" and
+	(.problem | test("no stop command"))) and
+	(map(select(.volume == "cd")) | .[0].action == "leave")' \
+	"$work/stdout" >/dev/null || fail "plan: $(cat "$work/stdout")"
+ok "the plan says that nothing stops it, and that media are left"
+expect 0 "$fb" -c "$conf" restore m1 --in-place --yes
+same_tree "$work/saved/data" machines/m1/data || fail "tree differs"
+[ ! -s machines/m1/effects ] || fail "something was started or stopped"
+ok "it is restored in place"
+expect 2 "$fb" -c "$conf" restore m1 --target "$work/x" --volume cd
+ok "media cannot be asked for"
+
+sed 's|sign_with: "[^"]*"|sign_with: "fd:7"|' "$conf" >by-fd.yaml
+status=0
+# shellcheck disable=SC2094 # a pipe, which can be read once
+cat keys/sign.pem | "$fb" -c by-fd.yaml download 7<&0 </dev/null \
+	2>"$work/stderr" || status=$?
+[ "$status" -eq 0 ] || fail "exit $status"
+ok "a signing key from a pipe signs the run"
