@@ -296,6 +296,14 @@ static const struct fb_explanation rows[] = {
 	    "It is missing, empty, or not of the kind the option takes.",
 	    "A forgotten unit or value.",
 	    "The message says what is allowed." },
+	{ "E-OWED", "a machine that we stopped is still down", "3, 20",
+	    "An earlier run stopped the machine and could not start it again. "
+	    "It is not backed up as one that is meant to be down: it fails, so "
+	    "that nobody takes the night for a good one.",
+	    "Its start command fails, or it was owed for longer than "
+	    "max_obligation_age.",
+	    "Look at the machine, then: fleetbak recover (--force for an old "
+	    "obligation)." },
 	{ "E-PACK-NAME", "a pack is damaged", "14",
 	    "The bytes of a pack do not have the digest it is named after.",
 	    "A failing disk, a truncated copy.",

@@ -17,6 +17,7 @@ struct download {
 	struct fb_download_report *report;
 	struct fb_repo *repo;
 	struct fb_plan *plan;
+	struct fb_recover_report owed; /* what came of it, at the start */
 	int lock_fd, children_fd;
 	int64_t began_ns;
 };
@@ -25,6 +26,7 @@ static void
 download_release(struct download *download)
 {
 	fb_plan_free(download->plan);
+	fb_recover_report_release(&download->owed);
 	fb_repo_close(download->repo);
 	fb_closep(&download->children_fd);
 	fb_closep(&download->lock_fd);
@@ -46,16 +48,53 @@ static int
 meet_obligations(struct download *download, struct fb_error *err)
 {
 	struct fb_recover_request request = { 0 };
-	struct fb_recover_report report = { 0 };
+	struct fb_recover_report *report = &download->owed;
 	int rc = fb_recover(download->engine, &request, download->children_fd,
-	    &report, err);
+	    report, err);
 
-	for (size_t i = 0; i < report.count; i++)
-		if (report.items[i].err.code < 0)
-			warn(download->engine, report.items[i].machine,
-			    &report.items[i].err);
-	fb_recover_report_release(&report);
+	for (size_t i = 0; i < report->count; i++)
+		if (report->items[i].err.code < 0)
+			warn(download->engine, report->items[i].machine,
+			    &report->items[i].err);
 	return rc;
+}
+
+static bool
+is_still_owed(enum fb_recovery outcome)
+{
+	return outcome == FB_RECOVERY_FAILED ||
+	    outcome == FB_RECOVERY_UNKNOWN || outcome == FB_RECOVERY_TOO_OLD;
+}
+
+/* A machine that an earlier run stopped and that is still down is not taken
+ * for one that somebody wants to be down: it fails, until it is up. */
+static void
+refuse_owed(struct download *download)
+{
+	struct fb_plan *plan = download->plan;
+
+	for (size_t i = 0; i < plan->machine_count; i++) {
+		struct fb_plan_machine *planned = &plan->machines[i];
+		FB_AUTO_FREE char *name =
+		    fb_format("%s/%s", planned->machine->source,
+		        planned->machine->id);
+
+		for (size_t k = 0; k < download->owed.count; k++) {
+			const struct fb_recover_item *item =
+			    &download->owed.items[k];
+
+			if (!is_still_owed(item->outcome) ||
+			    strcmp(item->machine, name) != 0)
+				continue;
+			(void)fb_fail_id(&planned->refusal, FB_EREFUSED,
+			    "E-OWED",
+			    "machine '%s' was stopped by run %s and has not "
+			    "come up again",
+			    name, item->run);
+			(void)fb_hint(&planned->refusal,
+			    "look at it, then: fleetbak recover");
+		}
+	}
 }
 
 static int
@@ -230,24 +269,26 @@ take_slots(struct fb_run *run, size_t unit, int by)
 	return true;
 }
 
-/* The next unit whose sources have room; false when there is none left. */
+/* The next unit whose sources have room; false when there is none left.  A
+ * slot is taken only for a unit that is carried out: others wait for it. */
 static bool
 next_unit(struct fb_run *run, size_t *ret_unit)
 {
 	bool found = false;
 
 	(void)pthread_mutex_lock(&run->lock);
-	while (run->next_unit < run->unit_count && run->fatal.code == FB_OK) {
-		if (take_slots(run, run->next_unit, 0)) {
+	while (!found && run->next_unit < run->unit_count &&
+	    !fb_run_stopping_locked(run)) {
+		found = take_slots(run, run->next_unit, 0);
+		if (found) {
 			(void)take_slots(run, run->next_unit, 1);
 			*ret_unit = run->next_unit++;
-			found = true;
-			break;
+		} else {
+			(void)pthread_cond_wait(&run->changed, &run->lock);
 		}
-		(void)pthread_cond_wait(&run->changed, &run->lock);
 	}
 	(void)pthread_mutex_unlock(&run->lock);
-	return found && !fb_run_stopping(run);
+	return found;
 }
 
 static int
@@ -326,6 +367,7 @@ record_finish(struct download *download, struct fb_run *run,
 	fb_drivers_close(&drivers);
 	if (rc < 0)
 		return rc;
+	free(FB_STEAL(download->report->drift_text)); /* of a closed run */
 	if (difference.len > 0)
 		download->report->drift_text =
 		    fb_strdup(fb_buf_str(&difference));
@@ -359,7 +401,8 @@ end_run(struct fb_run *run, struct fb_error *err)
 	if (!run->committed)
 		(void)!fb_session_end(run->repo, &run->session, &ignored);
 	for (size_t i = 0; i < run->job_count; i++)
-		owed = owed || run->jobs[i].owes_start;
+		owed = owed || run->jobs[i].owes_start ||
+		    run->jobs[i].owed_before;
 	rc = fb_journal_append(run->journal, "end", body, true, err);
 	run->ended = rc == FB_OK;
 	if (rc < 0 || owed) /* recover still needs its obligations */
@@ -390,74 +433,6 @@ conclude(struct download *download, struct fb_run *run, struct fb_error *err)
 	return rc;
 }
 
-static enum fb_result
-result_of(const struct fb_run *run, const struct fb_job *job)
-{
-	if (job->state == FB_MACHINE_FAILED)
-		return FB_RESULT_FAILED;
-	return run->committed ? FB_RESULT_OK : FB_RESULT_SKIPPED;
-}
-
-static enum fb_level
-report_level(const struct fb_job *job)
-{
-	for (size_t i = 0; i < job->machine->volume_count; i++)
-		if (job->parts[i].fuzzy)
-			return FB_LEVEL_FUZZY;
-	return job->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE ? FB_LEVEL_CRASH
-	                                                    : FB_LEVEL_OFFLINE;
-}
-
-static void
-report_job(const struct fb_run *run, const struct fb_job *job,
-    struct fb_download_report *report)
-{
-	struct fb_download_machine *machine =
-	    &report->machines[report->machine_count++];
-
-	*machine = (struct fb_download_machine){
-		.machine = fb_strdup(job->name),
-		.result = result_of(run, job),
-		.err = job->err,
-		.downtime_ms = job->downtime_ms,
-		.level = report_level(job),
-		.resumed = job->resumed,
-	};
-	for (size_t i = 0; i < job->machine->volume_count; i++) {
-		const struct fb_part *part = &job->parts[i];
-
-		machine->read_bytes += part->read_bytes;
-		machine->new_bytes +=
-		    part->result.new_bytes + part->catalogue.new_bytes;
-		machine->stored_bytes +=
-		    part->result.stored_bytes + part->catalogue.stored_bytes;
-		machine->changed_files += part->changed_files;
-	}
-	report->read_bytes += machine->read_bytes;
-	report->new_bytes += machine->new_bytes;
-	report->stored_bytes += machine->stored_bytes;
-}
-
-static void
-make_report(const struct fb_run *run, struct fb_download_report *report)
-{
-	memcpy(report->run, run->id, sizeof(report->run));
-	report->committed = run->committed;
-	report->resumed = run->resumed;
-	report->drift = run->drift;
-	report->machines =
-	    fb_alloc(run->job_count, sizeof(*report->machines));
-	for (size_t i = 0; i < run->job_count; i++)
-		report_job(run, &run->jobs[i], report);
-	report->sources = fb_alloc(run->failure_count, sizeof(*report->sources));
-	for (size_t i = 0; i < run->failure_count; i++)
-		report->sources[report->source_count++] =
-		    (struct fb_source_failure){
-			    fb_strdup(run->failures[i].source),
-			    run->failures[i].err,
-		    };
-}
-
 static bool
 may_stop(const struct fb_run *run)
 {
@@ -480,14 +455,15 @@ carry_out(struct download *download, struct fb_run *run,
 	int rc = FB_OK;
 
 	run->children_fd = download->children_fd;
-	fb_run_bind(run, &download->plan->fleet, &download->plan->drivers);
+	fb_run_bind(run, download->plan);
 	if (engine->guardian_argv != NULL && may_stop(run))
 		rc = fb_guardian_start(engine->guardian_argv, &guardian, err);
+	/* The journal first: it is what remembers to end the session. */
+	if (rc == FB_OK && run->journal == NULL)
+		rc = fb_run_begin_journal(run, err);
 	if (rc == FB_OK)
 		rc = fb_session_begin(run->repo, run->id, "download",
 		    engine->config->fleet_name, &run->session, err);
-	if (rc == FB_OK && run->journal == NULL)
-		rc = fb_run_begin_journal(run, err);
 	if (rc == FB_OK && !run->committed)
 		rc = open_copier(run, checkpoint, err);
 	fb_observe(&engine->observer,
@@ -545,25 +521,30 @@ is_continued(const struct download *download, const struct fb_run *run)
 	    (fb_clock_wall_ns() - started_ns) / 1000000 <= (int64_t)within_ms;
 }
 
+/* It was cut off before it did anything. */
+static int
+forget_run(struct download *download, const char *id, struct fb_error *err)
+{
+	FB_AUTO_FREE char *dir = fb_state_path(download->engine, "runs/%s", id);
+
+	return fb_io_remove_tree(dir, err);
+}
+
 /*
  * Take up one cut-off run: continue it, or close it.  *ret_done says that
  * it was continued, and so is this download.
  */
 static int
 take_up(struct download *download, const char *id, bool *ret_done,
-    struct fb_error *err)
+    bool *ret_closed, struct fb_error *err)
 {
 	FB_AUTO_RUN struct fb_run *run = NULL;
 	FB_AUTO_JSON json_t *checkpoint = NULL;
 	int rc = fb_run_replay(download->engine, download->repo, id, true,
 	    &run, &checkpoint, err);
 
-	if (rc == FB_ENOTFOUND) { /* cut off before it did anything */
-		FB_AUTO_FREE char *dir =
-		    fb_state_path(download->engine, "runs/%s", id);
-
-		return fb_io_remove_tree(dir, err);
-	}
+	if (rc == FB_ENOTFOUND)
+		return forget_run(download, id, err);
 	if (rc == FB_ECONFLICT) { /* of another repository: not ours to end */
 		warn(download->engine, NULL, err);
 		return FB_OK;
@@ -574,40 +555,47 @@ take_up(struct download *download, const char *id, bool *ret_done,
 		    id);
 	if (run->ended) /* only a machine it could not start kept it */
 		return FB_OK;
-	if (!is_continued(download, run))
+	*ret_closed = !is_continued(download, run);
+	if (*ret_closed)
 		return run->committed
 		    ? carry_out(download, run, checkpoint, err)
 		    : close_run(download, run, checkpoint, err);
 	rc = carry_out(download, run, checkpoint, err);
 	*ret_done = true;
-	make_report(run, download->report);
+	fb_run_report(run, download->report);
 	return rc;
 }
 
 static int
+refuse_unknown(const char *id, struct fb_error *err)
+{
+	(void)fb_fail_id(err, FB_ECONFIG, "E-RUN-UNKNOWN",
+	    "there is no unfinished run '%s' of this fleet", id);
+	return fb_hint(err, "see: fleetbak status");
+}
+
+/* All of them, oldest first; with --resume that one and no other. */
+static int
 take_up_all(struct download *download, bool *ret_done, bool *ret_closed,
     struct fb_error *err)
 {
+	const char *wanted = download->request->resume;
 	FB_AUTO_FREE void *owned = NULL;
 	char(*ids)[FB_RUN_ID_SIZE] = NULL;
-	bool known = download->request->resume == NULL;
 	size_t count = 0;
 	int rc = fb_run_unfinished(download->engine, &ids, &count, err);
 
 	owned = ids;
-	for (size_t i = 0; i < count; i++)
-		known = known ||
-		    strcmp(download->request->resume, ids[i]) == 0;
-	if (rc == FB_OK && !known) {
-		(void)fb_fail_id(err, FB_ECONFIG, "E-RUN-UNKNOWN",
-		    "there is no unfinished run '%s'",
-		    download->request->resume);
-		return fb_hint(err, "see: fleetbak status");
-	}
 	for (size_t i = 0; rc == FB_OK && i < count && !*ret_done; i++) {
-		rc = take_up(download, ids[i], ret_done, err);
-		*ret_closed = true;
+		bool closed = false;
+
+		if (wanted != NULL && strcmp(wanted, ids[i]) != 0)
+			continue;
+		rc = take_up(download, ids[i], ret_done, &closed, err);
+		*ret_closed |= closed;
 	}
+	if (rc == FB_OK && wanted != NULL && !*ret_done)
+		rc = refuse_unknown(wanted, err);
 	return rc;
 }
 
@@ -629,7 +617,7 @@ new_run(struct download *download, struct fb_error *err)
 	fb_time_format_ms(fb_clock_wall_ns(), run->started);
 	fb_run_adopt_plan(run, download->plan);
 	rc = carry_out(download, run, NULL, err);
-	make_report(run, download->report);
+	fb_run_report(run, download->report);
 	return rc;
 }
 
@@ -643,12 +631,19 @@ run_download(struct download *download, struct fb_error *err)
 		rc = make_plan(download, err);
 	if (rc == FB_OK)
 		rc = check_plan(download, err);
-	if (rc == FB_OK)
-		rc = take_up_all(download, &done, &closed, err);
+	if (rc < 0)
+		return rc;
+	refuse_owed(download);
+	rc = take_up_all(download, &done, &closed, err);
 	if (rc < 0 || done)
 		return rc;
-	if (closed) /* the newest run is another one now */
+	if (closed) { /* the newest run is another one now */
 		rc = make_plan(download, err);
+		if (rc == FB_OK)
+			rc = check_plan(download, err);
+		if (rc == FB_OK)
+			refuse_owed(download);
+	}
 	if (rc == FB_OK)
 		rc = new_run(download, err);
 	return rc;
@@ -670,17 +665,4 @@ fb_download(const struct fb_engine *engine,
 	report->elapsed_ms =
 	    (uint64_t)(fb_clock_mono_ns() - download.began_ns) / 1000000;
 	return rc;
-}
-
-void
-fb_download_report_release(struct fb_download_report *report)
-{
-	for (size_t i = 0; i < report->machine_count; i++)
-		free(report->machines[i].machine);
-	for (size_t i = 0; i < report->source_count; i++)
-		free(report->sources[i].source);
-	free(report->machines);
-	free(report->sources);
-	free(report->drift_text);
-	*report = (struct fb_download_report){ 0 };
 }

@@ -194,17 +194,14 @@ add_machine(struct fb_manifest_writer *writer, struct fb_job *job,
 static void
 fill_sources(struct fb_run *run, struct fb_manifest_head *head)
 {
-	const struct fb_config *config = run->engine->config;
-
-	head->source_count = config->source_count;
-	head->sources =
-	    fb_alloc(config->source_count, sizeof(*head->sources));
-	for (size_t i = 0; i < config->source_count; i++) {
-		head->sources[i].name = fb_strdup(config->sources[i].name);
-		head->sources[i].driver = fb_strdup(config->sources[i].driver);
+	head->source_count = run->source_count;
+	head->sources = fb_alloc(run->source_count, sizeof(*head->sources));
+	for (size_t i = 0; i < run->source_count; i++) {
+		head->sources[i].name = fb_strdup(run->sources[i].name);
+		head->sources[i].driver = fb_strdup(run->sources[i].driver);
 		for (size_t k = 0; k < run->failure_count; k++)
 			if (strcmp(run->failures[k].source,
-			        config->sources[i].name) == 0)
+			        run->sources[i].name) == 0)
 				head->sources[i].problem =
 				    run->failures[k].err;
 	}
@@ -243,7 +240,7 @@ fill_head(struct fb_run *run, struct fb_manifest_head *head)
 	memcpy(head->run, run->id, sizeof(head->run));
 	memcpy(head->session, run->session.id, sizeof(head->session));
 	head->fleet = fb_strdup(run->engine->config->fleet_name);
-	head->tool_version = fb_strdup(FB_VERSION);
+	head->tool_version = fb_strdup(run->tool);
 	head->host = fb_strdup(run->host);
 	memcpy(head->started, run->started, sizeof(head->started));
 	memcpy(head->finished, run->finished, sizeof(head->finished));

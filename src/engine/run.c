@@ -66,6 +66,11 @@ fb_run_free(struct fb_run *run)
 	for (size_t i = 0; i < run->failure_count; i++)
 		free(run->failures[i].source);
 	free(run->failures);
+	for (size_t i = 0; i < run->source_count; i++) {
+		free(run->sources[i].name);
+		free(run->sources[i].driver);
+	}
+	free(run->sources);
 	free(run->predecessors);
 	free(run->source_jobs);
 	free(run->dir);
@@ -107,17 +112,38 @@ fb_run_job(const struct fb_run *run, const char *name)
 	    compare_job);
 }
 
+/* Why a machine must not be touched now, whatever the journal says. */
+static const struct fb_error *
+find_refusal(const struct fb_plan *plan, const struct fb_machine *machine)
+{
+	const struct fb_fleet *fleet = &plan->fleet;
+
+	for (size_t i = 0; i < fleet->failure_count; i++)
+		if (strcmp(fleet->failures[i].source, machine->source) == 0)
+			return &fleet->failures[i].err;
+	for (size_t i = 0; i < plan->machine_count; i++) {
+		const struct fb_plan_machine *planned = &plan->machines[i];
+
+		if (planned->refusal.code < 0 &&
+		    strcmp(planned->refusal.id, "E-DOWNTIME") != 0 &&
+		    strcmp(planned->machine->source, machine->source) == 0 &&
+		    strcmp(planned->machine->id, machine->id) == 0)
+			return &planned->refusal;
+	}
+	return NULL;
+}
+
 void
-fb_run_bind(struct fb_run *run, const struct fb_fleet *fleet,
-    const struct fb_drivers *drivers)
+fb_run_bind(struct fb_run *run, const struct fb_plan *plan)
 {
 	for (size_t i = 0; i < run->job_count; i++) {
 		struct fb_job *job = &run->jobs[i];
 
 		job->now = fb_fleet_find(
-		    fleet, job->machine->source, job->machine->id);
+		    &plan->fleet, job->machine->source, job->machine->id);
 		job->driver = fb_engine_driver(
-		    run->engine, drivers, job->machine->source);
+		    run->engine, &plan->drivers, job->machine->source);
+		job->refused = find_refusal(plan, job->machine);
 	}
 }
 
@@ -178,16 +204,21 @@ fb_run_fatal(struct fb_run *run, const struct fb_error *cause)
 }
 
 bool
+fb_run_stopping_locked(const struct fb_run *run)
+{
+	return run->fatal.code < 0 ||
+	    (run->engine->cancel != NULL && atomic_load(run->engine->cancel));
+}
+
+bool
 fb_run_stopping(struct fb_run *run)
 {
-	bool fatal;
+	bool stopping;
 
-	if (run->engine->cancel != NULL && atomic_load(run->engine->cancel))
-		return true;
 	(void)pthread_mutex_lock(&run->lock);
-	fatal = run->fatal.code < 0;
+	stopping = fb_run_stopping_locked(run);
 	(void)pthread_mutex_unlock(&run->lock);
-	return fatal;
+	return stopping;
 }
 
 void
@@ -298,6 +329,19 @@ adopt_failures(struct fb_run *run, const struct fb_fleet *fleet)
 }
 
 static void
+adopt_sources(struct fb_run *run)
+{
+	const struct fb_config *config = run->engine->config;
+
+	run->sources = fb_alloc(config->source_count, sizeof(*run->sources));
+	for (size_t i = 0; i < config->source_count; i++)
+		run->sources[run->source_count++] = (struct fb_run_source){
+			fb_strdup(config->sources[i].name),
+			fb_strdup(config->sources[i].driver),
+		};
+}
+
+static void
 adopt_units(struct fb_run *run, const struct fb_plan *plan)
 {
 	run->unit_count = plan->units.count;
@@ -364,6 +408,8 @@ fb_run_adopt_plan(struct fb_run *run, const struct fb_plan *plan)
 	    plan->predecessor_count * sizeof(*run->predecessors));
 	fb_run_config_digest(run->engine, run->config_digest);
 	fb_run_selection_digest(plan, run->selection_digest);
+	(void)snprintf(run->tool, sizeof(run->tool), "%s", FB_VERSION);
+	adopt_sources(run);
 	adopt_failures(run, &plan->fleet);
 
 	run->jobs = fb_alloc(plan->machine_count, sizeof(*run->jobs));

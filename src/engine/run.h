@@ -37,12 +37,14 @@ struct fb_job {
 	char *name;                   /* "source/id" */
 	struct fb_machine *machine;   /* as planned: journaled, owned */
 	const struct fb_machine *now; /* as discovered; NULL when it is gone */
+	const struct fb_error *refused; /* today's reason not to touch it */
 	struct fb_driver *driver;     /* NULL when its source is gone */
 	enum fb_machine_state state;
 	uint64_t epoch;               /* its unit's current window */
 	char token[FB_NAME_MAX + 1];  /* of its snapshot; "" before */
 	enum fb_lifecycle lifecycle;  /* really used */
-	bool owes_start;              /* an obligation is open */
+	bool owes_start;              /* we stopped it: it must come up */
+	bool owed_before;             /* a dead run did, and it is open */
 	bool resumed;
 	int64_t down_since_ns;        /* monotonic; 0: not down by us */
 	uint64_t downtime_ms;
@@ -60,7 +62,9 @@ struct fb_run {
 	char id[FB_RUN_ID_SIZE];
 	char *dir;                 /* state/runs/<id> */
 	char started[FB_TIME_SIZE], finished[FB_TIME_SIZE];
-	char host[65];
+	char host[65], tool[65];   /* tool: the version that began it */
+	struct fb_run_source { char *name, *driver; } *sources; /* then */
+	size_t source_count;
 	char config_digest[FB_DIGEST_HEX_SIZE];
 	char selection_digest[FB_DIGEST_HEX_SIZE];
 	struct fb_digest topology, topology_selection, topology_after;
@@ -97,8 +101,7 @@ void fb_run_freep(struct fb_run **run);
 void fb_run_adopt_plan(struct fb_run *run, const struct fb_plan *plan);
 struct fb_job *fb_run_job(const struct fb_run *run, const char *name);
 /* Find each job's machine and driver in what was discovered now. */
-void fb_run_bind(struct fb_run *run, const struct fb_fleet *fleet,
-    const struct fb_drivers *drivers);
+void fb_run_bind(struct fb_run *run, const struct fb_plan *plan);
 FB_MUST_USE int fb_run_state(struct fb_run *run, struct fb_job *job,
     enum fb_machine_state state, bool durable, struct fb_error *err);
 /* Mark a job failed; its machine's obligation is not touched. */
@@ -106,6 +109,7 @@ FB_MUST_USE int fb_run_fail(struct fb_run *run, struct fb_job *job,
     const struct fb_error *cause, struct fb_error *err);
 void fb_run_fatal(struct fb_run *run, const struct fb_error *cause);
 bool fb_run_stopping(struct fb_run *run);
+bool fb_run_stopping_locked(const struct fb_run *run); /* run->lock is held */
 /* Keep an interrupted copy until fb_run_save_kept() has made it durable. */
 void fb_run_keep(struct fb_run *run, struct fb_copy *copy);
 FB_MUST_USE int fb_run_save_kept(struct fb_run *run, struct fb_error *err);
@@ -150,6 +154,10 @@ void fb_run_copy_key(const struct fb_job *job, size_t part, bool catalogue,
 /* finish.c: recipes, manifest, commit, release */
 FB_MUST_USE int fb_run_commit(struct fb_run *run, struct fb_error *err);
 FB_MUST_USE int fb_run_release(struct fb_run *run, struct fb_error *err);
+
+/* download_report.c: a machine of a run that was not committed is never ok */
+void fb_run_report(
+    const struct fb_run *run, struct fb_download_report *report);
 
 /* Ids of runs in the state directory that have not ended, oldest first. */
 FB_MUST_USE int fb_run_unfinished(const struct fb_engine *engine,

@@ -92,12 +92,12 @@ fb_run_machine_json(const struct fb_job *job)
 static json_t *
 result_json(const struct fb_copy_result *result)
 {
-	json_t *body = json_pack("{s:I, s:I, s:I, s:I, s:o}", "size",
+	json_t *body = json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "size",
 	    (json_int_t)result->size, "zero_bytes",
 	    (json_int_t)result->zero_bytes, "new_bytes",
 	    (json_int_t)result->new_bytes, "stored_bytes",
-	    (json_int_t)result->stored_bytes, "root",
-	    digest_json(&result->root));
+	    (json_int_t)result->stored_bytes, "serial",
+	    (json_int_t)result->serial, "root", digest_json(&result->root));
 
 	if (result->has_flat)
 		(void)json_object_set_new(
@@ -123,6 +123,18 @@ fb_run_part_json(const struct fb_job *job, size_t index)
 	return body;
 }
 
+static json_t *
+sources_json(const struct fb_run *run)
+{
+	json_t *sources = json_array();
+
+	for (size_t i = 0; i < run->source_count; i++)
+		(void)json_array_append_new(sources,
+		    json_pack("{s:s, s:s}", "source", run->sources[i].name,
+		        "driver", run->sources[i].driver));
+	return sources;
+}
+
 /* "run": what the run is. */
 json_t *
 fb_run_start_json(const struct fb_run *run)
@@ -135,14 +147,14 @@ fb_run_start_json(const struct fb_run *run)
 		        "manifest",
 		        digest_json(&run->predecessors[i].manifest)));
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, "
-			 "s:o}",
+			 "s:o, s:o}",
 	    "run", run->id, "fleet", run->engine->config->fleet_name,
 	    "repository", run->repo->format.repository, "started",
-	    run->started, "host", run->host, "tool", FB_VERSION, "config",
+	    run->started, "host", run->host, "tool", run->tool, "config",
 	    run->config_digest, "selection", run->selection_digest,
 	    "topology", digest_json(&run->topology), "topology_selection",
 	    digest_json(&run->topology_selection), "predecessors",
-	    predecessors);
+	    predecessors, "sources", sources_json(run));
 }
 
 static int

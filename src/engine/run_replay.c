@@ -127,6 +127,41 @@ replay_predecessors(
 }
 
 static int
+replay_sources(struct fb_run *run, const json_t *body, struct fb_error *err)
+{
+	json_t *list;
+	int rc = fb_json_array(body, "sources", "journal", &list, err);
+
+	if (rc < 0)
+		return rc;
+	run->sources = fb_alloc(json_array_size(list), sizeof(*run->sources));
+	for (size_t i = 0; rc == FB_OK && i < json_array_size(list); i++) {
+		const json_t *entry = json_array_get(list, i);
+		struct fb_run_source *source =
+		    &run->sources[run->source_count++];
+
+		rc = read_copy(entry, "source", &source->name, err);
+		if (rc == FB_OK)
+			rc = read_copy(entry, "driver", &source->driver, err);
+	}
+	return rc;
+}
+
+/* Of another fleet or repository? */
+static int
+check_owner(const struct fb_run *run, const char *fleet,
+    const char *repository, struct fb_error *err)
+{
+	if (strcmp(fleet, run->engine->config->fleet_name) != 0)
+		return fb_fail(err, FB_ECONFLICT, "it is of fleet '%s'", fleet);
+	if (run->repo != NULL &&
+	    strcmp(repository, run->repo->format.repository) != 0)
+		return fb_fail(err, FB_ECONFLICT,
+		    "it is of repository %s", repository);
+	return FB_OK;
+}
+
+static int
 replay_run(struct replay *replay, const json_t *body, struct fb_error *err)
 {
 	struct fb_run *run = replay->run;
@@ -144,6 +179,8 @@ replay_run(struct replay *replay, const json_t *body, struct fb_error *err)
 	if (rc == FB_OK)
 		rc = read_text(body, "host", run->host, sizeof(run->host), err);
 	if (rc == FB_OK)
+		rc = read_text(body, "tool", run->tool, sizeof(run->tool), err);
+	if (rc == FB_OK)
 		rc = read_text(body, "config", run->config_digest,
 		    sizeof(run->config_digest), err);
 	if (rc == FB_OK)
@@ -156,17 +193,13 @@ replay_run(struct replay *replay, const json_t *body, struct fb_error *err)
 		    &run->topology_selection, err);
 	if (rc == FB_OK)
 		rc = replay_predecessors(run, body, err);
+	if (rc == FB_OK)
+		rc = replay_sources(run, body, err);
 	if (rc < 0)
 		return rc;
 	if (strcmp(id, run->id) != 0)
 		return fb_fail(err, FB_ECORRUPT, "it is of run %s", id);
-	if (strcmp(fleet, run->engine->config->fleet_name) != 0)
-		return fb_fail(err, FB_ECONFLICT, "it is of fleet '%s'", fleet);
-	if (run->repo != NULL &&
-	    strcmp(repository, run->repo->format.repository) != 0)
-		return fb_fail(err, FB_ECONFLICT,
-		    "it is of repository %s", repository);
-	return FB_OK;
+	return check_owner(run, fleet, repository, err);
 }
 
 static int
@@ -410,6 +443,9 @@ read_result(const json_t *body, const char *key, struct fb_copy_result *ret,
 		rc = fb_json_u64(object, "stored_bytes", "journal", INT64_MAX,
 		    &ret->stored_bytes, err);
 	if (rc == FB_OK)
+		rc = fb_json_u64(object, "serial", "journal", INT64_MAX,
+		    &ret->serial, err);
+	if (rc == FB_OK)
 		rc = read_digest(object, "root", &ret->root, err);
 	if (rc == FB_OK && json_object_get(object, "flat") != NULL) {
 		rc = read_digest(object, "flat", &ret->flat, err);
@@ -460,17 +496,38 @@ replay_volume(struct replay *replay, const json_t *body, struct fb_error *err)
 		part->has_catalogue = true;
 	}
 	part->spooled = rc == FB_OK;
+	part->done = false;
 	return rc;
 }
 
-/* What was copied is known to be on disk once a checkpoint follows it. */
-static void
-make_done(struct fb_run *run)
+/* Was the checkpoint taken after the copy had ended?  It may have been taken
+ * before, and journaled late: it waits for its pack to be stored. */
+static bool
+covers(uint64_t serial, const struct fb_part *part)
 {
+	return part->spooled && part->result.serial < serial &&
+	    (!part->has_catalogue || part->catalogue.serial < serial);
+}
+
+/* What was copied is on disk once a checkpoint covers it. */
+static int
+replay_checkpoint(
+    struct replay *replay, const json_t *body, struct fb_error *err)
+{
+	const struct fb_run *run = replay->run;
+	uint64_t serial;
+	int rc = fb_json_u64(
+	    body, "serial", "journal", INT64_MAX, &serial, err);
+
+	if (rc < 0)
+		return rc;
+	json_decref(replay->checkpoint);
+	replay->checkpoint = json_deep_copy(body);
 	for (size_t i = 0; i < run->job_count; i++)
 		for (size_t k = 0; k < run->jobs[i].machine->volume_count; k++)
-			if (run->jobs[i].parts[k].spooled)
+			if (covers(serial, &run->jobs[i].parts[k]))
 				run->jobs[i].parts[k].done = true;
+	return FB_OK;
 }
 
 static int
@@ -521,11 +578,8 @@ replay_record(const struct fb_journal_record *record, void *arg,
 		return replay_machine(replay, body, err);
 	if (strcmp(record->type, "volume") == 0)
 		return replay_volume(replay, body, err);
-	if (strcmp(record->type, "checkpoint") == 0) {
-		json_decref(replay->checkpoint);
-		replay->checkpoint = json_deep_copy(body);
-		make_done(replay->run);
-	}
+	if (strcmp(record->type, "checkpoint") == 0)
+		return replay_checkpoint(replay, body, err);
 	if (strcmp(record->type, "finish") == 0)
 		return replay_finish(replay, body, err);
 	if (strcmp(record->type, "obligation") == 0)
@@ -573,6 +627,10 @@ fb_run_replay(const struct fb_engine *engine, struct fb_repo *repo,
 			    run->units[i].epoch)
 				run->units[i].epoch =
 				    run->jobs[run->units[i].jobs[k]].epoch;
+	for (size_t i = 0; i < run->job_count; i++) {
+		run->jobs[i].owed_before = run->jobs[i].owes_start;
+		run->jobs[i].owes_start = false;
+	}
 	*ret_run = FB_STEAL(run);
 	if (ret_checkpoint != NULL)
 		*ret_checkpoint = replay.checkpoint;

@@ -7,12 +7,14 @@
 #include "fleetbak/base/text.h"
 #include "run.h"
 
+_Static_assert(FB_MACHINE_FAILED > FB_MACHINE_COPIED,
+    "a machine that failed counts as one that nothing is left to do for");
+
 /* Is there anything left to do for it before the commit? */
 bool
 fb_job_active(const struct fb_job *job)
 {
-	return job->state != FB_MACHINE_FAILED &&
-	    job->state < FB_MACHINE_COPIED;
+	return job->state < FB_MACHINE_COPIED;
 }
 
 /* Is this volume captured, stopped (or live) or from the snapshot? */
@@ -106,6 +108,8 @@ fail_impossible(struct fb_run *run, struct fb_job *job)
 
 	if (job->machine->problem.code < 0)
 		err = job->machine->problem;
+	else if (job->refused != NULL)
+		err = *job->refused;
 	else if (job->driver == NULL)
 		(void)fb_fail_id(&err, FB_EUNREACH, "E-SRC-UNREACHABLE",
 		    "its source cannot be asked");
@@ -139,11 +143,18 @@ take_stock(
 			window = true;
 	}
 	*ret_window = window;
+	for (size_t i = 0; window && i < run->units[unit].count; i++) {
+		struct fb_job *job = &run->jobs[run->units[unit].jobs[i]];
+
+		if (job->state == FB_MACHINE_COPIED)
+			fail_impossible(run, job); /* it has to be there too */
+	}
 	for (size_t i = 0; i < run->units[unit].count; i++) {
 		struct fb_job *job = &run->jobs[run->units[unit].jobs[i]];
 		int rc = FB_OK;
 
-		if (!fb_job_active(job))
+		if (!fb_job_active(job) &&
+		    !(window && job->state == FB_MACHINE_COPIED))
 			continue;
 		rc = window ? begin_again(run, job, err) : adopt(run, job, err);
 		if (rc == FB_ESYS || rc == FB_EBUG)
@@ -152,6 +163,19 @@ take_stock(
 			fail_or_stop(run, job, err);
 	}
 	return FB_OK;
+}
+
+/* What the copier cannot keep is not the machine's fault: the run ends, and
+ * the machine is copied when it is taken up again. */
+static int
+checkpoint(struct fb_run *run, struct fb_error *err)
+{
+	int rc = fb_copier_checkpoint(run->copier, err);
+
+	if (rc == FB_OK)
+		return FB_OK;
+	fb_run_fatal(run, err);
+	return fb_fail(err, FB_ECANCELED, "canceled");
 }
 
 static int
@@ -163,7 +187,7 @@ copy_job(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 		if (fb_job_captures(job, i, false) && !job->parts[i].done)
 			rc = fb_run_copy(run, job, i, 0, err);
 	if (rc == FB_OK)
-		rc = fb_copier_checkpoint(run->copier, err);
+		rc = checkpoint(run, err);
 	if (rc == FB_OK)
 		rc = fb_run_state(run, job, FB_MACHINE_COPIED, true, err);
 	return rc;

@@ -144,6 +144,33 @@ snapshot_job(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 	return fb_run_state(run, job, FB_MACHINE_SNAPSHOTTED, true, err);
 }
 
+/* It was down and came up meanwhile: what was captured is that of a live
+ * machine, and what was read without a snapshot may be torn.  Said before
+ * anything relies on it. */
+static int
+record_came_up(struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	FB_AUTO_JSON json_t *body = NULL;
+	int rc = FB_OK;
+
+	job->lifecycle = FB_LIFECYCLE_SNAPSHOT_LIVE;
+	for (size_t i = 0; rc == FB_OK && i < job->machine->volume_count;
+	     i++) {
+		FB_AUTO_JSON json_t *part = NULL;
+
+		if (!job->parts[i].done)
+			continue;
+		job->parts[i].fuzzy = true;
+		part = fb_run_part_json(job, i);
+		rc = fb_journal_append(
+		    run->journal, "volume", part, false, err);
+	}
+	if (rc < 0)
+		return rc;
+	body = fb_run_machine_json(job);
+	return fb_journal_append(run->journal, "machine", body, true, err);
+}
+
 /* Read what no snapshot holds, now. */
 static int
 drain_job(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
@@ -165,10 +192,9 @@ drain_job(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 		if (rc < 0)
 			return rc;
 	}
-	if (began && job->lifecycle == FB_LIFECYCLE_READ_DOWN &&
+	if (job->lifecycle == FB_LIFECYCLE_READ_DOWN &&
 	    observe(run, job) == FB_POWER_UP)
-		for (size_t i = 0; i < job->machine->volume_count; i++)
-			job->parts[i].fuzzy = true; /* it came up meanwhile */
+		return record_came_up(run, job, err);
 	return FB_OK;
 }
 
@@ -202,26 +228,52 @@ start_verb(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 	return FB_OK;
 }
 
+/* Record that it is up again. */
+static int
+discharge(struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	int rc = fb_obligation_end(run->journal, job->name, "started", err);
+
+	if (rc == FB_OK)
+		job->owes_start = job->owed_before = false;
+	return rc;
+}
+
+/* A journal that takes nothing more must not keep it down: what allows the
+ * start is the obligation, and that is durable. */
 static int
 start_job(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 {
 	bool whole = job->state == FB_MACHINE_SNAPSHOTTED ||
 	    job->state == FB_MACHINE_DRAINING;
+	struct fb_error failure = { 0 };
 	int rc = FB_OK;
 
 	if (whole)
 		rc = fb_run_state(run, job, FB_MACHINE_STARTING, true, err);
+	if (start_verb(run, job, &failure) < 0) {
+		*err = failure;
+		return err->code;
+	}
 	if (rc == FB_OK)
-		rc = start_verb(run, job, err);
-	if (rc < 0)
-		return rc;
-	rc = fb_obligation_end(run->journal, job->name, "started", err);
-	if (rc < 0)
-		return rc;
-	job->owes_start = false;
-	if (whole)
+		rc = discharge(run, job, err);
+	if (rc == FB_OK && whole)
 		rc = fb_run_state(run, job, FB_MACHINE_UP, true, err);
 	return rc;
+}
+
+static int
+settle_job(struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	enum fb_power power = observe(run, job);
+	int rc = FB_OK;
+
+	if (power == FB_POWER_UNKNOWN)
+		return fb_fail_id(err, FB_ECONFLICT, "E-POWER-UNKNOWN",
+		    "it is not known whether it is up; it is not started");
+	if (power == FB_POWER_DOWN)
+		rc = start_verb(run, job, err);
+	return rc < 0 ? rc : discharge(run, job, err);
 }
 
 void
@@ -232,24 +284,13 @@ fb_run_settle(struct fb_run *run)
 		struct fb_error err = { 0 };
 
 		if (!job->owes_start || job->driver == NULL ||
-		    job->now == NULL)
+		    job->now == NULL || settle_job(run, job, &err) == FB_OK)
 			continue;
-		if (observe(run, job) == FB_POWER_UNKNOWN)
-			(void)fb_fail_id(&err, FB_ECONFLICT, "E-POWER-UNKNOWN",
-			    "it is not known whether it is up; it is not "
-			    "started");
-		else if (start_verb(run, job, &err) == FB_OK &&
-		    fb_obligation_end(run->journal, job->name, "started",
-		        &err) == FB_OK)
-			job->owes_start = false;
-		if (job->owes_start) {
-			(void)fb_hint(
-			    &err, "look at it, then: fleetbak recover");
-			fb_run_notify(run,
-			    &(struct fb_event){ .kind = FB_EVENT_WARNING,
-			        .machine = job->name,
-			        .error = &err });
-		}
+		(void)fb_hint(&err, "look at it, then: fleetbak recover");
+		fb_run_notify(run,
+		    &(struct fb_event){ .kind = FB_EVENT_WARNING,
+		        .machine = job->name,
+		        .error = &err });
 	}
 }
 

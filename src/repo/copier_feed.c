@@ -374,6 +374,7 @@ record_result(struct fb_copy *copy, struct fb_copy_result *ret_result,
 	memcpy(finished.kind, copy->kind, sizeof(finished.kind));
 	finished.leaves = copy->leaves.count;
 	result->size = copy->merkle.size;
+	result->serial = copy->copier->serial;
 	result->zero_bytes = copy->zero_bytes;
 	result->new_bytes = copy->new_bytes;
 	result->stored_bytes = copy->stored_bytes;

@@ -35,7 +35,8 @@ begin_run() {
 	run=$!
 	until_true "the stop does not begin" [ -e machines/m1/stopping ]
 	guardian=
-	children=$(cat /proc/$run/task/*/children)
+	# Its threads come and go, and some are gone before they are read.
+	children=$(cat /proc/$run/task/*/children 2>/dev/null || true)
 	for pid in $children; do
 		[ "$(readlink "/proc/$pid/exe")" != "$(readlink -f "$fb")" ] ||
 			guardian=$pid

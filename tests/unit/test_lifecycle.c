@@ -16,7 +16,7 @@ static const char *const legal[] = {
 	/* starting */    "x-----xx------x",
 	/* up */          "x-------xx----x",
 	/* copying */     "x-------xx----x",
-	/* copied */      "----------x---x",
+	/* copied */      "x---------x---x",
 	/* verified */    "-----------x--x",
 	/* durable */     "------------xxx",
 	/* releasing */   "------------xxx",

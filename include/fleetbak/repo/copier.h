@@ -73,12 +73,17 @@ struct fb_copy_result {
 	uint64_t zero_bytes;   /* of them in zero leaves */
 	uint64_t new_bytes;    /* content bytes not known before */
 	uint64_t stored_bytes; /* what they take, compressed */
+	uint64_t serial;       /* durable in each state with a higher one */
 	struct fb_digest root;
 	bool has_flat;
 	struct fb_digest flat;
 };
 
-/* Wait until every byte is in the spool or known; frees the copy. */
+/*
+ * Wait until every byte is in the spool or known; frees the copy.  A state
+ * that was taken before may be journaled after this: what says that the copy
+ * is whole is only a state whose "serial" is above the result's.
+ */
 FB_MUST_USE int fb_copy_finish(struct fb_copy *copy,
     struct fb_copy_result *ret_result, struct fb_error *err);
 /* Give the copy up; what it added to the pack stays there, unused. */

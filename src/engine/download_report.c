@@ -1,0 +1,89 @@
+/*
+ * What came of a run, for who asked for it.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/mem.h"
+#include "run.h"
+
+static enum fb_result
+result_of(const struct fb_run *run, const struct fb_job *job)
+{
+	if (job->state == FB_MACHINE_FAILED)
+		return FB_RESULT_FAILED;
+	return run->committed ? FB_RESULT_OK : FB_RESULT_SKIPPED;
+}
+
+static enum fb_level
+report_level(const struct fb_job *job)
+{
+	for (size_t i = 0; i < job->machine->volume_count; i++)
+		if (job->parts[i].fuzzy)
+			return FB_LEVEL_FUZZY;
+	return job->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE ? FB_LEVEL_CRASH
+	                                                    : FB_LEVEL_OFFLINE;
+}
+
+static void
+report_job(const struct fb_run *run, const struct fb_job *job,
+    struct fb_download_report *report)
+{
+	struct fb_download_machine *machine =
+	    &report->machines[report->machine_count++];
+
+	*machine = (struct fb_download_machine){
+		.machine = fb_strdup(job->name),
+		.result = result_of(run, job),
+		.err = job->err,
+		.downtime_ms = job->downtime_ms,
+		.level = report_level(job),
+		.resumed = job->resumed,
+	};
+	for (size_t i = 0; i < job->machine->volume_count; i++) {
+		const struct fb_part *part = &job->parts[i];
+
+		machine->read_bytes += part->read_bytes;
+		machine->new_bytes +=
+		    part->result.new_bytes + part->catalogue.new_bytes;
+		machine->stored_bytes +=
+		    part->result.stored_bytes + part->catalogue.stored_bytes;
+		machine->changed_files += part->changed_files;
+	}
+	report->read_bytes += machine->read_bytes;
+	report->new_bytes += machine->new_bytes;
+	report->stored_bytes += machine->stored_bytes;
+}
+
+void
+fb_run_report(const struct fb_run *run, struct fb_download_report *report)
+{
+	memcpy(report->run, run->id, sizeof(report->run));
+	report->committed = run->committed;
+	report->resumed = run->resumed;
+	report->drift = run->drift;
+	report->machines =
+	    fb_alloc(run->job_count, sizeof(*report->machines));
+	for (size_t i = 0; i < run->job_count; i++)
+		report_job(run, &run->jobs[i], report);
+	report->sources = fb_alloc(run->failure_count, sizeof(*report->sources));
+	for (size_t i = 0; i < run->failure_count; i++)
+		report->sources[report->source_count++] =
+		    (struct fb_source_failure){
+			    fb_strdup(run->failures[i].source),
+			    run->failures[i].err,
+		    };
+}
+
+void
+fb_download_report_release(struct fb_download_report *report)
+{
+	for (size_t i = 0; i < report->machine_count; i++)
+		free(report->machines[i].machine);
+	for (size_t i = 0; i < report->source_count; i++)
+		free(report->sources[i].source);
+	free(report->machines);
+	free(report->sources);
+	free(report->drift_text);
+	*report = (struct fb_download_report){ 0 };
+}

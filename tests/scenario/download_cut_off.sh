@@ -1,0 +1,126 @@
+#!/bin/sh
+# What a run leaves when it is cut off: it is continued, closed or cleared
+# away, whichever is right, and what it owes is never forgotten.
+. "$(dirname "$0")/lib.sh"
+requires jq
+requires_faults
+
+make_fleet "$work/f" 2
+sed -i "s/jobs: 2/jobs: 1/" "$conf" # the steps come in the same order
+cd "$work/f"
+expect 0 "$fb" -c "$conf" init
+
+# crash_before <pattern>: a download that dies before the first such step.
+crash_before() {
+	FLEETBAK_CRASH_LOG=$work/steps expect 0 "$fb" -c "$conf" download --lock-wait 30s
+	step=$(awk -v what="$1" 'index($0, what) { print $1; exit }' \
+		"$work/steps")
+	[ -n "$step" ] || fail "no step '$1'"
+	FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" download --lock-wait 30s
+}
+
+commits() {
+	find repo/commits -type f | wc -l
+}
+
+nothing_left() { # <what>
+	[ -z "$(ls state/runs)" ] || fail "$1: left $(ls state/runs)"
+	for m in m1 m2; do [ -e machines/$m/up ] || fail "$1: $m is down"; done
+	[ -z "$(find repo/sessions -type f ! -name '*.end' | while read -r s; do
+		[ -e "$s.end" ] || [ -e "repo/commits/${s##*/}" ] || echo "$s"
+	done)" ] || fail "$1: a session was not ended"
+}
+
+# A run that ended but could not start a machine keeps what says so ...
+touch machines/m1/fail-start
+expect 3 "$fb" -c "$conf" download --lock-wait 30s
+[ -n "$(ls state/runs)" ] || fail "nothing remembers that m1 is owed a start"
+# ... and while it is so, the machine is not taken for one that is off.
+expect 3 "$fb" -c "$conf" download --lock-wait 30s --json
+jq -e '.machines[] | select(.machine == "lab/m1") | .result == "failed" and
+	.error.id == "E-OWED"' "$work/stdout" >/dev/null ||
+	fail "$(cat "$work/stdout")"
+expect 20 "$fb" -c "$conf" download m1
+rm machines/m1/fail-start
+expect 0 "$fb" -c "$conf" recover
+nothing_left "recover"
+ok "a machine that is owed a start fails until it is up, then all is cleared"
+
+touch machines/m1/fail-start
+expect 3 "$fb" -c "$conf" download --lock-wait 30s
+rm machines/m1/fail-start
+expect 0 "$fb" -c "$conf" download --lock-wait 30s
+nothing_left "the next download"
+ok "the next download clears it away as well"
+
+# Of another configuration: closed, then a new run.
+crash_before 'commits/'
+before=$(commits)
+sed -i 's/max_downtime: 60s/max_downtime: 61s/' "$conf"
+expect 0 "$fb" -c "$conf" download --lock-wait 30s --json
+jq -e '.closed_run != null and .closed_run != .run and .committed and
+	(.resumed | not)' "$work/stdout" >/dev/null || fail "$(cat "$work/stdout")"
+[ "$(commits)" -eq $((before + 2)) ] || fail "not two runs more"
+nothing_left "another configuration"
+ok "a run of another configuration is closed, and a new one begins"
+
+# Its manifest was there, and now there is a source more: the same manifest.
+crash_before 'commits/'
+mkdir more
+sed -i 's|^sources:|sources:\n  more: {driver: local, root: ./more}|' "$conf"
+expect 0 "$fb" -c "$conf" download --lock-wait 30s
+nothing_left "another source"
+expect 0 "$fb" -c "$conf" verify
+ok "a manifest says what its run began with"
+
+# Too old: closed, then a new run.
+crash_before 'commits/'
+before=$(commits)
+FLEETBAK_CLOCK=$(($(date +%s) + 7 * 3600)) \
+	expect 0 "$fb" -c "$conf" download --lock-wait 30s --json
+jq -e '.closed_run != null and (.resumed | not)' "$work/stdout" >/dev/null ||
+	fail "$(cat "$work/stdout")"
+[ "$(commits)" -eq $((before + 2)) ] || fail "not two runs more"
+nothing_left "too old"
+ok "a run older than resume_within is closed, and a new one begins"
+
+# --resume: that run, no other, and nothing new.
+crash_before 'commits/'
+run=$(ls state/runs)
+before=$(commits)
+expect 2 "$fb" -c "$conf" download --resume 20000101-000000000-00000000 --lock-wait 30s
+grep -q E-RUN-UNKNOWN "$work/stderr" || fail "$(cat "$work/stderr")"
+sed -i 's/max_downtime: 61s/max_downtime: 62s/' "$conf"
+expect 0 "$fb" -c "$conf" download --resume "$run" --lock-wait 30s --json
+[ "$(field run)" = "$run" ] || fail "another run: $(field run)"
+[ "$(commits)" -eq $((before + 1)) ] || fail "not one run more"
+nothing_left "--resume"
+expect 2 "$fb" -c "$conf" download --resume "$run"
+[ "$(commits)" -eq $((before + 1)) ] || fail "a new run was begun"
+ok "--resume continues that run and begins no other"
+
+# Of another fleet that shares the state directory: left alone.
+crash_before 'commits/'
+run=$(ls state/runs)
+sed 's/name: demo/name: other/' "$conf" >other.yaml
+expect 0 "$fb" -c "$work/f/other.yaml" download --lock-wait 30s
+[ "$(ls state/runs)" = "$run" ] || fail "the other fleet's run was touched"
+expect 2 "$fb" -c "$work/f/other.yaml" download --resume "$run"
+expect 0 "$fb" -c "$conf" download --lock-wait 30s --json
+[ "$(field run)" = "$run" ] || fail "it was not continued"
+nothing_left "another fleet"
+ok "a run of another fleet is left alone"
+
+# A source that is away.
+make_machine more m3
+crash_before 'commits/'
+mv more away
+got=$(status_of "$fb" -c "$conf" download --lock-wait 30s --json)
+[ "$got" -eq 3 ] || fail "a source that is away: exit $got"
+jq -e '([.machines[] | select(.result == "ok")] | length == 2) and
+	.closed_run != null and .sources[0].source == "more"' "$work/stdout" \
+	>/dev/null || fail "$(cat "$work/stdout")"
+nothing_left "a source that is away"
+mv away more
+[ -e more/m3/up ] || fail "m3 is down"
+ok "a source that is away does not stop the others"
