@@ -17,7 +17,10 @@
 /* Objects that are of a run as a whole, at most. */
 #define VERIFY_RUN_OBJECTS 16
 
-/* A set of ids, each with a mark: 0 fine, 1 damaged. */
+/* A set of ids, each with a mark: 0 fine, 1 damaged; VERIFY_BODY: only what a
+ * pack holds is, so it harms the volumes that need just that. */
+#define VERIFY_BODY 2
+
 struct id_set {
 	struct id_slot *slots;
 	size_t cap, count;
@@ -37,6 +40,7 @@ struct verify_run {
 	struct fb_run_ref ref; /* without its predecessors */
 	struct fb_register reg;
 	struct fb_error *unreadable; /* its register, or NULL */
+	bool unsound; /* a pack that it names is damaged */
 	bool damaged; /* something of the run as a whole ... */
 	size_t damages[VERIFY_RUN_OBJECTS]; /* ... these */
 	size_t damage_count;

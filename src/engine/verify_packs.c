@@ -47,7 +47,7 @@ report_pack(struct crew *crew, struct id_slot *slot, uint64_t bytes, int rc,
 	(void)pthread_mutex_lock(&crew->mutex);
 	verify->report->bytes += bytes;
 	if (rc < 0) {
-		slot->mark = 1;
+		slot->mark = rc == FB_ENOTFOUND ? 1 : VERIFY_BODY;
 		verify->damaged_packs++;
 		fb_pack_key(&slot->id, key);
 		(void)add_damage(verify, key, cause);

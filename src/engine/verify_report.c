@@ -179,7 +179,7 @@ verify_wholes(struct verify *verify, struct fb_error *err)
 
 		if (run->damaged)
 			continue;
-		if (report->newest_whole[0] == '\0' &&
+		if (report->newest_whole[0] == '\0' && !run->unsound &&
 		    !run_is_harmed(verify, run->ref.run))
 			memcpy(report->newest_whole, run->ref.run,
 			    FB_RUN_ID_SIZE);

@@ -19,6 +19,8 @@ struct look {
 	uint64_t size;
 	bool attribute; /* second time: only say who is harmed */
 	bool pack_damaged; /* found by the visit of its packs */
+	bool body_damaged; /* of one of them, and perhaps not what is ours */
+	bool unreadable;   /* it is ours: those packs are to blame */
 };
 
 static void
@@ -95,7 +97,12 @@ visit_pack(const struct fb_recipe_pack *pack, void *arg, struct fb_error *err)
 	fb_pack_key(&pack->id, key);
 	if (look->attribute) {
 		slot = id_set_find(&verify->packs, &pack->id);
-		if (slot != NULL && slot->mark != 0)
+		if (slot == NULL || slot->mark == 0)
+			return FB_OK;
+		look->run->unsound = true;
+		look->body_damaged =
+		    look->body_damaged || slot->mark == VERIFY_BODY;
+		if (slot->mark != VERIFY_BODY || look->unreadable)
 			harm(look, key, err);
 		return FB_OK;
 	}
@@ -132,6 +139,38 @@ check_head(const struct look *look, const struct fb_recipe_head *head,
 }
 
 static int
+ignore_bytes(uint64_t offset, const void *bytes, uint64_t length, void *arg,
+    struct fb_error *err)
+{
+	(void)offset;
+	(void)bytes;
+	(void)length;
+	(void)arg;
+	(void)err;
+	return FB_OK;
+}
+
+/* A pack of it is damaged somewhere: does that harm this volume? */
+static int
+blame_bodies(struct look *look, struct fb_volume_reader *reader,
+    struct fb_error *err)
+{
+	struct fb_error cause = { 0 };
+	int rc = fb_volume_read(reader, 0, fb_volume_head(reader)->size, 0,
+	    look->verify->engine != NULL ? look->verify->engine->cancel : NULL,
+	    ignore_bytes, NULL, &cause);
+
+	if (rc == FB_OK)
+		return FB_OK;
+	if (!is_damage(rc)) {
+		*err = cause;
+		return rc;
+	}
+	look->unreadable = true;
+	return fb_volume_packs(reader, visit_pack, look, err);
+}
+
+static int
 look_inside(struct look *look, struct fb_error *err)
 {
 	FB_AUTO_VOLUME struct fb_volume_reader *reader = NULL;
@@ -145,6 +184,8 @@ look_inside(struct look *look, struct fb_error *err)
 			return rc;
 	}
 	rc = fb_volume_packs(reader, visit_pack, look, err);
+	if (rc == FB_OK && look->body_damaged)
+		return blame_bodies(look, reader, err);
 	/* With its tables gone there is nothing to compare the runs with. */
 	if (rc < 0 || look->attribute || look->pack_damaged)
 		return rc;
@@ -213,7 +254,7 @@ look_at_volume(const struct walk *walk,
 	look.recipe = &volume->catalogue_recipe;
 	look.root = &volume->catalogue_root;
 	look.size = volume->catalogue_size;
-	look.pack_damaged = false;
+	look.pack_damaged = look.body_damaged = look.unreadable = false;
 	return look_at(&look, err);
 }
 

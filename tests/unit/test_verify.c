@@ -192,12 +192,10 @@ a_shared_pack_is_named_once_with_all_that_it_harms(void **state)
 		read_object(depot, key, &bytes);
 		if (how == 0)
 			remove_object(depot, key);
-		else if (how == 1) /* its table */
+		else /* its table */
 			spoil_object(depot, key, bytes.len - 60);
-		else /* its chunks */
-			spoil_object(depot, key, 1000);
-		look(depot, how < 2 ? FB_VERIFY_STRUCTURE : FB_VERIFY_PACKS,
-		    &report);
+		look(depot,
+		    how < 2 ? FB_VERIFY_STRUCTURE : FB_VERIFY_PACKS, &report);
 		assert_int_equal(report.damage_count, 1);
 		damage = find_damage(&report, key);
 		assert_non_null(damage);
@@ -209,6 +207,34 @@ a_shared_pack_is_named_once_with_all_that_it_harms(void **state)
 		assert_string_equal(report.newest_whole, "");
 		assert_int_equal(report.whole_count, 2);
 		assert_string_equal(report.whole[0].run, "");
+		fb_verify_report_release(&report);
+		write_object(depot, key, fb_buf_span(&bytes));
+	}
+}
+
+/* One bit of one chunk: others that only share the pack are whole. */
+static void
+a_damaged_chunk_harms_who_needs_it(void **state)
+{
+	struct depot *depot = *state;
+	FB_AUTO_FREE char *key = nth_object(depot, RUN1, "packs", 0);
+
+	for (int depth = FB_VERIFY_PACKS; depth <= FB_VERIFY_FULL; depth++) {
+		FB_AUTO_BUF struct fb_buf bytes = { 0 };
+		struct fb_verify_report report;
+		const struct fb_verify_damage *damage;
+
+		read_object(depot, key, &bytes);
+		spoil_object(depot, key, 1000);
+		look(depot, (enum fb_verify_depth)depth, &report);
+		assert_int_equal(report.damage_count, 1);
+		damage = find_damage(&report, key);
+		assert_non_null(damage);
+		assert_true(damage->harm_count > 0);
+		assert_true(damage->harm_count < 4);
+		assert_int_equal(report.whole_count, 1);
+		/* Both runs name the pack: sha256sum -c fails for both. */
+		assert_string_equal(report.newest_whole, "");
 		fb_verify_report_release(&report);
 		write_object(depot, key, fb_buf_span(&bytes));
 	}
@@ -287,6 +313,7 @@ main(void)
 		IN(each_signed_object_is_named_when_it_is_damaged),
 		IN(a_missing_recipe_harms_its_volume_only),
 		IN(a_shared_pack_is_named_once_with_all_that_it_harms),
+		IN(a_damaged_chunk_harms_who_needs_it),
 		IN(a_machine_that_was_not_asked_for_is_not_looked_at),
 		IN(the_damage_of_several_objects_is_all_told),
 		IN(a_register_that_names_too_little_is_damage),
