@@ -27,6 +27,7 @@ struct fb_progress {
 	bool shown; /* a line stands on the terminal */
 	uint64_t total, finished; /* bytes; of volumes that are done */
 	size_t ok, failed;
+	size_t copied; /* of `ok`: not committed yet */
 	struct part *parts;
 	size_t part_count;
 };
@@ -212,6 +213,7 @@ emit(struct fb_progress *progress, const struct fb_event *event)
 		[FB_EVENT_MACHINE_START] = "machine.start",
 		[FB_EVENT_STATE] = "machine.state",
 		[FB_EVENT_PROGRESS] = NULL,
+		[FB_EVENT_MACHINE_COPIED] = "machine.copied",
 		[FB_EVENT_MACHINE_OK] = "machine.end",
 		[FB_EVENT_MACHINE_FAILED] = "machine.error",
 		[FB_EVENT_WARNING] = "warning",
@@ -267,6 +269,8 @@ figures_of(const struct fb_progress *progress, const struct fb_event *event,
 		if (event->machine != NULL &&
 		    strcmp(progress->parts[i].machine, event->machine) == 0)
 			bytes += progress->parts[i].done;
+	if (event->done > 0)
+		bytes = event->done;
 	(void)snprintf(text, FB_CLI_TEXT + 8, "%s",
 	    fb_cli_size(progress->cli, bytes, size));
 	return text;
@@ -282,6 +286,10 @@ show(struct fb_progress *progress, const struct fb_event *event)
 	case FB_EVENT_RUN_START:
 		if (progress->cli->verbose > 0)
 			say(progress, "run", false, event, text);
+		break;
+	case FB_EVENT_MACHINE_COPIED:
+		say(progress, "read", false, event,
+		    figures_of(progress, event, figures));
 		break;
 	case FB_EVENT_MACHINE_OK:
 		if (text[0] == '\0')
@@ -317,8 +325,16 @@ count_event(struct fb_progress *progress, const struct fb_event *event)
 		if (event->machine != NULL)
 			find_part(progress, event)->done = event->done;
 		break;
-	case FB_EVENT_MACHINE_OK:
+	case FB_EVENT_MACHINE_COPIED:
+		progress->copied++;
 		progress->ok++;
+		finish_machine(progress, event->machine);
+		break;
+	case FB_EVENT_MACHINE_OK:
+		if (progress->copied > 0)
+			progress->copied--; /* it is counted */
+		else
+			progress->ok++;
 		finish_machine(progress, event->machine);
 		break;
 	case FB_EVENT_MACHINE_FAILED:

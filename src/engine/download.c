@@ -422,6 +422,10 @@ conclude(struct download *download, struct fb_run *run, struct fb_error *err)
 	if (rc == FB_OK && !run->committed && any_succeeded(run))
 		rc = fb_run_commit(run, err);
 	if (rc == FB_OK && run->committed) {
+		for (size_t i = 0; i < run->job_count; i++)
+			if (run->jobs[i].state != FB_MACHINE_FAILED)
+				fb_run_announce(run, &run->jobs[i],
+				    FB_EVENT_MACHINE_OK);
 		(void)!check_history(download, &ignored);
 		if (run->copier != NULL)
 			(void)!fb_copier_hints(run->copier, &ignored);

@@ -155,6 +155,21 @@ fb_run_notify(struct fb_run *run, const struct fb_event *event)
 	(void)pthread_mutex_unlock(&run->lock);
 }
 
+void
+fb_run_announce(
+    struct fb_run *run, const struct fb_job *job, enum fb_event_kind kind)
+{
+	uint64_t read_bytes = 0;
+
+	for (size_t i = 0; i < job->machine->volume_count; i++)
+		read_bytes += job->parts[i].read_bytes;
+	fb_run_notify(run,
+	    &(struct fb_event){ .kind = kind,
+	        .machine = job->name,
+	        .done = read_bytes,
+	        .total = read_bytes });
+}
+
 int
 fb_run_state(struct fb_run *run, struct fb_job *job,
     enum fb_machine_state state, bool durable, struct fb_error *err)

@@ -114,6 +114,9 @@ bool fb_run_stopping_locked(const struct fb_run *run); /* run->lock is held */
 void fb_run_keep(struct fb_run *run, struct fb_copy *copy);
 FB_MUST_USE int fb_run_save_kept(struct fb_run *run, struct fb_error *err);
 void fb_run_notify(struct fb_run *run, const struct fb_event *event);
+/* Say what has been read of a job's machine. */
+void fb_run_announce(struct fb_run *run, const struct fb_job *job,
+    enum fb_event_kind kind);
 void fb_run_verb(const struct fb_run *run, const struct fb_job *job,
     uint64_t timeout_ms, struct fb_verb *ret_verb);
 /* Digest of what must be the same for a cut-off run to be continued. */

@@ -193,33 +193,6 @@ copy_job(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 	return rc;
 }
 
-static void
-report_copied(struct fb_run *run, const struct fb_job *job)
-{
-	uint64_t read_bytes = 0, new_bytes = 0, stored_bytes = 0;
-	FB_AUTO_BUF struct fb_buf text = { 0 };
-
-	for (size_t i = 0; i < job->machine->volume_count; i++) {
-		read_bytes += job->parts[i].read_bytes;
-		new_bytes += job->parts[i].result.new_bytes +
-		    job->parts[i].catalogue.new_bytes;
-		stored_bytes += job->parts[i].result.stored_bytes +
-		    job->parts[i].catalogue.stored_bytes;
-	}
-	fb_buf_add_str(&text, "read ");
-	fb_text_add_size(&text, read_bytes);
-	fb_buf_add_str(&text, ", new ");
-	fb_text_add_size(&text, new_bytes);
-	fb_buf_add_str(&text, ", stored ");
-	fb_text_add_size(&text, stored_bytes);
-	fb_run_notify(run,
-	    &(struct fb_event){ .kind = FB_EVENT_MACHINE_OK,
-	        .machine = job->name,
-	        .text = fb_buf_str(&text),
-	        .done = read_bytes,
-	        .total = read_bytes });
-}
-
 int
 fb_run_unit(struct fb_run *run, size_t unit, struct fb_error *err)
 {
@@ -237,7 +210,7 @@ fb_run_unit(struct fb_run *run, size_t unit, struct fb_error *err)
 		if (!fb_job_active(job) || fb_run_stopping(run))
 			continue;
 		if (copy_job(run, job, &failure) == FB_OK)
-			report_copied(run, job);
+			fb_run_announce(run, job, FB_EVENT_MACHINE_COPIED);
 		else
 			fail_or_stop(run, job, &failure);
 	}

@@ -16,7 +16,9 @@ enum fb_event_kind {
 	FB_EVENT_MACHINE_START,  /* machine */
 	FB_EVENT_STATE,          /* machine, text: the state it entered */
 	FB_EVENT_PROGRESS,       /* machine, volume, done of total bytes */
-	FB_EVENT_MACHINE_OK,     /* machine, text: one line of figures */
+	FB_EVENT_MACHINE_COPIED, /* machine, done: read, but not committed */
+	FB_EVENT_MACHINE_OK,     /* machine, text: one line of figures; it is
+	                          * committed, or restored */
 	FB_EVENT_MACHINE_FAILED, /* machine, error */
 	FB_EVENT_WARNING,        /* machine or NULL, error */
 	FB_EVENT_NOTE,           /* text: for -v */
