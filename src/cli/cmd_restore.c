@@ -111,6 +111,7 @@ confirm(struct fb_cli *cli, const struct fb_restore_report *report,
 	const char *only = NULL;
 	const char *slash;
 	FB_AUTO_FREE char *question = NULL;
+	char time[FB_CLI_TEXT];
 
 	if (report->kind != FB_RESTORE_TO_MACHINE)
 		return FB_OK;
@@ -133,7 +134,8 @@ confirm(struct fb_cli *cli, const struct fb_restore_report *report,
 		return FB_OK;
 	slash = strchr(only, '/');
 	question = fb_format("Restoring '%s' in place replaces what it holds "
-	    "now by what it was at %s", only, report->run_time);
+	    "now by what it was at %s", only,
+	    fb_cli_time(cli, report->run_time, time));
 	return fb_cli_confirm(
 	    cli, question, slash != NULL ? slash + 1 : only, err);
 }

@@ -250,6 +250,28 @@ put_page(struct fb_cli *cli, const struct fb_snapshots *all,
 	    obligations(cli));
 }
 
+/* Backups that were here and are gone make the page a lie. */
+static void
+check_history(struct fb_cli *cli, struct fb_repo *repo)
+{
+	const char *fleet = cli->config->fleet_name;
+	FB_AUTO_FREE char *memory = fb_state_path(&cli->engine,
+	    "newest/%s.%s", repo->format.repository, fleet);
+	struct fb_error err = { 0 };
+	bool known = false;
+	int rc = fb_history_check(repo, fleet, memory, false, &known, &err);
+
+	fb_json_put_str(cli->data, "history",
+	    rc < 0 ? "broken" : known ? "unbroken" : "unknown");
+	if (rc >= 0)
+		return;
+	fb_cli_add_error(cli, NULL, &err);
+	fb_buf_add_str(&cli->summary, "FAIL  ");
+	fb_cli_add_failure(&cli->summary, &err);
+	if (!cli->failed || cli->status != FB_EXIT_DAMAGED)
+		fb_cli_status(cli, fb_exit_of((enum fb_code)rc));
+}
+
 static int
 status_run(struct fb_cli *cli, struct fb_error *err)
 {
@@ -275,6 +297,7 @@ status_run(struct fb_cli *cli, struct fb_error *err)
 		fb_cli_status(cli, FB_EXIT_CHANGES);
 	if (fb_tally_exit(&all.tally) != FB_EXIT_OK)
 		fb_cli_status(cli, fb_tally_exit(&all.tally));
+	check_history(cli, repo);
 	for (size_t i = 0; i < page.count; i++)
 		free(page.rows[i].machine);
 	free(page.rows);
@@ -295,7 +318,8 @@ const struct fb_command fb_cmd_status = {
 		 "the last run, and what is left over from runs and restores "
 		 "that were cut off.  With --check a machine that is over "
 		 "the fleet's rpo, or that has no good backup, makes the "
-		 "exit status 4.",
+		 "exit status 4.  Runs that were seen from here before "
+		 "and are gone make it 13.",
 	.reads_state = true,
 	.run = status_run,
 };

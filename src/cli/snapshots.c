@@ -181,7 +181,8 @@ read_manifests(
 		if (loader->run->problem.code == FB_OK)
 			loader->run->problem = err;
 		err = loader->run->problem;
-		(void)fb_wrap(&err, "run %s", loader->run->ref.run);
+		if (strncmp(err.msg, "run ", 4) != 0)
+			(void)fb_wrap(&err, "run %s", loader->run->ref.run);
 		fb_cli_warn(cli, NULL, &err);
 		fb_tally_bad(&out->tally, err.code);
 	}

@@ -260,7 +260,8 @@ read_run(struct picker *p, const struct fb_run_ref *run, struct fb_error *err)
 	    r->repo, run, r->untrusted, &doubt, &manifest, err);
 
 	if (rc < 0) {
-		(void)fb_wrap(err, "run %s", run->run);
+		if (strncmp(err->msg, "run ", 4) != 0)
+			(void)fb_wrap(err, "run %s", run->run);
 		return rc == FB_EUNTRUSTED
 		    ? fb_hint(err, "--allow-untrusted restores it all the "
 		                   "same; an older run can be named with "

@@ -354,7 +354,13 @@ check_plan(struct fb_restore *r, struct fb_rst_machine *m,
 	    m->plan.now->lifecycle != FB_LIFECYCLE_SNAPSHOT_LIVE &&
 	    m->plan.now->power == FB_POWER_UNKNOWN) {
 		(void)fb_fail_id(err, FB_ECONFLICT, "E-RST-POWER",
-		    "it is not known whether it is up");
+		    "it is not known whether it is up%s%s",
+		    m->plan.now->problem.code < 0 ? ": " : "",
+		    m->plan.now->problem.code < 0
+		        ? m->plan.now->problem.msg : "");
+		if (m->plan.now->problem.code < 0)
+			return fb_hint(err, "mend that, or move its "
+			    "directory away: then it is made anew");
 		return fb_hint(err, "what is not surely down is not "
 		                    "overwritten; see to its status command");
 	}

@@ -85,6 +85,8 @@ rm -rf "repo/commits/$two" "repo/runs/$two"
 expect 13 "$fb" -c $conf restore m1 --target "$work/out6"
 grep -q ROLLBACK "$work/stderr" || fail "it does not say that it was rolled back"
 expect 0 "$fb" -c $conf restore m1 --target "$work/out6" --allow-rollback
+expect 13 "$fb" -c $conf status
+grep -q ROLLBACK "$work/stderr" || fail "status does not say so"
 again
 ok "a rolled back repository is refused: 13"
 

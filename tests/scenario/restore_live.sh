@@ -27,6 +27,15 @@ ok "it is restored in place"
 expect 2 "$fb" -c "$conf" restore m1 --target "$work/x" --volume cd
 ok "media cannot be asked for"
 
+echo 'id: [' >machines/m1/machine.yaml
+expect 1 "$fb" -c "$conf" restore m1 --in-place --yes
+grep -q 'machine.yaml:.*not valid YAML' "$work/stderr" ||
+	fail "it does not say why it cannot tell"
+mv machines/m1 "$work/away"
+expect 0 "$fb" -c "$conf" restore m1 --in-place --yes
+cmp "$work/saved/machine.yaml" machines/m1/machine.yaml || fail "definition"
+ok "a machine whose definition is broken says so, and is made anew"
+
 sed 's|sign_with: "[^"]*"|sign_with: "fd:7"|' "$conf" >by-fd.yaml
 status=0
 # shellcheck disable=SC2094 # a pipe, which can be read once
