@@ -111,7 +111,8 @@ fb_packer_open(struct fb_repo *repo, const struct fb_session *session,
 	packer->repo = repo;
 	packer->session = session;
 	packer->spool_dir = fb_strdup(spool_dir);
-	packer->tables = fb_tables_new(repo->store, FB_TABLES_BYTES_MAX);
+	packer->tables = fb_tables_new(
+	    repo->store, repo->recent, FB_TABLES_BYTES_MAX);
 	packer->open_number = LOCAL_NONE;
 	packer->pack.fd = packer->chunks.fd = -1;
 	packer->locals.fd = packer->hints.fd = -1;

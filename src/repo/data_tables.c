@@ -9,8 +9,27 @@
 #include "data_bytes.h"
 #include "data_tables.h"
 
+/* So many, and none with more chunks than this: 10 MiB together. */
+#define RECENT_COUNT  4
+#define RECENT_CHUNKS 40000u
+
+struct fb_shared_table {
+	struct fb_recent_tables *recent;
+	unsigned users; /* its slot is one; under the lock */
+	struct fb_pack_table table;
+	struct fb_digest pack, digest;
+	uint32_t offset, length;
+};
+
+struct fb_recent_tables {
+	pthread_mutex_t lock;
+	struct fb_shared_table *slots[RECENT_COUNT];
+	size_t next;
+};
+
 struct fb_tables {
 	struct fb_store *store;
+	struct fb_recent_tables *recent;
 	size_t max_bytes;
 
 	pthread_mutex_t lock; /* all below */
@@ -20,12 +39,98 @@ struct fb_tables {
 	size_t bytes;
 };
 
+struct fb_recent_tables *
+fb_recent_tables_new(void)
+{
+	struct fb_recent_tables *recent = fb_alloc(1, sizeof(*recent));
+
+	(void)pthread_mutex_init(&recent->lock, NULL);
+	return recent;
+}
+
+/* With the lock held. */
+static void
+drop_shared(struct fb_shared_table *shared)
+{
+	if (shared == NULL || --shared->users > 0)
+		return;
+	fb_pack_table_release(&shared->table);
+	free(shared);
+}
+
+void
+fb_recent_tables_free(struct fb_recent_tables *recent)
+{
+	if (recent == NULL)
+		return;
+	for (size_t i = 0; i < RECENT_COUNT; i++)
+		drop_shared(recent->slots[i]);
+	(void)pthread_mutex_destroy(&recent->lock);
+	free(recent);
+}
+
+static void
+adopt_shared(struct fb_table *table, struct fb_shared_table *shared)
+{
+	shared->users++;
+	table->shared = shared;
+	table->table = shared->table;
+	table->digest = shared->digest;
+	table->length = shared->length;
+}
+
+/* The same place and digest: the same bytes, judged already. */
+static bool
+recent_take(struct fb_recent_tables *recent,
+    const struct fb_table_place *place, struct fb_table *table)
+{
+	bool found = false;
+
+	if (recent == NULL || place->digest == NULL)
+		return false;
+	(void)pthread_mutex_lock(&recent->lock);
+	for (size_t i = 0; !found && i < RECENT_COUNT; i++) {
+		struct fb_shared_table *shared = recent->slots[i];
+
+		found = shared != NULL && shared->offset == place->offset &&
+		    shared->length == place->length &&
+		    fb_digest_cmp(&shared->digest, place->digest) == 0 &&
+		    fb_digest_cmp(&shared->pack, &place->pack) == 0;
+		if (found)
+			adopt_shared(table, shared);
+	}
+	(void)pthread_mutex_unlock(&recent->lock);
+	return found;
+}
+
+static void
+recent_offer(struct fb_recent_tables *recent,
+    const struct fb_table_place *place, struct fb_table *table)
+{
+	struct fb_shared_table *shared;
+
+	if (recent == NULL || place->digest == NULL ||
+	    table->table.count > RECENT_CHUNKS)
+		return;
+	shared = fb_alloc(1, sizeof(*shared));
+	*shared = (struct fb_shared_table){ recent, 1, table->table,
+		place->pack, table->digest, place->offset, table->length };
+	(void)pthread_mutex_lock(&recent->lock);
+	adopt_shared(table, shared);
+	drop_shared(recent->slots[recent->next]);
+	recent->slots[recent->next] = shared;
+	recent->next = (recent->next + 1) % RECENT_COUNT;
+	(void)pthread_mutex_unlock(&recent->lock);
+}
+
 struct fb_tables *
-fb_tables_new(struct fb_store *store, size_t max_bytes)
+fb_tables_new(struct fb_store *store, struct fb_recent_tables *recent,
+    size_t max_bytes)
 {
 	struct fb_tables *tables = fb_alloc(1, sizeof(*tables));
 
 	tables->store = store;
+	tables->recent = recent;
 	tables->max_bytes = max_bytes;
 	(void)pthread_mutex_init(&tables->lock, NULL);
 	return tables;
@@ -34,7 +139,17 @@ fb_tables_new(struct fb_store *store, size_t max_bytes)
 static void
 free_table(struct fb_table *table)
 {
-	fb_pack_table_release(&table->table);
+	struct fb_shared_table *shared = table->shared;
+
+	if (shared != NULL) {
+		struct fb_recent_tables *recent = shared->recent;
+
+		(void)pthread_mutex_lock(&recent->lock);
+		drop_shared(shared);
+		(void)pthread_mutex_unlock(&recent->lock);
+	} else {
+		fb_pack_table_release(&table->table);
+	}
 	free(table);
 }
 
@@ -221,6 +336,20 @@ take(struct fb_tables *tables, struct fb_table *table)
 	return table;
 }
 
+static int
+fetch_shared(struct fb_tables *tables, const struct fb_table_place *place,
+    struct fb_table *table, struct fb_error *err)
+{
+	int rc;
+
+	if (recent_take(tables->recent, place, table))
+		return FB_OK;
+	rc = fb_table_fetch(tables->store, place, table, err);
+	if (rc == FB_OK)
+		recent_offer(tables->recent, place, table);
+	return rc;
+}
+
 int
 fb_tables_get(struct fb_tables *tables, uint32_t number,
     const struct fb_table_place *place, struct fb_table **ret_table,
@@ -236,7 +365,7 @@ fb_tables_get(struct fb_tables *tables, uint32_t number,
 	if (table == NULL) {
 		table = fb_alloc(1, sizeof(*table));
 		table->number = number;
-		rc = fb_table_fetch(tables->store, place, table, err);
+		rc = fetch_shared(tables, place, table, err);
 		if (rc < 0) {
 			free(table);
 			return rc;

@@ -17,6 +17,7 @@ struct fb_table {
 	uint32_t number;
 	unsigned users;
 	struct fb_table *newer, *older;
+	struct fb_shared_table *shared; /* who owns the chunks, or NULL */
 };
 
 /* What is known about a pack's table before it is fetched. */
@@ -28,8 +29,19 @@ struct fb_table_place {
 
 #define FB_TABLES_BYTES_MAX (24u << 20)
 
+/*
+ * The few tables that were judged last, shared by the readers of all volumes
+ * of a repository: small volumes lie in one pack, and its table would be read
+ * and judged anew for each of them.
+ */
+struct fb_recent_tables;
+struct fb_recent_tables *fb_recent_tables_new(void);
+void fb_recent_tables_free(struct fb_recent_tables *recent); /* the last */
+
 struct fb_tables;
-struct fb_tables *fb_tables_new(struct fb_store *store, size_t max_bytes);
+/* `recent`: NULL, or what to look at first; it is borrowed. */
+struct fb_tables *fb_tables_new(struct fb_store *store,
+    struct fb_recent_tables *recent, size_t max_bytes);
 void fb_tables_free(struct fb_tables *tables); /* no table is in use */
 
 /*

@@ -8,6 +8,8 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
 
+#include "data_tables.h"
+
 #define FORMAT_KEY     "format/1.json"
 #define FORMAT_SIG_KEY "format/1.json.sig"
 
@@ -187,6 +189,7 @@ open_repo(struct fb_store *store, struct fb_trust *trust,
 	int rc;
 
 	repo->store = store;
+	repo->recent = fb_recent_tables_new();
 	repo->trust = *trust;
 	memset(trust, 0, sizeof(*trust));
 	rc = read_format(repo, &text, err);
@@ -224,6 +227,7 @@ fb_repo_close(struct fb_repo *repo)
 {
 	if (repo == NULL)
 		return;
+	fb_recent_tables_free(repo->recent);
 	fb_store_close(repo->store);
 	fb_trust_release(&repo->trust);
 	fb_freep(&repo);

@@ -217,7 +217,8 @@ fb_volume_open(struct fb_repo *repo, const struct fb_digest *id,
 	reader->repo = repo;
 	reader->fd = -1;
 	fb_recipe_key(id, reader->key);
-	reader->tables = fb_tables_new(repo->store, FB_TABLES_BYTES_MAX);
+	reader->tables = fb_tables_new(
+	    repo->store, repo->recent, FB_TABLES_BYTES_MAX);
 	rc = fetch(reader, id, err);
 	if (rc == FB_OK)
 		rc = parse(reader, err);
