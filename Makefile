@@ -144,6 +144,7 @@ scenario-helpers: $(helpers)
 # One level down, because the libraries' flags are asked for when make starts,
 # which may be before setup has installed them.
 again := $(MAKE) --no-print-directory
+cpus  := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 
 setup:
 	sh tests/setup.sh all
@@ -151,10 +152,10 @@ setup:
 check:
 	rm -f build/results
 	sh tests/setup.sh all
-	$(again) all units replays scenario-helpers
+	$(again) -j$(cpus) all units replays scenario-helpers
 	rc=0; \
 	$(again) lint || rc=1; \
-	$(again) -k -j2 tidy || rc=1; \
+	$(again) -k -j$(cpus) tidy || rc=1; \
 	$(again) -k check-unit || rc=1; \
 	$(again) -k check-replay || rc=1; \
 	$(again) -k check-scenario || rc=1; \
@@ -173,7 +174,9 @@ check-scenario: $(B)/fleetbak $(helpers)
 # The unit tests and corpora once more, where memory and threads are watched.
 check-sanitized:
 	rc=0; \
-	$(again) check-unit check-replay BUILD=asan || rc=1; \
+	$(again) -j$(cpus) units replays BUILD=asan || rc=1; \
+	$(again) -k check-unit check-replay BUILD=asan || rc=1; \
+	$(again) -j$(cpus) units BUILD=tsan || rc=1; \
 	$(again) check-unit BUILD=tsan || rc=1; \
 	exit $$rc
 

@@ -1,13 +1,20 @@
 #!/bin/sh
 # Run tests and count them: run.sh <variant> unit|replay|scenario [name...]
 #
-# Every test is a program; each gets a time limit, because a test that hangs is
-# a test that fails.  What a failed one printed is shown; the rest goes on.
-# Results are lines "pass|fail|skip <kind> <variant> <name>" appended to
-# build/results.  The exit status is 1 when any of them failed.
+# Every test is a program with a directory of its own, so as many run at a time
+# as there are processors (or TEST_JOBS).  Each gets a time limit, because a
+# test that hangs is a test that fails.  What one printed is in build/log, and
+# shown when it failed; the rest goes on.  Results are lines
+# "pass|fail|skip <kind> <variant> <name>" appended to build/results.
+# The exit status is 1 when any of them failed.
 set -eu
 cd "$(dirname "$0")/.."
 
+alone= # set: this is one test, started by the run of all of them
+if [ "$1" = --one ]; then
+	alone=yes
+	shift
+fi
 variant=$1
 kind=$2
 shift 2
@@ -15,7 +22,6 @@ build=build/$variant
 results=build/results
 log=build/log/$variant/$kind
 mkdir -p "$log"
-failed=0
 
 # Sanitizers find; these make them say where, and fail.  What they say goes into
 # files beside the log, one per process, because a child's or a guardian's
@@ -28,6 +34,7 @@ watch() { # <name>
 	export TSAN_OPTIONS="halt_on_error=0:exitcode=66:$where"
 }
 
+# Lines of several tests must not mix: each is written at once, at its end.
 one() { # <name> <seconds> <command>...
 	name=$1 seconds=$2
 	shift 2
@@ -44,25 +51,27 @@ one() { # <name> <seconds> <command>...
 	77) outcome=skip ;;
 	*) outcome=fail ;;
 	esac
+	count=1
 	if [ "$kind" = unit ] && [ $outcome = pass ]; then
 		# cmocka says how many tests a program holds
 		count=$(sed -n 's/.*\[==========\] \([0-9]*\) test(s) run.*/\1/p' \
 			"$log/$name" | awk '{ n += $1 } END { print n + 0 }')
-	else
-		count=1
 	fi
-	i=0
-	while [ "$i" -lt "$count" ]; do
-		echo "$outcome $kind $variant $name" >>"$results"
-		i=$((i + 1))
-	done
+	lines=$(awk -v n="$count" -v line="$outcome $kind $variant $name" \
+		'BEGIN { while (n-- > 0) print line }')
+	[ "$count" -eq 0 ] || printf '%s\n' "$lines" >>"$results"
+	said=$(report)
+	printf '%s\n' "$said"
+	[ $outcome != fail ]
+}
+
+report() {
 	printf '%s  %s %s' "$outcome" "$kind" "$name"
 	[ "$variant" = debug ] || printf ' (%s)' "$variant"
 	[ "$kind" != unit ] || printf ' %s tests' "$count"
 	echo
 	[ $outcome != skip ] || tail -1 "$log/$name"
 	[ $outcome = fail ] || return 0
-	failed=1
 	echo "  exit status $rc; the end of $log/$name:"
 	tail -40 "$log/$name" | sed 's/^/  | /'
 }
@@ -77,35 +86,46 @@ wanted() { # <name> [chosen...]: is it among the chosen, or are there none?
 	return 1
 }
 
-case $kind in
-unit)
-	for test in "$build"/unit/test_*; do
-		name=${test##*/}
-		case $name in *.d | *.o) continue ;; esac
-		[ -f "tests/unit/$name.c" ] || continue
-		wanted "$name" "$@" && one "$name" 120 "$test"
-	done
-	;;
-replay)
-	for source in tests/fuzz/fuzz_*.c; do
-		name=$(basename "$source" .c)
+run_one() { # <name>
+	case $kind in
+	unit) one "$1" 120 "$build/unit/$1" ;;
+	replay)
 		# shellcheck disable=SC2046 # fixture names hold no spaces
-		wanted "$name" "$@" && one "$name" 120 "$build/replay/$name" \
-			$(find "fixtures/$name" -type f | LC_ALL=C sort)
-	done
-	;;
-scenario)
-	for script in tests/scenario/[a-z]*.sh; do
-		name=$(basename "$script" .sh)
-		[ "$name" != lib ] || continue
-		wanted "$name" "$@" && one "$name" "${SCENARIO_SECONDS:-600}" \
-			env FB_BIN="$PWD/$build" FB_VARIANT="$variant" \
-			sh "$script"
-	done
-	;;
+		one "$1" 120 "$build/replay/$1" \
+			$(find "fixtures/$1" -type f | LC_ALL=C sort)
+		;;
+	scenario)
+		one "$1" "${SCENARIO_SECONDS:-900}" env FB_BIN="$PWD/$build" \
+			FB_VARIANT="$variant" sh "tests/scenario/$1.sh"
+		;;
+	esac
+}
+
+# The names of all tests of the kind; who takes longest begins first.
+all_tests() {
+	case $kind in
+	unit) set -- tests/unit/test_*.c ;;
+	replay) set -- tests/fuzz/fuzz_*.c ;;
+	scenario) set -- tests/scenario/crash_*.sh tests/scenario/[a-z]*.sh ;;
+	esac
+	for source; do
+		name=${source##*/}
+		echo "${name%.*}"
+	done | awk '$0 != "lib" && !seen[$0]++'
+}
+
+case $kind in
+unit | replay | scenario) ;;
 *)
 	echo "run.sh: unknown kind '$kind'" >&2
 	exit 2
 	;;
 esac
-exit $failed
+if [ -n "$alone" ]; then
+	run_one "$1"
+	exit
+fi
+all_tests | while read -r name; do
+	! wanted "$name" "$@" || echo "$name"
+done | xargs -r -n 1 -P "${TEST_JOBS:-$(getconf _NPROCESSORS_ONLN)}" \
+	sh tests/run.sh --one "$variant" "$kind" || exit 1
