@@ -100,6 +100,8 @@ meet_obligations(struct fb_cli *cli, struct fb_recover_report *report,
 		return children;
 	}
 	rc = fb_recover(&cli->engine, &request, children, report, err);
+	if (rc == FB_OK)
+		rc = fb_recover_clear(&cli->engine, err);
 	(void)close(children);
 	(void)close(lock);
 	return rc;

@@ -56,7 +56,7 @@ meet_obligations(struct download *download, struct fb_error *err)
 		if (report->items[i].err.code < 0)
 			warn(download->engine, report->items[i].machine,
 			    &report->items[i].err);
-	return rc;
+	return rc < 0 ? rc : fb_recover_clear(download->engine, err);
 }
 
 static bool
@@ -395,17 +395,13 @@ end_run(struct fb_run *run, struct fb_error *err)
 	FB_AUTO_JSON json_t *body = json_pack("{s:b}", "committed",
 	    run->committed);
 	struct fb_error ignored = { 0 };
-	bool owed = false;
 	int rc;
 
 	if (!run->committed)
 		(void)!fb_session_end(run->repo, &run->session, &ignored);
-	for (size_t i = 0; i < run->job_count; i++)
-		owed = owed || run->jobs[i].owes_start ||
-		    run->jobs[i].owed_before;
 	rc = fb_journal_append(run->journal, "end", body, true, err);
 	run->ended = rc == FB_OK;
-	if (rc < 0 || owed) /* recover still needs its obligations */
+	if (rc < 0 || fb_run_holds(run)) /* it is still needed */
 		return rc;
 	fb_copier_close(FB_STEAL(run->copier));
 	return fb_io_remove_tree(run->dir, err);
@@ -525,6 +521,20 @@ is_continued(const struct download *download, const struct fb_run *run)
 	    (fb_clock_wall_ns() - started_ns) / 1000000 <= (int64_t)within_ms;
 }
 
+/* A run that ended, but could not remove a snapshot or start a machine. */
+static int
+release_ended(struct download *download, struct fb_run *run,
+    struct fb_error *err)
+{
+	int rc;
+
+	run->children_fd = download->children_fd;
+	fb_run_bind(run, download->plan);
+	rc = fb_run_release(run, err);
+	return rc < 0 || fb_run_holds(run) ? rc
+	                                   : fb_io_remove_tree(run->dir, err);
+}
+
 /* It was cut off before it did anything. */
 static int
 forget_run(struct download *download, const char *id, struct fb_error *err)
@@ -557,8 +567,8 @@ take_up(struct download *download, const char *id, bool *ret_done,
 		return fb_hint(err, "its packs are kept; to give it up, move "
 				    "runs/%s out of the state directory",
 		    id);
-	if (run->ended) /* only a machine it could not start kept it */
-		return FB_OK;
+	if (run->ended)
+		return release_ended(download, run, err);
 	*ret_closed = !is_continued(download, run);
 	if (*ret_closed)
 		return run->committed

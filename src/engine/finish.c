@@ -437,32 +437,66 @@ fb_run_commit(struct fb_run *run, struct fb_error *err)
 	return rc < 0 ? fb_wrap(err, "run '%s'", run->id) : FB_OK;
 }
 
-/* Remove the snapshot of one machine; what is left is said, not fatal. */
+/* The snapshot is gone: of a machine that failed, its record says so by
+ * having no token any more. */
+static int
+record_release(struct fb_run *run, struct fb_job *job, bool tracked,
+    struct fb_error *err)
+{
+	FB_AUTO_JSON json_t *body = NULL;
+
+	if (tracked)
+		return fb_run_state(
+		    run, job, FB_MACHINE_RELEASED, false, err);
+	job->token[0] = '\0';
+	body = fb_run_machine_json(job);
+	return fb_journal_append(run->journal, "machine", body, false, err);
+}
+
+/* A machine that is gone, or whose source is not configured any more, has no
+ * snapshot of ours; of one whose source is away nothing is known. */
+static int
+remove_snapshot(struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	struct fb_verb verb;
+
+	if (job->away)
+		return fb_fail_id(err, FB_EUNREACH, "E-SRC-UNREACHABLE",
+		    "its snapshot cannot be removed before its source "
+		    "answers");
+	if (job->driver == NULL || job->now == NULL)
+		return FB_OK;
+	fb_run_verb(run, job, 0, &verb);
+	return fb_driver_remove_snapshot(job->driver, job->now, &verb, err);
+}
+
+/* Remove the snapshot of one machine; what is left is said, not fatal: a
+ * later run tries again. */
 static int
 release_job(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 {
 	bool tracked = job->state == FB_MACHINE_DURABLE ||
 	    job->state == FB_MACHINE_RELEASING;
 	struct fb_error failure = { 0 };
-	struct fb_verb verb;
 	int rc = FB_OK;
 
 	if (tracked)
 		rc = fb_run_state(run, job, FB_MACHINE_RELEASING, false, err);
 	if (rc < 0)
 		return rc;
-	fb_run_verb(run, job, 0, &verb);
-	if (fb_driver_remove_snapshot(
-	        job->driver, job->now, &verb, &failure) < 0) {
-		fb_run_notify(run,
-		    &(struct fb_event){ .kind = FB_EVENT_WARNING,
-		        .machine = job->name,
-		        .error = &failure });
-		return FB_OK;
-	}
-	if (tracked)
-		rc = fb_run_state(run, job, FB_MACHINE_RELEASED, false, err);
-	return rc;
+	if (remove_snapshot(run, job, &failure) == FB_OK)
+		return record_release(run, job, tracked, err);
+	fb_run_notify(run,
+	    &(struct fb_event){ .kind = FB_EVENT_WARNING,
+	        .machine = job->name,
+	        .error = &failure });
+	return FB_OK;
+}
+
+static bool
+has_snapshot(const struct fb_job *job)
+{
+	return job->token[0] != '\0' && job->state != FB_MACHINE_RELEASED;
 }
 
 int
@@ -470,12 +504,18 @@ fb_run_release(struct fb_run *run, struct fb_error *err)
 {
 	int rc = FB_OK;
 
-	for (size_t i = 0; rc == FB_OK && i < run->job_count; i++) {
-		struct fb_job *job = &run->jobs[i];
-
-		if (job->token[0] != '\0' && job->driver != NULL &&
-		    job->now != NULL && job->state != FB_MACHINE_RELEASED)
-			rc = release_job(run, job, err);
-	}
+	for (size_t i = 0; rc == FB_OK && i < run->job_count; i++)
+		if (has_snapshot(&run->jobs[i]))
+			rc = release_job(run, &run->jobs[i], err);
 	return rc;
+}
+
+bool
+fb_run_holds(const struct fb_run *run)
+{
+	for (size_t i = 0; i < run->job_count; i++)
+		if (has_snapshot(&run->jobs[i]) || run->jobs[i].owes_start ||
+		    run->jobs[i].owed_before)
+			return true;
+	return false;
 }

@@ -6,11 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/json.h"
 #include "owed.h"
-#include "run.h"
 
 #define VERB_TIMEOUT_MS 60000 /* of a machine that says nothing */
 
@@ -281,60 +279,6 @@ ask_sources(struct recovery *recovery, const struct owed_list *list,
 	    &recovery->drivers, &recovery->fleet, err);
 }
 
-static int
-see_end(
-    const struct fb_journal_record *record, void *arg, struct fb_error *err)
-{
-	bool *ended = arg;
-
-	(void)err;
-	*ended = *ended || strcmp(record->type, "end") == 0;
-	return FB_OK;
-}
-
-static bool
-is_owed(const struct owed_list *list, const char *run)
-{
-	for (size_t i = 0; i < list->count; i++)
-		if (strcmp(list->items[i].run, run) == 0)
-			return true;
-	return false;
-}
-
-/* A run that ended keeps its directory only for what it owes. */
-static void
-clear_run(const struct fb_engine *engine, const char *run)
-{
-	FB_AUTO_FREE char *dir = fb_state_path(engine, "runs/%s", run);
-	FB_AUTO_FREE char *journal = fb_format("%s/journal", dir);
-	struct fb_error ignored = { 0 };
-	bool ended = false;
-
-	if (fb_journal_read(journal, see_end, &ended, &ignored) == FB_OK &&
-	    ended)
-		(void)!fb_io_remove_tree(dir, &ignored);
-}
-
-static int
-clear_ended(const struct fb_engine *engine, struct fb_error *err)
-{
-	AUTO_OWED struct owed_list list = { 0 };
-	FB_AUTO_FREE void *owned = NULL;
-	struct fb_recover_report unreadable = { 0 };
-	char(*runs)[FB_RUN_ID_SIZE] = NULL;
-	size_t count = 0;
-	int rc = fb_run_unfinished(engine, &runs, &count, err);
-
-	owned = runs;
-	if (rc == FB_OK && count > 0)
-		rc = owed_scan(engine, &list, &unreadable, err);
-	fb_recover_report_release(&unreadable);
-	for (size_t i = 0; rc == FB_OK && i < count; i++)
-		if (!is_owed(&list, runs[i]))
-			clear_run(engine, runs[i]);
-	return rc;
-}
-
 int
 fb_recover(const struct fb_engine *engine,
     const struct fb_recover_request *request, int children_fd,
@@ -355,8 +299,6 @@ fb_recover(const struct fb_engine *engine,
 		rc = ask_sources(&recovery, &list, err);
 	if (rc == FB_OK && list.count > 0)
 		meet_all(&recovery, &list);
-	if (rc == FB_OK)
-		rc = clear_ended(engine, err);
 	fb_fleet_release(&recovery.fleet);
 	fb_drivers_close(&recovery.drivers);
 	return rc;

@@ -133,6 +133,15 @@ find_refusal(const struct fb_plan *plan, const struct fb_machine *machine)
 	return NULL;
 }
 
+static bool
+is_away(const struct fb_fleet *fleet, const char *source)
+{
+	for (size_t i = 0; i < fleet->failure_count; i++)
+		if (strcmp(fleet->failures[i].source, source) == 0)
+			return true;
+	return false;
+}
+
 void
 fb_run_bind(struct fb_run *run, const struct fb_plan *plan)
 {
@@ -144,6 +153,7 @@ fb_run_bind(struct fb_run *run, const struct fb_plan *plan)
 		job->driver = fb_engine_driver(
 		    run->engine, &plan->drivers, job->machine->source);
 		job->refused = find_refusal(plan, job->machine);
+		job->away = is_away(&plan->fleet, job->machine->source);
 	}
 }
 

@@ -38,6 +38,7 @@ struct fb_job {
 	struct fb_machine *machine;   /* as planned: journaled, owned */
 	const struct fb_machine *now; /* as discovered; NULL when it is gone */
 	const struct fb_error *refused; /* today's reason not to touch it */
+	bool away;                    /* its source does not answer today */
 	struct fb_driver *driver;     /* NULL when its source is gone */
 	enum fb_machine_state state;
 	uint64_t epoch;               /* its unit's current window */
@@ -157,6 +158,9 @@ void fb_run_copy_key(const struct fb_job *job, size_t part, bool catalogue,
 /* finish.c: recipes, manifest, commit, release */
 FB_MUST_USE int fb_run_commit(struct fb_run *run, struct fb_error *err);
 FB_MUST_USE int fb_run_release(struct fb_run *run, struct fb_error *err);
+/* Is there a snapshot that could not be removed, or a start that is owed?
+ * Then the run's directory is what remembers it. */
+bool fb_run_holds(const struct fb_run *run);
 
 /* download_report.c: a machine of a run that was not committed is never ok */
 void fb_run_report(

@@ -120,7 +120,11 @@ got=$(status_of "$fb" -c "$conf" download --lock-wait 30s --json)
 jq -e '([.machines[] | select(.result == "ok")] | length == 2) and
 	.closed_run != null and .sources[0].source == "more"' "$work/stdout" \
 	>/dev/null || fail "$(cat "$work/stdout")"
-nothing_left "a source that is away"
+grep -q E-SRC-UNREACHABLE "$work/stderr" || fail "the snapshot is not named"
 mv away more
+[ -n "$(find more -path '*/.fleetbak/*')" ] || fail "where is its snapshot?"
+expect 0 "$fb" -c "$conf" download
+nothing_left "a source that is away"
+[ -z "$(find more -path '*/.fleetbak/*')" ] || fail "its snapshot was left"
 [ -e more/m3/up ] || fail "m3 is down"
 ok "a source that is away does not stop the others"
