@@ -259,9 +259,9 @@ fb_cli_download_report(
 	status = fb_tally_exit(&tally);
 	if (rc < 0)
 		return; /* what stopped the run as a whole decides */
-	if (status != FB_EXIT_OK) {
+	if (status != FB_EXIT_OK && fb_signal_caught() == 0)
 		fb_buf_add_fmt(&cli->summary, "exit %d: %s\n", (int)status,
 		    fb_exit_name((int)status));
+	if (status != FB_EXIT_OK)
 		fb_cli_status(cli, status);
-	}
 }

@@ -221,9 +221,9 @@ fb_cli_restore_report(
 		return;
 	fb_buf_add_fmt(&cli->summary, "%zu restored, %zu failed in %s\n",
 	    tally.good, tally.bad, fb_cli_span(report->elapsed_ms, span));
-	if (status != FB_EXIT_OK) {
+	if (status != FB_EXIT_OK && fb_signal_caught() == 0)
 		fb_buf_add_fmt(&cli->summary, "exit %d: %s\n", (int)status,
 		    fb_exit_name((int)status));
+	if (status != FB_EXIT_OK)
 		fb_cli_status(cli, status);
-	}
 }

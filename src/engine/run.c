@@ -8,6 +8,8 @@
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/base/buf.h"
+#include "fleetbak/base/text.h"
 #include "run.h"
 
 int
@@ -169,13 +171,28 @@ void
 fb_run_announce(
     struct fb_run *run, const struct fb_job *job, enum fb_event_kind kind)
 {
-	uint64_t read_bytes = 0;
+	uint64_t read_bytes = 0, new_bytes = 0, stored_bytes = 0;
+	FB_AUTO_BUF struct fb_buf text = { 0 };
 
-	for (size_t i = 0; i < job->machine->volume_count; i++)
-		read_bytes += job->parts[i].read_bytes;
+	for (size_t i = 0; i < job->machine->volume_count; i++) {
+		const struct fb_part *part = &job->parts[i];
+
+		read_bytes += part->read_bytes;
+		new_bytes +=
+		    part->result.new_bytes + part->catalogue.new_bytes;
+		stored_bytes +=
+		    part->result.stored_bytes + part->catalogue.stored_bytes;
+	}
+	fb_buf_add_str(&text, "read ");
+	fb_text_add_size(&text, read_bytes);
+	fb_buf_add_str(&text, ", new ");
+	fb_text_add_size(&text, new_bytes);
+	fb_buf_add_str(&text, ", stored ");
+	fb_text_add_size(&text, stored_bytes);
 	fb_run_notify(run,
 	    &(struct fb_event){ .kind = kind,
 	        .machine = job->name,
+	        .text = fb_buf_str(&text),
 	        .done = read_bytes,
 	        .total = read_bytes });
 }

@@ -36,9 +36,18 @@ expect 0 "$fb" -c "$conf" restore m1 --in-place --yes
 cmp "$work/saved/machine.yaml" machines/m1/machine.yaml || fail "definition"
 ok "a machine whose definition is broken says so, and is made anew"
 
+if [ -e /usr/share/zoneinfo/Asia/Tokyo ]; then
+	sed 's|rpo: 26h|rpo: 26h, timezone: Asia/Tokyo|' "$conf" >tokyo.yaml
+	expect 0 "$fb" -c tokyo.yaml list
+	grep -q ' +09:00 ' "$work/stdout" || fail "not the time of the fleet"
+	expect 0 "$fb" -c tokyo.yaml list --utc
+	grep -q ' +00:00 ' "$work/stdout" || fail "not UTC"
+	ok "times are shown in the time zone of the fleet"
+fi
+
 sed 's|sign_with: "[^"]*"|sign_with: "fd:7"|' "$conf" >by-fd.yaml
 status=0
-# shellcheck disable=SC2094 # a pipe, which can be read once
+# shellcheck disable=SC2002,SC2094 # a pipe, which can be read once
 cat keys/sign.pem | "$fb" -c by-fd.yaml download 7<&0 </dev/null \
 	2>"$work/stderr" || status=$?
 [ "$status" -eq 0 ] || fail "exit $status"

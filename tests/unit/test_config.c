@@ -1,5 +1,6 @@
 /* The configuration says what it means, or says what is wrong with it. */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "test.h"
 
@@ -192,6 +193,9 @@ a_wrong_type_is_named(void **state)
 	    "sources '../x': not a name", "");
 	refuses("fleet: {name: x, timezone: ../../etc}\n", "E-CFG-TYPE",
 	    "not a time zone", "");
+	if (access("/usr/share/zoneinfo/UTC", R_OK) == 0)
+		refuses("fleet: {name: x, timezone: Europe/Berlinn}\n",
+		    "E-CFG-REFERENCE", "no such time zone", "");
 	refuses("fleet: {name: \"a\\nb\"}\n", "E-CFG-TYPE", "newline", "");
 }
 
