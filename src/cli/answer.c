@@ -142,6 +142,24 @@ fb_cli_warn(struct fb_cli *cli, const char *machine,
 }
 
 void
+fb_cli_add_item(struct fb_cli *cli, json_t *item)
+{
+	FB_AUTO_FREE char *text = NULL;
+
+	if (cli->output != FB_OUTPUT_JSON) {
+		(void)json_array_append_new(cli->data, item);
+		return;
+	}
+	text = json_dumps(item, JSON_COMPACT | JSON_REAL_PRECISION(15));
+	if (text != NULL) {
+		if (!fb_spool_empty(&cli->items))
+			fb_spool_add(&cli->items, ",", 1);
+		fb_spool_add(&cli->items, text, strlen(text));
+	}
+	json_decref(item);
+}
+
+void
 fb_cli_flush(struct fb_cli *cli)
 {
 	bool good = fflush(stdout) == 0 && !ferror(stdout);

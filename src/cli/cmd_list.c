@@ -34,21 +34,9 @@ static const struct fb_column snapshot_columns[] = { { "MACHINE", false },
 	{ "TIME", false }, { "SIZE", true }, { "NEW", true },
 	{ "DOWN", true }, { "LEVEL", false }, { "RUN", false } };
 
-static bool
-listed_before(const struct fb_snapshots *all, size_t index)
-{
-	for (size_t i = 0; i < index; i++)
-		if (!all->items[i].failed &&
-		    strcmp(all->items[i].machine, all->items[index].machine) ==
-		        0)
-			return true;
-	return false;
-}
-
-/* Every good snapshot, or only the newest of each machine. */
+/* What was loaded of good snapshots. */
 static void
-list_snapshots(struct fb_cli *cli, const struct fb_snapshots *all,
-    bool newest_only)
+list_snapshots(struct fb_cli *cli, const struct fb_snapshots *all)
 {
 	FB_AUTO_TABLE struct fb_table table = { snapshot_columns,
 		FB_COUNT(snapshot_columns), NULL, NULL, 0 };
@@ -56,15 +44,17 @@ list_snapshots(struct fb_cli *cli, const struct fb_snapshots *all,
 	for (size_t i = 0; i < all->count; i++) {
 		const struct fb_snapshot *row = &all->items[i];
 
-		if (!row->selected || row->failed ||
-		    (newest_only && listed_before(all, i)))
+		if (!row->selected || row->failed)
 			continue;
-		add_snapshot(cli, &table, row);
-		(void)json_array_append_new(cli->data, fb_snapshot_json(row));
+		if (fb_cli_json(cli))
+			fb_cli_add_item(cli, fb_snapshot_json(row));
+		else
+			add_snapshot(cli, &table, row);
 	}
 	if (table.row_count > 0 || cli->output == FB_OUTPUT_TSV)
 		fb_cli_add_table(cli, &table);
-	else if (!cli->quiet)
+	else if (!cli->quiet && fb_spool_empty(&cli->items) &&
+	    json_array_size(cli->data) == 0)
 		fb_buf_add_str(&cli->summary, "no backup yet\n");
 }
 
@@ -168,7 +158,9 @@ list_run(struct fb_cli *cli, struct fb_error *err)
 	if (rc == FB_OK)
 		rc = fb_engine_repo(&cli->engine, &repo, err);
 	if (rc == FB_OK)
-		rc = fb_snapshots_load(cli, repo, &all, err);
+		rc = strcmp(noun, "snapshots") != 0
+		    ? fb_snapshots_load_newest(cli, repo, &all, err)
+		    : fb_snapshots_load(cli, repo, &all, err);
 	if (rc == FB_OK)
 		rc = fb_snapshots_select(cli, &all, machines, count, err);
 	if (rc < 0)
@@ -177,7 +169,7 @@ list_run(struct fb_cli *cli, struct fb_error *err)
 	if (strcmp(noun, "runs") == 0)
 		list_runs(cli, &all);
 	else
-		list_snapshots(cli, &all, strcmp(noun, "machines") == 0);
+		list_snapshots(cli, &all);
 	if (fb_tally_exit(&all.tally) != FB_EXIT_OK)
 		fb_cli_status(cli, fb_tally_exit(&all.tally));
 	return FB_OK;

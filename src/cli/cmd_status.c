@@ -35,21 +35,23 @@ age_of(const char *time)
 	return (uint64_t)((now - then) / 1000000);
 }
 
+/* Rows are newest first. */
 static void
-fill_standing(struct standing *row, const struct fb_snapshots *all)
+fill_standings(struct standing *rows, const struct fb_snapshots *all)
 {
 	for (size_t i = 0; i < all->count; i++) {
 		const struct fb_snapshot *snapshot = &all->items[i];
+		const struct fb_machine *machine =
+		    fb_snapshots_find(all, snapshot->machine);
+		struct standing *row;
 
-		if (!snapshot->selected ||
-		    strcmp(snapshot->machine, row->machine) != 0)
+		if (!snapshot->selected || machine == NULL)
 			continue;
+		row = &rows[machine - all->fleet.machines];
 		if (row->newest == NULL)
 			row->newest = snapshot;
-		if (!snapshot->failed) {
+		if (row->good == NULL && !snapshot->failed)
 			row->good = snapshot;
-			break;
-		}
 	}
 }
 
@@ -60,17 +62,14 @@ make_page(const struct fb_cli *cli, const struct fb_snapshots *all,
 	uint64_t rpo = cli->config->rpo_ms;
 
 	page->rows = fb_alloc(all->fleet.count + 1, sizeof(*page->rows));
+	fill_standings(page->rows, all);
 	for (size_t i = 0; i < all->fleet.count; i++) {
-		const struct fb_machine *machine = &all->fleet.machines[i];
 		struct standing *row = &page->rows[page->count];
 
-		row->machine =
-		    fb_format("%s/%s", machine->source, machine->id);
-		fill_standing(row, all);
-		if (row->newest == NULL) { /* not selected */
-			free(row->machine);
+		*row = page->rows[i];
+		if (row->newest == NULL) /* not selected */
 			continue;
-		}
+		row->machine = fb_strdup(row->newest->machine);
 		if (row->good != NULL)
 			row->age_ms = age_of(row->good->time);
 		row->over = row->good == NULL ||
@@ -284,7 +283,7 @@ status_run(struct fb_cli *cli, struct fb_error *err)
 	if (rc == FB_OK)
 		rc = fb_engine_repo(&cli->engine, &repo, err);
 	if (rc == FB_OK)
-		rc = fb_snapshots_load(cli, repo, &all, err);
+		rc = fb_snapshots_load_newest(cli, repo, &all, err);
 	if (rc == FB_OK)
 		rc = fb_snapshots_select(
 		    cli, &all, cli->args.items, cli->args.count, err);

@@ -111,7 +111,7 @@ choose_machines(struct fb_cli *cli, struct fb_repo *repo, struct wish *wish,
 
 	if (count + cli->args.options[FB_OPT_SELECT].count == 0)
 		return FB_OK;
-	rc = fb_snapshots_load(cli, repo, &all, err);
+	rc = fb_snapshots_load_newest(cli, repo, &all, err);
 	if (rc == FB_OK && all.fleet.count == 0)
 		return FB_OK; /* nothing readable: let verify say why */
 	if (rc == FB_OK)

@@ -138,6 +138,24 @@ run_command(struct fb_cli *cli, struct fb_error *err)
 	return cli->command->run(cli, err);
 }
 
+/* Its last member is `data`; the items of a long one are not in it. */
+static void
+print_json(struct fb_cli *cli, const json_t *document)
+{
+	FB_AUTO_FREE char *text =
+	    json_dumps(document, JSON_COMPACT | JSON_REAL_PRECISION(15));
+	size_t len = text != NULL ? strlen(text) : 0;
+	bool open = !fb_spool_empty(&cli->items) && len > 2 &&
+	    strcmp(text + len - 3, "[]}") == 0;
+
+	(void)fwrite(text, 1, open ? len - 2 : len, stdout);
+	if (open) {
+		fb_spool_print(&cli->items, stdout);
+		(void)fputs("]}", stdout);
+	}
+	(void)fputc('\n', stdout);
+}
+
 /* The document, its envelope first. */
 static void
 print_document(struct fb_cli *cli, int status)
@@ -157,17 +175,15 @@ print_document(struct fb_cli *cli, int status)
 	fb_json_put_str(document, "exit_name", fb_exit_name(status));
 	fb_json_put_str(document, "time", now);
 	(void)json_object_update(document, cli->members);
-	(void)json_object_set(document, "data",
-	    cli->data != NULL ? cli->data : json_null());
 	(void)json_object_set(document, "warnings", cli->warnings);
 	(void)json_object_set(document, "errors", cli->errors);
+	(void)json_object_set(document, "data",
+	    cli->data != NULL ? cli->data : json_null());
 	if (cli->output == FB_OUTPUT_NDJSON) {
 		fb_cli_event(cli, "run.end", document);
 		return;
 	}
-	(void)json_dumpf(
-	    document, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
-	(void)fputc('\n', stdout);
+	print_json(cli, document);
 	json_decref(document);
 }
 
@@ -231,6 +247,7 @@ cli_release(struct fb_cli *cli)
 	json_decref(cli->data);
 	json_decref(cli->warnings);
 	json_decref(cli->errors);
+	fb_spool_release(&cli->items);
 	fb_buf_release(&cli->text);
 	fb_buf_release(&cli->summary);
 	for (size_t i = 0; i < FB_COUNT(cli->guardian_argv); i++)

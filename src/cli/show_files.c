@@ -123,8 +123,7 @@ put_entry(struct lister *lister, const struct fb_entry *entry,
 	struct fb_cli *cli = lister->cli;
 
 	if (cli->output == FB_OUTPUT_JSON)
-		(void)json_array_append_new(
-		    cli->data, entry_json(lister, entry, path));
+		fb_cli_add_item(cli, entry_json(lister, entry, path));
 	else if (cli->output == FB_OUTPUT_NDJSON)
 		fb_cli_event(cli, "file", entry_json(lister, entry, path));
 	else

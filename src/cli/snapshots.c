@@ -5,16 +5,19 @@
 #include "fleetbak/cli/snapshots.h"
 #include "fleetbak/fleet/selector.h"
 
-/* The union of the machines, found by name in any order. */
-struct index {
-	char **names;
-	size_t count;
+/* A machine that occurs, and its newest rows, when only those are kept; a
+ * row that is not there yet has no run. */
+struct occurrence {
+	struct fb_snapshot newest, good;
 };
 
 struct loader {
 	struct fb_snapshots *out;
 	const char *fleet;
-	struct index seen;
+	bool newest_only;
+	json_t *seen; /* name -> number of its occurrence, plus one */
+	struct occurrence *occurrences;
+	size_t count;
 	struct fb_run_row *run;
 };
 
@@ -46,18 +49,24 @@ copy_labels(struct fb_labels *dst, const struct fb_labels *src)
 	}
 }
 
-static void
+/* A newer run said already what it is, or this one does. */
+static struct occurrence *
 remember_machine(struct loader *loader,
     const struct fb_manifest_machine *from, const char *name)
 {
+	json_int_t number =
+	    json_integer_value(json_object_get(loader->seen, name));
 	struct fb_machine *machine;
 
-	for (size_t i = 0; i < loader->seen.count; i++)
-		if (strcmp(loader->seen.names[i], name) == 0)
-			return; /* a newer run said what it is */
-	loader->seen.names = fb_realloc(loader->seen.names,
-	    loader->seen.count + 1, sizeof(*loader->seen.names));
-	loader->seen.names[loader->seen.count++] = fb_strdup(name);
+	if (number > 0)
+		return &loader->occurrences[number - 1];
+	if ((loader->count & (loader->count + 1)) == 0)
+		loader->occurrences = fb_realloc(loader->occurrences,
+		    2 * loader->count + 1, sizeof(*loader->occurrences));
+	memset(&loader->occurrences[loader->count++], 0,
+	    sizeof(*loader->occurrences));
+	(void)json_object_set_new(
+	    loader->seen, name, json_integer((json_int_t)loader->count));
 	machine = fb_fleet_add(&loader->out->fleet);
 	machine->source = fb_strdup(from->source);
 	machine->driver = fb_strdup(from->driver);
@@ -67,6 +76,84 @@ remember_machine(struct loader *loader,
 	if (from->parent != NULL)
 		machine->parent = fb_strdup(from->parent);
 	copy_labels(&machine->labels, &from->labels);
+	return &loader->occurrences[loader->count - 1];
+}
+
+static void
+fill_row(struct fb_snapshot *row, const struct fb_run_row *run,
+    const struct fb_manifest_machine *machine)
+{
+	*row = (struct fb_snapshot){ .failed = machine->failed,
+		.level = machine->level,
+		.lifecycle = machine->lifecycle,
+		.downtime_ms = machine->downtime_ms,
+		.size = fb_snapshot_size(machine) };
+	memcpy(row->run, run->ref.run, sizeof(row->run));
+	(void)snprintf(row->time, sizeof(row->time), "%s",
+	    machine->failed || machine->snapshot_time[0] == '\0'
+	        ? run->ref.time
+	        : machine->snapshot_time);
+	for (size_t i = 0; i < machine->volume_count; i++) {
+		row->read_bytes += machine->volumes[i].read_bytes;
+		row->new_bytes += machine->volumes[i].new_bytes;
+		row->stored_bytes += machine->volumes[i].stored_bytes;
+	}
+}
+
+static struct fb_snapshot *
+add_row(struct fb_snapshots *out)
+{
+	if ((out->count & (out->count + 1)) == 0)
+		out->items = fb_realloc(out->items, 2 * out->count + 1,
+		    sizeof(*out->items));
+	return &out->items[out->count++];
+}
+
+static void
+keep_row(struct fb_snapshot *kept, const struct fb_snapshot *row,
+    const struct fb_manifest_machine *machine)
+{
+	*kept = *row;
+	kept->machine = fb_snapshot_machine(machine);
+	if (row->failed) {
+		kept->failure = fb_alloc(1, sizeof(*kept->failure));
+		*kept->failure = machine->failure;
+	}
+}
+
+static void
+release_row(struct fb_snapshot *row)
+{
+	free(row->machine);
+	free(row->failure);
+}
+
+static void
+keep_newer(struct fb_snapshot *kept, const struct fb_snapshot *row,
+    const struct fb_manifest_machine *machine)
+{
+	int order = strcmp(row->time, kept->time);
+
+	if (kept->run[0] != '\0' &&
+	    (order < 0 || (order == 0 && strcmp(row->run, kept->run) < 0)))
+		return;
+	release_row(kept);
+	keep_row(kept, row, machine);
+}
+
+/* The newest row, and behind a failed one the newest good one. */
+static void
+add_newest(struct loader *loader)
+{
+	for (size_t i = 0; i < loader->count; i++) {
+		struct occurrence *of = &loader->occurrences[i];
+
+		*add_row(loader->out) = of->newest;
+		if (of->newest.failed && of->good.run[0] != '\0')
+			*add_row(loader->out) = of->good;
+		else
+			release_row(&of->good);
+	}
 }
 
 static int
@@ -74,40 +161,23 @@ visit_machine(
     const struct fb_manifest_machine *machine, void *arg, struct fb_error *err)
 {
 	struct loader *loader = arg;
-	struct fb_snapshots *out = loader->out;
-	struct fb_snapshot *row;
+	FB_AUTO_FREE char *name = fb_snapshot_machine(machine);
+	struct occurrence *of = remember_machine(loader, machine, name);
+	struct fb_snapshot row;
 
 	(void)err;
-	out->items =
-	    fb_realloc(out->items, out->count + 1, sizeof(*out->items));
-	row = &out->items[out->count++];
-	*row = (struct fb_snapshot){ 0 };
-	memcpy(row->run, loader->run->ref.run, sizeof(row->run));
-	row->machine = fb_snapshot_machine(machine);
-	(void)snprintf(row->time, sizeof(row->time), "%s",
-	    machine->failed || machine->snapshot_time[0] == '\0'
-	        ? loader->run->ref.time
-	        : machine->snapshot_time);
-	row->failed = machine->failed;
-	if (machine->failed) {
-		row->failure = fb_alloc(1, sizeof(*row->failure));
-		*row->failure = machine->failure;
-		loader->run->failed++;
-	} else {
-		loader->run->good++;
+	fill_row(&row, loader->run, machine);
+	loader->run->good += !row.failed;
+	loader->run->failed += row.failed;
+	loader->run->size += row.size;
+	loader->run->stored_bytes += row.stored_bytes;
+	if (!loader->newest_only) {
+		keep_row(add_row(loader->out), &row, machine);
+		return FB_OK;
 	}
-	row->level = machine->level;
-	row->lifecycle = machine->lifecycle;
-	row->downtime_ms = machine->downtime_ms;
-	row->size = fb_snapshot_size(machine);
-	for (size_t i = 0; i < machine->volume_count; i++) {
-		row->read_bytes += machine->volumes[i].read_bytes;
-		row->new_bytes += machine->volumes[i].new_bytes;
-		row->stored_bytes += machine->volumes[i].stored_bytes;
-	}
-	loader->run->size += row->size;
-	loader->run->stored_bytes += row->stored_bytes;
-	remember_machine(loader, machine, row->machine);
+	keep_newer(&of->newest, &row, machine);
+	if (!row.failed)
+		keep_newer(&of->good, &row, machine);
 	return FB_OK;
 }
 
@@ -188,22 +258,25 @@ read_manifests(
 	}
 }
 
-int
-fb_snapshots_load(struct fb_cli *cli, struct fb_repo *repo,
+static int
+load(struct fb_cli *cli, struct fb_repo *repo, bool newest_only,
     struct fb_snapshots *snapshots, struct fb_error *err)
 {
 	struct loader loader = { .out = snapshots,
-		.fleet = cli->config->fleet_name };
+		.fleet = cli->config->fleet_name,
+		.newest_only = newest_only };
 	int rc;
 
 	snapshots->fleet.name = fb_strdup(cli->config->fleet_name);
 	rc = fb_repo_runs(repo, visit_run, &loader, err);
 	if (rc < 0)
 		return rc;
+	loader.seen = json_object();
 	read_manifests(cli, repo, &loader);
-	for (size_t i = 0; i < loader.seen.count; i++)
-		free(loader.seen.names[i]);
-	free(loader.seen.names);
+	if (newest_only)
+		add_newest(&loader);
+	json_decref(loader.seen);
+	free(loader.occurrences);
 	fb_fleet_settle(&snapshots->fleet);
 	if (snapshots->count > 0)
 		qsort(snapshots->items, snapshots->count,
@@ -211,17 +284,37 @@ fb_snapshots_load(struct fb_cli *cli, struct fb_repo *repo,
 	return FB_OK;
 }
 
-static bool
-is_selected(const struct fb_fleet *fleet, const char *name)
+int
+fb_snapshots_load(struct fb_cli *cli, struct fb_repo *repo,
+    struct fb_snapshots *snapshots, struct fb_error *err)
+{
+	return load(cli, repo, false, snapshots, err);
+}
+
+int
+fb_snapshots_load_newest(struct fb_cli *cli, struct fb_repo *repo,
+    struct fb_snapshots *snapshots, struct fb_error *err)
+{
+	return load(cli, repo, true, snapshots, err);
+}
+
+const struct fb_machine *
+fb_snapshots_find(const struct fb_snapshots *snapshots, const char *name)
 {
 	const char *slash = strchr(name, '/');
 	FB_AUTO_FREE char *source = fb_strdup(name);
-	const struct fb_machine *machine;
 
 	if (slash == NULL)
-		return false;
+		return NULL;
 	source[slash - name] = '\0';
-	machine = fb_fleet_find(fleet, source, slash + 1);
+	return fb_fleet_find(&snapshots->fleet, source, slash + 1);
+}
+
+static bool
+is_selected(const struct fb_snapshots *snapshots, const char *name)
+{
+	const struct fb_machine *machine = fb_snapshots_find(snapshots, name);
+
 	return machine != NULL && machine->selected;
 }
 
@@ -242,17 +335,15 @@ fb_snapshots_select(const struct fb_cli *cli, struct fb_snapshots *snapshots,
 	for (size_t i = 0; i < snapshots->count; i++)
 		snapshots->items[i].selected =
 		    select->count + machine_count == 0 ||
-		    is_selected(&snapshots->fleet, snapshots->items[i].machine);
+		    is_selected(snapshots, snapshots->items[i].machine);
 	return FB_OK;
 }
 
 void
 fb_snapshots_release(struct fb_snapshots *snapshots)
 {
-	for (size_t i = 0; i < snapshots->count; i++) {
-		free(snapshots->items[i].machine);
-		free(snapshots->items[i].failure);
-	}
+	for (size_t i = 0; i < snapshots->count; i++)
+		release_row(&snapshots->items[i]);
 	free(snapshots->items);
 	free(snapshots->runs);
 	fb_fleet_release(&snapshots->fleet);

@@ -18,6 +18,7 @@
 #include "fleetbak/cli/command.h"
 #include "fleetbak/cli/exit.h"
 #include "fleetbak/cli/option.h"
+#include "fleetbak/cli/spool.h"
 #include "fleetbak/cli/table.h"
 #include "fleetbak/engine/engine.h"
 
@@ -41,6 +42,7 @@ struct fb_cli {
 	const char *schema; /* NULL: the command's name */
 	json_t *members;    /* top-level members beside the envelope's */
 	json_t *data;       /* NULL: null */
+	struct fb_spool items; /* of `data`, an empty array, in JSON */
 	json_t *warnings, *errors;
 	struct fb_buf text; /* standard output in table and tsv form */
 	struct fb_buf summary; /* standard error at the end; with --quiet
@@ -71,6 +73,9 @@ void fb_cli_warn(
 /* A machine's (or object's) failure: in the document's errors. */
 void fb_cli_add_error(
     struct fb_cli *cli, const char *machine, const struct fb_error *error);
+/* One more item of the array `data`, of which there may be very many; takes
+ * the reference. */
+void fb_cli_add_item(struct fb_cli *cli, json_t *item);
 /* {"id","message","hint"?,"machine"?}; a new reference. */
 json_t *fb_cli_error_json(
     const char *machine, const struct fb_error *error);

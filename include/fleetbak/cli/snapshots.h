@@ -44,10 +44,18 @@ struct fb_snapshots {
  */
 FB_MUST_USE int fb_snapshots_load(struct fb_cli *cli, struct fb_repo *repo,
     struct fb_snapshots *snapshots, struct fb_error *err);
+/* Of each machine only the newest row, and the newest good one: what is held
+ * does not grow with the number of runs. */
+FB_MUST_USE int fb_snapshots_load_newest(struct fb_cli *cli,
+    struct fb_repo *repo, struct fb_snapshots *snapshots,
+    struct fb_error *err);
 /* Mark the rows of the machines that the arguments and -s choose. */
 FB_MUST_USE int fb_snapshots_select(const struct fb_cli *cli,
     struct fb_snapshots *snapshots, const char *const *machines,
     size_t machine_count, struct fb_error *err);
+/* The machine "source/id" in the fleet; NULL when it is not there. */
+const struct fb_machine *fb_snapshots_find(
+    const struct fb_snapshots *snapshots, const char *name);
 void fb_snapshots_release(struct fb_snapshots *snapshots);
 #define FB_AUTO_SNAPSHOTS FB_CLEANUP(fb_snapshots_release)
 
