@@ -45,6 +45,18 @@ expect 0 "$fb" -c "$conf" download m3
 [ ! -e machines/m3/up ] && [ ! -s machines/m3/effects ] || fail "m3 was started"
 ok "a machine that is down stays down"
 
+# One that comes up while it is read: no failure, but not "offline" either.
+cp machines/m3/ctl "$work/ctl"
+sed 's/^status)$/status)\n\techo >>asked; [ "$(wc -l <asked)" -lt 4 ] || : >up/' \
+	"$work/ctl" >machines/m3/ctl
+expect 0 "$fb" -c "$conf" download m3 --json
+[ -e machines/m3/up ] || fail "the test's machine did not come up"
+[ "$(field consistency)" = fuzzy ] || fail "it says $(field consistency)"
+[ ! -s machines/m3/effects ] || fail "m3 was touched"
+cat "$work/ctl" >machines/m3/ctl
+rm machines/m3/asked
+ok "a machine that comes up while it is read is said to be fuzzy"
+
 # A start that fails is said, owed, and met by recover.
 touch machines/m1/fail-start
 expect 1 "$fb" -c "$conf" download m1
