@@ -57,8 +57,39 @@ read_start(const struct fb_arguments *args,
 	return FB_OK;
 }
 
+static bool
+is_pattern(const char *word)
+{
+	size_t len = strlen(word);
+
+	return strchr(word, '@') == NULL &&
+	    (strpbrk(word, "*?[]=,&!") != NULL ||
+	        (len > 0 && word[len - 1] == '+'));
+}
+
+/* Machines may be named as --select names them: then all the arguments are
+ * one expression, which the caller keeps in `expr`. */
+static void
+take_patterns(struct fb_restore_options *options, char **expr)
+{
+	FB_AUTO_BUF struct fb_buf joined = { 0 };
+	bool any = false;
+
+	for (size_t i = 0; i < options->machine_count; i++)
+		any = any || is_pattern(options->machines[i]);
+	if (!any || options->selector_count > 0)
+		return;
+	for (size_t i = 0; i < options->machine_count; i++)
+		fb_buf_add_fmt(&joined, "%s%s", i > 0 ? "," : "",
+		    options->machines[i]);
+	*expr = fb_strdup(fb_buf_str(&joined));
+	options->selectors = (const char *const *)expr;
+	options->selector_count = 1;
+	options->machine_count = 0;
+}
+
 static int
-read_options(const struct fb_arguments *args,
+read_options(const struct fb_arguments *args, char **expr,
     struct fb_restore_options *options, struct fb_error *err)
 {
 	const struct fb_option_value *volumes = &args->options[FB_OPT_VOLUME];
@@ -88,6 +119,7 @@ read_options(const struct fb_arguments *args,
 			    "give it without machines");
 		return FB_OK;
 	}
+	take_patterns(options, expr);
 	if (options->machine_count + options->selector_count == 0 &&
 	    !options->all)
 		return fail_use(err, "which machine must be said",
@@ -95,7 +127,7 @@ read_options(const struct fb_arguments *args,
 	if (options->all && options->run == NULL)
 		return fail_use(err, "--all needs to know of which run",
 		    "--run RUN, or --run latest");
-	if (options->all && options->machine_count > 0)
+	if (options->all && args->count > 0)
 		return fail_use(err, "--all and a machine contradict",
 		    "give one of them");
 	rc = choose_kind(args, options, err);
@@ -173,13 +205,14 @@ open_repo(struct fb_cli *cli, const struct fb_restore_options *options,
 static int
 restore_run(struct fb_cli *cli, struct fb_error *err)
 {
+	FB_AUTO_FREE char *expr = NULL;
 	FB_AUTO_REPO struct fb_repo *repo = NULL;
 	struct fb_restore_options options;
 	struct fb_restore_report report = { 0 };
 	struct fb_restore *restore = NULL;
 	int rc;
 
-	rc = read_options(&cli->args, &options, err);
+	rc = read_options(&cli->args, &expr, &options, err);
 	if (rc == FB_OK)
 		rc = fb_cli_configure(cli, err);
 	if (rc == FB_OK)

@@ -45,6 +45,14 @@ if [ -e /usr/share/zoneinfo/Asia/Tokyo ]; then
 	ok "times are shown in the time zone of the fleet"
 fi
 
+for choice in 'm*' 'env=test' 'm1+'; do
+	expect 0 "$fb" -c "$conf" restore "$choice" --target "$work/x" -n --json
+	jq -e '.data.actions | map(.machine) | unique == ["lab/m1"]' \
+		"$work/stdout" >/dev/null || fail "$choice chose otherwise"
+done
+expect 2 "$fb" -c "$conf" restore 'w*' --target "$work/x"
+ok "patterns choose what is restored"
+
 sed 's|sign_with: "[^"]*"|sign_with: "fd:7"|' "$conf" >by-fd.yaml
 status=0
 # shellcheck disable=SC2002,SC2094 # a pipe, which can be read once
