@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,13 +26,14 @@
 
 #define READ_STEP 16384
 
-enum { IN, OUT, ERR, STATUS, STREAMS };
+enum { IN, OUT, ERR, STATUS, STREAMS, END = STREAMS, POLLED };
 
 struct run {
 	const struct fb_child_spec *spec;
 	struct fb_child_result *result;
 	int fds[STREAMS]; /* our ends; -1 once closed */
 	pid_t pid;
+	int pid_fd; /* readable once it has ended; -1: the kernel has none */
 	bool ended;          /* and reaped */
 	size_t written;      /* of spec->input */
 	int64_t deadline_ns; /* INT64_MAX: none */
@@ -103,6 +105,8 @@ start(struct run *run, struct fb_error *err)
 		if (run->pid == -1)
 			rc = fb_fail_sys(
 			    err, "cannot fork for '%s'", run->spec->argv[0]);
+		else
+			run->pid_fd = (int)syscall(SYS_pidfd_open, run->pid, 0);
 	}
 	for (int i = 0; i < STREAMS; i++)
 		close_one(&theirs[i]);
@@ -195,12 +199,14 @@ read_status(struct run *run)
 static bool
 serve_streams(struct run *run, int wait_ms)
 {
-	struct pollfd polls[STREAMS];
+	struct pollfd polls[POLLED];
 
 	for (int i = 0; i < STREAMS; i++)
 		polls[i] = (struct pollfd){ run->fds[i],
 			i == IN ? POLLOUT : POLLIN, 0 };
-	if (poll(polls, STREAMS, wait_ms) <= 0)
+	polls[END] = (struct pollfd){ run->ended ? -1 : run->pid_fd, POLLIN,
+		0 };
+	if (poll(polls, POLLED, wait_ms) <= 0)
 		memset(polls, 0, sizeof(polls));
 	if (polls[IN].revents != 0)
 		write_input(run);
@@ -269,11 +275,12 @@ static void
 attend(struct run *run)
 {
 	int64_t drained;
-	int wait_ms = TICK_MS, silent_ms = 1;
+	int wait_ms = TICK_MS, silent_ms = run->pid_fd >= 0 ? TICK_MS : 1;
 
 	while (!is_over(run)) {
 		/* Between the end of its output and its own there is but a
-		 * moment: do not wait a whole tick for it. */
+		 * moment: where its end cannot be polled for, do not wait a
+		 * whole tick for it. */
 		bool silent = !serve_streams(run, wait_ms);
 
 		wait_ms = silent ? silent_ms : TICK_MS;
@@ -331,6 +338,7 @@ fb_child_run(const struct fb_child_spec *spec, struct fb_child_result *result,
 	struct run run = { .spec = spec,
 		.result = result,
 		.fds = { -1, -1, -1, -1 },
+		.pid_fd = -1,
 		.deadline_ns = INT64_MAX,
 		.kill_ns = INT64_MAX };
 	sigset_t pipe_only, before, pending;
@@ -352,6 +360,7 @@ fb_child_run(const struct fb_child_spec *spec, struct fb_child_result *result,
 	}
 	for (int i = 0; i < STREAMS; i++)
 		close_one(&run.fds[i]);
+	close_one(&run.pid_fd);
 	restore_sigpipe(&before, sigismember(&pending, SIGPIPE) == 1);
 	return rc;
 }

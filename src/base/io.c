@@ -181,8 +181,8 @@ fb_io_sync_parent(const char *path, struct fb_error *err)
 	return fb_io_sync(fd, dir, err);
 }
 
-int
-fb_io_mkdirs(const char *path, mode_t mode, struct fb_error *err)
+static int
+make_dirs(const char *path, mode_t mode, bool durable, struct fb_error *err)
 {
 	FB_AUTO_FREE char *parent = NULL;
 	struct stat st;
@@ -196,14 +196,26 @@ fb_io_mkdirs(const char *path, mode_t mode, struct fb_error *err)
 	}
 	parent = parent_of(path);
 	if (strcmp(parent, path) != 0 && strcmp(parent, ".") != 0) {
-		rc = fb_io_mkdirs(parent, mode, err);
+		rc = make_dirs(parent, mode, durable, err);
 		if (rc < 0)
 			return rc;
 	}
 	(void)fb_seam(FB_STEP_RENAME, path);
 	if (mkdir(path, mode) == -1 && errno != EEXIST)
 		return fb_fail_sys(err, "cannot make directory '%s'", path);
-	return fb_io_sync_parent(path, err);
+	return durable ? fb_io_sync_parent(path, err) : FB_OK;
+}
+
+int
+fb_io_mkdirs(const char *path, mode_t mode, struct fb_error *err)
+{
+	return make_dirs(path, mode, true, err);
+}
+
+int
+fb_io_mkdirs_later(const char *path, mode_t mode, struct fb_error *err)
+{
+	return make_dirs(path, mode, false, err);
 }
 
 int
@@ -218,6 +230,8 @@ fb_io_unlink(const char *path, struct fb_error *err)
 int
 fb_io_rename(const char *from, const char *to, bool fresh, struct fb_error *err)
 {
+	FB_AUTO_FREE char *from_dir = parent_of(from);
+	FB_AUTO_FREE char *to_dir = parent_of(to);
 	int rc;
 
 	(void)fb_seam(FB_STEP_RENAME, to);
@@ -226,7 +240,7 @@ fb_io_rename(const char *from, const char *to, bool fresh, struct fb_error *err)
 	if (rc == -1)
 		return fb_fail_sys(err, "cannot rename '%s' to '%s'", from, to);
 	rc = fb_io_sync_parent(to, err);
-	if (rc < 0)
+	if (rc < 0 || strcmp(from_dir, to_dir) == 0)
 		return rc;
 	return fb_io_sync_parent(from, err);
 }

@@ -258,7 +258,7 @@ clone_file(const char *from, const char *to, struct fb_error *err)
 		return out;
 	(void)fb_seam(FB_STEP_WRITE, to);
 	if (ioctl(out, FICLONE, in) == 0)
-		return fb_io_sync(out, to, err);
+		return FB_OK; /* synced with its place */
 	if (errno != EOPNOTSUPP && errno != EXDEV && errno != EINVAL &&
 	    errno != ENOTTY)
 		return fb_fail_sys(err, "cannot clone '%s'", from);
@@ -291,10 +291,7 @@ snapshot_subvolume(const char *from, const char *dir, const char *name,
 	if (ioctl(out, BTRFS_IOC_SNAP_CREATE_V2, &args) == -1)
 		return fb_fail_sys(
 		    err, "cannot make a btrfs snapshot of '%s'", from);
-	(void)fb_seam(FB_STEP_SYNC, dir);
-	if (syncfs(out) == -1)
-		return fb_fail_sys(err, "cannot sync '%s'", dir);
-	return FB_OK;
+	return FB_OK; /* synced with its place */
 }
 
 static int
@@ -323,7 +320,7 @@ capture_definition(
 	FB_AUTO_STRINGS char **files =
 	    fb_local_definition_files(found->dir, found->spec);
 	FB_AUTO_FREE char *dir = fb_path_join(part, FB_LOCAL_DEFINITION);
-	int rc = fb_io_mkdirs(dir, PLACE_MODE, err);
+	int rc = fb_io_mkdirs_later(dir, PLACE_MODE, err);
 
 	if (rc == FB_OK)
 		rc = fb_local_copy_files(
@@ -331,18 +328,16 @@ capture_definition(
 	return rc < 0 ? fb_wrap(err, "definition") : FB_OK;
 }
 
+/* All that was made for the snapshot there, the directories included. */
 static int
-sync_dir(const char *path, struct fb_error *err)
+sync_place(const char *path, struct fb_error *err)
 {
 	FB_AUTO_CLOSE int fd =
 	    fb_io_open(path, O_RDONLY | O_DIRECTORY, 0, err);
 
 	if (fd < 0)
 		return fd;
-	(void)fb_seam(FB_STEP_SYNC, path);
-	if (syncfs(fd) == -1)
-		return fb_fail_sys(err, "cannot sync '%s'", path);
-	return FB_OK;
+	return fb_io_sync_all(fd, path, err);
 }
 
 static int
@@ -356,7 +351,7 @@ fill_places(const struct fb_local_found *found, const struct places *places,
 		FB_AUTO_FREE char *part =
 		    fb_format("%s/+%s", places->paths[i], token);
 
-		rc = fb_io_mkdirs(part, PLACE_MODE, err);
+		rc = fb_io_mkdirs_later(part, PLACE_MODE, err);
 	}
 	for (size_t i = 0; i < found->spec->volume_count && rc == FB_OK; i++)
 		rc = capture_volume(
@@ -378,7 +373,7 @@ publish_places(const struct places *places, const char *token,
 		FB_AUTO_FREE char *whole =
 		    fb_path_join(places->paths[i], token);
 
-		rc = sync_dir(part, err);
+		rc = sync_place(part, err);
 		if (rc == FB_OK)
 			rc = fb_io_rename(part, whole, true, err);
 	}

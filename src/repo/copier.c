@@ -389,6 +389,8 @@ fb_copier_close(struct fb_copier *copier)
 		free_batch(batch);
 	}
 	ZSTD_freeCCtx(copier->cctx);
+	fb_copier_drop_ended(copier);
+	free(copier->ended);
 	fb_packer_close(copier->packer);
 	json_decref(copier->resumed);
 	(void)pthread_cond_destroy(&copier->changed);

@@ -367,8 +367,6 @@ record_result(struct fb_copy *copy, struct fb_copy_result *ret_result,
 	struct fb_copy_result *result = &finished.result;
 	int rc = fb_copy_flush_zeros(copy, err);
 
-	if (rc == FB_OK)
-		rc = fb_leaves_sync(&copy->leaves, err);
 	if (rc < 0)
 		return rc;
 	memcpy(finished.kind, copy->kind, sizeof(finished.kind));
@@ -386,7 +384,7 @@ record_result(struct fb_copy *copy, struct fb_copy_result *ret_result,
 		return fb_fail(err, FB_EBUG,
 		    "%" PRIu64 " bytes came and %" PRIu64 " were kept",
 		    copy->offset, result->size);
-	rc = fb_finished_write(copy->copier, copy->key, &finished, err);
+	rc = fb_finished_write(copy, &finished, err);
 	*ret_result = *result;
 	return rc;
 }

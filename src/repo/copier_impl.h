@@ -111,6 +111,8 @@ struct fb_copier {
 	ZSTD_CCtx *cctx;
 	uint64_t serial;  /* of the last state that was taken */
 	json_t *resumed; /* copies of the state that were not begun again */
+	struct fb_leaves *ended; /* of finished copies, to be synced */
+	size_t ended_count, ended_cap;
 };
 
 /* copier.c */
@@ -140,14 +142,16 @@ int fb_copier_state(
     struct fb_copier *copier, json_t **ret_state, struct fb_error *err);
 /* Close the open pack and send it off; the appender only. */
 int fb_copier_cut_pack(struct fb_copier *copier, struct fb_error *err);
-/* The record of a finished copy. */
+/* The record of a finished copy, which stands behind its leaves.  It counts
+ * once a state was journaled after it; so it is synced with that state. */
 struct finished {
 	char kind[16];
 	uint64_t leaves;
 	struct fb_copy_result result;
 };
-int fb_finished_write(struct fb_copier *copier, const char *key,
-    const struct finished *finished, struct fb_error *err);
+int fb_finished_write(struct fb_copy *copy, const struct finished *finished,
+    struct fb_error *err);
+void fb_copier_drop_ended(struct fb_copier *copier);
 int fb_finished_read(struct fb_copier *copier, const char *key,
     struct finished *ret_finished, struct fb_error *err);
 /* Remove what the state does not know of from the spool directory. */

@@ -35,19 +35,34 @@ struct recipe {
 
 #define NONE UINT32_MAX
 
+/* What is too long to be held goes to a file. */
 static int
-write_text(struct recipe *recipe, size_t least, struct fb_error *err)
+spill_text(struct recipe *recipe, struct fb_error *err)
 {
-	int rc;
+	int rc = FB_OK;
 
-	if (recipe->text.len < least)
-		return FB_OK;
+	if (recipe->fd < 0) {
+		rc = fb_io_unlink(recipe->path, err);
+		if (rc == FB_OK)
+			rc = recipe->fd = fb_io_open(recipe->path,
+			    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600,
+			    err);
+	}
+	if (rc >= 0)
+		rc = fb_io_write_all(recipe->fd, recipe->path,
+		    fb_buf_span(&recipe->text), err);
+	if (rc < 0)
+		return rc;
 	fb_digester_add(recipe->digester, fb_buf_span(&recipe->text));
 	recipe->size += recipe->text.len;
-	rc = fb_io_write_all(
-	    recipe->fd, recipe->path, fb_buf_span(&recipe->text), err);
 	fb_buf_clear(&recipe->text);
-	return rc;
+	return FB_OK;
+}
+
+static int
+write_text(struct recipe *recipe, struct fb_error *err)
+{
+	return recipe->text.len < WRITE_STEP ? FB_OK : spill_text(recipe, err);
 }
 
 /* The last run will not grow any more. */
@@ -61,7 +76,7 @@ end_run(struct recipe *recipe, struct fb_error *err)
 	recipe->run_count++;
 	if (recipe->writing) {
 		fb_recipe_add_run(&recipe->text, &recipe->run);
-		rc = write_text(recipe, WRITE_STEP, err);
+		rc = write_text(recipe, err);
 	}
 	recipe->run = (struct fb_recipe_run){ 0 };
 	return rc;
@@ -169,7 +184,7 @@ write_head(struct recipe *recipe, struct fb_error *err)
 		if (rc < 0)
 			return rc;
 		fb_recipe_add_pack(&recipe->text, &pack);
-		rc = write_text(recipe, WRITE_STEP, err);
+		rc = write_text(recipe, err);
 	}
 	fb_recipe_add_runs(&recipe->text, recipe->run_count);
 	return rc;
@@ -185,15 +200,21 @@ store_text(struct recipe *recipe, struct fb_digest *ret_id,
 	int rc;
 
 	fb_recipe_add_end(&recipe->text);
-	rc = write_text(recipe, 0, err);
-	if (rc == FB_OK)
-		rc = fb_io_sync(recipe->fd, recipe->path, err);
-	if (rc < 0)
-		return rc;
-	fb_digester_peek(recipe->digester, ret_id);
-	fb_recipe_key(ret_id, key);
-	rc = fb_store_create_file(
-	    store, key, recipe->path, recipe->size, err);
+	if (recipe->fd >= 0) {
+		rc = spill_text(recipe, err);
+		if (rc < 0)
+			return rc;
+		fb_digester_peek(recipe->digester, ret_id);
+		fb_recipe_key(ret_id, key);
+		rc = fb_store_create_file( /* which syncs it */
+		    store, key, recipe->path, recipe->size, err);
+	} else {
+		recipe->size = recipe->text.len;
+		fb_digest_of(fb_buf_span(&recipe->text), ret_id);
+		fb_recipe_key(ret_id, key);
+		rc = fb_store_create(
+		    store, key, fb_buf_span(&recipe->text), err);
+	}
 	if (rc != FB_EEXISTS)
 		return rc;
 	rc = fb_store_head(store, key, &there, err);
@@ -209,10 +230,6 @@ write_recipe(struct recipe *recipe, const char *leaves,
 {
 	int rc;
 
-	rc = recipe->fd = fb_io_open(recipe->path,
-	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600, err);
-	if (rc < 0)
-		return rc;
 	recipe->digester = fb_digester_new();
 	rc = write_head(recipe, err);
 	recipe->writing = true;
@@ -313,9 +330,7 @@ fb_copier_recipe(struct fb_copier *copier, const char *key,
 	for (uint32_t i = 0; i < recipe.local_count; i++)
 		recipe.numbers[i] = NONE;
 	recipe.path = fb_copier_path(copier, key, ".recipe");
-	rc = fb_io_unlink(recipe.path, err);
-	if (rc == FB_OK)
-		rc = pass(&recipe, leaves, err);
+	rc = pass(&recipe, leaves, err);
 	if (rc == FB_OK)
 		rc = check_root(&recipe, err);
 	if (rc == FB_OK)

@@ -1,9 +1,11 @@
 /* Checkpoints: what the copier is, as JSON to be journaled. */
 #include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
@@ -11,12 +13,44 @@
 #include "fleetbak/format/json.h"
 
 #include "copier_impl.h"
+#include "data_bytes.h"
 
 #define LEAVES_MAX     (UINT64_C(1) << 48)
-#define FINISHED_BYTES 65536
+#define FINISHED_BYTES 4096
+
+/* Behind the leaves of a finished copy: its record, the record's length, and
+ * this. */
+#define ENDED_MAGIC UINT64_C(0x6465646e65206266) /* "fb ended" */
+#define ENDED_LEN   16
+
+/* Files of finished copies that are held open until the next state. */
+#define ENDED_MAX 64
+
+#define LEAVES_SUFFIX ".leaves"
 
 static const char what_copy[] = "journaled state of a copy";
 static const char what_record[] = "record of a finished copy";
+
+void
+fb_copier_drop_ended(struct fb_copier *copier)
+{
+	for (size_t i = 0; i < copier->ended_count; i++)
+		fb_leaves_close(&copier->ended[i]);
+	copier->ended_count = 0;
+}
+
+static int
+sync_ended(struct fb_copier *copier, struct fb_error *err)
+{
+	for (size_t i = 0; i < copier->ended_count; i++) {
+		int rc = fb_leaves_sync(&copier->ended[i], err);
+
+		if (rc < 0)
+			return rc;
+	}
+	fb_copier_drop_ended(copier);
+	return FB_OK;
+}
 
 static int
 add_copies(struct fb_copier *copier, json_t *copies, struct fb_error *err)
@@ -42,8 +76,10 @@ fb_copier_state(
     struct fb_copier *copier, json_t **ret_state, struct fb_error *err)
 {
 	json_t *packer = NULL, *copies = json_object();
-	int rc = add_copies(copier, copies, err);
+	int rc = sync_ended(copier, err);
 
+	if (rc == FB_OK)
+		rc = add_copies(copier, copies, err);
 	if (rc == FB_OK)
 		rc = fb_packer_state(copier->packer, &packer, err);
 	if (rc < 0) {
@@ -116,15 +152,29 @@ fb_copier_flush(struct fb_copier *copier, struct fb_error *err)
 	return rc;
 }
 
+static void
+keep_ended(struct fb_copier *copier, struct fb_leaves *leaves)
+{
+	if (copier->ended_count == copier->ended_cap) {
+		copier->ended_cap = copier->ended_cap * 2 + 8;
+		copier->ended = fb_realloc(copier->ended, copier->ended_cap,
+		    sizeof(*copier->ended));
+	}
+	copier->ended[copier->ended_count++] = *leaves;
+	*leaves = (struct fb_leaves){ .fd = -1 };
+}
+
 int
-fb_finished_write(struct fb_copier *copier, const char *key,
-    const struct finished *finished, struct fb_error *err)
+fb_finished_write(struct fb_copy *copy, const struct finished *finished,
+    struct fb_error *err)
 {
 	const struct fb_copy_result *result = &finished->result;
-	FB_AUTO_FREE char *path = fb_copier_path(copier, key, ".done");
+	struct fb_copier *copier = copy->copier;
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 	FB_AUTO_JSON json_t *record = NULL;
 	char root[FB_DIGEST_HEX_SIZE], flat[FB_DIGEST_HEX_SIZE];
+	size_t len;
+	int rc;
 
 	fb_digest_hex(&result->root, root);
 	fb_digest_hex(&result->flat, flat);
@@ -137,18 +187,60 @@ fb_finished_write(struct fb_copier *copier, const char *key,
 	if (result->has_flat)
 		(void)json_object_set_new(record, "flat", json_string(flat));
 	fb_json_add(&text, record);
-	return fb_io_replace(path, fb_buf_span(&text), 0600, err);
+	len = text.len;
+	fb_buf_add_le64(&text, len);
+	fb_buf_add_le64(&text, ENDED_MAGIC);
+	rc = fb_leaves_end(&copy->leaves, fb_buf_span(&text), err);
+	if (rc == FB_OK && copier->ended_count == ENDED_MAX)
+		rc = sync_ended(copier, err);
+	if (rc == FB_OK)
+		keep_ended(copier, &copy->leaves);
+	return rc;
 }
 
 static int
+fail_unfinished(const char *path, struct fb_error *err)
+{
+	return fb_fail(err, FB_ENOTFOUND, "'%s' has no end", path);
+}
+
+/* FB_ENOTFOUND when the file ends in no record. */
+static int
 read_record(const char *path, json_t **ret_record, struct fb_error *err)
 {
-	FB_AUTO_BUF struct fb_buf text = { 0 };
-	int rc = fb_io_read_file(path, FINISHED_BYTES, &text, err);
+	FB_AUTO_CLOSE int fd = fb_io_open(path, O_RDONLY | O_NOFOLLOW, 0, err);
+	uint8_t text[FINISHED_BYTES], end[ENDED_LEN];
+	uint64_t size, len, leaves;
+	struct stat st;
+	size_t got;
+	int rc = fd < 0 ? fd : FB_OK;
 
-	return rc < 0 ? rc
-	              : fb_json_parse(fb_buf_span(&text), FINISHED_BYTES,
-	                    what_record, ret_record, err);
+	if (rc == FB_OK && fstat(fd, &st) == -1)
+		rc = fb_fail_sys(err, "cannot look at '%s'", path);
+	if (rc < 0)
+		return rc;
+	size = (uint64_t)st.st_size;
+	if (size < ENDED_LEN)
+		return fail_unfinished(path, err);
+	size -= ENDED_LEN;
+	rc = fb_io_pread(fd, path, end, ENDED_LEN, size, &got, err);
+	len = rc == FB_OK && got == ENDED_LEN ? fb_load_le64(end) : 0;
+	if (rc < 0)
+		return rc;
+	if (len == 0 || len > sizeof(text) || len > size ||
+	    fb_load_le64(end + 8) != ENDED_MAGIC)
+		return fail_unfinished(path, err);
+	rc = fb_io_pread(fd, path, text, len, size - len, &got, err);
+	if (rc == FB_OK)
+		rc = fb_json_parse((struct fb_span){ text, got },
+		    FINISHED_BYTES, what_record, ret_record, err);
+	if (rc == FB_OK)
+		rc = fb_json_u64(*ret_record, "leaves", what_record,
+		    LEAVES_MAX, &leaves, err);
+	if (rc == FB_OK && leaves * FB_LEAF_LEN != size - len)
+		rc = fb_fail_id(err, FB_ECORRUPT, "E-SPOOL",
+		    "'%s' does not hold the leaves it names", path);
+	return rc;
 }
 
 static int
@@ -169,7 +261,7 @@ int
 fb_finished_read(struct fb_copier *copier, const char *key,
     struct finished *ret_finished, struct fb_error *err)
 {
-	FB_AUTO_FREE char *path = fb_copier_path(copier, key, ".done");
+	FB_AUTO_FREE char *path = fb_copier_path(copier, key, LEAVES_SUFFIX);
 	FB_AUTO_JSON json_t *record = NULL;
 	struct finished finished = { 0 };
 	struct fb_copy_result *result = &finished.result;
@@ -259,9 +351,7 @@ int
 fb_copy_open_leaves(struct fb_copy *copy, bool resume, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path =
-	    fb_copier_path(copy->copier, copy->key, ".leaves");
-	FB_AUTO_FREE char *done =
-	    fb_copier_path(copy->copier, copy->key, ".done");
+	    fb_copier_path(copy->copier, copy->key, LEAVES_SUFFIX);
 	uint64_t count = 0;
 	int rc = FB_OK;
 
@@ -269,13 +359,13 @@ fb_copy_open_leaves(struct fb_copy *copy, bool resume, struct fb_error *err)
 		rc = find_leaves(copy, &count, err);
 	if (rc == FB_OK && count > 0)
 		rc = fb_leaves_read(path, count, rebuild_leaf, copy, err);
-	if (rc == FB_OK)
-		rc = fb_io_unlink(done, err);
 	if (rc == FB_OK) /* zeros at the end may go on */
 		rc = fb_leaves_open(&copy->leaves, path,
 		    count - (copy->pending_zeros > 0), err);
-	if (rc == FB_OK)
+	if (rc == FB_OK) {
+		fb_packer_new_name(copy->copier->packer);
 		(void)json_object_del(copy->copier->resumed, copy->key);
+	}
 	return rc;
 }
 
@@ -287,11 +377,22 @@ has_suffix(const char *name, const char *suffix)
 	return len > tail && strcmp(name + len - tail, suffix) == 0;
 }
 
+/* Whether the copy was under way when the state was taken. */
+static bool
+is_under_way(const json_t *state, const char *name)
+{
+	FB_AUTO_FREE char *key = fb_format(
+	    "%.*s", (int)(strlen(name) - strlen(LEAVES_SUFFIX)), name);
+
+	return json_object_get(json_object_get(state, "copies"), key) != NULL;
+}
+
 /* Whether a file of the spool directory belongs to the state. */
 static bool
-is_wanted(struct fb_copier *copier, const char *name, uint64_t serial,
+is_wanted(struct fb_copier *copier, const json_t *state, const char *name,
     int64_t open_pack)
 {
+	uint64_t serial = state != NULL ? copier->serial : 0;
 	char pack[48];
 	struct fb_error ignored = { 0 };
 	FB_AUTO_JSON json_t *record = NULL;
@@ -299,13 +400,12 @@ is_wanted(struct fb_copier *copier, const char *name, uint64_t serial,
 	uint64_t made = UINT64_MAX;
 
 	(void)snprintf(pack, sizeof(pack), "pack.%" PRId64, open_pack);
-	if (strncmp(name, "pack.", 5) == 0 && !has_suffix(name, ".done") &&
-	    !has_suffix(name, ".leaves"))
+	if (strncmp(name, "pack.", 5) == 0 && !has_suffix(name, LEAVES_SUFFIX))
 		return open_pack >= 0 &&
 		    strncmp(name, pack, strlen(pack)) == 0 &&
 		    (name[strlen(pack)] == '\0' ||
 		        strcmp(name + strlen(pack), ".chunks") == 0);
-	if (!has_suffix(name, ".done"))
+	if (!has_suffix(name, LEAVES_SUFFIX) || is_under_way(state, name))
 		return true;
 	/* Finished after the state was taken: its chunks may be lost. */
 	return read_record(path, &record, &ignored) == FB_OK &&
@@ -324,7 +424,6 @@ fb_copier_clean(
 	int64_t open_pack = json_is_integer(number)
 	    ? (int64_t)json_integer_value(number)
 	    : -1;
-	uint64_t serial = state != NULL ? copier->serial : 0;
 	DIR *dir = opendir(copier->spool_dir);
 	int rc = FB_OK;
 
@@ -336,7 +435,7 @@ fb_copier_clean(
 
 		if (strcmp(entry->d_name, ".") == 0 ||
 		    strcmp(entry->d_name, "..") == 0 ||
-		    is_wanted(copier, entry->d_name, serial, open_pack))
+		    is_wanted(copier, state, entry->d_name, open_pack))
 			continue;
 		rc = fb_io_unlink(path, err);
 	}

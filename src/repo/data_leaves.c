@@ -38,8 +38,6 @@ fb_leaves_open(struct fb_leaves *leaves, const char *path, uint64_t count,
 		rc = fb_io_truncate(fd, path, want, err);
 	if (rc == FB_OK && lseek(fd, want, SEEK_SET) == -1)
 		rc = fb_fail_sys(err, "cannot seek in '%s'", path);
-	if (rc == FB_OK)
-		rc = fb_io_sync_parent(path, err);
 	if (rc < 0) {
 		(void)close(fd);
 		return rc;
@@ -76,6 +74,14 @@ fb_leaves_add(struct fb_leaves *leaves, const struct fb_leaf *leaf,
 	leaves->count++;
 	return leaves->pending.len < PENDING_MAX ? FB_OK
 	                                         : write_pending(leaves, err);
+}
+
+int
+fb_leaves_end(
+    struct fb_leaves *leaves, struct fb_span trailer, struct fb_error *err)
+{
+	fb_buf_add(&leaves->pending, trailer.ptr, trailer.len);
+	return write_pending(leaves, err);
 }
 
 int

@@ -31,12 +31,16 @@ struct fb_leaves {
 	bool dirty; /* written, not synced */
 };
 
-/* Open for appending after the first `count`; the rest is cut off.
+/* Open for appending after the first `count`; the rest is cut off.  The name
+ * of a new file is durable when its directory has been synced.
  * Errors: FB_ECORRUPT (E-SPOOL) when there are fewer. */
 FB_MUST_USE int fb_leaves_open(struct fb_leaves *leaves, const char *path,
     uint64_t count, struct fb_error *err);
 FB_MUST_USE int fb_leaves_add(struct fb_leaves *leaves,
     const struct fb_leaf *leaf, struct fb_error *err);
+/* What is written after the last leaf: fb_leaves_sync() makes it last. */
+FB_MUST_USE int fb_leaves_end(
+    struct fb_leaves *leaves, struct fb_span trailer, struct fb_error *err);
 FB_MUST_USE int fb_leaves_sync(struct fb_leaves *leaves, struct fb_error *err);
 void fb_leaves_close(struct fb_leaves *leaves);
 

@@ -40,9 +40,10 @@ fb_spool_open(struct spool_file *file, char *path, uint64_t size,
 		return fb_hint(
 		    err, "the run cannot be resumed; start a new one");
 	}
-	rc = fb_io_truncate(file->fd, path, (off_t)size, err);
 	file->dirty = true;
-	return rc < 0 ? rc : fb_io_sync_parent(path, err);
+	return lseek(file->fd, 0, SEEK_END) == (off_t)size
+	    ? FB_OK
+	    : fb_io_truncate(file->fd, path, (off_t)size, err);
 }
 
 int
@@ -114,6 +115,7 @@ fb_packer_open(struct fb_repo *repo, const struct fb_session *session,
 	packer->tables = fb_tables_new(
 	    repo->store, repo->recent, FB_TABLES_BYTES_MAX);
 	packer->open_number = LOCAL_NONE;
+	packer->new_names = true;
 	packer->pack.fd = packer->chunks.fd = -1;
 	packer->locals.fd = packer->hints.fd = -1;
 	(void)pthread_mutex_init(&packer->lock, NULL);
@@ -405,6 +407,7 @@ begin_pack(struct fb_packer *packer, struct fb_error *err)
 	    sizeof(packer->open.session));
 	(void)pthread_mutex_unlock(&packer->lock);
 	packer->open_saved = 0;
+	packer->new_names = true;
 	fb_digester_free(packer->digester);
 	packer->digester = fb_digester_new();
 	rc = fb_spool_open(&packer->pack, pack_path, 0, err);
@@ -555,6 +558,25 @@ save_chunks(struct fb_packer *packer, struct fb_error *err)
 	return rc;
 }
 
+void
+fb_packer_new_name(struct fb_packer *packer)
+{
+	packer->new_names = true;
+}
+
+/* The directory, once for all names that are new in it. */
+static int
+sync_names(struct fb_packer *packer, struct fb_error *err)
+{
+	int rc;
+
+	if (!packer->new_names)
+		return FB_OK;
+	rc = fb_io_sync_parent(packer->locals.path, err);
+	packer->new_names = rc < 0;
+	return rc;
+}
+
 int
 fb_packer_state(
     struct fb_packer *packer, json_t **ret_state, struct fb_error *err)
@@ -568,6 +590,8 @@ fb_packer_state(
 		rc = fb_spool_sync(&packer->locals, err);
 	if (rc == FB_OK)
 		rc = fb_spool_sync(&packer->hints, err);
+	if (rc == FB_OK)
+		rc = sync_names(packer, err);
 	if (rc < 0)
 		return rc;
 	state = json_pack("{s:I, s:I}", "packs",
@@ -587,9 +611,8 @@ int
 fb_packer_hints(struct fb_packer *packer, const char **ret_path,
     uint64_t *ret_size, struct fb_error *err)
 {
-	int rc = fb_spool_sync(&packer->hints, err);
-
+	(void)err;
 	*ret_path = packer->hints.path;
 	*ret_size = packer->hints.size;
-	return rc;
+	return FB_OK;
 }

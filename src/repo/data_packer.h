@@ -106,7 +106,11 @@ void fb_sealed_pack_release(struct fb_sealed_pack *sealed);
 FB_MUST_USE int fb_packer_state(
     struct fb_packer *packer, json_t **ret_state, struct fb_error *err);
 
-/* The spooled hints of this run, synced. */
+/* A file was made in the spool directory: the next state makes its name
+ * durable too. */
+void fb_packer_new_name(struct fb_packer *packer);
+
+/* The spooled hints of this run; nothing is synced. */
 FB_MUST_USE int fb_packer_hints(struct fb_packer *packer,
     const char **ret_path, uint64_t *ret_size, struct fb_error *err);
 

@@ -57,6 +57,7 @@ struct fb_packer {
 	uint32_t local_count;
 	size_t local_cap;
 	struct spool_file locals, hints;
+	bool new_names; /* in the spool directory, not synced */
 
 	/* Packs that were known at the resumption, sorted by id. */
 	uint32_t *resumed;

@@ -45,10 +45,8 @@ send_pack(struct fb_sender *sender, struct fb_sealed_pack *pack,
 	int rc;
 
 	fb_pack_key(&pack->id, key);
-	rc = fb_io_sync(pack->fd, pack->path, err);
-	if (rc == FB_OK)
-		rc = fb_store_create_file(
-		    sender->store, key, pack->path, pack->size, err);
+	rc = fb_store_create_file( /* which syncs it */
+	    sender->store, key, pack->path, pack->size, err);
 	if (rc == FB_EEXISTS)
 		rc = check_taken(sender->store, key, pack->size, err);
 	if (rc == FB_OK)

@@ -50,6 +50,7 @@ projection . >"$work/want"
 want=$work/want
 steps=$(wc -l <"$work/steps")
 [ "$steps" -gt 50 ] || fail "only $steps steps: no fault points?"
+[ "$steps" -lt 600 ] || fail "$steps durable steps for four small machines"
 
 check() { # <what> <commits>: the promises, after the next download
 	[ -e machines/copy/up ] && [ -e machines/snap/up ] ||

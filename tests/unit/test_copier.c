@@ -1,5 +1,7 @@
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "test.h"
@@ -555,6 +557,46 @@ a_finished_copy_needs_a_checkpoint_to_last(void **unused)
 	end_world(&world);
 }
 
+/* Power loss may leave any part of what was not synced. */
+static void
+a_copy_whose_record_is_torn_is_not_finished(void **unused)
+{
+	struct world world;
+	size_t len = MIB;
+	FB_AUTO_FREE uint8_t *bytes = make_bytes(len, 4);
+	FB_AUTO_FREE char *path = NULL;
+	struct fb_copier *copier;
+	struct fb_copy_result result;
+	struct fb_id_list packs = { 0 };
+	struct fb_digest recipe;
+	struct fb_copy *copy;
+	struct stat st;
+	uint64_t offset;
+
+	(void)unused;
+	make_world(&world);
+	path = fb_format("%s/m.leaves", world.dir);
+	copier = open_copier(&world, 2, 0, NULL);
+	feed(copier, "m", bytes, len, len, &result);
+	assert_ok(fb_copier_checkpoint(copier, &err));
+	assert_return_code(stat(path, &st), errno);
+	for (off_t cut = 0; cut < 250; cut += 7) {
+		assert_return_code(truncate(path, st.st_size - 1 - cut), errno);
+		assert_fails(FB_ENOTFOUND,
+		    fb_copier_recipe(copier, "m", &recipe, &packs, &err));
+	}
+	fb_copier_close(copier);
+
+	copier = open_copier(&world, 2, 0, world.state);
+	assert_ok(fb_copy_begin(
+	    copier, "m", "disk", false, true, &copy, &offset, &err));
+	assert_int_equal(offset, 0);
+	fb_copy_abandon(copy);
+	fb_copier_close(copier);
+	free(packs.ids);
+	end_world(&world);
+}
+
 static void
 hints_spare_the_next_run_everything(void **unused)
 {
@@ -720,6 +762,7 @@ main(void)
 		cmocka_unit_test(
 		    a_cut_off_copy_continues_where_it_was_journaled),
 		cmocka_unit_test(a_finished_copy_needs_a_checkpoint_to_last),
+		cmocka_unit_test(a_copy_whose_record_is_torn_is_not_finished),
 		cmocka_unit_test(hints_spare_the_next_run_everything),
 		cmocka_unit_test(wrong_hints_cost_duplicates_only),
 		cmocka_unit_test(

@@ -57,10 +57,14 @@ FB_MUST_USE int fb_io_truncate(
 FB_MUST_USE int fb_io_mkdirs(
     const char *path, mode_t mode, struct fb_error *err);
 
+/* The same, but durable only after fb_io_sync_all() on that file system. */
+FB_MUST_USE int fb_io_mkdirs_later(
+    const char *path, mode_t mode, struct fb_error *err);
+
 /* Remove a file; FB_OK also when there is none. */
 FB_MUST_USE int fb_io_unlink(const char *path, struct fb_error *err);
 
-/* Rename, durably (both directories are synced); an existing `to` is
+/* Rename, durably (the directories of both are synced); an existing `to` is
  * replaced, or, with `fresh`, FB_EEXISTS. */
 FB_MUST_USE int fb_io_rename(
     const char *from, const char *to, bool fresh, struct fb_error *err);
