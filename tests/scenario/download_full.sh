@@ -86,3 +86,18 @@ all_up "the last machine"
 mount -o remount,size=64M repo
 expect 0 "$fb" -c "$conf" download m1
 ok "a full repository is not the machine's fault"
+
+# The journal's disk is full at the very moment at which machines are down.
+for m in m1 m2; do
+	sed "s|rm -f up ;;|rm -f up; dd if=/dev/zero of=$PWD/state/fill bs=4k 2>/dev/null \|\|:;;|" \
+		machines/$m/ctl >ctl.new
+	cp machines/$m/ctl ctl.$m
+	cat ctl.new >machines/$m/ctl
+done
+grep -q state/fill machines/m1/ctl || fail "the test fills nothing"
+mount -o remount,size=16M state
+full "the journal"
+for m in m1 m2; do cat ctl.$m >machines/$m/ctl; done
+rm state/fill
+goes_on "the journal"
+ok "the journal cannot be written while a machine is down"
