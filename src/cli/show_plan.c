@@ -270,6 +270,16 @@ show_plan(struct fb_cli *cli, const struct fb_plan *plan)
 	fb_buf_add_fmt(&cli->text, "plan %s\n", plan->id);
 	add_command(cli, plan);
 	status = fb_tally_exit(&tally);
+	if (plan->machine_count == 0 && plan->fleet.failure_count == 0) {
+		struct fb_error none = { 0 };
+
+		(void)fb_fail_id(&none, FB_ECONFIG, "E-SEL-NONE",
+		    "no source has any machine");
+		fb_cli_add_error(cli, NULL, &none);
+		fb_buf_add_str(&cli->summary, "fleetbak: ");
+		fb_cli_add_failure(&cli->summary, &none);
+		status = FB_EXIT_USAGE;
+	}
 	if (status == FB_EXIT_OK && is_change(plan) &&
 	    fb_arguments_on(&cli->args, FB_OPT_EXIT_CODE))
 		status = FB_EXIT_CHANGES;

@@ -148,9 +148,8 @@ make_plan(struct download *download, struct fb_error *err)
 		return rc;
 	plan = download->plan;
 	if (plan->machine_count == 0 && plan->fleet.failure_count > 0) {
-		*err = plan->fleet.failures[0].err;
-		return fb_wrap(
-		    err, "source '%s'", plan->fleet.failures[0].source);
+		*err = plan->fleet.failures[0].err; /* it names the source */
+		return err->code;
 	}
 	if (plan->machine_count == 0)
 		return fb_fail_id(err, FB_ECONFIG, "E-SEL-NONE",

@@ -233,6 +233,15 @@ find_planned(const struct fb_plan *plan, const char *source, const char *id)
 	return NULL;
 }
 
+static bool
+source_answered(const struct fb_plan *plan, const char *source)
+{
+	for (size_t i = 0; i < plan->fleet.failure_count; i++)
+		if (strcmp(plan->fleet.failures[i].source, source) == 0)
+			return false;
+	return true;
+}
+
 static int
 compare_machine(const struct fb_manifest_machine *then, void *arg,
     struct fb_error *err)
@@ -256,7 +265,8 @@ compare_machine(const struct fb_manifest_machine *then, void *arg,
 		    : "changed";
 		return FB_OK;
 	}
-	if (comparison->newest &&
+	/* Of a source that cannot be asked nothing is known to be gone. */
+	if (comparison->newest && source_answered(plan, then->source) &&
 	    fb_fleet_find(&plan->fleet, then->source, then->id) == NULL) {
 		plan->gone = fb_realloc(
 		    plan->gone, plan->gone_count + 1, sizeof(*plan->gone));

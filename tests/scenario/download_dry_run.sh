@@ -72,6 +72,15 @@ expect 19 "$fb" -c "$conf" download --plan "$plan"
 [ "$(wc -l <"$work/stderr")" -eq 2 ] || fail "a summary of no run"
 ok "a refused plan has no figures"
 
+sed 's|root: ./machines|root: ./elsewhere|' "$conf" >moved.yaml
+expect 15 "$fb" -c moved.yaml plan --json
+jq -e '.data.gone == []' "$work/stdout" >/dev/null ||
+	fail "gone, says a plan that could not ask: $(cat "$work/stdout")"
+mkdir elsewhere
+expect 2 "$fb" -c moved.yaml plan
+expect 2 "$fb" -c moved.yaml download
+ok "a source that cannot be asked, and one that is empty"
+
 expect 2 "$fb" -c "$conf" download nosuch
 grep -q "nosuch" "$work/stderr" || fail "which one?"
 expect 2 "$fb" -c "$conf" download -s 'env=nothing'
