@@ -222,6 +222,9 @@ copy_content(struct fb_copier *copier, const struct content *content,
 	assert_ok(fb_copy_finish(copy, result, &err));
 }
 
+/* Of each machine of a run. */
+static struct fb_labels machine_labels;
+
 /* What a run in the making has. */
 struct making {
 	struct fb_session session;
@@ -280,6 +283,7 @@ describe_machines(struct making *making, const struct content *contents,
 			.driver = S("local"),
 			.id = S(contents[i].id),
 			.name = S(contents[i].id),
+			.labels = machine_labels,
 			.role = S(""),
 			.power = FB_POWER_UP,
 			.epoch = i,

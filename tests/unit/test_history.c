@@ -305,6 +305,58 @@ a_manifest_is_opened_only_when_it_is_ours(void **state)
 	        depot->repo, &ref, true, &doubt, &manifest, &err));
 }
 
+#define LABELS 3500
+
+static int
+count_labelled(const struct fb_manifest_machine *one, void *arg,
+    struct fb_error *error)
+{
+	(void)error;
+	assert_int_equal(one->labels.count, LABELS);
+	++*(size_t *)arg;
+	return FB_OK;
+}
+
+static void
+add_labels(void)
+{
+	machine_labels.items =
+	    fb_alloc(LABELS, sizeof(*machine_labels.items));
+	for (size_t i = 0; i < LABELS; i++)
+		machine_labels.items[i] =
+		    (struct fb_label){ fb_format("k%05zu", i),
+			    fb_format("%0900zu", i) };
+	machine_labels.count = LABELS;
+}
+
+/* More than is kept in memory: it is read a machine at a time. */
+static void
+a_large_manifest_is_read_from_a_file(void **state)
+{
+	static const struct content two[] = { { "db", "root", bytes,
+		                              sizeof(bytes) },
+		{ "web", "root", bytes, sizeof(bytes) } };
+	struct depot *depot = *state;
+	struct fb_manifest *manifest;
+	struct fb_run_ref ref;
+	size_t count = 0;
+
+	add_labels();
+	make_run(depot, RUN1, two, 2);
+	fb_labels_release(&machine_labels);
+	assert_ok(fb_repo_runs(depot->repo, take_ref, &ref, &err));
+	assert_ok(fb_manifest_open(
+	    depot->repo, &ref, false, NULL, &manifest, &err));
+	assert_ok(fb_manifest_machines(
+	    manifest, count_labelled, &count, &err));
+	assert_int_equal(count, 2);
+	fb_manifest_close(manifest);
+	spoil_object(depot, "runs/" RUN1 "/manifest.json", 5u << 20);
+	assert_fails(FB_ECORRUPT,
+	    fb_manifest_open(
+	        depot->repo, &ref, false, NULL, &manifest, &err));
+}
+
 int
 main(void)
 {
@@ -325,6 +377,7 @@ main(void)
 		IN(the_memory_of_another_repository_says_nothing),
 		IN(a_writer_completes_the_newest_run),
 		IN(a_manifest_is_opened_only_when_it_is_ours),
+		IN(a_large_manifest_is_read_from_a_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
