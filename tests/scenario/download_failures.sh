@@ -47,6 +47,7 @@ ok "a machine that is down stays down"
 
 # One that comes up while it is read: no failure, but not "offline" either.
 cp machines/m3/ctl "$work/ctl"
+# shellcheck disable=SC2016 # for the script that is made
 sed 's/^status)$/status)\n\techo >>asked; [ "$(wc -l <asked)" -lt 4 ] || : >up/' \
 	"$work/ctl" >machines/m3/ctl
 expect 0 "$fb" -c "$conf" download m3 --json
