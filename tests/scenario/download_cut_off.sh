@@ -54,7 +54,7 @@ nothing_left "the next download"
 ok "the next download clears it away as well"
 
 # Of another configuration: closed, then a new run.
-crash_before 'commits/'
+crash_before SHA256SUMS
 before=$(commits)
 sed -i 's/max_downtime: 60s/max_downtime: 61s/' "$conf"
 expect 0 "$fb" -c "$conf" download --lock-wait 30s --json
@@ -65,7 +65,7 @@ nothing_left "another configuration"
 ok "a run of another configuration is closed, and a new one begins"
 
 # Its manifest was there, and now there is a source more: the same manifest.
-crash_before 'commits/'
+crash_before SHA256SUMS
 mkdir more
 sed -i 's|^sources:|sources:\n  more: {driver: local, root: ./more}|' "$conf"
 expect 0 "$fb" -c "$conf" download --lock-wait 30s
@@ -74,7 +74,7 @@ expect 0 "$fb" -c "$conf" verify
 ok "a manifest says what its run began with"
 
 # Too old: closed, then a new run.
-crash_before 'commits/'
+crash_before SHA256SUMS
 before=$(commits)
 FLEETBAK_CLOCK=$(($(date +%s) + 7 * 3600)) \
 	expect 0 "$fb" -c "$conf" download --lock-wait 30s --json
@@ -85,7 +85,7 @@ nothing_left "too old"
 ok "a run older than resume_within is closed, and a new one begins"
 
 # --resume: that run, no other, and nothing new.
-crash_before 'commits/'
+crash_before SHA256SUMS
 run=$(ls state/runs)
 before=$(commits)
 expect 2 "$fb" -c "$conf" download --resume 20000101-000000000-00000000 --lock-wait 30s
@@ -100,7 +100,7 @@ expect 2 "$fb" -c "$conf" download --resume "$run"
 ok "--resume continues that run and begins no other"
 
 # Of another fleet that shares the state directory: left alone.
-crash_before 'commits/'
+crash_before SHA256SUMS
 run=$(ls state/runs)
 sed 's/name: demo/name: other/' "$conf" >other.yaml
 expect 0 "$fb" -c "$work/f/other.yaml" download --lock-wait 30s
@@ -113,7 +113,7 @@ ok "a run of another fleet is left alone"
 
 # A source that is away.
 make_machine more m3
-crash_before 'commits/'
+crash_before SHA256SUMS
 mv more away
 got=$(status_of "$fb" -c "$conf" download --lock-wait 30s --json)
 [ "$got" -eq 3 ] || fail "a source that is away: exit $got"
