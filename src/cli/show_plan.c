@@ -91,7 +91,9 @@ put_machines(
 		    machine->machine->source, machine->machine->id);
 
 		add_machine(cli, machine, name);
-		(void)json_array_append_new(list, machine_json(machine, name));
+		if (fb_cli_json(cli)) /* of a large fleet, much */
+			(void)json_array_append_new(
+			    list, machine_json(machine, name));
 		if (machine->refusal.code == FB_OK) {
 			fb_tally_good(tally);
 			continue;
