@@ -18,10 +18,10 @@
 #include "fleetbak/crypto/digest_many.h"
 #include "fleetbak/repo/copier.h"
 
-#include "data_chunker.h"
-#include "data_leaves.h"
-#include "data_packer.h"
-#include "data_sender.h"
+#include "chunker.h"
+#include "leaves.h"
+#include "packer.h"
+#include "sender.h"
 
 /* Of a batch, without room for one chunk more: the more chunks, the better
  * are they hashed, but with many workers memory counts. */

@@ -13,7 +13,7 @@
 #include "fleetbak/format/json.h"
 
 #include "copier_impl.h"
-#include "data_bytes.h"
+#include "bytes.h"
 
 #define LEAVES_MAX     (UINT64_C(1) << 48)
 #define FINISHED_BYTES 4096

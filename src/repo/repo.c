@@ -8,7 +8,7 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
 
-#include "data_tables.h"
+#include "tables.h"
 
 #define FORMAT_KEY     "format/1.json"
 #define FORMAT_SIG_KEY "format/1.json.sig"

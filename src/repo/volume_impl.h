@@ -7,7 +7,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/repo/volume.h"
 
-#include "data_tables.h"
+#include "tables.h"
 
 struct stream;
 

@@ -8,8 +8,8 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 
-#include "data_bytes.h"
-#include "data_packer_impl.h"
+#include "bytes.h"
+#include "packer_impl.h"
 
 /* Packs of the past that are kept in mind at most. */
 #define PAST_PACKS_MAX (1u << 18)

@@ -8,7 +8,7 @@
 
 #include "fleetbak/repo/copier.h"
 
-#include "data_packer.h"
+#include "packer.h"
 
 struct fb_sender;
 

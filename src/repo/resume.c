@@ -10,8 +10,8 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/json.h"
 
-#include "data_bytes.h"
-#include "data_packer_impl.h"
+#include "bytes.h"
+#include "packer_impl.h"
 
 static int
 fail_spool(const char *path, struct fb_error *err)

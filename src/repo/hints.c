@@ -16,8 +16,8 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 
-#include "data_bytes.h"
-#include "data_packer.h"
+#include "bytes.h"
+#include "packer.h"
 
 #define WINDOW   65536
 #define HINT_LINE_MAX 256

@@ -6,8 +6,8 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 
-#include "data_bytes.h"
-#include "data_tables.h"
+#include "bytes.h"
+#include "tables.h"
 
 /* So many, and none with more chunks than this: 10 MiB together. */
 #define RECENT_COUNT  4

@@ -8,8 +8,8 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 
-#include "data_bytes.h"
-#include "data_leaves.h"
+#include "bytes.h"
+#include "leaves.h"
 
 #define PENDING_MAX ((size_t)FB_LEAF_LEN * 1024)
 

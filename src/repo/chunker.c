@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "data_chunker.h"
+#include "chunker.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -13,7 +13,7 @@
 #include "fleetbak/format/recipe.h"
 #include "fleetbak/repo/repo.h"
 
-#include "data_tables.h"
+#include "tables.h"
 
 struct fb_packer;
 

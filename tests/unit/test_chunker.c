@@ -2,7 +2,7 @@
 
 #include "test.h"
 
-#include "../../src/repo/data_chunker.h"
+#include "../../src/repo/chunker.h"
 #include "fleetbak/base/mem.h"
 
 #define INPUT_LEN (3u << 20)

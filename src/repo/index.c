@@ -2,7 +2,7 @@
 
 #include "fleetbak/base/mem.h"
 
-#include "data_index.h"
+#include "index.h"
 
 #define FIRST_SIZE 4096
 

@@ -6,7 +6,7 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/json.h"
 
-#include "data_sender.h"
+#include "sender.h"
 
 struct fb_sender {
 	struct fb_store *store;

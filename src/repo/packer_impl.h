@@ -1,11 +1,11 @@
-/* What data_packer.c and data_resume.c share. */
+/* What packer.c and resume.c share. */
 #ifndef REPO_DATA_PACKER_IMPL_H
 #define REPO_DATA_PACKER_IMPL_H
 
 #include <pthread.h>
 
-#include "data_index.h"
-#include "data_packer.h"
+#include "index.h"
+#include "packer.h"
 
 #define PACK_RECORD_LEN  72 /* of the spool file "packs" */
 #define CHUNK_RECORD_LEN 56 /* of the spool file "pack.N.chunks" */
