@@ -87,8 +87,10 @@ fb_local_dirs(const struct fb_local_driver *driver, char ***ret_dirs,
 		(void)fb_fail_id(err, FB_EUNREACH, "E-SRC-UNREACHABLE",
 		    "the root '%s' cannot be read: %s", driver->root,
 		    strerror(fd < 0 && err->sys != 0 ? err->sys : errno));
-		return fb_hint(err, "is it mounted? on a bare host make it first: mkdir; source "
-		                    "'%s'", driver->name);
+		return fb_hint(err,
+		    "is it mounted? check 'root' of source '%s'; on a bare "
+		    "host, make the directory first",
+		    driver->name);
 	}
 	dirs = fb_alloc(names.count + 1, sizeof(*dirs));
 	for (size_t i = 0; i < names.count; i++) {

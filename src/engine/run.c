@@ -222,17 +222,23 @@ int
 fb_run_fail(struct fb_run *run, struct fb_job *job,
     const struct fb_error *cause, struct fb_error *err)
 {
+	enum fb_machine_state before = job->state;
 	int rc;
 
 	if (job->state == FB_MACHINE_FAILED)
 		return FB_OK;
 	job->err = *cause;
 	rc = fb_run_state(run, job, FB_MACHINE_FAILED, true, err);
+	if (rc < 0) { /* the run's trouble, not the machine's: it goes on */
+		job->state = before;
+		job->err = (struct fb_error){ 0 };
+		return rc;
+	}
 	fb_run_notify(run,
 	    &(struct fb_event){ .kind = FB_EVENT_MACHINE_FAILED,
 	        .machine = job->name,
 	        .error = &job->err });
-	return rc;
+	return FB_OK;
 }
 
 void
