@@ -2,6 +2,7 @@
  * What a restore will do, and whether it can: everything that can be known
  * before anything is touched.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,9 +220,35 @@ name_in_directory(struct fb_restore *r)
 		}
 }
 
+/* Does the directory hold anything?  What a cut-off restore left half made
+ * there is hidden, and does not count. */
+static bool
+holds_anything(const char *path)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	bool found = false;
+
+	if (dir == NULL)
+		return is_there(path) && errno != ENOENT;
+	while (!found && (entry = readdir(dir)) != NULL)
+		found = entry->d_name[0] != '.';
+	(void)closedir(dir);
+	return found;
+}
+
+/* Into a directory that is new, or empty: nothing is mixed with what was
+ * there before, and nothing is taken for what was restored. */
 static int
 check_absent(struct fb_restore *r, struct fb_error *err)
 {
+	if (!r->resumed && holds_anything(r->directory)) {
+		(void)fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
+		    "'%s' exists already and is not empty", r->directory);
+		return fb_hint(err,
+		    "nothing is ever restored over it: name another "
+		    "directory, or move it away");
+	}
 	for (size_t i = 0; i < r->count; i++) {
 		const struct fb_rst_machine *m = &r->machines[i];
 		FB_AUTO_FREE char *path =

@@ -45,6 +45,11 @@ ok "nothing but the machine is left"
 
 expect 20 "$fb" -c "$conf" restore m1 --target "$work/out"
 grep -q E-RST-EXISTS "$work/stderr" || fail "no id"
+mkdir "$work/busy" "$work/bare"
+echo mine >"$work/busy/file"
+expect 20 "$fb" -c "$conf" restore m1 --target "$work/busy"
+[ "$(ls -A "$work/busy")" = file ] || fail "a directory of another's was touched"
+expect 0 "$fb" -c "$conf" restore m1 --target "$work/bare"
 cmp "$work/saved/m1/disk.img" "$work/out/m1/root.img" || fail "touched"
 ok "an existing target is refused and not touched"
 

@@ -7,7 +7,7 @@ requires_faults
 make_fleet "$work/a" 2
 m1=$work/a/machines/m1
 expect 0 "$fb" -c "$conf" init
-expect 0 "$fb" -c "$conf" download
+expect 0 "$fb" -c "$conf" --lock-wait 20s download
 cp -a "$m1" "$work/saved"
 
 spoil() {
@@ -41,7 +41,7 @@ status_of "$fb" -c "$conf" list >/dev/null
 grep -q "half restored" "$work/stderr" || fail "list does not say so"
 ok "it stays down, and commands say why"
 
-expect 3 "$fb" -c "$conf" download --json
+expect 3 "$fb" -c "$conf" --lock-wait 20s download --json
 [ ! -e "$m1/up" ] || fail "download started it"
 grep -q "half restored" "$work/stdout" "$work/stderr" ||
 	fail "download does not say why"
@@ -51,11 +51,11 @@ cmp "$work/saved/disk.img" "$work/out/m1/root.img" ||
 ok "it is not backed up; the others are"
 
 id=$(find "$work/a/state/restores" -mindepth 1 -maxdepth 1 -printf '%f\n')
-expect 0 "$fb" -c "$conf" restore --resume "$id" --yes
+expect 0 "$fb" -c "$conf" --lock-wait 20s restore --resume "$id" --yes
 cmp "$work/saved/disk.img" "$m1/disk.img" || fail "disk differs"
 same_tree "$work/saved/data" "$m1/data" || fail "tree differs"
 [ -e "$m1/up" ] || fail "it was up and is not started"
-expect 2 "$fb" -c "$conf" restore --resume "$id" --yes
+expect 2 "$fb" -c "$conf" --lock-wait 20s restore --resume "$id" --yes
 ok "resumed, it is whole and up"
 
 cut_off
@@ -64,7 +64,7 @@ cmp "$work/saved/disk.img" "$m1/disk.img" || fail "disk differs"
 [ -e "$m1/up" ] || fail "it was up before the first restore"
 [ -z "$(find "$work/a/state/restores" -mindepth 1 -maxdepth 1)" ] ||
 	fail "the first restore is still open"
-expect 0 "$fb" -c "$conf" download
+expect 0 "$fb" -c "$conf" --lock-wait 20s download
 ok "restored again, the first restore is overtaken"
 
 # Damage met in the middle: down, and another copy of the backup mends it.
