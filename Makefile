@@ -88,8 +88,8 @@ endif
 # made once more by the second.
 .SECONDARY:
 .PHONY: all setup demo check check-unit check-replay check-scenario \
-	check-sanitized check-all units replays scenario-helpers fuzz lint tidy \
-	install uninstall clean FORCE
+	check-sanitized check-all units replays scenario-helpers fuzz \
+	fuzz-targets lint tidy install uninstall clean FORCE
 
 all: $(B)/fleetbak
 
@@ -206,12 +206,15 @@ bench:
 	    build/release/bench/measure
 .PHONY: bench bench-tools
 
+# Every target for FUZZ_SECONDS, as many at a time as there are processors.
 FUZZ_SECONDS ?= 60
+fuzz: export FUZZ_SECONDS := $(FUZZ_SECONDS)
 fuzz:
-	@for t in $(fuzzers); do \
-	    $(again) BUILD=fuzz build/fuzz/fuzz/$$t && \
-	    mkdir -p build/corpus/$$t && build/fuzz/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) \
-	        -artifact_prefix=build/corpus/ build/corpus/$$t fixtures/$$t || exit 1; done
+	sh tests/setup.sh all
+	$(again) -j$(cpus) fuzz-targets BUILD=fuzz
+	sh tests/run.sh fuzz fuzz $(TESTS)
+
+fuzz-targets: $(fuzzers:%=$(B)/fuzz/%)
 
 headers := $(sort $(wildcard include/fleetbak/*/*.h))
 lint:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Run tests and count them: run.sh <variant> unit|replay|scenario [name...]
+# Run tests and count them:
+# run.sh <variant> unit|replay|scenario|fuzz [name...]
 #
 # Every test is a program with a directory of its own, so as many run at a time
 # as there are processors (or TEST_JOBS).  Each gets a time limit, because a
@@ -86,6 +87,18 @@ wanted() { # <name> [chosen...]: is it among the chosen, or are there none?
 	return 1
 }
 
+# What is found goes on in build/corpus; what crashed stands beside the log.
+# An input may take memory in proportion to its size, and a moment.
+fuzz() { # <name> <seconds>
+	mkdir -p "build/corpus/$1"
+	words=tests/fuzz/$1.dict
+	[ -f "$words" ] || words=
+	one "$1" "$(($2 + 300))" "$build/fuzz/$1" -max_total_time="$2" \
+		${words:+-dict="$words"} -timeout=60 -rss_limit_mb=1024 \
+		-malloc_limit_mb=256 -artifact_prefix="$log/$1.input-" \
+		-print_final_stats=1 "build/corpus/$1" "fixtures/$1"
+}
+
 run_one() { # <name>
 	case $kind in
 	unit) one "$1" 120 "$build/unit/$1" ;;
@@ -94,6 +107,7 @@ run_one() { # <name>
 		one "$1" 120 "$build/replay/$1" \
 			$(find "fixtures/$1" -type f | LC_ALL=C sort)
 		;;
+	fuzz) fuzz "$1" "${FUZZ_SECONDS:-60}" ;;
 	scenario)
 		one "$1" "${SCENARIO_SECONDS:-900}" env FB_BIN="$PWD/$build" \
 			FB_VARIANT="$variant" sh "tests/scenario/$1.sh"
@@ -105,7 +119,7 @@ run_one() { # <name>
 all_tests() {
 	case $kind in
 	unit) set -- tests/unit/test_*.c ;;
-	replay) set -- tests/fuzz/fuzz_*.c ;;
+	replay | fuzz) set -- tests/fuzz/fuzz_*.c ;;
 	scenario) set -- tests/scenario/crash_*.sh tests/scenario/[a-z]*.sh ;;
 	esac
 	for source; do
@@ -115,7 +129,7 @@ all_tests() {
 }
 
 case $kind in
-unit | replay | scenario) ;;
+unit | replay | scenario | fuzz) ;;
 *)
 	echo "run.sh: unknown kind '$kind'" >&2
 	exit 2
