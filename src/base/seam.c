@@ -21,6 +21,8 @@ static struct dirty_file {
 } dirty_files[64];
 static size_t dirty_count;
 
+static _Thread_local char next_label[256];
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* all of the above */
 static unsigned long steps;
 
@@ -47,7 +49,7 @@ static void
 log_step(unsigned long number, enum fb_step step, const char *what)
 {
 	const char *path = getenv("FLEETBAK_CRASH_LOG");
-	char line[512];
+	char line[1024];
 	int fd, len;
 
 	if (path == NULL)
@@ -55,8 +57,9 @@ log_step(unsigned long number, enum fb_step step, const char *what)
 	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (fd == -1)
 		return;
-	len = snprintf(line, sizeof(line), "%lu %s %s\n", number,
-	    step_names[step], what);
+	len = snprintf(line, sizeof(line), "%lu %s %s%s%s\n", number,
+	    step_names[step], what, next_label[0] != '\0' ? " " : "",
+	    next_label);
 	if (len > 0)
 		(void)!write(fd, line,
 		    len < (int)sizeof(line) ? (size_t)len : sizeof(line) - 1);
@@ -85,6 +88,7 @@ fb_seam(enum fb_step step, const char *what)
 	(void)pthread_mutex_lock(&lock);
 	steps++;
 	log_step(steps, step, what);
+	next_label[0] = '\0';
 	if (plan != NULL && steps == strtoul(plan, NULL, 10)) {
 		if (step != FB_STEP_WRITE ||
 		    strcmp(crash_mode(plan), "torn") != 0)
@@ -93,6 +97,12 @@ fb_seam(enum fb_step step, const char *what)
 	}
 	(void)pthread_mutex_unlock(&lock);
 	return fault;
+}
+
+void
+fb_seam_label(const char *label)
+{
+	(void)snprintf(next_label, sizeof(next_label), "%s", label);
 }
 
 static struct dirty_file *

@@ -6,6 +6,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/base/seam.h"
 #include "fleetbak/format/json.h"
 #include "replay.h"
 
@@ -166,6 +167,32 @@ refuse_if_failed(const struct fb_journal *journal, struct fb_error *err)
 	return fb_wrap(err, "nothing more is recorded");
 }
 
+/* What the next step is about, for tests: the record's type and names. */
+static void
+label_step(const char *type, const json_t *body)
+{
+#ifdef FB_FAULTS
+	static const char *const members[] = { "state", "verb", "how",
+		"machine", "volume" };
+	FB_AUTO_BUF struct fb_buf label = { 0 };
+
+	fb_buf_add_str(&label, type);
+	for (size_t i = 0; i < FB_COUNT(members); i++) {
+		const char *value =
+		    json_string_value(json_object_get(body, members[i]));
+
+		if (value == NULL)
+			continue;
+		fb_buf_add_str(&label, " ");
+		fb_buf_add_str(&label, value);
+	}
+	fb_seam_label(fb_buf_str(&label));
+#else
+	(void)type;
+	(void)body;
+#endif
+}
+
 /* With the lock held: write one record. */
 static int
 write_record(struct fb_journal *journal, const char *type, const json_t *body,
@@ -178,6 +205,7 @@ write_record(struct fb_journal *journal, const char *type, const json_t *body,
 
 	if (rc < 0) /* nothing was written: the journal is as it was */
 		return rc;
+	label_step(type, body);
 	rc = fb_io_write_all(
 	    journal->fd, journal->path, fb_buf_span(&line), err);
 	if (rc < 0)
@@ -228,8 +256,11 @@ fb_journal_append(struct fb_journal *journal, const char *type,
 	rc = refuse_if_failed(journal, err);
 	if (rc == FB_OK)
 		rc = write_record(journal, type, body, err);
-	if (rc == FB_OK && durable)
+	if (rc == FB_OK && durable) {
+		label_step(type, body);
 		rc = sync_up_to(journal, journal->sequence, err);
+		fb_seam_label("");
+	}
 	(void)pthread_mutex_unlock(&journal->lock);
 	return rc;
 }

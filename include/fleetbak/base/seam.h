@@ -11,7 +11,8 @@
  *	torn   the step, if it is a write, first puts down half of its bytes
  *	lost   like power loss: what was written but not synced is gone
  *
- * FLEETBAK_CRASH_LOG=<file> appends "<n> <kind> <what>" per durable step.
+ * FLEETBAK_CRASH_LOG=<file> appends "<n> <kind> <what>[ <label>]" per durable
+ * step.
  * FLEETBAK_CLOCK=<seconds since 1970>[.<fraction>] fixes the wall clock.
  * FLEETBAK_SESSION=<id> fixes the first session id that is made.
  * All of it is built out unless FB_FAULTS is defined: a release build knows
@@ -42,6 +43,9 @@ enum fb_fault { FB_FAULT_NONE, FB_FAULT_TORN };
  * write half, then call fb_seam_crash(). */
 enum fb_fault fb_seam(enum fb_step step, const char *what);
 
+/* Say in the log, of the next step of this thread, what it is for. */
+void fb_seam_label(const char *label);
+
 /* `fd` is about to be written; `fd` has been synced. */
 void fb_seam_dirty(int fd);
 void fb_seam_clean(int fd);
@@ -56,6 +60,12 @@ fb_seam(enum fb_step step, const char *what)
 	(void)step;
 	(void)what;
 	return FB_FAULT_NONE;
+}
+
+static inline void
+fb_seam_label(const char *label)
+{
+	(void)label;
 }
 
 static inline void
