@@ -34,7 +34,7 @@ struct run {
 	int fds[STREAMS]; /* our ends; -1 once closed */
 	pid_t pid;
 	int pid_fd; /* readable once it has ended; -1: the kernel has none */
-	bool ended;          /* and reaped */
+	bool ended; /* and reaped */
 	size_t written;      /* of spec->input */
 	int64_t deadline_ns; /* INT64_MAX: none */
 	int64_t kill_ns;     /* when SIGKILL is due, INT64_MAX: not ending */
@@ -42,6 +42,7 @@ struct run {
 	bool overflow; /* of stdout_max */
 	struct fb_spawn_fault fault;
 	size_t fault_len;
+	enum fb_fault scripted;
 };
 
 static int64_t
@@ -65,7 +66,7 @@ close_one(int *fd)
 static int
 make_pipe(int ends[2], struct fb_error *err)
 {
-	if (pipe2(ends, O_CLOEXEC) == -1)
+	if (fb_seam_fails(FB_STEP_OPEN, "pipe") || pipe2(ends, O_CLOEXEC) == -1)
 		return fb_fail_sys(err, "cannot make a pipe");
 	for (int i = 0; i < 2; i++) {
 		int low = ends[i];
@@ -101,7 +102,11 @@ start(struct run *run, struct fb_error *err)
 			rc = fb_fail_sys(err, "cannot set up a pipe");
 	}
 	if (rc == FB_OK) {
-		run->pid = fb_spawn(run->spec, theirs, theirs[STATUS]);
+		run->pid = run->scripted == FB_FAULT_FAIL
+		    ? -1
+		    : fb_spawn(run->spec, theirs, theirs[STATUS]);
+		if (run->scripted == FB_FAULT_FAIL)
+			fb_seam_errno();
 		if (run->pid == -1)
 			rc = fb_fail_sys(
 			    err, "cannot fork for '%s'", run->spec->argv[0]);
@@ -204,8 +209,8 @@ serve_streams(struct run *run, int wait_ms)
 	for (int i = 0; i < STREAMS; i++)
 		polls[i] = (struct pollfd){ run->fds[i],
 			i == IN ? POLLOUT : POLLIN, 0 };
-	polls[END] = (struct pollfd){ run->ended ? -1 : run->pid_fd, POLLIN,
-		0 };
+	polls[END] =
+	    (struct pollfd){ run->ended ? -1 : run->pid_fd, POLLIN, 0 };
 	if (poll(polls, POLLED, wait_ms) <= 0)
 		memset(polls, 0, sizeof(polls));
 	if (polls[IN].revents != 0)
@@ -238,6 +243,11 @@ reap(struct run *run)
 		run->result->exit_code = WEXITSTATUS(status);
 	if (pid == run->pid && WIFSIGNALED(status))
 		run->result->signal = WTERMSIG(status);
+	if (run->scripted == FB_FAULT_LOST || run->scripted == FB_FAULT_LATE) {
+		run->result->exit_code = -1;
+		run->result->signal = SIGKILL;
+		run->result->timed_out = run->scripted == FB_FAULT_LATE;
+	}
 }
 
 static void
@@ -352,7 +362,7 @@ fb_child_run(const struct fb_child_spec *spec, struct fb_child_result *result,
 	(void)sigemptyset(&pending);
 	(void)sigpending(&pending);
 
-	(void)fb_seam(FB_STEP_CHILD, spec->argv[0]);
+	run.scripted = fb_seam(FB_STEP_CHILD, spec->argv[0]);
 	rc = start(&run, err);
 	if (rc == FB_OK) {
 		attend(&run);

@@ -51,20 +51,21 @@ read_clock(clockid_t clock)
 int64_t
 fb_clock_wall_ns(void)
 {
-	(void)fb_seam(FB_STEP_CLOCK, "wall");
+	int64_t off = fb_seam_clock(FB_STEP_CLOCK);
+
 #ifdef FB_FAULTS
 	int64_t fixed;
 
 	if (parse_fixed(getenv("FLEETBAK_CLOCK"), &fixed))
-		return fixed;
+		return fixed + off;
 #endif
-	return read_clock(CLOCK_REALTIME);
+	return read_clock(CLOCK_REALTIME) + off;
 }
 
 int64_t
 fb_clock_mono_ns(void)
 {
-	return read_clock(CLOCK_MONOTONIC);
+	return read_clock(CLOCK_MONOTONIC) + fb_seam_clock(FB_STEP_MONO);
 }
 
 /* The calendar is computed here, because gmtime() looks at locale and

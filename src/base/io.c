@@ -20,7 +20,9 @@ fb_io_open(const char *path, int flags, mode_t mode, struct fb_error *err)
 	int fd;
 
 	do
-		fd = open(path, flags | O_CLOEXEC, mode);
+		fd = fb_seam_fails(FB_STEP_OPEN, path)
+		    ? -1
+		    : open(path, flags | O_CLOEXEC, mode);
 	while (fd == -1 && errno == EINTR);
 	if (fd == -1)
 		return fb_fail_sys(err, "cannot open '%s'", path);
@@ -35,7 +37,9 @@ fb_io_read_all(int fd, const char *path, size_t max, struct fb_buf *dst,
 
 	for (;;) {
 		uint8_t *room = fb_buf_reserve(dst, READ_STEP);
-		ssize_t got = read(fd, room, READ_STEP);
+		size_t want = READ_STEP;
+		ssize_t got =
+		    fb_seam_read_fails(path, &want) ? -1 : read(fd, room, want);
 
 		if (got == -1 && errno == EINTR)
 			continue;
@@ -69,8 +73,11 @@ fb_io_pread(int fd, const char *path, void *bytes, size_t len, uint64_t offset,
 	size_t done = 0;
 
 	while (done < len) {
-		ssize_t got = pread(fd, (uint8_t *)bytes + done, len - done,
-		    (off_t)(offset + done));
+		size_t want = len - done;
+		ssize_t got = fb_seam_read_fails(path, &want)
+		    ? -1
+		    : pread(fd, (uint8_t *)bytes + done, want,
+		          (off_t)(offset + done));
 
 		if (got == -1 && errno == EINTR)
 			continue;
@@ -84,6 +91,27 @@ fb_io_pread(int fd, const char *path, void *bytes, size_t len, uint64_t offset,
 	return FB_OK;
 }
 
+/* One write, as far as the seam lets it come. */
+static ssize_t
+put_some(int fd, struct fb_span bytes, int64_t offset, enum fb_fault *fault)
+{
+	enum fb_fault now = *fault;
+	ssize_t put;
+
+	*fault = now == FB_FAULT_HALF ? FB_FAULT_FAIL : FB_FAULT_NONE;
+	if (now == FB_FAULT_FAIL) {
+		fb_seam_errno();
+		return -1;
+	}
+	if (now != FB_FAULT_NONE)
+		bytes.len /= 2;
+	put = offset < 0 ? write(fd, bytes.ptr, bytes.len)
+	                 : pwrite(fd, bytes.ptr, bytes.len, (off_t)offset);
+	if (now == FB_FAULT_TORN)
+		fb_seam_crash();
+	return put;
+}
+
 /* `offset` -1: at the file's own position. */
 static int
 write_at(int fd, const char *path, struct fb_span bytes, int64_t offset,
@@ -91,14 +119,9 @@ write_at(int fd, const char *path, struct fb_span bytes, int64_t offset,
 {
 	enum fb_fault fault = fb_seam(FB_STEP_WRITE, path);
 
-	if (fault == FB_FAULT_TORN)
-		bytes.len /= 2;
 	fb_seam_dirty(fd);
-
-	while (bytes.len > 0) {
-		ssize_t put = offset < 0
-		    ? write(fd, bytes.ptr, bytes.len)
-		    : pwrite(fd, bytes.ptr, bytes.len, (off_t)offset);
+	while (bytes.len > 0 || fault != FB_FAULT_NONE) {
+		ssize_t put = put_some(fd, bytes, offset, &fault);
 
 		if (put == -1 && errno == EINTR)
 			continue;
@@ -108,9 +131,6 @@ write_at(int fd, const char *path, struct fb_span bytes, int64_t offset,
 		bytes.len -= (size_t)put;
 		offset += offset < 0 ? 0 : put;
 	}
-
-	if (fault == FB_FAULT_TORN)
-		fb_seam_crash();
 	return FB_OK;
 }
 
@@ -131,8 +151,12 @@ fb_io_pwrite_all(int fd, const char *path, struct fb_span bytes,
 int
 fb_io_sync(int fd, const char *path, struct fb_error *err)
 {
-	(void)fb_seam(FB_STEP_SYNC, path);
-	if (fsync(fd) == -1)
+	bool failed;
+
+	do
+		failed = fb_seam_fails(FB_STEP_SYNC, path) || fsync(fd) == -1;
+	while (failed && errno == EINTR);
+	if (failed)
 		return fb_fail_sys(err, "cannot sync '%s'", path);
 	fb_seam_clean(fd);
 	return FB_OK;
@@ -141,8 +165,12 @@ fb_io_sync(int fd, const char *path, struct fb_error *err)
 int
 fb_io_sync_all(int fd, const char *path, struct fb_error *err)
 {
-	(void)fb_seam(FB_STEP_SYNC, path);
-	if (syncfs(fd) == -1)
+	bool failed;
+
+	do
+		failed = fb_seam_fails(FB_STEP_SYNC, path) || syncfs(fd) == -1;
+	while (failed && errno == EINTR);
+	if (failed)
 		return fb_fail_sys(
 		    err, "cannot sync the file system of '%s'", path);
 	fb_seam_clean_all(fd);
@@ -152,8 +180,13 @@ fb_io_sync_all(int fd, const char *path, struct fb_error *err)
 int
 fb_io_truncate(int fd, const char *path, off_t size, struct fb_error *err)
 {
-	(void)fb_seam(FB_STEP_RENAME, path);
-	if (ftruncate(fd, size) == -1)
+	bool failed;
+
+	do
+		failed = fb_seam_fails(FB_STEP_RENAME, path) ||
+		    ftruncate(fd, size) == -1;
+	while (failed && errno == EINTR);
+	if (failed)
 		return fb_fail_sys(err, "cannot cut '%s'", path);
 	return FB_OK;
 }
@@ -200,8 +233,8 @@ make_dirs(const char *path, mode_t mode, bool durable, struct fb_error *err)
 		if (rc < 0)
 			return rc;
 	}
-	(void)fb_seam(FB_STEP_RENAME, path);
-	if (mkdir(path, mode) == -1 && errno != EEXIST)
+	if (fb_seam_fails(FB_STEP_RENAME, path) ||
+	    (mkdir(path, mode) == -1 && errno != EEXIST))
 		return fb_fail_sys(err, "cannot make directory '%s'", path);
 	return durable ? fb_io_sync_parent(path, err) : FB_OK;
 }
@@ -221,8 +254,8 @@ fb_io_mkdirs_later(const char *path, mode_t mode, struct fb_error *err)
 int
 fb_io_unlink(const char *path, struct fb_error *err)
 {
-	(void)fb_seam(FB_STEP_RENAME, path);
-	if (unlink(path) == -1 && errno != ENOENT)
+	if (fb_seam_fails(FB_STEP_RENAME, path) ||
+	    (unlink(path) == -1 && errno != ENOENT))
 		return fb_fail_sys(err, "cannot remove '%s'", path);
 	return FB_OK;
 }
@@ -234,10 +267,9 @@ fb_io_rename(const char *from, const char *to, bool fresh, struct fb_error *err)
 	FB_AUTO_FREE char *to_dir = parent_of(to);
 	int rc;
 
-	(void)fb_seam(FB_STEP_RENAME, to);
-	rc = renameat2(
-	    AT_FDCWD, from, AT_FDCWD, to, fresh ? RENAME_NOREPLACE : 0);
-	if (rc == -1)
+	if (fb_seam_fails(FB_STEP_RENAME, to) ||
+	    renameat2(AT_FDCWD, from, AT_FDCWD, to,
+	        fresh ? RENAME_NOREPLACE : 0) == -1)
 		return fb_fail_sys(err, "cannot rename '%s' to '%s'", from, to);
 	rc = fb_io_sync_parent(to, err);
 	if (rc < 0 || strcmp(from_dir, to_dir) == 0)
@@ -257,10 +289,10 @@ remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 int
 fb_io_remove_tree(const char *path, struct fb_error *err)
 {
-	(void)fb_seam(FB_STEP_RENAME, path);
-	if (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) ==
-	        -1 &&
-	    errno != ENOENT)
+	if (fb_seam_fails(FB_STEP_RENAME, path) ||
+	    (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) ==
+	            -1 &&
+	        errno != ENOENT))
 		return fb_fail_sys(err, "cannot remove '%s'", path);
 	return FB_OK;
 }
@@ -292,8 +324,8 @@ fb_io_replace(
 	int rc = write_new(temp, bytes, mode, err);
 
 	if (rc == FB_OK) {
-		(void)fb_seam(FB_STEP_RENAME, path);
-		if (rename(temp, path) == -1)
+		if (fb_seam_fails(FB_STEP_RENAME, path) ||
+		    rename(temp, path) == -1)
 			rc = fb_fail_sys(
 			    err, "cannot rename '%s' to '%s'", temp, path);
 	}

@@ -2,6 +2,7 @@
 
 #ifdef FB_FAULTS
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 #include "fleetbak/base/attr.h"
+#include "fleetbak/base/err.h"
 
 /* Files with unsynced bytes, and their size when they last had none. */
 static struct dirty_file {
@@ -21,10 +23,13 @@ static struct dirty_file {
 } dirty_files[64];
 static size_t dirty_count;
 
-static _Thread_local char next_label[256];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static unsigned long crash_steps;                  /* durable ones */
+static unsigned long all_steps;                    /* all but "mono" */
+static unsigned long kind_steps[FB_STEP_MONO + 1]; /* each kind's own */
+static int64_t clock_off_ns[FB_STEP_MONO + 1];
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* all of the above */
-static unsigned long steps;
+static _Thread_local int fault_errno;
 
 static const char *const step_names[] = {
 	[FB_STEP_WRITE] = "write",
@@ -33,8 +38,33 @@ static const char *const step_names[] = {
 	[FB_STEP_STORE] = "store",
 	[FB_STEP_DRIVER] = "driver",
 	[FB_STEP_CHILD] = "child",
+	[FB_STEP_ASK] = "ask",
 	[FB_STEP_READ] = "read",
+	[FB_STEP_OPEN] = "open",
+	[FB_STEP_ALLOC] = "alloc",
 	[FB_STEP_CLOCK] = "clock",
+	[FB_STEP_MONO] = "mono",
+};
+
+static const struct {
+	const char *name;
+	int sys;
+	enum fb_fault fault;
+} whats[] = {
+	{ "EIO", EIO, FB_FAULT_FAIL },
+	{ "ENOSPC", ENOSPC, FB_FAULT_FAIL },
+	{ "EDQUOT", EDQUOT, FB_FAULT_FAIL },
+	{ "EROFS", EROFS, FB_FAULT_FAIL },
+	{ "EACCES", EACCES, FB_FAULT_FAIL },
+	{ "EMFILE", EMFILE, FB_FAULT_FAIL },
+	{ "ENOMEM", ENOMEM, FB_FAULT_FAIL },
+	{ "EAGAIN", EAGAIN, FB_FAULT_FAIL },
+	{ "ESTALE", ESTALE, FB_FAULT_FAIL },
+	{ "EINTR", EINTR, FB_FAULT_FAIL },
+	{ "timeout", ETIMEDOUT, FB_FAULT_FAIL },
+	{ "short", 0, FB_FAULT_SHORT },
+	{ "lost", 0, FB_FAULT_LOST },
+	{ "late", 0, FB_FAULT_LATE },
 };
 
 static const char *
@@ -46,10 +76,11 @@ crash_mode(const char *plan)
 }
 
 static void
-log_step(unsigned long number, enum fb_step step, const char *what)
+log_step(const char *variable, unsigned long number, enum fb_step step,
+    const char *what)
 {
-	const char *path = getenv("FLEETBAK_CRASH_LOG");
-	char line[1024];
+	const char *path = getenv(variable);
+	char line[512];
 	int fd, len;
 
 	if (path == NULL)
@@ -57,9 +88,8 @@ log_step(unsigned long number, enum fb_step step, const char *what)
 	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (fd == -1)
 		return;
-	len = snprintf(line, sizeof(line), "%lu %s %s%s%s\n", number,
-	    step_names[step], what, next_label[0] != '\0' ? " " : "",
-	    next_label);
+	len = snprintf(
+	    line, sizeof(line), "%lu %s %s\n", number, step_names[step], what);
 	if (len > 0)
 		(void)!write(fd, line,
 		    len < (int)sizeof(line) ? (size_t)len : sizeof(line) - 1);
@@ -77,32 +107,191 @@ crash_now(const char *plan)
 	_exit(FB_EXIT_CRASH);
 }
 
-enum fb_fault
-fb_seam(enum fb_step step, const char *what)
+static enum fb_fault
+count_durable(enum fb_step step, const char *what)
 {
 	const char *plan = getenv("FLEETBAK_CRASH");
+
+	crash_steps++;
+	log_step("FLEETBAK_CRASH_LOG", crash_steps, step, what);
+	if (plan == NULL || crash_steps != strtoul(plan, NULL, 10))
+		return FB_FAULT_NONE;
+	if (step != FB_STEP_WRITE || strcmp(crash_mode(plan), "torn") != 0)
+		crash_now(plan);
+	return FB_FAULT_TORN;
+}
+
+static bool
+is_clock(enum fb_step step)
+{
+	return step == FB_STEP_CLOCK || step == FB_STEP_MONO;
+}
+
+/* Does it make sense for the step? */
+static bool
+can_have(enum fb_step step, enum fb_fault fault)
+{
+	switch (fault) {
+	case FB_FAULT_SHORT:
+		return step == FB_STEP_WRITE || step == FB_STEP_READ;
+	case FB_FAULT_LOST:
+	case FB_FAULT_LATE:
+		return step == FB_STEP_STORE || step == FB_STEP_DRIVER ||
+		    step == FB_STEP_CHILD || step == FB_STEP_ASK;
+	case FB_FAULT_NONE:
+	case FB_FAULT_TORN:
+	case FB_FAULT_FAIL:
+	case FB_FAULT_HALF:
+		break;
+	}
+	return !is_clock(step);
+}
+
+/* `text` is what stands behind the colon, up to the next comma. */
+static enum fb_fault
+fault_of(enum fb_step step, const char *text)
+{
+	size_t len = strcspn(text, ",");
+
+	if (is_clock(step) && (*text == '+' || *text == '-'))
+		clock_off_ns[step] += strtoll(text, NULL, 10) * 1000000000;
+	for (size_t i = 0; i < FB_COUNT(whats); i++) {
+		if (strncmp(whats[i].name, text, len) != 0 ||
+		    whats[i].name[len] != '\0')
+			continue;
+		if (!can_have(step, whats[i].fault))
+			return FB_FAULT_NONE;
+		fault_errno = whats[i].sys;
+		if (step == FB_STEP_WRITE &&
+		    (fault_errno == ENOSPC || fault_errno == EDQUOT))
+			return FB_FAULT_HALF;
+		return whats[i].fault;
+	}
+	return FB_FAULT_NONE;
+}
+
+/* What one <fault> of the plan says about this step. */
+static enum fb_fault
+judge(enum fb_step step, const char *text)
+{
+	unsigned long now = all_steps, number;
+	size_t len = strlen(step_names[step]);
+	bool onward;
+	char *end;
+
+	if (strncmp(text, step_names[step], len) == 0 && text[len] == '.') {
+		now = kind_steps[step];
+		text += len + 1;
+	} else if (step == FB_STEP_MONO) {
+		return FB_FAULT_NONE;
+	}
+	number = strtoul(text, &end, 10);
+	if (number == 0)
+		return FB_FAULT_NONE; /* another kind's */
+	onward = *end == '+' && now > number;
+	end += *end == '+';
+	if (*end != ':' || (now != number && !onward))
+		return FB_FAULT_NONE;
+	return fault_of(step, end + 1);
+}
+
+static enum fb_fault
+count_any(enum fb_step step, const char *what)
+{
+	const char *plan = getenv("FLEETBAK_FAULT");
 	enum fb_fault fault = FB_FAULT_NONE;
 
-	if (step == FB_STEP_READ || step == FB_STEP_CLOCK)
-		return FB_FAULT_NONE;
-	(void)pthread_mutex_lock(&lock);
-	steps++;
-	log_step(steps, step, what);
-	next_label[0] = '\0';
-	if (plan != NULL && steps == strtoul(plan, NULL, 10)) {
-		if (step != FB_STEP_WRITE ||
-		    strcmp(crash_mode(plan), "torn") != 0)
-			crash_now(plan);
-		fault = FB_FAULT_TORN;
+	kind_steps[step]++;
+	if (step != FB_STEP_MONO)
+		log_step("FLEETBAK_FAULT_LOG", ++all_steps, step, what);
+	while (plan != NULL && fault == FB_FAULT_NONE) {
+		fault = judge(step, plan);
+		plan = strchr(plan, ',');
+		plan += plan != NULL;
 	}
-	(void)pthread_mutex_unlock(&lock);
 	return fault;
 }
 
-void
-fb_seam_label(const char *label)
+enum fb_fault
+fb_seam(enum fb_step step, const char *what)
 {
-	(void)snprintf(next_label, sizeof(next_label), "%s", label);
+	enum fb_fault fault = FB_FAULT_NONE;
+	int sys = errno;
+
+	(void)pthread_mutex_lock(&lock);
+	if (step <= FB_STEP_CHILD)
+		fault = count_durable(step, what);
+	if (fault == FB_FAULT_NONE)
+		fault = count_any(step, what);
+	(void)pthread_mutex_unlock(&lock);
+	errno = sys;
+	return fault;
+}
+
+bool
+fb_seam_fails(enum fb_step step, const char *what)
+{
+	enum fb_fault fault = fb_seam(step, what);
+
+	if (fault == FB_FAULT_TORN) /* there are no bytes to tear */
+		fb_seam_crash();
+	if (fault != FB_FAULT_FAIL && fault != FB_FAULT_HALF)
+		return false;
+	fb_seam_errno();
+	return true;
+}
+
+bool
+fb_seam_read_fails(const char *what, size_t *len)
+{
+	enum fb_fault fault = fb_seam(FB_STEP_READ, what);
+
+	if (fault == FB_FAULT_SHORT && *len > 1)
+		*len /= 2;
+	if (fault != FB_FAULT_FAIL)
+		return false;
+	fb_seam_errno();
+	return true;
+}
+
+int
+fb_seam_refuse(enum fb_fault fault, struct fb_error *err)
+{
+	if (fault != FB_FAULT_FAIL)
+		return FB_OK;
+	if (fault_errno == ETIMEDOUT)
+		return fb_fail(
+		    err, FB_ETIMEOUT, "no answer in time (scripted)");
+	fb_seam_errno();
+	return fb_fail_sys(err, "no answer (scripted)");
+}
+
+int
+fb_seam_answer(enum fb_fault fault, int rc, struct fb_error *err)
+{
+	if (rc < 0 || (fault != FB_FAULT_LOST && fault != FB_FAULT_LATE))
+		return rc;
+	return fault == FB_FAULT_LOST
+	    ? fb_fail(err, FB_EUNKNOWN, "the answer is lost (scripted)")
+	    : fb_fail(err, FB_ETIMEOUT, "the answer is late (scripted)");
+}
+
+void
+fb_seam_errno(void)
+{
+	errno = fault_errno;
+}
+
+int64_t
+fb_seam_clock(enum fb_step clock)
+{
+	int64_t off;
+
+	(void)!fb_seam(clock, clock == FB_STEP_MONO ? "mono" : "wall");
+	(void)pthread_mutex_lock(&lock);
+	off = clock_off_ns[clock];
+	(void)pthread_mutex_unlock(&lock);
+	return off;
 }
 
 static struct dirty_file *

@@ -49,8 +49,8 @@ fb_restore_plan_release(struct fb_restore_plan *plan)
 static int
 lacks(const struct fb_driver *driver, const char *verb, struct fb_error *err)
 {
-	return fb_fail(err, FB_EUNSUP, "driver '%s' cannot %s",
-	    driver->ops->name, verb);
+	return fb_fail(
+	    err, FB_EUNSUP, "driver '%s' cannot %s", driver->ops->name, verb);
 }
 
 /* An answer that no verb may give is the driver's fault, not the caller's. */
@@ -79,7 +79,8 @@ answer(int rc, const struct fb_driver *driver, const struct fb_machine *machine,
 /* Before a verb with an effect. */
 static int
 effect(const struct fb_driver *driver, const struct fb_machine *machine,
-    const struct fb_verb *verb, const char *name, struct fb_error *err)
+    const struct fb_verb *verb, const char *name, enum fb_fault *ret_fault,
+    struct fb_error *err)
 {
 	FB_AUTO_FREE char *what = NULL;
 	int rc = fb_name_check("token", verb->token, strlen(verb->token), err);
@@ -90,8 +91,11 @@ effect(const struct fb_driver *driver, const struct fb_machine *machine,
 	if (rc < 0)
 		return fb_wrap(err, "%s: %s", driver->source, name);
 	what = fb_format("%s %s/%s", name, driver->source, machine->id);
-	(void)fb_seam(FB_STEP_DRIVER, what);
-	return FB_OK;
+	*ret_fault = fb_seam(FB_STEP_DRIVER, what);
+	rc = fb_seam_refuse(*ret_fault, err);
+	return rc < 0
+	    ? fb_wrap(err, "%s/%s: %s", driver->source, machine->id, name)
+	    : rc;
 }
 
 static int
@@ -100,10 +104,11 @@ question(const struct fb_driver *driver, const struct fb_machine *machine,
 {
 	int rc = FB_OK;
 
-	(void)fb_seam(FB_STEP_READ, name);
 	if (machine != NULL)
 		rc = fb_name_check(
 		    "machine id", machine->id, strlen(machine->id), err);
+	if (rc == FB_OK)
+		rc = fb_seam_refuse(fb_seam(FB_STEP_ASK, name), err);
 	return rc < 0 ? fb_wrap(err, "%s: %s", driver->source, name) : FB_OK;
 }
 
@@ -136,9 +141,10 @@ fb_driver_probe(struct fb_driver *driver, struct fb_error *err)
 
 	if (driver->ops->probe == NULL)
 		return FB_OK;
-	(void)fb_seam(FB_STEP_READ, "probe");
-	rc = check_answer(
-	    driver->ops->probe(driver, err), driver, "probe", err);
+	rc = fb_seam_refuse(fb_seam(FB_STEP_ASK, "probe"), err);
+	if (rc == FB_OK)
+		rc = check_answer(
+		    driver->ops->probe(driver, err), driver, "probe", err);
 	return rc < 0 ? fb_wrap(err, "source '%s'", driver->source) : rc;
 }
 
@@ -148,9 +154,10 @@ fb_driver_discover(
 {
 	int rc;
 
-	(void)fb_seam(FB_STEP_READ, "discover");
-	rc = check_answer(driver->ops->discover(driver, fleet, err), driver,
-	    "discover", err);
+	rc = fb_seam_refuse(fb_seam(FB_STEP_ASK, "discover"), err);
+	if (rc == FB_OK)
+		rc = check_answer(driver->ops->discover(driver, fleet, err),
+		    driver, "discover", err);
 	return rc < 0 ? fb_wrap(err, "source '%s'", driver->source) : rc;
 }
 
@@ -175,13 +182,16 @@ int
 fb_driver_stop(struct fb_driver *driver, const struct fb_machine *machine,
     const struct fb_verb *verb, struct fb_error *err)
 {
+	enum fb_fault fault;
 	int rc;
 
 	if (driver->ops->stop == NULL)
 		return lacks(driver, "stop a machine", err);
-	rc = effect(driver, machine, verb, "stop", err);
+	rc = effect(driver, machine, verb, "stop", &fault, err);
 	if (rc == FB_OK)
-		rc = answer(driver->ops->stop(driver, machine, verb, err),
+		rc = answer(
+		    fb_seam_answer(fault,
+		        driver->ops->stop(driver, machine, verb, err), err),
 		    driver, machine, "stop", err);
 	return rc;
 }
@@ -190,13 +200,16 @@ int
 fb_driver_start(struct fb_driver *driver, const struct fb_machine *machine,
     const struct fb_verb *verb, struct fb_error *err)
 {
+	enum fb_fault fault;
 	int rc;
 
 	if (driver->ops->start == NULL)
 		return lacks(driver, "start a machine", err);
-	rc = effect(driver, machine, verb, "start", err);
+	rc = effect(driver, machine, verb, "start", &fault, err);
 	if (rc == FB_OK)
-		rc = answer(driver->ops->start(driver, machine, verb, err),
+		rc = answer(
+		    fb_seam_answer(fault,
+		        driver->ops->start(driver, machine, verb, err), err),
 		    driver, machine, "start", err);
 	return rc;
 }
@@ -206,14 +219,17 @@ fb_driver_create_snapshot(struct fb_driver *driver,
     const struct fb_machine *machine, const struct fb_verb *verb,
     struct fb_error *err)
 {
+	enum fb_fault fault;
 	int rc;
 
 	if (driver->ops->create_snapshot == NULL)
 		return lacks(driver, "make a snapshot", err);
-	rc = effect(driver, machine, verb, "create_snapshot", err);
+	rc = effect(driver, machine, verb, "create_snapshot", &fault, err);
 	if (rc == FB_OK)
-		rc = answer(
-		    driver->ops->create_snapshot(driver, machine, verb, err),
+		rc = answer(fb_seam_answer(fault,
+		                driver->ops->create_snapshot(
+		                    driver, machine, verb, err),
+		                err),
 		    driver, machine, "create_snapshot", err);
 	return rc;
 }
@@ -237,8 +253,8 @@ fb_driver_find_by_token(struct fb_driver *driver,
 }
 
 int
-fb_driver_list_snapshots(struct fb_driver *driver,
-    fb_driver_visit_token *visit, void *arg, struct fb_error *err)
+fb_driver_list_snapshots(struct fb_driver *driver, fb_driver_visit_token *visit,
+    void *arg, struct fb_error *err)
 {
 	int rc;
 
@@ -255,14 +271,17 @@ fb_driver_remove_snapshot(struct fb_driver *driver,
     const struct fb_machine *machine, const struct fb_verb *verb,
     struct fb_error *err)
 {
+	enum fb_fault fault;
 	int rc;
 
 	if (driver->ops->remove_snapshot == NULL)
 		return lacks(driver, "remove a snapshot", err);
-	rc = effect(driver, machine, verb, "remove_snapshot", err);
+	rc = effect(driver, machine, verb, "remove_snapshot", &fault, err);
 	if (rc == FB_OK)
-		rc = answer(
-		    driver->ops->remove_snapshot(driver, machine, verb, err),
+		rc = answer(fb_seam_answer(fault,
+		                driver->ops->remove_snapshot(
+		                    driver, machine, verb, err),
+		                err),
 		    driver, machine, "remove_snapshot", err);
 	return rc;
 }
@@ -346,17 +365,20 @@ fb_driver_restore_begin(struct fb_driver *driver,
     const struct fb_restore_request *request, const struct fb_verb *verb,
     struct fb_error *err)
 {
+	enum fb_fault fault;
 	int rc;
 
 	if (driver->ops->restore_begin == NULL)
 		return lacks(driver, "restore a machine", err);
 	rc = check_request(request, err);
 	if (rc == FB_OK)
-		rc = effect(
-		    driver, request->machine, verb, "restore_begin", err);
+		rc = effect(driver, request->machine, verb, "restore_begin",
+		    &fault, err);
 	if (rc == FB_OK)
 		rc = answer(
-		    driver->ops->restore_begin(driver, request, verb, err),
+		    fb_seam_answer(fault,
+		        driver->ops->restore_begin(driver, request, verb, err),
+		        err),
 		    driver, request->machine, "restore_begin", err);
 	return rc;
 }
@@ -367,6 +389,7 @@ fb_driver_restore_open(struct fb_driver *driver,
     const struct fb_verb *verb, struct fb_target **ret_target,
     struct fb_error *err)
 {
+	enum fb_fault fault;
 	int rc;
 
 	*ret_target = NULL;
@@ -374,12 +397,18 @@ fb_driver_restore_open(struct fb_driver *driver,
 		return lacks(driver, "restore a volume", err);
 	rc = check_request(request, err);
 	if (rc == FB_OK)
-		rc = effect(
-		    driver, request->machine, verb, "restore_open", err);
+		rc = effect(driver, request->machine, verb, "restore_open",
+		    &fault, err);
 	if (rc == FB_OK)
-		rc = answer(driver->ops->restore_open(driver, request, volume,
-		                verb, ret_target, err),
+		rc = answer(fb_seam_answer(fault,
+		                driver->ops->restore_open(driver, request,
+		                    volume, verb, ret_target, err),
+		                err),
 		    driver, request->machine, "restore_open", err);
+	if (rc < 0) /* of a lost answer */
+		fb_target_closep(ret_target);
+	if (rc < 0)
+		*ret_target = NULL;
 	return rc;
 }
 
@@ -388,17 +417,20 @@ fb_driver_restore_finish(struct fb_driver *driver,
     const struct fb_restore_request *request, const struct fb_verb *verb,
     struct fb_error *err)
 {
+	enum fb_fault fault;
 	int rc;
 
 	if (driver->ops->restore_finish == NULL)
 		return lacks(driver, "restore a machine", err);
 	rc = check_request(request, err);
 	if (rc == FB_OK)
-		rc = effect(
-		    driver, request->machine, verb, "restore_finish", err);
+		rc = effect(driver, request->machine, verb, "restore_finish",
+		    &fault, err);
 	if (rc == FB_OK)
 		rc = answer(
-		    driver->ops->restore_finish(driver, request, verb, err),
+		    fb_seam_answer(fault,
+		        driver->ops->restore_finish(driver, request, verb, err),
+		        err),
 		    driver, request->machine, "restore_finish", err);
 	return rc;
 }

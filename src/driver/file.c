@@ -21,7 +21,7 @@ static int
 size_of(int fd, const char *path, uint64_t *ret_size, struct stat *ret_st,
     struct fb_error *err)
 {
-	if (fstat(fd, ret_st) == -1)
+	if (fb_seam_fails(FB_STEP_READ, path) || fstat(fd, ret_st) == -1)
 		return fb_fail_sys(err, "cannot look at '%s'", path);
 	if (S_ISREG(ret_st->st_mode)) {
 		*ret_size = (uint64_t)ret_st->st_size;
@@ -46,7 +46,9 @@ find_extent(int fd, const char *path, uint64_t size, uint64_t from,
 	*ret_end = size;
 	if (from >= size)
 		return FB_OK;
-	start = lseek(fd, (off_t)from, SEEK_DATA);
+	start = fb_seam_fails(FB_STEP_READ, path)
+	    ? -1
+	    : lseek(fd, (off_t)from, SEEK_DATA);
 	if (start == -1 && errno == ENXIO) {
 		*ret_start = size;
 		return FB_OK;
@@ -242,17 +244,14 @@ target_zero(struct fb_target *target, uint64_t offset, uint64_t len,
     struct fb_error *err)
 {
 	struct file_target *file = (struct file_target *)target;
-	enum fb_fault fault;
 	int rc = check_range(file, offset, len, err);
 
 	if (rc < 0 || len == 0)
 		return rc;
-	fault = fb_seam(FB_STEP_WRITE, file->path);
 	fb_seam_dirty(file->fd);
-	if (fault == FB_FAULT_TORN)
-		fb_seam_crash();
 	/* On a device this discards with zeros as the promise. */
-	if (fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+	if (!fb_seam_fails(FB_STEP_WRITE, file->path) &&
+	    fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 	        (off_t)offset, (off_t)len) == 0)
 		return FB_OK;
 	if (errno == ENOSPC)
@@ -328,7 +327,8 @@ fb_target_open_file(const char *path, uint64_t size, bool create,
 		    "a disk of %" PRIu64 " bytes is not possible", size);
 	if (create) {
 		flags |= O_CREAT | O_EXCL | O_NOFOLLOW;
-		(void)fb_seam(FB_STEP_RENAME, path);
+		if (fb_seam_fails(FB_STEP_RENAME, path))
+			return fb_fail_sys(err, "cannot make '%s'", path);
 	}
 	file->fd = fb_io_open(path, flags, 0600, err);
 	if (file->fd < 0)

@@ -163,8 +163,8 @@ drop_subvolume(const char *dir, const char *name, struct fb_error *err)
 	if (fd < 0)
 		return fd;
 	memcpy(args.name, name, strlen(name));
-	(void)fb_seam(FB_STEP_RENAME, path);
-	if (ioctl(fd, BTRFS_IOC_SNAP_DESTROY, &args) == -1)
+	if (fb_seam_fails(FB_STEP_RENAME, path) ||
+	    ioctl(fd, BTRFS_IOC_SNAP_DESTROY, &args) == -1)
 		return fb_fail_sys(
 		    err, "cannot remove the btrfs snapshot '%s'", path);
 	return FB_OK;
@@ -210,8 +210,7 @@ drop_place(const char *place, const char *token, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	/* Leave nothing behind, if this was the last. */
-	(void)fb_seam(FB_STEP_RENAME, place);
-	if (rmdir(place) == 0)
+	if (!fb_seam_fails(FB_STEP_RENAME, place) && rmdir(place) == 0)
 		(void)rmdir(parent);
 	return FB_OK;
 }
@@ -252,12 +251,12 @@ clone_file(const char *from, const char *to, struct fb_error *err)
 
 	if (in < 0)
 		return in;
-	(void)fb_seam(FB_STEP_RENAME, to);
+	if (fb_seam_fails(FB_STEP_RENAME, to))
+		return fb_fail_sys(err, "cannot make '%s'", to);
 	out = fb_io_open(to, O_WRONLY | O_CREAT | O_EXCL, 0600, err);
 	if (out < 0)
 		return out;
-	(void)fb_seam(FB_STEP_WRITE, to);
-	if (ioctl(out, FICLONE, in) == 0)
+	if (!fb_seam_fails(FB_STEP_WRITE, to) && ioctl(out, FICLONE, in) == 0)
 		return FB_OK; /* synced with its place */
 	if (errno != EOPNOTSUPP && errno != EXDEV && errno != EINVAL &&
 	    errno != ENOTTY)
@@ -287,8 +286,8 @@ snapshot_subvolume(const char *from, const char *dir, const char *name,
 		return out;
 	args.fd = in;
 	memcpy(args.name, name, strlen(name)); /* a name: short enough */
-	(void)fb_seam(FB_STEP_WRITE, dir);
-	if (ioctl(out, BTRFS_IOC_SNAP_CREATE_V2, &args) == -1)
+	if (fb_seam_fails(FB_STEP_WRITE, dir) ||
+	    ioctl(out, BTRFS_IOC_SNAP_CREATE_V2, &args) == -1)
 		return fb_fail_sys(
 		    err, "cannot make a btrfs snapshot of '%s'", from);
 	return FB_OK; /* synced with its place */

@@ -30,9 +30,10 @@ struct writer {
 static int
 make_file(struct writer *w, const char *name, struct fb_error *err)
 {
-	(void)fb_seam(FB_STEP_RENAME, w->file->path);
-	w->fd = openat(w->file->dirfd, name,
-	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	w->fd = fb_seam_fails(FB_STEP_RENAME, w->file->path)
+	    ? -1
+	    : openat(w->file->dirfd, name,
+	          O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (w->fd == -1)
 		return fb_fail_sys(err, "cannot make '%s'", w->file->path);
 	return FB_OK;
@@ -213,8 +214,8 @@ finish(struct writer *w, struct fb_error *err)
 	rc = fb_io_truncate(w->fd, w->file->path, (off_t)w->size, err);
 	if (rc < 0 || w->temp[0] == '\0')
 		return rc;
-	(void)fb_seam(FB_STEP_RENAME, w->file->path);
-	if (renameat(w->file->dirfd, w->temp, w->file->dirfd,
+	if (fb_seam_fails(FB_STEP_RENAME, w->file->path) ||
+	    renameat(w->file->dirfd, w->temp, w->file->dirfd,
 	        w->file->name) == -1)
 		return fb_fail_sys(err, "cannot replace '%s'", w->file->path);
 	w->temp[0] = '\0';
@@ -237,8 +238,10 @@ look_at_old(struct writer *w, struct fb_error *err)
 		return fb_fail(err, FB_EEXISTS, "'%s' exists", file->path);
 	if (st.st_nlink != 1 || (uint64_t)st.st_size != w->size)
 		return FB_OK;
-	w->old = openat(file->dirfd, file->name,
-	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	w->old = fb_seam_fails(FB_STEP_OPEN, file->path)
+	    ? -1
+	    : openat(file->dirfd, file->name,
+	          O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	w->same = w->old >= 0;
 	return FB_OK;
 }

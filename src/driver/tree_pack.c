@@ -11,6 +11,7 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
+#include "fleetbak/base/seam.h"
 #include "fleetbak/driver/tree.h"
 #include "tree_internal.h"
 #include "tree_seen.h"
@@ -366,8 +367,10 @@ static int
 pack_file(struct packer *p, const struct fb_tree_node *node,
     struct fb_error *err)
 {
-	FB_AUTO_CLOSE int fd = openat(node->dirfd, node->name,
-	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	FB_AUTO_CLOSE int fd = fb_seam_fails(FB_STEP_OPEN, p->path)
+	    ? -1
+	    : openat(node->dirfd, node->name,
+	          O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	uint64_t offset = p->pos;
 	struct stat st;
 	int rc;

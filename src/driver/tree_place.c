@@ -38,13 +38,16 @@ fb_unpack_refuse(struct fb_unpacker *u, const char *why, struct fb_error *err)
 static int
 enter(struct fb_unpacker *u, int dirfd, const char *name, bool make)
 {
-	int fd = openat(dirfd, name,
-	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = fb_seam_fails(FB_STEP_OPEN, u->path)
+	    ? -1
+	    : openat(dirfd, name,
+	          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd >= 0 || errno != ENOENT || !make)
 		return fd;
-	(void)fb_seam(FB_STEP_RENAME, u->path);
-	if (mkdirat(dirfd, name, FB_UNPACK_DIR_MODE) == -1 && errno != EEXIST)
+	if (fb_seam_fails(FB_STEP_RENAME, u->path) ||
+	    (mkdirat(dirfd, name, FB_UNPACK_DIR_MODE) == -1 &&
+	        errno != EEXIST))
 		return -1;
 	return openat(dirfd, name,
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -164,9 +167,9 @@ fb_unpack_remove(struct fb_unpacker *u, int dirfd, const char *name,
 			return rc;
 	}
 	fb_unpack_report(u, path, "removed: the backup does not have it");
-	(void)fb_seam(FB_STEP_RENAME, path);
-	if (unlinkat(dirfd, name, S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0) ==
-	    0) {
+	if (!fb_seam_fails(FB_STEP_RENAME, path) &&
+	    unlinkat(dirfd, name, S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0) ==
+	        0) {
 		u->stats.removed++;
 		return FB_OK;
 	}
@@ -195,8 +198,8 @@ fb_unpack_clear(struct fb_unpacker *u, const char *name, struct fb_error *err)
 			    u->path);
 		return fb_unpack_remove(u, u->parent, name, u->path, 0, err);
 	}
-	(void)fb_seam(FB_STEP_RENAME, u->path);
-	if (unlinkat(u->parent, name, 0) == -1 && errno != ENOENT)
+	if (fb_seam_fails(FB_STEP_RENAME, u->path) ||
+	    (unlinkat(u->parent, name, 0) == -1 && errno != ENOENT))
 		return fb_fail_sys(err, "cannot replace '%s'", u->path);
 	return FB_OK;
 }

@@ -117,10 +117,11 @@ set_metadata(struct fb_unpacker *u, int dirfd, const char *name,
 		fb_unpack_report_sys(u, u->path, "cannot set its metadata");
 		return;
 	}
-	(void)fb_seam(FB_STEP_RENAME, u->path);
-	if (owners &&
-	    fchownat(dirfd, name, (uid_t)archive_entry_uid(entry),
-	        (gid_t)archive_entry_gid(entry), AT_SYMLINK_NOFOLLOW) == -1)
+	if (fb_seam_fails(FB_STEP_RENAME, u->path) ||
+	    (owners &&
+	        fchownat(dirfd, name, (uid_t)archive_entry_uid(entry),
+	            (gid_t)archive_entry_gid(entry), AT_SYMLINK_NOFOLLOW) ==
+	            -1))
 		fb_unpack_report_sys(u, u->path, "cannot set its owner");
 	if (archive_entry_filetype(entry) != AE_IFLNK &&
 	    chmod(link, mode) == -1)
@@ -244,8 +245,8 @@ unpack_directory(struct fb_unpacker *u, struct archive_entry *entry,
 			rc = fb_unpack_clear(u, name, err);
 			if (rc < 0)
 				return rc;
-			(void)fb_seam(FB_STEP_RENAME, u->path);
-			if (mkdirat(u->parent, name, FB_UNPACK_DIR_MODE) == -1)
+			if (fb_seam_fails(FB_STEP_RENAME, u->path) ||
+			    mkdirat(u->parent, name, FB_UNPACK_DIR_MODE) == -1)
 				return fb_fail_sys(err,
 				    "cannot make directory '%s'", u->path);
 		}
@@ -296,8 +297,8 @@ unpack_symlink(struct fb_unpacker *u, struct archive_entry *entry,
 	rc = fb_unpack_clear(u, name, err);
 	if (rc < 0)
 		return rc;
-	(void)fb_seam(FB_STEP_RENAME, u->path);
-	if (symlinkat(target, u->parent, name) == -1)
+	if (fb_seam_fails(FB_STEP_RENAME, u->path) ||
+	    symlinkat(target, u->parent, name) == -1)
 		return fb_fail_sys(err, "cannot make link '%s'", u->path);
 	return FB_OK;
 }
@@ -345,8 +346,8 @@ unpack_hardlink(struct fb_unpacker *u, const char *raw, struct fb_error *err)
 	rc = fb_unpack_clear(u, name, err);
 	if (rc < 0)
 		return rc;
-	(void)fb_seam(FB_STEP_RENAME, u->path);
-	if (linkat(from, fb_unpack_base(target), u->parent, name, 0) == -1)
+	if (fb_seam_fails(FB_STEP_RENAME, u->path) ||
+	    linkat(from, fb_unpack_base(target), u->parent, name, 0) == -1)
 		return fb_fail_sys(err, "cannot link '%s' to '%s'", u->path,
 		    target);
 	return FB_OK;
@@ -381,9 +382,9 @@ unpack_node(struct fb_unpacker *u, struct archive_entry *entry, bool *ret_made,
 	rc = fb_unpack_clear(u, name, err);
 	if (rc < 0)
 		return rc;
-	(void)fb_seam(FB_STEP_RENAME, u->path);
-	if (mknodat(u->parent, name, type | 0600, type == AE_IFIFO ? 0 : dev) ==
-	    -1) {
+	if (fb_seam_fails(FB_STEP_RENAME, u->path) ||
+	    mknodat(u->parent, name, type | 0600, type == AE_IFIFO ? 0 : dev) ==
+	        -1) {
 		*ret_made = false;
 		fb_unpack_report_sys(u, u->path, "left out: cannot make it");
 	}

@@ -10,6 +10,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/base/seam.h"
 #include "fleetbak/driver/tree.h"
 #include "tree_internal.h"
 
@@ -95,7 +96,9 @@ fb_tree_locale_enter(void)
 int
 fb_names_read(int dirfd, struct fb_names *names)
 {
-	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = fb_seam_fails(FB_STEP_OPEN, "names")
+	    ? -1
+	    : openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
 	const struct dirent *item;
 	int sys;
@@ -106,7 +109,9 @@ fb_names_read(int dirfd, struct fb_names *names)
 		errno = sys;
 		return -1;
 	}
-	while (errno = 0, (item = readdir(dir)) != NULL)
+	while (errno = 0,
+	    !fb_seam_fails(FB_STEP_READ, "names") &&
+	        (item = readdir(dir)) != NULL)
 		if (strcmp(item->d_name, ".") != 0 &&
 		    strcmp(item->d_name, "..") != 0)
 			fb_names_add(names, item->d_name);
@@ -238,8 +243,10 @@ reopen_level(struct walker *w, struct level *level, int child_fd)
 {
 	struct stat st;
 
-	level->fd = openat(
-	    child_fd, "..", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	level->fd = fb_seam_fails(FB_STEP_OPEN, "..")
+	    ? -1
+	    : openat(child_fd, "..",
+	          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (level->fd >= 0 && fstat(level->fd, &st) == 0 &&
 	    st.st_dev == level->dev && st.st_ino == level->ino)
 		return;
@@ -272,8 +279,10 @@ static int
 visit_directory(struct walker *w, struct fb_tree_node *node,
     struct fb_error *err)
 {
-	FB_AUTO_CLOSE int fd = openat(node->dirfd, node->name,
-	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	FB_AUTO_CLOSE int fd = fb_seam_fails(FB_STEP_OPEN, node->path)
+	    ? -1
+	    : openat(node->dirfd, node->name,
+	          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	int rc, kept, sys = errno;
 
 	if (fd == -1) {
@@ -312,7 +321,8 @@ visit_name(struct walker *w, struct level *level, const char *name,
 		warn_sys(w, "left out", ENAMETOOLONG);
 		return FB_OK;
 	}
-	if (fstatat(level->fd, name, &node.st, AT_SYMLINK_NOFOLLOW) == -1) {
+	if (fb_seam_fails(FB_STEP_READ, node.path) ||
+	    fstatat(level->fd, name, &node.st, AT_SYMLINK_NOFOLLOW) == -1) {
 		warn_sys(w, "it cannot be looked at", errno);
 		return FB_OK;
 	}

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
 #include "fleetbak/base/seam.h"
 #include "fleetbak/engine/recover.h"
 
@@ -70,6 +71,7 @@ guard(int fd, const char *const *argv)
 		_exit(0);
 	set_signals(SIG_DFL);
 	(void)unsetenv("FLEETBAK_CRASH"); /* meant for the run that died */
+	(void)unsetenv("FLEETBAK_FAULT");
 	(void)execv(argv[0], (char *const *)argv);
 	_exit(127);
 }
@@ -93,17 +95,16 @@ fb_guardian_start(const char *const *argv, struct fb_guardian *ret_guardian,
 			(void)close(ends[i]);
 			ends[i] = fd;
 		}
-	(void)fb_seam(FB_STEP_CHILD, "guardian");
 	/* No signal may hit it before it has learned to ignore them. */
 	(void)sigfillset(&all);
 	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
-	pid = fork();
+	pid = fb_seam_fails(FB_STEP_CHILD, "guardian") ? -1 : fork();
 	if (pid == 0)
 		guard(ends[0], argv);
 	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	(void)close(ends[0]);
 	if (pid == -1) {
-		(void)close(ends[1]);
+		fb_closep(&ends[1]);
 		return fb_fail_sys(err, "guardian: cannot be started");
 	}
 	*ret_guardian = (struct fb_guardian){ ends[1], pid };

@@ -22,12 +22,15 @@ fb_store_open(const char *url, bool make, struct fb_store **ret_store,
 {
 	for (size_t i = 0; i < FB_COUNT(schemes); i++) {
 		size_t len = strlen(schemes[i].scheme);
+		enum fb_fault fault;
 		int rc;
 
 		if (strncmp(url, schemes[i].scheme, len) != 0)
 			continue;
-		(void)fb_seam(make ? FB_STEP_STORE : FB_STEP_READ, url);
-		rc = schemes[i].open(url + len, make, ret_store, err);
+		fault = fb_seam(make ? FB_STEP_STORE : FB_STEP_ASK, url);
+		rc = fb_seam_refuse(fault, err);
+		if (rc == FB_OK)
+			rc = schemes[i].open(url + len, make, ret_store, err);
 		if (rc < 0)
 			return fb_wrap(err, "open '%s'", url);
 		(*ret_store)->url = fb_strdup(url);
@@ -111,25 +114,33 @@ int
 fb_store_create(struct fb_store *store, const char *key, struct fb_span bytes,
     struct fb_error *err)
 {
+	enum fb_fault fault;
 	int rc = check_key("put", key, err);
 
 	if (rc < 0)
 		return rc;
-	(void)fb_seam(FB_STEP_STORE, key);
-	return wrap(
-	    store->ops->create(store, key, bytes, err), "put", key, err);
+	fault = fb_seam(FB_STEP_STORE, key);
+	rc = fb_seam_refuse(fault, err);
+	if (rc == FB_OK)
+		rc = fb_seam_answer(
+		    fault, store->ops->create(store, key, bytes, err), err);
+	return wrap(rc, "put", key, err);
 }
 
 int
 fb_store_create_file(struct fb_store *store, const char *key, const char *path,
     uint64_t size, struct fb_error *err)
 {
+	enum fb_fault fault;
 	int rc = check_key("put", key, err);
 
 	if (rc < 0)
 		return rc;
-	(void)fb_seam(FB_STEP_STORE, key);
-	rc = store->ops->create_file(store, key, path, size, err);
+	fault = fb_seam(FB_STEP_STORE, key);
+	rc = fb_seam_refuse(fault, err);
+	if (rc == FB_OK)
+		rc = fb_seam_answer(fault,
+		    store->ops->create_file(store, key, path, size, err), err);
 	return wrap(rc, "put", key, err);
 }
 
@@ -137,12 +148,16 @@ int
 fb_store_replace(struct fb_store *store, const char *key, struct fb_span bytes,
     const char *tag, struct fb_error *err)
 {
+	enum fb_fault fault;
 	int rc = check_key("replace", key, err);
 
 	if (rc < 0)
 		return rc;
-	(void)fb_seam(FB_STEP_STORE, key);
-	rc = store->ops->replace(store, key, bytes, tag, err);
+	fault = fb_seam(FB_STEP_STORE, key);
+	rc = fb_seam_refuse(fault, err);
+	if (rc == FB_OK)
+		rc = fb_seam_answer(fault,
+		    store->ops->replace(store, key, bytes, tag, err), err);
 	return wrap(rc, "replace", key, err);
 }
 
@@ -150,19 +165,24 @@ int
 fb_store_get(struct fb_store *store, const char *key, size_t max,
     struct fb_buf *dst, char tag[FB_STORE_TAG_SIZE], struct fb_error *err)
 {
+	enum fb_fault fault;
 	int rc = check_key("get", key, err);
 
 	if (rc < 0)
 		return rc;
-	(void)fb_seam(FB_STEP_READ, key);
-	return wrap(
-	    store->ops->get(store, key, max, dst, tag, err), "get", key, err);
+	fault = fb_seam(FB_STEP_ASK, key);
+	rc = fb_seam_refuse(fault, err);
+	if (rc == FB_OK)
+		rc = fb_seam_answer(fault,
+		    store->ops->get(store, key, max, dst, tag, err), err);
+	return wrap(rc, "get", key, err);
 }
 
 int
 fb_store_get_range(struct fb_store *store, const char *key, uint64_t offset,
     void *bytes, size_t len, struct fb_error *err)
 {
+	enum fb_fault fault;
 	int rc = check_key("get", key, err);
 
 	if (rc < 0)
@@ -173,8 +193,12 @@ fb_store_get_range(struct fb_store *store, const char *key, uint64_t offset,
 		    (unsigned long long)offset);
 		return wrap(rc, "get", key, err);
 	}
-	(void)fb_seam(FB_STEP_READ, key);
-	rc = store->ops->get_range(store, key, offset, bytes, len, err);
+	fault = fb_seam(FB_STEP_ASK, key);
+	rc = fb_seam_refuse(fault, err);
+	if (rc == FB_OK)
+		rc = fb_seam_answer(fault,
+		    store->ops->get_range(store, key, offset, bytes, len, err),
+		    err);
 	return wrap(rc, "get", key, err);
 }
 
@@ -182,13 +206,17 @@ int
 fb_store_head(struct fb_store *store, const char *key, uint64_t *ret_size,
     struct fb_error *err)
 {
+	enum fb_fault fault;
 	int rc = check_key("head", key, err);
 
 	if (rc < 0)
 		return rc;
-	(void)fb_seam(FB_STEP_READ, key);
-	return wrap(
-	    store->ops->head(store, key, ret_size, err), "head", key, err);
+	fault = fb_seam(FB_STEP_ASK, key);
+	rc = fb_seam_refuse(fault, err);
+	if (rc == FB_OK)
+		rc = fb_seam_answer(
+		    fault, store->ops->head(store, key, ret_size, err), err);
+	return wrap(rc, "head", key, err);
 }
 
 /* What a store lists is checked before a caller relies on it. */
@@ -227,8 +255,10 @@ fb_store_list(struct fb_store *store, const char *prefix, fb_store_visit *visit,
 	if (!is_prefix(prefix))
 		return fb_fail_id(err, FB_ECONFIG, "E-STORE-KEY",
 		    "list: '%.80s' is not the start of a key", prefix);
-	(void)fb_seam(FB_STEP_READ, prefix);
-	rc = store->ops->list(store, prefix, check_listed, &listing, err);
+	rc = fb_seam_refuse(fb_seam(FB_STEP_ASK, prefix), err);
+	if (rc == FB_OK)
+		rc = store->ops->list(
+		    store, prefix, check_listed, &listing, err);
 	if (listing.stopped)
 		return rc;
 	return wrap(rc, "list", prefix, err);
@@ -237,20 +267,25 @@ fb_store_list(struct fb_store *store, const char *prefix, fb_store_visit *visit,
 int
 fb_store_remove(struct fb_store *store, const char *key, struct fb_error *err)
 {
+	enum fb_fault fault;
 	int rc = check_key("remove", key, err);
 
 	if (rc < 0)
 		return rc;
-	(void)fb_seam(FB_STEP_STORE, key);
-	return wrap(store->ops->remove(store, key, err), "remove", key, err);
+	fault = fb_seam(FB_STEP_STORE, key);
+	rc = fb_seam_refuse(fault, err);
+	if (rc == FB_OK)
+		rc = fb_seam_answer(
+		    fault, store->ops->remove(store, key, err), err);
+	return wrap(rc, "remove", key, err);
 }
 
 int
 fb_store_space(
     struct fb_store *store, uint64_t *ret_bytes, struct fb_error *err)
 {
-	(void)fb_seam(FB_STEP_READ, "space");
-	if (store->ops->space(store, ret_bytes, err) < 0)
+	if (fb_seam_refuse(fb_seam(FB_STEP_ASK, "space"), err) < 0 ||
+	    store->ops->space(store, ret_bytes, err) < 0)
 		return fb_wrap(err, "free space of '%s'", store->url);
 	return FB_OK;
 }

@@ -95,13 +95,16 @@ enter(struct dir_store *dir, struct place *place, const char *name, size_t len,
 	static const int flags =
 	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 	bool settled = !make || is_settled(dir, place->key, len);
-	int fd = openat(place->dir_fd, name, flags);
+	int fd = fb_seam_fails(FB_STEP_OPEN, place->key)
+	    ? -1
+	    : openat(place->dir_fd, name, flags);
 	int rc;
 
 	if (fd == -1 && errno == ENOENT && make) {
 		settled = false;
-		(void)fb_seam(FB_STEP_RENAME, place->key);
-		if (mkdirat(place->dir_fd, name, 0755) == -1 && errno != EEXIST)
+		if (fb_seam_fails(FB_STEP_RENAME, place->key) ||
+		    (mkdirat(place->dir_fd, name, 0755) == -1 &&
+		        errno != EEXIST))
 			return fail_at(place, "make a directory of", err);
 		fd = openat(place->dir_fd, name, flags);
 	}
@@ -153,8 +156,10 @@ fb_dir_open_object(
     const struct place *place, uint64_t *ret_size, struct fb_error *err)
 {
 	struct stat st;
-	int fd = openat(place->dir_fd, place->leaf,
-	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int fd = fb_seam_fails(FB_STEP_OPEN, place->key)
+	    ? -1
+	    : openat(place->dir_fd, place->leaf,
+	          O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 
 	if (fd == -1 && errno != ELOOP)
 		return fail_at(place, "open", err);
@@ -262,7 +267,8 @@ dir_head(struct fb_store *store, const char *key, uint64_t *ret_size,
 
 	if (rc < 0)
 		return rc;
-	if (fstatat(place.dir_fd, place.leaf, &st, AT_SYMLINK_NOFOLLOW) == -1)
+	if (fb_seam_fails(FB_STEP_READ, key) ||
+	    fstatat(place.dir_fd, place.leaf, &st, AT_SYMLINK_NOFOLLOW) == -1)
 		return fail_at(&place, "look at", err);
 	if (!S_ISREG(st.st_mode))
 		return fb_fail(
@@ -318,7 +324,9 @@ static int
 read_names(
     int dir_fd, const char *prefix, struct names *names, struct fb_error *err)
 {
-	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = fb_seam_fails(FB_STEP_OPEN, prefix)
+	    ? -1
+	    : openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *entry;
 
@@ -329,7 +337,9 @@ read_names(
 			(void)close(fd);
 		return rc;
 	}
-	for (errno = 0; (entry = readdir(stream)) != NULL; errno = 0) {
+	for (errno = 0; !fb_seam_fails(FB_STEP_READ, prefix) &&
+	     (entry = readdir(stream)) != NULL;
+	     errno = 0) {
 		char *name;
 
 		if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
@@ -374,8 +384,10 @@ walk_entry(struct walk *walk, int dir_fd, size_t key_len, const char *name)
 		return FB_OK;
 	memcpy(walk->key + key_len, name, len + 1);
 	if (name[len - 1] == '/') {
-		FB_AUTO_CLOSE int fd = openat(dir_fd, name,
-		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		FB_AUTO_CLOSE int fd = fb_seam_fails(FB_STEP_OPEN, name)
+		    ? -1
+		    : openat(dir_fd, name,
+		          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 		if (fd == -1 && (errno == ENOENT || errno == ENOTDIR))
 			return FB_OK; /* gone meanwhile */
@@ -431,8 +443,8 @@ dir_remove(struct fb_store *store, const char *key, struct fb_error *err)
 		return FB_OK;
 	if (rc < 0)
 		return rc;
-	(void)fb_seam(FB_STEP_RENAME, key);
-	if (unlinkat(place.dir_fd, place.leaf, 0) == -1 && errno != ENOENT)
+	if (fb_seam_fails(FB_STEP_RENAME, key) ||
+	    (unlinkat(place.dir_fd, place.leaf, 0) == -1 && errno != ENOENT))
 		return fail_at(&place, "remove", err);
 	return fb_io_sync(place.dir_fd, place.root, err);
 }
@@ -546,7 +558,9 @@ fb_store_dir_open(const char *path, bool make, struct fb_store **ret_store,
 		if (rc < 0)
 			return rc;
 	}
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = fb_seam_fails(FB_STEP_OPEN, path)
+	    ? -1
+	    : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd == -1)
 		return fail_open(path, err);
 	dir = fb_alloc(1, sizeof(*dir));

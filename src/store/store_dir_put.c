@@ -61,8 +61,10 @@ open_draft(const struct place *place, struct draft *draft, struct fb_error *err)
 	char hex[2 * sizeof(random) + 1];
 
 	draft->name[0] = '\0';
-	draft->fd = openat(
-	    place->dir_fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, OBJECT_MODE);
+	draft->fd = fb_seam_fails(FB_STEP_OPEN, place->key)
+	    ? -1
+	    : openat(place->dir_fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC,
+	          OBJECT_MODE);
 	if (draft->fd >= 0)
 		return FB_OK;
 	if (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT &&
@@ -72,9 +74,11 @@ open_draft(const struct place *place, struct draft *draft, struct fb_error *err)
 	fb_random(random, sizeof(random));
 	fb_text_hex(random, sizeof(random), hex);
 	(void)snprintf(draft->name, sizeof(draft->name), ".new-%s", hex);
-	(void)fb_seam(FB_STEP_RENAME, draft->name);
-	draft->fd = openat(place->dir_fd, draft->name,
-	    O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, OBJECT_MODE);
+	draft->fd = fb_seam_fails(FB_STEP_RENAME, draft->name)
+	    ? -1
+	    : openat(place->dir_fd, draft->name,
+	          O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+	          OBJECT_MODE);
 	if (draft->fd == -1)
 		return fail_at(place, "write", err);
 	return FB_OK;
@@ -147,8 +151,9 @@ publish(const struct place *place, struct draft *draft, struct fb_error *err)
 
 	if (rc < 0)
 		return rc;
-	(void)fb_seam(FB_STEP_RENAME, place->key);
-	if (draft->name[0] != '\0')
+	if (fb_seam_fails(FB_STEP_RENAME, place->key))
+		linked = -1;
+	else if (draft->name[0] != '\0')
 		linked = link_named(place, draft);
 	else
 		linked = link_nameless(place, draft->fd);
@@ -208,14 +213,15 @@ link_source(const struct dir_store *dir, const struct place *place, int fd,
 		return fb_fail_sys(err, "cannot look at '%s'", path);
 	if (st.st_nlink != 1)
 		return 1;
-	(void)fb_seam(FB_STEP_RENAME, path);
-	if (fchmod(fd, OBJECT_MODE & ~dir->umask) == -1)
+	if (fb_seam_fails(FB_STEP_RENAME, path) ||
+	    fchmod(fd, OBJECT_MODE & ~dir->umask) == -1)
 		return 1;
 	rc = fb_io_sync(fd, path, err);
 	if (rc < 0)
 		return rc;
-	(void)fb_seam(FB_STEP_RENAME, place->key);
-	linked = linkat(AT_FDCWD, path, place->dir_fd, place->leaf, 0);
+	linked = fb_seam_fails(FB_STEP_RENAME, place->key)
+	    ? -1
+	    : linkat(AT_FDCWD, path, place->dir_fd, place->leaf, 0);
 	if (linked == -1 && is_no_way(errno))
 		return 1;
 	return settle(place, linked, err);
@@ -248,10 +254,16 @@ copy_bytes(int from, const char *path, int to, const char *key, uint64_t size,
 	uint64_t done = 0;
 
 	fb_seam_dirty(to);
-	copy_in_kernel(
-	    from, to, fault == FB_FAULT_TORN ? size / 2 : size, &done);
+	if (fault != FB_FAULT_FAIL)
+		copy_in_kernel(from, to,
+		    fault == FB_FAULT_NONE ? size : size / 2, &done);
 	if (fault == FB_FAULT_TORN)
 		fb_seam_crash();
+	if (fault == FB_FAULT_HALF || fault == FB_FAULT_FAIL) {
+		fb_seam_errno();
+		if (errno != EINTR)
+			return fb_fail_sys(err, "cannot write '%s'", key);
+	}
 	if (done < size)
 		bytes = fb_alloc(COPY_STEP, 1);
 	while (done < size) {
@@ -376,8 +388,9 @@ write_over(
 	FB_AUTO_CLOSE int fd = -1;
 	int rc;
 
-	(void)fb_seam(FB_STEP_RENAME, REPLACE_NAME);
-	if (unlinkat(place->dir_fd, REPLACE_NAME, 0) == -1 && errno != ENOENT)
+	if (fb_seam_fails(FB_STEP_RENAME, REPLACE_NAME) ||
+	    (unlinkat(place->dir_fd, REPLACE_NAME, 0) == -1 &&
+	        errno != ENOENT))
 		return fail_at(place, "replace", err);
 	fd = openat(place->dir_fd, REPLACE_NAME,
 	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, OBJECT_MODE);
@@ -387,8 +400,8 @@ write_over(
 	if (rc == FB_OK)
 		rc = fb_io_sync(fd, place->key, err);
 	if (rc == FB_OK) {
-		(void)fb_seam(FB_STEP_RENAME, place->key);
-		if (renameat(place->dir_fd, REPLACE_NAME, place->dir_fd,
+		if (fb_seam_fails(FB_STEP_RENAME, place->key) ||
+		    renameat(place->dir_fd, REPLACE_NAME, place->dir_fd,
 		        place->leaf) == -1)
 			rc = fail_at(place, "replace", err);
 	}

@@ -125,10 +125,11 @@ fb_driver_start(struct fb_driver *driver, const struct fb_machine *machine,
     const struct fb_verb *verb, struct fb_error *e)
 {
 	FB_AUTO_FREE char *line = fb_format("%s ", machine->id);
+	enum fb_fault fault = fb_seam(FB_STEP_DRIVER, "start");
 
 	(void)driver;
 	assert_string_equal(verb->token, "recover-" RUN);
-	(void)fb_seam(FB_STEP_DRIVER, "start");
+	assert_int_equal(fault, FB_FAULT_NONE);
 	put("starts", line, O_APPEND);
 	if (start_works)
 		set_power(machine->id, "up");

@@ -2,10 +2,10 @@
  * The effects seam: every step by which fleetbak changes the world, or learns
  * of it, passes here first, so that a test can make the world end, or lie.
  *
- * Steps are counted over the whole process, in the order they are taken.
- * With FLEETBAK_CRASH=<n>:<how> in the environment the n-th *durable* step
- * (FB_STEP_WRITE .. FB_STEP_CHILD) does not happen: the process exits at once
- * with status FB_EXIT_CRASH.  <how> is
+ * Crashes.  The *durable* steps (FB_STEP_WRITE .. FB_STEP_CHILD) are counted
+ * over the whole process, in the order they are taken.  With
+ * FLEETBAK_CRASH=<n>:<how> in the environment the n-th of them does not
+ * happen: the process exits at once with status FB_EXIT_CRASH.  <how> is
  *
  *	kill   like kill -9: what was written stays written
  *	torn   the step, if it is a write, first puts down half of its bytes
@@ -13,6 +13,25 @@
  *
  * FLEETBAK_CRASH_LOG=<file> appends "<n> <kind> <what>[ <label>]" per durable
  * step.
+ *
+ * Faults.  All steps are counted, over all kinds and each kind by itself
+ * (but for "mono", which the flow of time multiplies: only by itself).
+ * FLEETBAK_FAULT=<fault>[,<fault>...] makes steps fail, where a <fault> is
+ * [<kind>.]<n>[+]:<what>; the + means "and all after it".  <what> is
+ *
+ *	EIO, ENOSPC ...  it fails with this errno (seam.c has the list); a
+ *	                 write that fails for want of room puts down half
+ *	EINTR            it is interrupted: must be tried again
+ *	short            a read or write moves half: must be gone on with
+ *	timeout          ETIMEDOUT; a store or driver call did nothing
+ *	lost             a store or driver call, or a child, is made and its
+ *	                 answer lost: FB_EUNKNOWN
+ *	late             the same, with FB_ETIMEOUT
+ *	+<s>, -<s>       a clock is <s> seconds further, from then on
+ *
+ * What makes no sense for a step changes nothing.  FLEETBAK_FAULT_LOG=<file>
+ * appends "<n> <kind> <what>[ <label>]" per step.
+ *
  * FLEETBAK_CLOCK=<seconds since 1970>[.<fraction>] fixes the wall clock.
  * FLEETBAK_SESSION=<id> fixes the first session id that is made.
  * All of it is built out unless FB_FAULTS is defined: a release build knows
@@ -23,6 +42,14 @@
 #ifndef FB_BASE_SEAM_H
 #define FB_BASE_SEAM_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fleetbak/base/attr.h"
+
+struct fb_error;
+
 #define FB_EXIT_CRASH 137
 
 enum fb_step {
@@ -32,19 +59,54 @@ enum fb_step {
 	FB_STEP_STORE,  /* a store call with an effect */
 	FB_STEP_DRIVER, /* a driver verb with an effect */
 	FB_STEP_CHILD,  /* a child process is started */
-	FB_STEP_READ,   /* store or driver call without an effect */
-	FB_STEP_CLOCK,  /* the clock is read */
+	FB_STEP_ASK,    /* store or driver call without an effect */
+	FB_STEP_READ,   /* bytes, names or facts from a file or directory */
+	FB_STEP_OPEN,   /* a file is opened */
+	FB_STEP_ALLOC,  /* memory whose size came from outside */
+	FB_STEP_CLOCK,  /* the wall clock is read */
+	FB_STEP_MONO,   /* the other clock is read */
 };
 
-enum fb_fault { FB_FAULT_NONE, FB_FAULT_TORN };
+/* What is to become of a step. */
+enum fb_fault {
+	FB_FAULT_NONE,
+	FB_FAULT_TORN,  /* write half, then fb_seam_crash() */
+	FB_FAULT_FAIL,  /* fail; fb_seam_errno() sets why */
+	FB_FAULT_HALF,  /* write half, then fail */
+	FB_FAULT_SHORT, /* write or read half, then go on */
+	FB_FAULT_LOST,  /* do it and forget the answer */
+	FB_FAULT_LATE,
+};
 
 #ifdef FB_FAULTS
-/* Announce one step, before it is taken; may not return.  FB_FAULT_TORN:
- * write half, then call fb_seam_crash(). */
-enum fb_fault fb_seam(enum fb_step step, const char *what);
+/*
+ * Announce one step, before it is taken; may not return.  Who calls this
+ * does what the fault says; for most steps one of those below is all that is
+ * needed.
+ */
+FB_MUST_USE enum fb_fault fb_seam(enum fb_step step, const char *what);
 
 /* Say in the log, of the next step of this thread, what it is for. */
 void fb_seam_label(const char *label);
+
+/* A system call: true, with errno, when it is to fail instead. */
+FB_MUST_USE bool fb_seam_fails(enum fb_step step, const char *what);
+
+/* The same for a read of at most `*len` bytes, which may become fewer. */
+FB_MUST_USE bool fb_seam_read_fails(const char *what, size_t *len);
+
+/* A call that answers with a code, announced by fb_seam(): before it,
+ * whether it is to be left out (then its error is raised); after it, what
+ * its caller is told. */
+FB_MUST_USE int fb_seam_refuse(enum fb_fault fault, struct fb_error *err);
+FB_MUST_USE int fb_seam_answer(
+    enum fb_fault fault, int rc, struct fb_error *err);
+
+/* errno as the last fault of this thread wants it. */
+void fb_seam_errno(void);
+
+/* How many nanoseconds a clock is off. */
+FB_MUST_USE int64_t fb_seam_clock(enum fb_step clock);
 
 /* `fd` is about to be written; `fd` has been synced. */
 void fb_seam_dirty(int fd);
@@ -66,6 +128,50 @@ static inline void
 fb_seam_label(const char *label)
 {
 	(void)label;
+}
+
+static inline bool
+fb_seam_fails(enum fb_step step, const char *what)
+{
+	(void)step;
+	(void)what;
+	return false;
+}
+
+static inline bool
+fb_seam_read_fails(const char *what, size_t *len)
+{
+	(void)what;
+	(void)len;
+	return false;
+}
+
+static inline int
+fb_seam_refuse(enum fb_fault fault, struct fb_error *err)
+{
+	(void)fault;
+	(void)err;
+	return 0;
+}
+
+static inline int
+fb_seam_answer(enum fb_fault fault, int rc, struct fb_error *err)
+{
+	(void)fault;
+	(void)err;
+	return rc;
+}
+
+static inline void
+fb_seam_errno(void)
+{
+}
+
+static inline int64_t
+fb_seam_clock(enum fb_step clock)
+{
+	(void)clock;
+	return 0;
 }
 
 static inline void
