@@ -30,6 +30,7 @@ static unsigned long kind_steps[FB_STEP_MONO + 1]; /* each kind's own */
 static int64_t clock_off_ns[FB_STEP_MONO + 1];
 
 static _Thread_local int fault_errno;
+static _Thread_local char next_label[256];
 
 static const char *const step_names[] = {
 	[FB_STEP_WRITE] = "write",
@@ -80,7 +81,7 @@ log_step(const char *variable, unsigned long number, enum fb_step step,
     const char *what)
 {
 	const char *path = getenv(variable);
-	char line[512];
+	char line[1024];
 	int fd, len;
 
 	if (path == NULL)
@@ -88,8 +89,9 @@ log_step(const char *variable, unsigned long number, enum fb_step step,
 	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (fd == -1)
 		return;
-	len = snprintf(
-	    line, sizeof(line), "%lu %s %s\n", number, step_names[step], what);
+	len = snprintf(line, sizeof(line), "%lu %s %s%s%s\n", number,
+	    step_names[step], what, next_label[0] != '\0' ? " " : "",
+	    next_label);
 	if (len > 0)
 		(void)!write(fd, line,
 		    len < (int)sizeof(line) ? (size_t)len : sizeof(line) - 1);
@@ -223,9 +225,16 @@ fb_seam(enum fb_step step, const char *what)
 		fault = count_durable(step, what);
 	if (fault == FB_FAULT_NONE)
 		fault = count_any(step, what);
+	next_label[0] = '\0';
 	(void)pthread_mutex_unlock(&lock);
 	errno = sys;
 	return fault;
+}
+
+void
+fb_seam_label(const char *label)
+{
+	(void)snprintf(next_label, sizeof(next_label), "%s", label);
 }
 
 bool
