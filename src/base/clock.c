@@ -2,14 +2,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/base/name.h"
 #include "fleetbak/base/seam.h"
 
 #define NS_PER_S  1000000000
 #define NS_PER_MS 1000000
 #define S_PER_DAY 86400
+
+#define ZONES "/usr/share/zoneinfo"
 
 #ifdef FB_FAULTS
 /* "<seconds>[.<fraction>]", or false when there is no such thing. */
@@ -66,6 +71,34 @@ int64_t
 fb_clock_mono_ns(void)
 {
 	return read_clock(CLOCK_MONOTONIC) + fb_seam_clock(FB_STEP_MONO);
+}
+
+bool
+fb_clock_zone_known(const char *zone)
+{
+	FB_AUTO_FREE char *path = fb_path_join(ZONES, zone);
+
+	return access(ZONES "/UTC", R_OK) < 0 || access(path, R_OK) == 0;
+}
+
+int
+fb_clock_set_zone(const char *zone, struct fb_error *err)
+{
+	const char *now = getenv("TZ");
+	FB_AUTO_FREE char *before = NULL;
+
+	if (!fb_clock_zone_known(zone))
+		return fb_fail_id(err, FB_ECONFIG, "E-CFG-REFERENCE",
+		    "this host knows no time zone '%.64s'", zone);
+	if (now != NULL)
+		before = fb_strdup(now);
+	(void)setenv("TZ", zone, 1);
+	tzset();
+	if (before != NULL)
+		(void)setenv("TZ", before, 1);
+	else
+		(void)unsetenv("TZ");
+	return FB_OK;
 }
 
 /* The calendar is computed here, because gmtime() looks at locale and

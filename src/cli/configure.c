@@ -5,9 +5,9 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
@@ -191,23 +191,6 @@ set_guardian(struct fb_cli *cli, const char *config)
 	cli->engine.guardian_argv = (const char *const *)cli->guardian_argv;
 }
 
-/* Times are shown in the fleet's zone; what we start keeps its own TZ. */
-static void
-set_timezone(const char *zone)
-{
-	const char *now = getenv("TZ");
-	FB_AUTO_FREE char *before = now != NULL ? fb_strdup(now) : NULL;
-
-	if (zone == NULL)
-		return;
-	(void)setenv("TZ", zone, 1);
-	tzset();
-	if (before != NULL)
-		(void)setenv("TZ", before, 1);
-	else
-		(void)unsetenv("TZ");
-}
-
 int
 fb_cli_configure(struct fb_cli *cli, struct fb_error *err)
 {
@@ -217,11 +200,13 @@ fb_cli_configure(struct fb_cli *cli, struct fb_error *err)
 	rc = fb_cli_config_path(cli, &path, err);
 	if (rc == FB_OK)
 		rc = read_config(cli, path, err);
+	/* Times are shown in the fleet's zone. */
+	if (rc == FB_OK && cli->config->timezone != NULL)
+		rc = fb_clock_set_zone(cli->config->timezone, err);
 	if (rc < 0)
 		return rc;
 	cli->engine.config = cli->config;
 	cli->engine.cancel = &cli->cancel;
-	set_timezone(cli->config->timezone);
 	cli->engine.repository = fb_arguments_value(&cli->args, FB_OPT_REPO);
 	cli->engine.lock_wait_ms = cli->args.options[FB_OPT_LOCK_WAIT].number;
 	cli->engine.assume_yes = fb_arguments_on(&cli->args, FB_OPT_YES);

@@ -4,8 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
@@ -168,16 +168,12 @@ check_label(const struct fb_scalar *in, struct fb_error *err)
 	return check_name(in, in->text, key, err);
 }
 
-/* Of a system without this directory nothing can be said. */
-#define ZONES "/usr/share/zoneinfo"
-
 static int
 check_timezone(const struct fb_scalar *in, struct fb_error *err)
 {
 	static const char allowed[] =
 	    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" DIGITS
 	    "_+-/";
-	FB_AUTO_FREE char *path = NULL;
 	size_t len = strlen(in->text);
 
 	if (len == 0 || len > 64 || strspn(in->text, allowed) != len ||
@@ -185,8 +181,7 @@ check_timezone(const struct fb_scalar *in, struct fb_error *err)
 	    in->text[len - 1] == '/')
 		return fail_value(in, "E-CFG-TYPE", err,
 		    "not a time zone: write Europe/Berlin or UTC");
-	path = fb_path_join(ZONES, in->text);
-	if (access(ZONES "/UTC", R_OK) == 0 && access(path, R_OK) < 0)
+	if (!fb_clock_zone_known(in->text))
 		return fail_value(in, "E-CFG-REFERENCE", err,
 		    "this host knows no such time zone");
 	return FB_OK;

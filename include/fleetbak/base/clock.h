@@ -5,6 +5,7 @@
 #ifndef FB_BASE_CLOCK_H
 #define FB_BASE_CLOCK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "fleetbak/base/attr.h"
@@ -16,6 +17,19 @@ int64_t fb_clock_wall_ns(void);
 
 /* Nanoseconds since some fixed point of this boot; never goes back. */
 int64_t fb_clock_mono_ns(void);
+
+/* Does this host know the time zone "Europe/Berlin"?  Of a host without time
+ * zones nothing can be said: yes. */
+bool fb_clock_zone_known(const char *zone);
+
+/*
+ * Make `zone` the zone of localtime_r() in this process, until something calls
+ * tzset(); what the process starts keeps its own TZ.
+ *
+ * Errors:  FB_ECONFIG, id E-CFG-REFERENCE: the host does not know it.
+ * Threads: while there is only one: it changes the environment for a moment.
+ */
+FB_MUST_USE int fb_clock_set_zone(const char *zone, struct fb_error *err);
 
 /* "2026-11-21T01:02:03Z" or, with milliseconds, "2026-11-21T01:02:03.004Z".
  * `text` has room for FB_TIME_SIZE bytes. */
