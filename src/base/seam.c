@@ -368,6 +368,13 @@ fb_seam_crash(void)
 	crash_now(getenv("FLEETBAK_CRASH"));
 }
 
+void
+fb_seam_forget(void)
+{
+	(void)unsetenv("FLEETBAK_CRASH");
+	(void)unsetenv("FLEETBAK_FAULT");
+}
+
 #endif
 
 /* ISO C wants one declaration even when the module is built out. */

@@ -11,6 +11,7 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
+#include "fleetbak/base/seam.h"
 #include "fleetbak/cli/cli.h"
 #include "fleetbak/engine/recover.h"
 
@@ -23,8 +24,7 @@ static bool
 is_setting(const char *variable)
 {
 	static const char *const others[] = { "FLEETBAK_CONFIG",
-		"FLEETBAK_PAGER", "FLEETBAK_CRASH", "FLEETBAK_CRASH_LOG",
-		"FLEETBAK_CLOCK", "FLEETBAK_SESSION" };
+		"FLEETBAK_PAGER", FB_SEAM_VARIABLES };
 	size_t len = strcspn(variable, "=");
 
 	for (size_t i = 0; i < FB_COUNT(others); i++)

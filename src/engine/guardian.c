@@ -70,8 +70,7 @@ guard(int fd, const char *const *argv)
 	if (wait_for_end(fd))
 		_exit(0);
 	set_signals(SIG_DFL);
-	(void)unsetenv("FLEETBAK_CRASH"); /* meant for the run that died */
-	(void)unsetenv("FLEETBAK_FAULT");
+	fb_seam_forget(); /* meant for the run that died */
 	(void)execv(argv[0], (char *const *)argv);
 	_exit(127);
 }

@@ -8,6 +8,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
+#include "fleetbak/base/seam.h"
 #include "fleetbak/base/text.h"
 
 #include "schema.h"
@@ -16,8 +17,7 @@
 
 /* Variables that are no settings. */
 static const char *const other_variables[] = { "FLEETBAK_CONFIG",
-	"FLEETBAK_PAGER", "FLEETBAK_CRASH", "FLEETBAK_CRASH_LOG",
-	"FLEETBAK_CLOCK", "FLEETBAK_SESSION" };
+	"FLEETBAK_PAGER", FB_SEAM_VARIABLES };
 
 struct overrides {
 	struct fb_override *items;

@@ -79,6 +79,11 @@ enum fb_fault {
 };
 
 #ifdef FB_FAULTS
+/* What in the environment is the seam's, with a comma at its end. */
+#define FB_SEAM_VARIABLES                                                 \
+	"FLEETBAK_CRASH", "FLEETBAK_CRASH_LOG", "FLEETBAK_FAULT",         \
+	    "FLEETBAK_FAULT_LOG", "FLEETBAK_CLOCK", "FLEETBAK_SESSION",
+
 /*
  * Announce one step, before it is taken; may not return.  Who calls this
  * does what the fault says; for most steps one of those below is all that is
@@ -115,7 +120,12 @@ void fb_seam_clean(int fd);
 void fb_seam_clean_all(int fd);
 
 void fb_seam_crash(void);
+
+/* Crashes and faults were meant for another process than this one. */
+void fb_seam_forget(void);
 #else
+#define FB_SEAM_VARIABLES
+
 static inline enum fb_fault
 fb_seam(enum fb_step step, const char *what)
 {
@@ -194,6 +204,11 @@ fb_seam_clean_all(int fd)
 
 static inline void
 fb_seam_crash(void)
+{
+}
+
+static inline void
+fb_seam_forget(void)
 {
 }
 #endif
