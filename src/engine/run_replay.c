@@ -12,7 +12,8 @@
 struct replay {
 	struct fb_run *run;
 	json_t *checkpoint;
-	bool begun;
+	bool started; /* its "run" record came ... */
+	bool begun;   /* ... and its plan is complete */
 	size_t job_room;
 };
 
@@ -166,8 +167,11 @@ replay_run(struct replay *replay, const json_t *body, struct fb_error *err)
 {
 	struct fb_run *run = replay->run;
 	char id[FB_RUN_ID_SIZE], repository[64], fleet[FB_NAME_MAX + 1];
-	int rc = read_text(body, "run", id, sizeof(id), err);
+	int rc = replay->started
+	    ? fb_fail(err, FB_ECORRUPT, "it begins twice")
+	    : read_text(body, "run", id, sizeof(id), err);
 
+	replay->started = true;
 	if (rc == FB_OK)
 		rc = read_text(
 		    body, "repository", repository, sizeof(repository), err);
@@ -315,6 +319,15 @@ read_machine(
 	return rc;
 }
 
+static bool
+comes_after(const struct fb_job *before, const struct fb_job *job)
+{
+	int order = strcmp(before->machine->source, job->machine->source);
+
+	return order < 0 ||
+	    (order == 0 && strcmp(before->machine->id, job->machine->id) < 0);
+}
+
 static int
 replay_plan(struct replay *replay, const json_t *body, struct fb_error *err)
 {
@@ -335,6 +348,10 @@ replay_plan(struct replay *replay, const json_t *body, struct fb_error *err)
 		return rc;
 	job->name =
 	    fb_format("%s/%s", job->machine->source, job->machine->id);
+	/* They are looked up by halving. */
+	if (job->index > 0 && !comes_after(job - 1, job))
+		return fb_fail(err, FB_ECORRUPT,
+		    "its machine '%s' is out of order", job->name);
 	job->lifecycle = job->machine->lifecycle;
 	job->resumed = true;
 	job->parts =
