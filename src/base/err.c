@@ -1,6 +1,6 @@
-#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -79,13 +79,58 @@ code_of(int sys)
 	}
 }
 
-/* A name from outside must not move the terminal's cursor. */
-static void
-make_printable(char *text)
+/* Bytes of the character of UTF-8 that begins here; 0 when none does, or one
+ * that moves a terminal's cursor. */
+static size_t
+printable_len(const unsigned char *p)
 {
-	for (; *text != '\0'; text++)
-		if (iscntrl((unsigned char)*text))
-			*text = '?';
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	size_t len = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+	uint32_t code;
+
+	if (p[0] < 0x80)
+		return p[0] >= ' ' && p[0] != 0x7f;
+	if (p[0] < 0xc2 || p[0] > 0xf4)
+		return 0;
+	code = p[0] & (0x7fu >> len);
+	for (size_t i = 1; i < len; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		code = code << 6 | (p[i] & 0x3fu);
+	}
+	if (code < least[len] || code < 0xa0 || code > 0x10ffff ||
+	    (code >= 0xd800 && code < 0xe000))
+		return 0;
+	return len;
+}
+
+/* What comes from outside may be any bytes, and may have been cut anywhere:
+ * a message is text all the same, and fits into `size` as a whole. */
+static void
+make_printable(char *text, size_t size)
+{
+	char safe[FB_ERROR_MSG_SIZE];
+	size_t used = 0;
+
+	for (const char *p = text; *p != '\0';) {
+		size_t len = printable_len((const unsigned char *)p);
+		char escape[4];
+
+		if (used + (len > 0 ? len : 3) >= size)
+			break;
+		if (len > 0) {
+			memcpy(safe + used, p, len);
+			used += len;
+			p += len;
+			continue;
+		}
+		(void)snprintf(escape, sizeof(escape), "%%%02x",
+		    (unsigned)(unsigned char)*p++);
+		memcpy(safe + used, escape, 3);
+		used += 3;
+	}
+	memcpy(text, safe, used);
+	text[used] = '\0';
 }
 
 FB_PRINTF(7, 0)
@@ -108,7 +153,7 @@ raise_v(struct fb_error *err, enum fb_code code, int sys, const char *id,
 		(void)snprintf(err->msg + used, sizeof(err->msg) - used, ": %s",
 		    strerror(sys));
 	}
-	make_printable(err->msg);
+	make_printable(err->msg, sizeof(err->msg));
 	return code;
 }
 
@@ -145,16 +190,17 @@ fb_wrap(struct fb_error *err, const char *fmt, ...)
 	char prefix[FB_ERROR_MSG_SIZE];
 	size_t have = strlen(err->msg);
 	va_list args;
-	int n;
+	size_t n;
 
 	va_start(args, fmt);
-	n = vsnprintf(prefix, sizeof(prefix), fmt, args);
+	(void)vsnprintf(prefix, sizeof(prefix), fmt, args);
 	va_end(args);
+	make_printable(prefix, sizeof(prefix));
 
-	if (n >= 0 && (size_t)n + 2 + have < sizeof(err->msg)) {
-		make_printable(prefix);
+	n = strlen(prefix);
+	if (n + 2 + have < sizeof(err->msg)) {
 		memmove(err->msg + n + 2, err->msg, have + 1);
-		memcpy(err->msg, prefix, (size_t)n);
+		memcpy(err->msg, prefix, n);
 		memcpy(err->msg + n, ": ", 2);
 	}
 	return err->code;
@@ -170,6 +216,6 @@ fb_hint(struct fb_error *err, const char *fmt, ...)
 	va_start(args, fmt);
 	(void)vsnprintf(err->hint, sizeof(err->hint), fmt, args);
 	va_end(args);
-	make_printable(err->hint);
+	make_printable(err->hint, sizeof(err->hint));
 	return err->code;
 }

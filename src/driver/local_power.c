@@ -70,6 +70,8 @@ last_words(const struct fb_child_result *result, struct fb_buf *text)
 	while (len > 0 && said->data[len - 1] == '\n')
 		len--;
 	from = len > SHOWN_MAX ? len - SHOWN_MAX : 0;
+	while (from < len && (said->data[from] & 0xc0) == 0x80)
+		from++; /* not in the middle of a character of UTF-8 */
 	if (len == 0)
 		return "it said nothing";
 	fb_buf_add_str(text, "it said: ");

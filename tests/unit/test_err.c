@@ -78,9 +78,31 @@ a_terminal_is_not_moved_by_a_message(void **state)
 	(void)fb_fail(&err, FB_ECORRUPT, "name '%s'", "\x1b[2J\r\n\x7f");
 	(void)fb_wrap(&err, "file '%s'", "\x07");
 	(void)fb_hint(&err, "rm '%s'", "\x1b");
-	for (const char *p = err.msg; *p != '\0'; p++)
-		assert_true(*p >= ' ' && *p < 0x7f);
-	assert_string_equal(err.hint, "rm '?'");
+	assert_string_equal(err.msg, "file '%07': name '%1b[2J%0d%0a%7f'");
+	assert_string_equal(err.hint, "rm '%1b'");
+}
+
+/* What is no text goes into no journal, no manifest and no JSON. */
+static void
+a_message_is_always_text(void **state)
+{
+	(void)state;
+	(void)fb_fail(&err, FB_EFAILED, "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\xa7");
+	assert_string_equal(
+	    err.msg, "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\xa7");
+	/* stray, cut off, too long, a surrogate, beyond Unicode */
+	(void)fb_fail(&err, FB_EFAILED,
+	    "\xff \xa9 \xe2\x82 \xc0\x80 \xed\xa0\x80 \xf4\x90\x80\x80");
+	assert_string_equal(err.msg,
+	    "%ff %a9 %e2%82 %c0%80 %ed%a0%80 %f4%90%80%80");
+	/* a control sequence in one character */
+	(void)fb_fail(&err, FB_EFAILED, "\xc2\x9b" "2J");
+	assert_string_equal(err.msg, "%c2%9b2J");
+	/* the end of the room cuts no character and no escape in two */
+	(void)fb_fail(&err, FB_EFAILED, "%0766d\xc3\xa9", 0);
+	assert_int_equal(strlen(err.msg), FB_ERROR_MSG_SIZE - 2);
+	(void)fb_fail(&err, FB_EFAILED, "%0765d\x1b", 0);
+	assert_int_equal(strlen(err.msg), FB_ERROR_MSG_SIZE - 3);
 }
 
 static void
@@ -132,6 +154,7 @@ main(void)
 		cmocka_unit_test(a_full_message_keeps_its_cause),
 		cmocka_unit_test(a_message_longer_than_its_room_is_cut),
 		cmocka_unit_test(a_terminal_is_not_moved_by_a_message),
+		cmocka_unit_test(a_message_is_always_text),
 		cmocka_unit_test(the_innermost_hint_stays),
 		cmocka_unit_test(an_id_is_the_callers_or_the_codes),
 		cmocka_unit_test(every_code_has_a_name_and_an_id_of_its_own),
