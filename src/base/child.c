@@ -129,8 +129,9 @@ keep_last(struct fb_buf *buf, size_t max, bool now)
 	buf->data[max] = '\0';
 }
 
-/* Stop the group: gently first.  The pid is ours until it is reaped, and
- * after that the group's as long as somebody is in it. */
+/* Stop the group: gently first, and so that who was stopped hears of it.  The
+ * pid is ours until it is reaped, and after that the group's as long as
+ * somebody is in it. */
 static void
 end_group(struct run *run)
 {
@@ -139,6 +140,7 @@ end_group(struct run *run)
 	run->kill_ns = later(
 	    run->spec->grace_ms ? run->spec->grace_ms : FB_CHILD_GRACE_MS);
 	(void)kill(-run->pid, SIGTERM);
+	(void)kill(-run->pid, SIGCONT);
 }
 
 static void
@@ -296,8 +298,10 @@ attend(struct run *run)
 		wait_ms = silent ? silent_ms : TICK_MS;
 		if (silent && silent_ms < TICK_MS)
 			silent_ms *= 2;
-		watch_the_time(run);
+		/* Who has ended is in time, however late we look: we may have
+		 * been stopped meanwhile. */
 		reap(run);
+		watch_the_time(run);
 	}
 	drained = later(DRAIN_MS);
 	close_one(&run->fds[IN]);

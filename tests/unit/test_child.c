@@ -73,6 +73,9 @@ what_cannot_be_started_is_an_error_that_names_it(void **state)
 	spec.argv = (const char *const[]){ "/etc/passwd", NULL };
 	assert_fails(FB_EDENIED, run_spec(&spec, &result));
 
+	spec.argv = (const char *const[]){ "/etc", NULL };
+	assert_fails(FB_EDENIED, run_spec(&spec, &result));
+
 	spec.argv = SHELL("true");
 	spec.dir = "/nowhere";
 	assert_fails(FB_ENOTFOUND, run_spec(&spec, &result));
@@ -288,6 +291,63 @@ who_survives_sigterm_is_killed(void **state)
 	assert_true(took >= 500);
 }
 
+/* Its grace would be ten minutes: it hears of the SIGTERM because it is let
+ * go on. */
+static void
+who_stopped_itself_is_ended(void **state)
+{
+	struct fb_child_spec spec = {
+		.argv = SHELL("kill -STOP $$; sleep 600"),
+		.timeout_ms = 100,
+		.grace_ms = 600000,
+	};
+	FB_AUTO_CHILD struct fb_child_result result = { 0 };
+
+	(void)state;
+	assert_ok(run_spec(&spec, &result));
+	assert_true(result.timed_out);
+	assert_int_equal(result.signal, SIGTERM);
+}
+
+/* The child ends at once, while we are stopped until its deadline is over. */
+static void
+who_ended_while_we_were_stopped_was_in_time(void **state)
+{
+	struct fb_child_spec spec = {
+		.argv = SHELL("(exec >/dev/null 2>&1; sleep 0.4; "
+		              "kill -CONT $PPID) & kill -STOP $PPID; exit 3"),
+		.timeout_ms = 200,
+	};
+	FB_AUTO_CHILD struct fb_child_result result = { 0 };
+
+	(void)state;
+	assert_ok(run_spec(&spec, &result));
+	assert_false(result.timed_out);
+	assert_int_equal(result.exit_code, 3);
+}
+
+/* It is out of our group: neither waited for nor ended, and what it holds is
+ * not held against us. */
+static void
+a_session_that_keeps_the_output_does_not_hold_us_up(void **state)
+{
+	struct fb_child_spec spec = {
+		.argv = SHELL("setsid sleep 600 & echo $!; sleep 600"),
+		.timeout_ms = 300,
+	};
+	FB_AUTO_CHILD struct fb_child_result result = { 0 };
+	int64_t start = fb_clock_mono_ns();
+	pid_t grandchild;
+
+	(void)state;
+	assert_ok(run_spec(&spec, &result));
+	assert_true(fb_clock_mono_ns() - start < 4000000000);
+	assert_true(result.timed_out);
+	grandchild = (pid_t)strtol(fb_buf_str(&result.out), NULL, 10);
+	assert_true(grandchild > 1);
+	assert_int_equal(kill(grandchild, SIGKILL), 0);
+}
+
 static void
 a_grandchild_that_keeps_the_output_does_not_hold_us_up(void **state)
 {
@@ -437,6 +497,10 @@ main(void)
 		cmocka_unit_test(the_deadline_ends_the_whole_group),
 		cmocka_unit_test(cancel_ends_it),
 		cmocka_unit_test(who_survives_sigterm_is_killed),
+		cmocka_unit_test(who_stopped_itself_is_ended),
+		cmocka_unit_test(who_ended_while_we_were_stopped_was_in_time),
+		cmocka_unit_test(
+		    a_session_that_keeps_the_output_does_not_hold_us_up),
 		cmocka_unit_test(
 		    a_grandchild_that_keeps_the_output_does_not_hold_us_up),
 		cmocka_unit_test(the_lock_is_held_while_a_grandchild_lives),
