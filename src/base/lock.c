@@ -1,6 +1,11 @@
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -59,7 +64,8 @@ read_holder(int fd, struct fb_buf *holder)
 }
 
 static int
-wait_for(int fd, const char *path, uint64_t wait_ms, struct fb_error *err)
+wait_for(int fd, const char *path, uint64_t wait_ms,
+    const atomic_bool *cancel, struct fb_error *err)
 {
 	int64_t start = fb_clock_mono_ns();
 	FB_AUTO_BUF struct fb_buf holder = { 0 };
@@ -73,6 +79,9 @@ wait_for(int fd, const char *path, uint64_t wait_ms, struct fb_error *err)
 			continue;
 		if (errno != EWOULDBLOCK)
 			return fb_fail_sys(err, "cannot lock '%s'", path);
+		if (cancel != NULL && atomic_load(cancel))
+			return fb_fail(err, FB_ECANCELED,
+			    "stopped on request while waiting for '%s'", path);
 		if (left == 0) {
 			read_holder(fd, &holder);
 			return fb_fail(err, FB_EBUSY, "'%s' is held by %s",
@@ -97,19 +106,94 @@ write_holder(int fd, const char *path, const char *note, struct fb_error *err)
 }
 
 int
-fb_lock_take(
-    const char *path, uint64_t wait_ms, const char *note, struct fb_error *err)
+fb_lock_take(const char *path, uint64_t wait_ms, const atomic_bool *cancel,
+    const char *note, struct fb_error *err)
 {
 	int fd = open_regular(path, err);
 	int rc;
 
 	if (fd < 0)
 		return fd;
-	rc = wait_for(fd, path, wait_ms, err);
+	rc = wait_for(fd, path, wait_ms, cancel, err);
 	if (rc == FB_OK)
 		rc = write_holder(fd, path, note, err);
 	if (rc == FB_OK)
 		return fd;
 	(void)close(fd);
 	return rc;
+}
+
+/* Has the process of this directory of /proc the file open?  Links are read
+ * and not followed: what others have open may hang. */
+static bool
+has_open(int proc, const char *pid, const char *file)
+{
+	char path[64], target[PATH_MAX];
+	DIR *dir = NULL;
+	struct dirent *entry;
+	bool found = false;
+	ssize_t len;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%.20s/fd", pid);
+	fd = openat(proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0)
+		dir = fdopendir(fd);
+	if (fd >= 0 && dir == NULL)
+		(void)close(fd);
+	while (dir != NULL && !found && (entry = readdir(dir)) != NULL) {
+		len = readlinkat(
+		    fd, entry->d_name, target, sizeof(target) - 1);
+		target[len > 0 ? len : 0] = '\0';
+		found = strcmp(target, file) == 0;
+	}
+	if (dir != NULL)
+		(void)closedir(dir);
+	return found;
+}
+
+static void
+add_process(struct fb_buf *dst, int proc, const char *pid)
+{
+	char path[64], name[64];
+	ssize_t got = -1;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "%.20s/comm", pid);
+	fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		got = read(fd, name, sizeof(name));
+		(void)close(fd);
+	}
+	if (got > 0 && name[got - 1] == '\n')
+		got--;
+	fb_buf_add_fmt(dst, "%spid %.20s", dst->len > 0 ? ", " : "", pid);
+	if (got <= 0)
+		return;
+	fb_buf_add_str(dst, " (");
+	fb_text_add_escaped(
+	    dst, (struct fb_span){ (const uint8_t *)name, (size_t)got });
+	fb_buf_add_str(dst, ")");
+}
+
+void
+fb_lock_add_holders(struct fb_buf *dst, int fd)
+{
+	char path[64], file[PATH_MAX];
+	struct dirent *entry;
+	DIR *dir = opendir("/proc");
+	ssize_t len;
+
+	(void)snprintf(path, sizeof(path), "self/fd/%d", fd);
+	len = dir == NULL
+	    ? -1
+	    : readlinkat(dirfd(dir), path, file, sizeof(file) - 1);
+	file[len > 0 ? len : 0] = '\0';
+	while (len > 0 && (entry = readdir(dir)) != NULL)
+		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' &&
+		    strtol(entry->d_name, NULL, 10) != (long)getpid() &&
+		    has_open(dirfd(dir), entry->d_name, file))
+			add_process(dst, dirfd(dir), entry->d_name);
+	if (dir != NULL)
+		(void)closedir(dir);
 }

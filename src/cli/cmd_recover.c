@@ -1,11 +1,12 @@
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include "fleetbak/cli/cli.h"
 #include "fleetbak/engine/recover.h"
 
-/* How long a guardian waits for a living child, and for the lock. */
-#define GUARDIAN_WAIT_MS (10 * 60 * UINT64_C(1000))
+/* Between two looks of a guardian that cannot act yet. */
+#define GUARDIAN_LOOK_MS 500
 
 struct outcome {
 	const char *name, *text;
@@ -107,9 +108,25 @@ meet_obligations(struct fb_cli *cli, struct fb_recover_report *report,
 	return rc;
 }
 
+/* A command that the dead run started may still be at work; what it does must
+ * be known before anything is started, however long it takes.  Whoever holds
+ * the lock meanwhile may do this work, or is told what lives. */
+static int
+stand_guard(struct fb_cli *cli, struct fb_recover_report *report,
+    struct fb_error *err)
+{
+	int rc;
+
+	cli->engine.lock_wait_ms = 0;
+	while ((rc = meet_obligations(cli, report, err)) == FB_EBUSY)
+		(void)poll(NULL, 0, GUARDIAN_LOOK_MS);
+	return rc;
+}
+
 static int
 recover_run(struct fb_cli *cli, struct fb_error *err)
 {
+	bool guards = fb_arguments_on(&cli->args, FB_OPT_GUARDIAN);
 	struct fb_recover_report report = { 0 };
 	int rc;
 
@@ -117,18 +134,15 @@ recover_run(struct fb_cli *cli, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	cli->data = json_array();
-	if (fb_arguments_on(&cli->args, FB_OPT_GUARDIAN)) {
-		/* The terminal of the run that died is not ours. */
+	if (guards) { /* the terminal of the run that died is not ours */
 		(void)signal(SIGHUP, SIG_IGN);
 		(void)signal(SIGINT, SIG_IGN);
 		cli->quiet = true;
-		/* A command that the dead run started may still be at work;
-		 * what it does must be known before anything is started. */
-		if (cli->engine.lock_wait_ms < GUARDIAN_WAIT_MS)
-			cli->engine.lock_wait_ms = GUARDIAN_WAIT_MS;
 	}
 	if (cli->dry_run)
 		rc = fb_recover_list(&cli->engine, &report, err);
+	else if (guards)
+		rc = stand_guard(cli, &report, err);
 	else
 		rc = meet_obligations(cli, &report, err);
 	if (rc == FB_OK)
@@ -151,5 +165,6 @@ const struct fb_command fb_cmd_recover = {
 	    "that was down is never started, one whose state is unknown is "
 	    "not touched, and one that is half restored stays down until the "
 	    "restore is finished.",
+	.cancels = true, /* it says so, and meets what is owed first */
 	.run = recover_run,
 };

@@ -94,7 +94,7 @@ take_holds(struct fb_restore *r, struct holds *h, struct fb_error *err)
 		rc = fb_io_mkdirs(r->dir, 0700, err);
 	if (rc < 0)
 		return rc;
-	h->own_fd = fb_lock_take(own, 0, "restore", err);
+	h->own_fd = fb_lock_take(own, 0, NULL, "restore", err);
 	if (h->own_fd < 0)
 		return h->own_fd;
 	if (r->kind == FB_RESTORE_TO_MACHINE && r->engine->guardian_argv) {

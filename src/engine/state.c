@@ -6,6 +6,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "fleetbak/base/buf.h"
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/lock.h"
@@ -41,7 +42,8 @@ fb_state_lock(const struct fb_engine *engine, const char *command,
 	(void)gethostname(host, sizeof(host) - 1);
 	fb_time_format(fb_clock_wall_ns(), since);
 	note = fb_format("%s on %s since %s", command, host, since);
-	return fb_lock_take(path, engine->lock_wait_ms, note, err);
+	return fb_lock_take(
+	    path, engine->lock_wait_ms, engine->cancel, note, err);
 }
 
 /* FB_PENDING: somebody else holds it. */
@@ -61,6 +63,7 @@ static int
 wait_for_children(const struct fb_engine *engine, int fd, const char *path,
     struct fb_error *err)
 {
+	FB_AUTO_BUF struct fb_buf who = { 0 };
 	int64_t start = fb_clock_mono_ns();
 
 	for (;;) {
@@ -76,11 +79,13 @@ wait_for_children(const struct fb_engine *engine, int fd, const char *path,
 			break;
 		(void)poll(NULL, 0, POLL_MS);
 	}
+	fb_lock_add_holders(&who, fd);
 	(void)fb_fail_id(err, FB_EBUSY, "E-CHILD-ALIVE",
-	    "a command that an earlier run started still lives and holds '%s'",
-	    path);
+	    "a command that an earlier run started still lives%s%s and holds "
+	    "'%s'",
+	    who.len > 0 ? ": " : "", fb_buf_str(&who), path);
 	return fb_hint(err,
-	    "wait for it, or find it with 'fuser %s' and end it", path);
+	    "wait for it, or look at it (fuser %s) and end it", path);
 }
 
 int
