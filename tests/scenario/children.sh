@@ -2,30 +2,19 @@
 # Commands of machines that hang, outlive their deadline, leave processes
 # behind, flood us or are not there: a deadline ends them, memory stays small,
 # what they did is looked at, and every machine that was up comes up again.
+# shellcheck disable=SC2016 # the scripts are for the machines
 . "$(dirname "$0")/lib.sh"
 requires jq setsid
 umask 022
 
 # Each machine misbehaves in its own way, all at the same time: what is waited
-# for is the slowest of them.  `ctl` carries out the file on-<verb> beside it,
-# if there is one, in the place of what it would do.
+# for is the slowest of them.
 make_fleet "$work/f" 0
 cd "$work/f"
 sed -i 's/jobs: 2/jobs: 20/' "$conf"
 
-evil() { # <id> [<verb> <script>]...: a machine whose commands are scripts
-	id=$1
-	shift
-	make_machine machines "$id"
-	rm machines/"$id"/data/sub/numbers
-	sed 's/^case/[ ! -e "on-$1" ] || . ".\/on-$1"\ncase/' \
-		machines/"$id"/ctl >ctl.new
-	cat ctl.new >machines/"$id"/ctl
-	while [ $# -gt 0 ]; do
-		echo "$2" >machines/"$id/on-$1"
-		shift 2
-	done
-	set_timeouts "$id" 20s 20s
+evil() { # <id> [<verb> <script>]...
+	make_evil machines "$@"
 }
 
 set_timeouts() { # <id> <stop> <start>
@@ -34,21 +23,10 @@ set_timeouts() { # <id> <stop> <start>
 		machines/"$1"/machine.yaml
 }
 
-until_true() { # <what> <command>...: wait for it, 30 s at most
-	what=$1
-	shift
-	i=0
-	until "$@"; do
-		i=$((i + 1))
-		[ $i -lt 300 ] || fail "$what"
-		sleep 0.1
-	done
-}
-
 # Whatever else happens, nothing that a machine left behind outlives the test.
 leave() {
 	for file in "$work"/[fs]/machines/*/left; do
-		[ ! -e "$file" ] || kill -KILL $(cat "$file") 2>/dev/null || :
+		[ ! -e "$file" ] || kill -KILL "$(cat "$file")" 2>/dev/null || :
 	done
 	chmod -R u+rwX "$work" 2>/dev/null
 	rm -rf "$work"

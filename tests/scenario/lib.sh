@@ -192,3 +192,32 @@ same_tree() {
 		LC_ALL=C sort) >"$work/tree.b"
 	cmp -s "$work/tree.a" "$work/tree.b"
 }
+
+# make_evil <dir> <id> [<verb> <script>]...: a machine whose `ctl` carries out
+# the file on-<verb> beside it, if there is one, before what it would do.
+make_evil() {
+	make_machine "$1" "$2"
+	make_evil_at=$1/$2
+	# shellcheck disable=SC2016 # for the script that is made
+	sed 's/^case/[ ! -e "on-$1" ] || . ".\/on-$1"\ncase/' \
+		"$make_evil_at/ctl" >"$work/ctl.new"
+	cat "$work/ctl.new" >"$make_evil_at/ctl"
+	rm "$make_evil_at/data/sub/numbers"
+	shift 2
+	while [ $# -gt 0 ]; do
+		echo "$2" >"$make_evil_at/on-$1"
+		shift 2
+	done
+}
+
+# until_true <what> <command>...: wait for it, 60 s at most.
+until_true() {
+	until_true_what=$1
+	until_true_i=0
+	shift
+	until "$@"; do
+		until_true_i=$((until_true_i + 1))
+		[ $until_true_i -lt 1200 ] || fail "$until_true_what"
+		sleep 0.05
+	done
+}
