@@ -7,6 +7,7 @@
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/fleet/selector.h"
 
 #define NS_PER_S  INT64_C(1000000000)
 #define NS_PER_MS INT64_C(1000000)
@@ -271,4 +272,66 @@ fb_retention_apply(const struct fb_retention *policy, const char *timezone,
 	}
 	free(entries.items);
 	return FB_OK;
+}
+
+static int
+assign_groups(const struct fb_config *config, struct fb_fleet *fleet,
+    size_t *groups, struct fb_error *err)
+{
+	for (size_t g = 0; g < config->group_count; g++) {
+		const struct fb_config_group *group = &config->groups[g];
+		const char *select = group->select;
+		int rc = fb_select(fleet, &select, 1, NULL, 0, err);
+
+		if (rc < 0)
+			return fb_wrap(
+			    err, "%s: groups.%s", config->path, group->name);
+		for (size_t i = 0; i < fleet->count; i++)
+			if (fleet->machines[i].selected)
+				groups[i] = g;
+	}
+	return FB_OK;
+}
+
+int
+fb_retention_assign(const struct fb_config *config, struct fb_fleet *fleet,
+    size_t **ret_groups, struct fb_error *err)
+{
+	FB_AUTO_FREE size_t *groups =
+	    fb_alloc(fleet->count + 1, sizeof(*groups));
+	FB_AUTO_FREE bool *selected =
+	    fb_alloc(fleet->count + 1, sizeof(*selected));
+	int rc;
+
+	for (size_t i = 0; i < fleet->count; i++) {
+		groups[i] = SIZE_MAX;
+		selected[i] = fleet->machines[i].selected;
+	}
+	rc = assign_groups(config, fleet, groups, err);
+	for (size_t i = 0; i < fleet->count; i++)
+		fleet->machines[i].selected = selected[i];
+	if (rc < 0)
+		return rc;
+	*ret_groups = FB_STEAL(groups);
+	return FB_OK;
+}
+
+const struct fb_retention *
+fb_retention_of(const struct fb_config *config, size_t group)
+{
+	return group < config->group_count ? &config->groups[group].keep
+	                                   : &config->retention.keep;
+}
+
+bool
+fb_retention_expired(uint64_t keep_ms, int64_t newest_snapshot_ns,
+    int64_t newest_run_ns, int64_t now_ns)
+{
+	int64_t until = newest_run_ns < now_ns ? newest_run_ns : now_ns;
+	int64_t age;
+
+	if (keep_ms == 0 || until <= newest_snapshot_ns)
+		return false;
+	return __builtin_sub_overflow(until, newest_snapshot_ns, &age) ||
+	    (uint64_t)age / (uint64_t)NS_PER_MS > keep_ms;
 }

@@ -378,6 +378,7 @@ fill(struct fb_config *config, const json_t *values)
 	fill_sources(config, json_object_get(values, "sources"));
 	fill_units(config, json_object_get(values, "units"));
 	fill_download(&config->download, json_object_get(values, "download"));
+	fb_config_fill_retention(config, values);
 }
 
 static int
@@ -546,7 +547,12 @@ fb_config_free(struct fb_config *config)
 		fb_freep(&config->units[i].subtree);
 		fb_freep(&config->units[i].label);
 	}
+	for (size_t i = 0; i < config->group_count; i++) {
+		fb_freep(&config->groups[i].name);
+		fb_freep(&config->groups[i].select);
+	}
 	free_sources(config);
+	fb_freep(&config->groups);
 	fb_freep(&config->repositories);
 	fb_freep(&config->trusted_signers);
 	fb_freep(&config->units);

@@ -20,6 +20,10 @@
 #define TIMEZONE .kind = FB_SETTING_TIMEZONE, .type = "time zone"
 #define MACHINE  .kind = FB_SETTING_MACHINE, .type = "machine"
 #define LABEL    .kind = FB_SETTING_LABEL, .type = "label"
+#define POLICY   .kind = FB_SETTING_POLICY, .type = "policy"
+#define ORPHANS  .kind = FB_SETTING_ORPHANS, .type = "keep span"
+#define PERCENT  .kind = FB_SETTING_PERCENT, .type = "percentage"
+#define SELECTOR .kind = FB_SETTING_SELECTOR, .type = "selector"
 #define LABELS   .kind = FB_SETTING_LABELS, .type = "map of texts"
 /* clang-format on */
 
@@ -103,6 +107,39 @@ static const struct fb_setting settings[] = {
 	{ .path = "download.level", INTEGER, .fallback = "3", .min = 1,
 	    .max = 19, .variable = "FLEETBAK_DOWNLOAD_LEVEL",
 	    .help = "Level of zstd compression." },
+	{ .path = "retention.keep", POLICY,
+	    .variable = "FLEETBAK_RETENTION_KEEP",
+	    .help = "Which snapshots of each machine prune keeps, such as: all "
+	            "within 48h, 14 daily, 8 weekly, 12 monthly, 3 yearly.  "
+	            "Without it prune removes nothing." },
+	{ .path = "retention.min", INTEGER, .fallback = "2", .min = 1,
+	    .max = 1000, .variable = "FLEETBAK_RETENTION_MIN",
+	    .help = "How many of the newest whole snapshots of each machine "
+	            "are kept whatever the policy says." },
+	{ .path = "retention.max_remove", PERCENT, .fallback = "20%",
+	    .variable = "FLEETBAK_RETENTION_MAX_REMOVE",
+	    .help = "Prune refuses to remove more of all snapshots than this "
+	            "at a time." },
+	{ .path = "retention.grace", SPAN, .fallback = "7d",
+	    .variable = "FLEETBAK_RETENTION_GRACE",
+	    .help = "How long a forgotten run can be brought back before prune "
+	            "may delete it." },
+	{ .path = "retention.orphans", ORPHANS,
+	    .variable = "FLEETBAK_RETENTION_ORPHANS",
+	    .help = "keep SPAN: when a machine is not in the fleet any more, "
+	            "all its snapshots go once the newest run is that much "
+	            "younger than the newest of them.  Without it they are "
+	            "kept as those of any other." },
+	{ .path = "groups.*.select", SELECTOR, .required = true,
+	    .variable = "FLEETBAK_GROUPS_<NAME>_SELECT",
+	    .help = "Which machines are in the group, in the words of "
+	            "--select.  Of several groups the last one counts." },
+	{ .path = "groups.*.keep", POLICY, .required = true,
+	    .variable = "FLEETBAK_GROUPS_<NAME>_KEEP",
+	    .help = "The group's policy in place of retention.keep." },
+	{ .path = "groups.*.min", INTEGER, .min = 1, .max = 1000,
+	    .variable = "FLEETBAK_GROUPS_<NAME>_MIN",
+	    .help = "The group's number in place of retention.min." },
 };
 
 size_t
@@ -150,6 +187,10 @@ describe_type(const struct fb_setting *row)
 		    "^[0-9]+(\\.[0-9]+)?(ms|s|min|h|d|w|mo|y)$");
 	case FB_SETTING_CHOICE:
 		return describe_choice(row);
+	case FB_SETTING_PERCENT:
+		return text_with_pattern("^(100|[1-9]?[0-9])%$");
+	case FB_SETTING_ORPHANS:
+		return text_with_pattern("^keep [0-9]+(ms|s|min|h|d|w|mo|y)$");
 	case FB_SETTING_URL:
 		return text_with_pattern("^file:.+");
 	case FB_SETTING_SECRET:

@@ -279,6 +279,47 @@ check_secret(const struct fb_scalar *in, struct fb_error *err)
 }
 
 static int
+check_policy(const struct fb_scalar *in, struct fb_error *err)
+{
+	struct fb_retention policy;
+
+	if (fb_retention_parse(in->text, &policy, err) < 0)
+		return fb_wrap(err, "%s: %s", in->place, in->what);
+	return FB_OK;
+}
+
+static int
+check_orphans(const struct fb_scalar *in, struct fb_error *err)
+{
+	size_t keep = strlen("keep ");
+	uint64_t ms = 0;
+	struct fb_error why;
+
+	if (strncmp(in->text, "keep ", keep) != 0 ||
+	    fb_text_span(in->text + keep, &ms, &why) < 0 || ms == 0)
+		return fail_value(
+		    in, "E-CFG-TYPE", err, "write keep and a span: keep 90d");
+	return FB_OK;
+}
+
+static int
+check_percent(const struct fb_scalar *in, struct fb_error *err)
+{
+	struct fb_span digits = { (const uint8_t *)in->text,
+		strspn(in->text, DIGITS) };
+	uint64_t percent;
+	struct fb_error why;
+
+	if (digits.len == 0 || strcmp(in->text + digits.len, "%") != 0)
+		return fail_value(
+		    in, "E-CFG-UNIT", err, "not a percentage: write 20%%");
+	if (fb_text_u64(digits, 100, &percent, &why) < 0)
+		return fail_value(
+		    in, "E-CFG-RANGE", err, "must be 0%% to 100%%");
+	return FB_OK;
+}
+
+static int
 check_kind(
     const struct fb_scalar *in, json_t **ret_value, struct fb_error *err)
 {
@@ -310,6 +351,13 @@ check_kind(
 		return check_machine(in, err);
 	case FB_SETTING_LABEL:
 		return check_label(in, err);
+	case FB_SETTING_POLICY:
+		return check_policy(in, err);
+	case FB_SETTING_ORPHANS:
+		return check_orphans(in, err);
+	case FB_SETTING_PERCENT:
+		return check_percent(in, err);
+	case FB_SETTING_SELECTOR:
 	case FB_SETTING_VECTOR:
 		if (in->text[0] == '\0')
 			return fail_value(

@@ -63,6 +63,9 @@ struct fb_scalar {
 FB_MUST_USE int fb_scalar_check(const struct fb_scalar *scalar,
     json_t **ret_value, struct fb_error *err);
 
+/* Fill config->retention and config->groups from the checked values. */
+void fb_config_fill_retention(struct fb_config *config, const json_t *values);
+
 /* Fill labels from {"key": "value"}, sorted by key. */
 void fb_labels_fill(struct fb_labels *labels, const json_t *object);
 

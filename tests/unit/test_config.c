@@ -139,6 +139,106 @@ the_order_of_the_file_is_kept(void **state)
 }
 
 static void
+what_is_kept_is_said_in_words(void **state)
+{
+	static const char *const env[] = { "FLEETBAK_RETENTION_MAX_REMOVE=5%",
+		"FLEETBAK_GROUPS_CRITICAL_MIN=9", NULL };
+	FB_AUTO_CONFIG struct fb_config *config = NULL;
+	FB_AUTO_CONFIG struct fb_config *other = NULL;
+	FB_AUTO_CONFIG struct fb_config *plain = NULL;
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+
+	(void)state;
+	assert_ok(parse_with(BASE
+	    "retention: {keep: \"all within 48h, 14 daily\", min: 3, "
+	    "max_remove: 100%, grace: 14d, orphans: keep 90d}\n"
+	    "groups:\n  lab: {select: env=lab, keep: last 3}\n"
+	    "  critical: {select: \"tier=db,pay-*\", keep: all, min: 7}\n",
+	    NULL, NULL, &config));
+	fb_retention_add_text(&text, &config->retention.keep);
+	assert_string_equal(fb_buf_str(&text), "all within 48h, 14 daily");
+	assert_int_equal(config->retention.keep.min, 3);
+	assert_int_equal(config->retention.max_remove_percent, 100);
+	assert_int_equal(
+	    config->retention.grace_ms, UINT64_C(14) * 24 * 3600 * 1000);
+	assert_int_equal(
+	    config->retention.orphans_ms, UINT64_C(90) * 24 * 3600 * 1000);
+	assert_int_equal(config->group_count, 2);
+	assert_string_equal(config->groups[0].name, "lab");
+	assert_string_equal(config->groups[0].select, "env=lab");
+	assert_int_equal(config->groups[0].keep.rules[0].count, 3);
+	assert_int_equal(config->groups[0].keep.min, 3);
+	assert_string_equal(config->groups[1].select, "tier=db,pay-*");
+	assert_int_equal(config->groups[1].keep.min, 7);
+
+	assert_ok(parse_with(
+	    BASE "groups: {critical: {select: x, keep: 1 yearly}}\n", env, NULL,
+	    &other));
+	assert_int_equal(other->retention.max_remove_percent, 5);
+	assert_int_equal(other->groups[0].keep.min, 9);
+
+	/* Nothing said: nothing may go. */
+	assert_ok(parse_with(BASE, NULL, NULL, &plain));
+	assert_int_equal(plain->retention.keep.rule_count, 0);
+	assert_int_equal(plain->retention.keep.min, 2);
+	assert_int_equal(plain->retention.max_remove_percent, 20);
+	assert_int_equal(
+	    plain->retention.grace_ms, UINT64_C(7) * 24 * 3600 * 1000);
+	assert_int_equal(plain->retention.orphans_ms, 0);
+	assert_int_equal(plain->group_count, 0);
+}
+
+static void
+what_is_kept_is_judged_with_its_place(void **state)
+{
+	static const char *const env[] = { "FLEETBAK_RETENTION_KEEP=3 dayly",
+		NULL };
+	static const char *const sets[] = { "retention.keep=", NULL };
+
+	(void)state;
+	refuses("retention:\n  keep: all within 48h, 14 dayly\n",
+	    "E-CFG-REFERENCE",
+	    "f.yaml:2:9: retention.keep: 'dayly' at character 20: not one of",
+	    "did you mean 'daily'?");
+	refuses("retention: {keep: 3 daily within 4d}\n", "E-CFG-TYPE",
+	    "f.yaml:1:19: retention.keep: 'within' at character 9", "");
+	refuses("retention: {keep: all within 48}\n", "E-CFG-UNIT",
+	    "retention.keep: '48' at character 12: not a span", "");
+	refuses("retention: {kep: all}\n", "E-CFG-KEY",
+	    "f.yaml:1:13: key 'kep': unknown in retention",
+	    "did you mean 'keep'?");
+	refuses("groups: {a: {select: x, keep: \"3 daily, 4 daily\"}}\n",
+	    "E-CFG-DUPLICATE",
+	    "f.yaml:1:31: groups.a.keep: '4 daily' at character 10", "");
+	refuses(BASE "groups: {a: {keep: all}}\n", "E-CFG-MISSING",
+	    "setting 'groups.a.select': required", "");
+	refuses(BASE "groups: {a: {select: x}}\n", "E-CFG-MISSING",
+	    "setting 'groups.a.keep': required", "");
+	refuses("groups: {a: {select: \"\"}}\n", "E-CFG-TYPE",
+	    "groups.a.select '': must not be empty", "");
+	refuses("retention: {min: 0}\n", "E-CFG-RANGE", "1 to 1000", "");
+	refuses("retention: {max_remove: 20}\n", "E-CFG-UNIT",
+	    "f.yaml:1:25: retention.max_remove '20': not a percentage: write "
+	    "20%",
+	    "");
+	refuses("retention: {max_remove: 101%}\n", "E-CFG-RANGE",
+	    "'101%': must be 0% to 100%", "");
+	refuses("retention: {max_remove: 020%}\n", "E-CFG-RANGE", "020%", "");
+	refuses("retention: {max_remove: 20%%}\n", "E-CFG-UNIT", "", "");
+	refuses("retention: {max_remove: \"%\"}\n", "E-CFG-UNIT", "", "");
+	refuses("retention: {orphans: 90d}\n", "E-CFG-TYPE",
+	    "retention.orphans '90d': write keep and a span: keep 90d", "");
+	refuses("retention: {orphans: keep 90}\n", "E-CFG-TYPE", "", "");
+	refuses("retention: {orphans: keep 0d}\n", "E-CFG-TYPE", "", "");
+	refuses_with(BASE, env, NULL, "E-CFG-REFERENCE",
+	    "environment FLEETBAK_RETENTION_KEEP: retention.keep: 'dayly' at "
+	    "character 3",
+	    "daily");
+	refuses_with(BASE, NULL, sets, "E-CFG-REFERENCE",
+	    "--set: retention.keep: at character 1: a word is missing", "");
+}
+
+static void
 a_wrong_key_is_named_with_the_nearest_right_one(void **state)
 {
 	(void)state;
@@ -532,6 +632,8 @@ main(void)
 		cmocka_unit_test(every_setting_arrives),
 		cmocka_unit_test(what_is_not_said_has_its_default),
 		cmocka_unit_test(the_order_of_the_file_is_kept),
+		cmocka_unit_test(what_is_kept_is_said_in_words),
+		cmocka_unit_test(what_is_kept_is_judged_with_its_place),
 		cmocka_unit_test(a_wrong_key_is_named_with_the_nearest_right_one),
 		cmocka_unit_test(a_duplicate_key_names_both_lines),
 		cmocka_unit_test(a_wrong_type_is_named),

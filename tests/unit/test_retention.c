@@ -525,6 +525,81 @@ an_unknown_zone_is_refused_and_tz_stays_what_it_was(void **state)
 	assert_null(getenv("TZ"));
 }
 
+/* -- groups and machines that left ------------------------------------ */
+
+static void
+add_machine(struct fb_fleet *fleet, const char *id, const char *role)
+{
+	struct fb_machine *machine = fb_fleet_add(fleet);
+
+	machine->source = fb_strdup("lab");
+	machine->id = fb_strdup(id);
+	machine->role = fb_strdup(role);
+}
+
+static void
+the_last_group_that_chooses_a_machine_counts(void **state)
+{
+	struct fb_config_group groups[] = {
+		{ .name = (char *)"dbs", .select = (char *)"db-*,pay-01" },
+		{ .name = (char *)"one", .select = (char *)"db-02" },
+		{ .name = (char *)"typo", .select = (char *)"db-*,dp-01" },
+	};
+	struct fb_config config = { .path = (char *)"f.yaml",
+		.groups = groups,
+		.group_count = 2 };
+	struct fb_fleet fleet = { 0 };
+	FB_AUTO_FREE size_t *of = NULL;
+	size_t *none = NULL;
+
+	(void)state;
+	add_machine(&fleet, "db-01", "db");
+	add_machine(&fleet, "db-02", "db");
+	add_machine(&fleet, "pay-01", "");
+	add_machine(&fleet, "web-01", "web");
+	fb_fleet_settle(&fleet);
+	fleet.machines[3].selected = true;
+	assert_ok(fb_retention_assign(&config, &fleet, &of, &err));
+	assert_int_equal(of[0], 0);
+	assert_int_equal(of[1], 1);
+	assert_int_equal(of[2], 0);
+	assert_true(of[3] == SIZE_MAX);
+	assert_ptr_equal(fb_retention_of(&config, of[1]), &groups[1].keep);
+	assert_ptr_equal(
+	    fb_retention_of(&config, of[3]), &config.retention.keep);
+
+	/* A mistyped name gives no machine another policy in silence. */
+	config.group_count = 3;
+	assert_fails(FB_ECONFIG,
+	    fb_retention_assign(&config, &fleet, &none, &err));
+	assert_string_equal(err.id, "E-SEL-NONE");
+	assert_non_null(strstr(err.msg, "f.yaml: groups.typo: "));
+	assert_null(none);
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(fleet.machines[i].selected, i == 3);
+	fb_fleet_release(&fleet);
+}
+
+static void
+a_machine_that_left_goes_by_runs_and_not_by_the_clock(void **state)
+{
+	const uint64_t keep = 90 * 24 * UINT64_C(3600000);
+
+	(void)state;
+	assert_false(fb_retention_expired(keep, 0, 90 * DAY, INT64_MAX));
+	assert_true(
+	    fb_retention_expired(keep, 0, 90 * DAY + S / 1000, INT64_MAX));
+	/* Neither a clock ahead nor a run that was made by one decides. */
+	assert_false(fb_retention_expired(keep, 0, DAY, 400 * DAY));
+	assert_false(fb_retention_expired(keep, 0, 400 * DAY, DAY));
+	assert_false(fb_retention_expired(keep, 400 * DAY, DAY, 2 * DAY));
+	assert_false(fb_retention_expired(0, INT64_MIN, INT64_MAX, INT64_MAX));
+	assert_true(
+	    fb_retention_expired(keep, INT64_MIN, INT64_MAX, INT64_MAX));
+	assert_false(fb_retention_expired(
+	    UINT64_MAX, INT64_MIN, -1 - INT64_MAX / 2, 0));
+}
+
 /* -- random policies and histories ------------------------------------ */
 
 #define MANY 36
@@ -1144,6 +1219,9 @@ main(void)
 		cmocka_unit_test(times_at_both_ends_of_64_bits_are_judged),
 		cmocka_unit_test(
 		    an_unknown_zone_is_refused_and_tz_stays_what_it_was),
+		cmocka_unit_test(the_last_group_that_chooses_a_machine_counts),
+		cmocka_unit_test(
+		    a_machine_that_left_goes_by_runs_and_not_by_the_clock),
 		cmocka_unit_test(the_rules_do_what_a_slow_reading_does),
 		cmocka_unit_test(a_clock_that_jumps_only_keeps_more),
 		cmocka_unit_test(the_earlier_clock_keeps_more),

@@ -23,8 +23,7 @@
 #ifndef FB_FLEET_RETENTION_H
 #define FB_FLEET_RETENTION_H
 
-#include <stdbool.h>
-
+#include "fleetbak/fleet/fleet.h"
 #include "fleetbak/format/retention.h"
 
 struct fb_retention_snapshot {
@@ -52,5 +51,29 @@ FB_MUST_USE int fb_retention_apply(const struct fb_retention *policy,
     const char *timezone, int64_t now_ns,
     struct fb_retention_snapshot *snapshots, size_t count,
     struct fb_error *err);
+
+/*
+ * Which policy each machine of a settled fleet has: ret_groups[i] is the index
+ * of the group of config->groups that machine i is in, SIZE_MAX for
+ * config->retention; as many as there are machines, the caller frees.
+ * `selected` of the machines stays what it is.
+ *
+ * Errors: those of fb_select(), for the group that is wrong.
+ */
+FB_MUST_USE int fb_retention_assign(const struct fb_config *config,
+    struct fb_fleet *fleet, size_t **ret_groups, struct fb_error *err);
+
+/* The policy for what fb_retention_assign() says; borrowed. */
+const struct fb_retention *fb_retention_of(
+    const struct fb_config *config, size_t group);
+
+/*
+ * Is the time over for a machine that left the fleet?  Its newest snapshot
+ * must be older than the newest run of the fleet, and than the clock, by more
+ * than `keep_ms`; with 0 it is never over.  Then all its snapshots that are
+ * not held may go.
+ */
+bool fb_retention_expired(uint64_t keep_ms, int64_t newest_snapshot_ns,
+    int64_t newest_run_ns, int64_t now_ns);
 
 #endif

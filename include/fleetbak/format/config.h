@@ -13,6 +13,7 @@
 
 #include "fleetbak/base/buf.h"
 #include "fleetbak/format/json.h"
+#include "fleetbak/format/retention.h"
 
 struct fb_error;
 
@@ -58,6 +59,24 @@ struct fb_config_download {
 	int level;                    /* zstd level 1..19, default 3 */
 };
 
+/* What prune may remove; see fleet/retention.h for what the words mean. */
+struct fb_config_retention {
+	struct fb_retention keep;  /* no rules: nothing is configured, and
+	                            * nothing may be removed; its `min` counts */
+	unsigned max_remove_percent; /* of the snapshots, default 20 */
+	uint64_t grace_ms;   /* how long a forget can be undone, default 7 d */
+	uint64_t orphans_ms; /* how long a machine that left the fleet is kept;
+	                      * 0: as any other */
+};
+
+/* groups: machines with a policy of their own; the last one that chooses a
+ * machine counts. */
+struct fb_config_group {
+	char *name;
+	char *select; /* an expression of fleet/selector.h */
+	struct fb_retention keep;
+};
+
 struct fb_config {
 	char *path;     /* of the file, for messages */
 	char *base_dir; /* absolute; relative paths start here */
@@ -74,6 +93,9 @@ struct fb_config {
 	struct fb_config_unit *units;
 	size_t unit_count;
 	struct fb_config_download download;
+	struct fb_config_retention retention;
+	struct fb_config_group *groups; /* in file order */
+	size_t group_count;
 	json_t *effective; /* the whole, every default filled in: config show */
 	json_t *origins;   /* {"download.jobs": "fleetbak.yaml:12", ...} */
 };
@@ -128,6 +150,10 @@ enum fb_setting_kind {
 	FB_SETTING_LABEL,    /* key or key=value */
 	FB_SETTING_LABELS,   /* map of texts */
 	FB_SETTING_VECTOR,   /* a list of texts that are not empty */
+	FB_SETTING_POLICY,   /* fb_retention_parse() */
+	FB_SETTING_ORPHANS,  /* "keep SPAN" */
+	FB_SETTING_PERCENT,  /* "20%": 0% to 100% */
+	FB_SETTING_SELECTOR, /* not empty; judged where machines are known */
 };
 
 /*
