@@ -8,6 +8,7 @@
 #   make check BUILD=asan ... under a sanitizer: asan, tsan, cov, release
 #   make fuzz             fuzz every target for FUZZ_SECONDS (needs clang)
 #   make lint             layers, headers, scripts, man pages, static analysis
+#   make soak             a random walk for SOAK_SECONDS (an hour)
 #   make bench            a table of speed and memory for this machine
 #   make install          PREFIX=/usr/local DESTDIR=
 #
@@ -168,7 +169,7 @@ check-unit: $(units)
 check-replay: $(replays)
 	sh tests/run.sh $(BUILD) replay $(TESTS)
 
-check-scenario: $(B)/fleetbak $(helpers)
+check-scenario: $(B)/fleetbak $(helpers) $(B)/soak/soak
 	sh tests/run.sh $(BUILD) scenario $(TESTS)
 
 # The unit tests and corpora once more, where memory and threads are watched.
@@ -205,6 +206,18 @@ bench:
 	sh tests/bench/bench.sh build/release/fleetbak build/release/bench/mkfleet \
 	    build/release/bench/measure
 .PHONY: bench bench-tools
+
+# A random walk against a model; SOAK_SECONDS, SOAK_SEED and SOAK_STEPS are
+# explained in tests/soak/main.c.
+$(B)/soak/soak: $(patsubst %.c,$(B)/%.o,$(wildcard tests/soak/*.c))
+	@mkdir -p $(@D)
+	$(link) -o $@ $^ $(shell pkg-config --libs libcrypto jansson) $(LIBS)
+
+soak:
+	sh tests/setup.sh build
+	$(again) $(B)/fleetbak $(B)/soak/soak
+	$(B)/soak/soak $(B)/fleetbak
+.PHONY: soak
 
 # Every target for FUZZ_SECONDS, as many at a time as there are processors.
 FUZZ_SECONDS ?= 60
