@@ -190,11 +190,28 @@ static const struct fb_explanation rows[] = {
 	    "Something that is not stopped with the machine writes there.",
 	    "exclude the path, stop the writer too, or put the volume on a "
 	    "file system that can snapshot." },
+	{ "E-FORGET-PART", "a run is given up as a whole", "2",
+	    "MACHINE@RUN was to be forgotten, and the run has other machines "
+	    "as well.",
+	    "Only one machine's backup is wanted no more.",
+	    "fleetbak forget RUN gives up all of them; the retention policy of "
+	    "a group keeps less of a machine." },
+	{ "E-FORGOTTEN", "the run is given up for good", "20",
+	    "After its grace a prune gave the run up for good; what only it "
+	    "needed is deleted, or will be.",
+	    "The undo or the hold came too late.",
+	    "Raise retention.grace, and hold what must not go." },
 	{ "E-FORMAT-CHUNKS", "the repository's format makes no sense", "14",
 	    "The chunk sizes in format/1.json are outside of what the format "
 	    "allows.",
 	    "A damaged or forged repository.",
 	    "Bring format/1.json back from a copy." },
+	{ "E-GC-DAMAGE", "nothing is deleted while a run cannot be read", "14",
+	    "What a run needs stands in its register and its checksums. One of "
+	    "them is missing or damaged, so it is not known what may go.",
+	    "A damaged disk; somebody removed objects by hand.",
+	    "fleetbak verify --structure names it. Put the object back from a "
+	    "copy, or fleetbak forget the run." },
 	{ "E-HALF-RESTORED", "a machine is half restored and kept down",
 	    "0, 3, 20",
 	    "A restore in place was cut off. What the machine holds is neither "
@@ -202,6 +219,10 @@ static const struct fb_explanation rows[] = {
 	    "up.",
 	    "A restore that was interrupted, or failed in the middle.",
 	    "fleetbak restore --resume ID finishes it." },
+	{ "E-HELD", "the run is held", "20",
+	    "Somebody asked for this run to be kept whatever happens.",
+	    "fleetbak hold was used on it.",
+	    "fleetbak hold shows by when and why; fleetbak hold --remove RUN." },
 	{ "E-INTERRUPTED", "the run was interrupted", "130, 143",
 	    "A signal ended the run. Machines it had stopped are up again; "
 	    "what was copied is kept.",
@@ -274,6 +295,14 @@ static const struct fb_explanation rows[] = {
 	    "Something that is needed does not exist.",
 	    "A wrong path; something that was removed.",
 	    "Look at the object in the message." },
+	{ "E-NOT-HELD", "the run is not held", "1",
+	    "There is no hold to remove.",
+	    "It was removed already; another run was meant.",
+	    "fleetbak hold shows what is held." },
+	{ "E-NOT-PENDING", "the run is not to be given up", "1",
+	    "There is nothing to undo: the run is there and stays.",
+	    "It was undone already; another run was meant.",
+	    "fleetbak list runs shows which runs are pending." },
 	{ "E-OK", "no error", "0",
 	    "Everything is as it should be.",
 	    "See the message.",
@@ -344,6 +373,12 @@ static const struct fb_explanation rows[] = {
 	    "A command or service answered in a form that it should not.",
 	    "Output that is too long; another version.",
 	    "Look at the message; run the command by hand." },
+	{ "E-PRUNE-LIMIT", "too much would go at a time", "20",
+	    "The policy would give up more of all snapshots than "
+	    "retention.max_remove allows. Nothing was changed.",
+	    "The policy was made shorter; prune did not run for long; a clock "
+	    "that is wrong.",
+	    "fleetbak prune -n --explain; then --max-remove P% or --force." },
 	{ "E-RECIPE", "a recipe is damaged", "14",
 	    "The list of chunks that makes a volume is not what was signed, or "
 	    "does not fit its packs.",
@@ -470,6 +505,14 @@ static const struct fb_explanation rows[] = {
 	    "The expression is not well formed.",
 	    "An empty term, a comma too many.",
 	    "fleetbak help selectors" },
+	{ "E-SESSIONS-OPEN", "a session may still need what is to go", "11",
+	    "A backup, restore or verification began before and has not ended. "
+	    "What is to be deleted waits for it; new ones do not use it any "
+	    "more.",
+	    "A backup that is going on, or was cut off and not continued; a "
+	    "command that was killed.",
+	    "Run fleetbak prune again when it has ended. One that never will "
+	    "is fenced off after 7 days, or after --fence-after." },
 	{ "E-SIGNATURE", "a signature is missing or wrong", "13",
 	    "No trusted key made the signature over these bytes.",
 	    "Another host's key that is not in trusted_signers; an altered "

@@ -5,6 +5,7 @@
 #include "lines.h"
 
 #include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
 #include "fleetbak/format/json.h"
 #include "fleetbak/format/register.h"
 
@@ -157,11 +158,43 @@ fb_gc_doc_decode(
 void
 fb_gc_set_encode(const struct fb_gc_set *set, struct fb_buf *dst)
 {
-	fb_buf_add_fmt(dst, "fleetbak-gc-set 1\ngeneration %" PRIu64 "\n",
-	    set->generation);
+	fb_buf_add_fmt(dst,
+	    "fleetbak-gc-set 1\ngeneration %" PRIu64 "\nforgotten %zu\n",
+	    set->generation, set->forgotten.count);
+	for (size_t i = 0; i < set->forgotten.count; i++)
+		fb_buf_add_fmt(dst, "%s\n", set->forgotten.ids[i]);
 	fb_lines_add_ids(dst, "packs", &set->packs);
 	fb_lines_add_ids(dst, "recipes", &set->recipes);
 	fb_buf_add_str(dst, "end\n");
+}
+
+static int
+decode_forgotten(
+    struct fb_lines *lines, struct fb_run_ids *list, struct fb_error *err)
+{
+	uint64_t count;
+	int rc = fb_lines_u64(lines, "forgotten",
+	    lines->rest.len / FB_RUN_ID_SIZE, &count, err);
+
+	if (rc < 0 || count == 0)
+		return rc;
+	list->ids = fb_alloc((size_t)count, sizeof(*list->ids));
+	for (size_t i = 0; i < count; i++) {
+		struct fb_span line;
+
+		rc = fb_lines_next(lines, &line, err);
+		if (rc < 0)
+			return rc;
+		if (!fb_run_id_ok((const char *)line.ptr, line.len))
+			return fb_lines_fail(
+			    lines, err, "forgotten: not a session id");
+		memcpy(list->ids[i], line.ptr, FB_RUN_ID_LEN);
+		if (i > 0 && strcmp(list->ids[i - 1], list->ids[i]) >= 0)
+			return fb_lines_fail(
+			    lines, err, "forgotten: not in order");
+		list->count = i + 1;
+	}
+	return FB_OK;
 }
 
 static int
@@ -175,6 +208,7 @@ decode_set(struct fb_lines *lines, struct fb_gc_set *set, struct fb_error *err)
 	        0 ||
 	    (rc = fb_lines_u64(lines, "generation", INT64_MAX,
 	         &set->generation, err)) < 0 ||
+	    (rc = decode_forgotten(lines, &set->forgotten, err)) < 0 ||
 	    (rc = fb_lines_ids(lines, "packs", &set->packs, err)) < 0 ||
 	    (rc = fb_lines_ids(lines, "recipes", &set->recipes, err)) < 0 ||
 	    (rc = fb_lines_exactly(lines, "end", err)) < 0)
@@ -201,6 +235,7 @@ fb_gc_set_decode(
 void
 fb_gc_set_release(struct fb_gc_set *set)
 {
+	fb_run_ids_release(&set->forgotten);
 	fb_id_list_release(&set->packs);
 	fb_id_list_release(&set->recipes);
 }

@@ -1,4 +1,4 @@
-/* Sorted lists of object ids. */
+/* Sorted lists of object ids, and of run and session ids. */
 #include <string.h>
 
 #include "fleetbak/base/mem.h"
@@ -52,5 +52,53 @@ fb_id_list_release(struct fb_id_list *list)
 {
 	fb_freep(&list->ids);
 	list->ids = NULL;
+	list->count = 0;
+}
+
+static size_t
+place_of(const struct fb_run_ids *list, const char *id)
+{
+	size_t low = 0, high = list->count;
+
+	if (high > 0 && strcmp(list->ids[high - 1], id) < 0)
+		return high;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (strcmp(list->ids[middle], id) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+bool
+fb_run_ids_have(const struct fb_run_ids *list, const char *id)
+{
+	size_t at = place_of(list, id);
+
+	return at < list->count && strcmp(list->ids[at], id) == 0;
+}
+
+void
+fb_run_ids_add(struct fb_run_ids *list, const char *id)
+{
+	size_t at = place_of(list, id);
+
+	if (at < list->count && strcmp(list->ids[at], id) == 0)
+		return;
+	list->ids =
+	    fb_realloc(list->ids, list->count + 1, sizeof(*list->ids));
+	memmove(&list->ids[at + 1], &list->ids[at],
+	    (list->count - at) * sizeof(*list->ids));
+	memcpy(list->ids[at], id, sizeof(*list->ids));
+	list->count++;
+}
+
+void
+fb_run_ids_release(struct fb_run_ids *list)
+{
+	fb_freep(&list->ids);
 	list->count = 0;
 }

@@ -189,14 +189,16 @@ compare_entries(const void *a, const void *b)
 	return order != 0 ? order : strcmp(right->session, left->session);
 }
 
-int
-fb_repo_runs(struct fb_repo *repo, fb_repo_visit_run *visit, void *arg,
+static int
+list_runs(struct fb_repo *repo, bool all, fb_repo_visit_run *visit, void *arg,
     struct fb_error *err)
 {
 	struct listing listing = { .repo = repo };
-	int rc = fb_store_list(
-	    repo->store, "forgets/", visit_forget, &listing, err);
+	int rc = FB_OK;
 
+	if (!all)
+		rc = fb_store_list(
+		    repo->store, "forgets/", visit_forget, &listing, err);
 	if (rc == FB_OK)
 		rc = fb_store_list(
 		    repo->store, "commits/", visit_commit, &listing, err);
@@ -214,6 +216,20 @@ fb_repo_runs(struct fb_repo *repo, fb_repo_visit_run *visit, void *arg,
 	}
 	release_listing(&listing);
 	return rc < 0 ? rc : FB_OK;
+}
+
+int
+fb_repo_runs(struct fb_repo *repo, fb_repo_visit_run *visit, void *arg,
+    struct fb_error *err)
+{
+	return list_runs(repo, false, visit, arg, err);
+}
+
+int
+fb_repo_all_runs(struct fb_repo *repo, fb_repo_visit_run *visit, void *arg,
+    struct fb_error *err)
+{
+	return list_runs(repo, true, visit, arg, err);
 }
 
 int

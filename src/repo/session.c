@@ -7,7 +7,8 @@
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
-#include "fleetbak/repo/repo.h"
+
+#include "gc_impl.h"
 
 #define KEY_SIZE    64
 #define ID_ATTEMPTS 8
@@ -60,53 +61,34 @@ announce(struct fb_repo *repo, const char *id, const char *kind,
 }
 
 static int
-load_set(struct fb_repo *repo, const struct fb_gc_doc *doc,
-    struct fb_id_list *condemned, struct fb_error *err)
+load_condemned(struct fb_repo *repo, struct fb_id_list *condemned,
+    struct fb_error *err)
 {
-	FB_AUTO_BUF struct fb_buf text = { 0 };
-	char key[8 + FB_DIGEST_HEX_SIZE], hex[FB_DIGEST_HEX_SIZE];
-	struct fb_gc_set set;
-	struct fb_digest digest;
+	char tag[FB_STORE_TAG_SIZE], before[FB_STORE_TAG_SIZE] = "none";
+	struct fb_gc_set set = { 0 };
+	struct fb_gc_doc doc;
 	int rc;
 
-	fb_digest_hex(&doc->set, hex);
-	(void)snprintf(key, sizeof(key), "gc/sets/%s", hex);
-	rc = fb_store_get(
-	    repo->store, key, FB_REGISTER_MAX, &text, NULL, err);
-	if (rc == FB_ENOTFOUND)
-		return fb_fail(err, FB_ECORRUPT, "'%s' is missing", key);
+	/* A set is removed when its generation is over: then gc/current says
+	 * something else. */
+	for (;;) {
+		rc = fb_gc_read_current(repo, &doc, tag, err);
+		if (rc < 0 || doc.phase == FB_GC_IDLE)
+			return rc;
+		rc = fb_gc_read_set(repo, &doc.set, &set, err);
+		if (rc != FB_ENOTFOUND)
+			break;
+		if (strcmp(tag, before) == 0)
+			return fb_fail(err, FB_ECORRUPT,
+			    "the set that 'gc/current' names is missing");
+		memcpy(before, tag, sizeof(before));
+	}
 	if (rc < 0)
 		return rc;
-	fb_digest_of(fb_buf_span(&text), &digest);
-	if (fb_digest_cmp(&digest, &doc->set) != 0)
-		return fb_fail(
-		    err, FB_ECORRUPT, "'%s' is not what its name says", key);
-	rc = fb_gc_set_decode(fb_buf_span(&text), &set, err);
-	if (rc < 0)
-		return fb_wrap(err, "'%s'", key);
 	*condemned = set.packs;
 	set.packs = (struct fb_id_list){ 0 };
 	fb_gc_set_release(&set);
 	return FB_OK;
-}
-
-static int
-load_condemned(struct fb_repo *repo, struct fb_id_list *condemned,
-    struct fb_error *err)
-{
-	FB_AUTO_BUF struct fb_buf text = { 0 };
-	struct fb_gc_doc doc;
-	int rc = fb_store_get(
-	    repo->store, "gc/current", FB_FORMAT_DOC_MAX, &text, NULL, err);
-
-	if (rc == FB_ENOTFOUND)
-		return FB_OK; /* nothing was ever deleted */
-	if (rc < 0 ||
-	    (rc = fb_gc_doc_decode(fb_buf_span(&text), &doc, err)) < 0)
-		return rc;
-	return doc.phase == FB_GC_IDLE
-	    ? FB_OK
-	    : load_set(repo, &doc, condemned, err);
 }
 
 int
@@ -122,6 +104,7 @@ fb_session_begin(struct fb_repo *repo, const char *id, const char *kind,
 	announced = announce(repo, id, kind, fleet, session.id, err);
 	if (announced < 0 && announced != FB_EDENIED)
 		return fb_wrap(err, "announcing a session");
+	/* W1 is behind us, W2 is next: never the other way round. */
 	denied = *err;
 	rc = load_condemned(repo, &session.condemned, err);
 	if (rc < 0)

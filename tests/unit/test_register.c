@@ -320,6 +320,7 @@ static void
 a_delete_set_is_read_back_byte_for_byte(void **state)
 {
 	static const char text[] = "fleetbak-gc-set 1\ngeneration 3\n"
+	                           "forgotten 1\n" RUN "\n"
 	                           "packs 2\n" HEX "\n" HEX2 "\n"
 	                           "recipes 0\nend\n";
 	struct fb_gc_set set;

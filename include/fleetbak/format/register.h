@@ -159,9 +159,19 @@ void fb_gc_doc_encode(const struct fb_gc_doc *doc, struct fb_buf *dst);
 FB_MUST_USE int fb_gc_doc_decode(
     struct fb_span text, struct fb_gc_doc *ret_doc, struct fb_error *err);
 
-/* A set: what one generation condemns, or deletes. */
+struct fb_run_ids { /* sorted, unique; of runs or sessions */
+	char (*ids)[FB_RUN_ID_SIZE];
+	size_t count;
+};
+bool fb_run_ids_have(const struct fb_run_ids *list, const char *id);
+void fb_run_ids_add(struct fb_run_ids *list, const char *id);
+void fb_run_ids_release(struct fb_run_ids *list);
+
+/* A set: what one generation condemns, or deletes.  `forgotten` are the
+ * sessions whose registers do not keep anything in this generation. */
 struct fb_gc_set {
 	uint64_t generation;
+	struct fb_run_ids forgotten;
 	struct fb_id_list packs, recipes;
 };
 void fb_gc_set_encode(const struct fb_gc_set *set, struct fb_buf *dst);

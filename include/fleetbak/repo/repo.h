@@ -100,6 +100,9 @@ typedef int fb_repo_visit_run(
     const struct fb_run_ref *run, void *arg, struct fb_error *err);
 FB_MUST_USE int fb_repo_runs(struct fb_repo *repo, fb_repo_visit_run *visit,
     void *arg, struct fb_error *err);
+/* The same with the forgotten ones. */
+FB_MUST_USE int fb_repo_all_runs(struct fb_repo *repo,
+    fb_repo_visit_run *visit, void *arg, struct fb_error *err);
 
 /* The forgets/ records that a trusted key signed. */
 typedef int fb_repo_visit_forget(

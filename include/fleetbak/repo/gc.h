@@ -1,0 +1,81 @@
+/*
+ * Deleting what no run needs any more: whole packs and recipes, and the
+ * records of runs that were given up (repo/forget.h).
+ *
+ * Many may collect at once, beside writers and readers, and each may die at
+ * any moment or wake up late: the next one goes on from gc/current.  No
+ * clock decides what is deleted; one decides only how long a session that
+ * gives no more signs of life is waited for.  The steps G1 to G8 are those of
+ * tests/model/gc_model.c.  Spec: fleetbak-format(5), "Deletion".
+ */
+#ifndef FB_REPO_GC_H
+#define FB_REPO_GC_H
+
+#include <stdatomic.h>
+
+#include "fleetbak/repo/forget.h"
+
+struct fb_gc_usage {
+	uint64_t packs, recipes, bytes;
+};
+
+/* A session that is waited for. */
+struct fb_gc_session {
+	char id[FB_RUN_ID_SIZE];
+	struct fb_session_doc doc;
+	uint64_t age_ms; /* by our clock */
+};
+
+struct fb_gc_request {
+	uint64_t fence_after_ms; /* a session as old as this is fenced */
+	const atomic_bool *cancel; /* may be NULL */
+};
+
+struct fb_gc_report {
+	struct fb_gc_usage removed; /* by this call */
+	uint64_t runs;     /* whose records were removed */
+	uint64_t fenced;   /* sessions */
+	uint64_t tidied;   /* small objects that nobody needs any more */
+	struct fb_gc_session *waiting; /* sessions that are still open */
+	size_t waiting_count;
+};
+void fb_gc_report_release(struct fb_gc_report *report);
+
+/*
+ * What is in the repository, and what would go: `class_of` says of a run that
+ * is not forgotten whether it is kept, is to go later, or is to go now.
+ */
+enum fb_gc_class { FB_GC_KEPT, FB_GC_LATER, FB_GC_NOW };
+typedef enum fb_gc_class fb_gc_class_of(
+    const struct fb_run_ref *run, void *arg);
+struct fb_gc_estimate {
+	struct fb_gc_usage all, now, later; /* later: in addition to now */
+};
+FB_MUST_USE int fb_gc_estimate(struct fb_repo *repo, fb_gc_class_of *class_of,
+    void *arg, struct fb_gc_estimate *ret_estimate, struct fb_error *err);
+
+/*
+ * Finish a collection that is under way, then make one.  FB_OK when all that
+ * nothing names is deleted.
+ * Errors: FB_EBUSY, id E-SESSIONS-OPEN: a session that may need what is
+ * condemned is still open (report->waiting); the next call goes on.
+ * FB_ECORRUPT, id E-GC-DAMAGE: what a run needs cannot be read, so nothing is
+ * deleted.
+ */
+FB_MUST_USE int fb_gc_collect(struct fb_repo *repo,
+    const struct fb_gc_request *request, struct fb_gc_report *report,
+    struct fb_error *err);
+
+/*
+ * One collection, step by step, as fb_gc_collect() makes it: for tests that
+ * let others work in between.
+ */
+struct fb_gc;
+struct fb_gc *fb_gc_new(struct fb_repo *repo,
+    const struct fb_gc_request *request, struct fb_gc_report *report);
+/* *ret_done: this collection is over, or there is nothing to collect. */
+FB_MUST_USE int fb_gc_step(
+    struct fb_gc *gc, bool *ret_done, struct fb_error *err);
+void fb_gc_free(struct fb_gc *gc);
+
+#endif

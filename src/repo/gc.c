@@ -1,0 +1,472 @@
+/*
+ * A collection.  States as data: each step is one of G1 to G8 and leaves in
+ * gc->next what follows; whoever takes over finds the place by gc/current.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/format/pack.h"
+#include "fleetbak/format/recipe.h"
+
+#include "gc_impl.h"
+
+#define CURRENT "gc/current"
+
+enum step {
+	STEP_LOOK,     /* where does gc/current stand? */
+	STEP_MARK,     /* G1 */
+	STEP_PUBLISH,  /* G2 */
+	STEP_SESSIONS, /* G3 */
+	STEP_RESOLVE,  /* G4 */
+	STEP_REMARK,   /* G5 */
+	STEP_SEAL,     /* G6 */
+	STEP_REMOVE,   /* G7 */
+	STEP_CLOSE,    /* G8 */
+	STEP_OVER,
+};
+
+struct fb_gc {
+	struct fb_repo *repo;
+	struct fb_gc_request request;
+	struct fb_gc_report *report;
+	enum step next;
+	bool fresh; /* a collection that began with us is over */
+	struct fb_gc_doc doc;
+	char tag[FB_STORE_TAG_SIZE]; /* of doc */
+	struct fb_gc_set set;        /* condemned, or fixed */
+	struct fb_gc_session *sessions;
+	size_t session_count;
+};
+
+struct fb_gc *
+fb_gc_new(struct fb_repo *repo, const struct fb_gc_request *request,
+    struct fb_gc_report *report)
+{
+	struct fb_gc *gc = fb_alloc(1, sizeof(*gc));
+
+	gc->repo = repo;
+	gc->request = *request;
+	gc->report = report;
+	return gc;
+}
+
+void
+fb_gc_free(struct fb_gc *gc)
+{
+	if (gc == NULL)
+		return;
+	fb_gc_set_release(&gc->set);
+	free(gc->sessions);
+	free(gc);
+}
+
+void
+fb_gc_report_release(struct fb_gc_report *report)
+{
+	free(report->waiting);
+	report->waiting = NULL;
+	report->waiting_count = 0;
+}
+
+static int
+check_cancel(const struct fb_gc *gc, struct fb_error *err)
+{
+	if (gc->request.cancel != NULL && atomic_load(gc->request.cancel))
+		return fb_fail(err, FB_ECANCELED, "stopped on request");
+	return FB_OK;
+}
+
+/* Somebody else was faster: look where things stand now. */
+static int
+look_again(struct fb_gc *gc, int rc)
+{
+	if (rc != FB_ECONFLICT && rc != FB_ENOTFOUND)
+		return rc;
+	gc->next = STEP_LOOK;
+	return FB_OK;
+}
+
+static int
+look(struct fb_gc *gc, struct fb_error *err)
+{
+	int rc;
+
+	fb_gc_set_release(&gc->set);
+	gc->set = (struct fb_gc_set){ 0 };
+	rc = fb_gc_read_current(gc->repo, &gc->doc, gc->tag, err);
+	if (rc < 0)
+		return rc;
+	if (gc->doc.phase == FB_GC_IDLE) {
+		gc->next = gc->fresh ? STEP_OVER : STEP_MARK;
+		return FB_OK;
+	}
+	rc = fb_gc_read_set(gc->repo, &gc->doc.set, &gc->set, err);
+	if (rc < 0) {
+		struct fb_gc_doc now = { 0 };
+		char tag[FB_STORE_TAG_SIZE];
+
+		/* Gone with its generation, or gone? */
+		if (rc == FB_ENOTFOUND &&
+		    fb_gc_read_current(gc->repo, &now, tag, err) == FB_OK &&
+		    strcmp(tag, gc->tag) == 0)
+			return fb_fail(err, FB_ECORRUPT,
+			    "the set that '" CURRENT "' names is missing");
+		return look_again(gc, rc);
+	}
+	gc->next = gc->doc.phase == FB_GC_CONDEMNED ? STEP_SESSIONS
+	                                             : STEP_REMOVE;
+	return FB_OK;
+}
+
+struct finding {
+	const struct fb_id_list *marked;
+	struct fb_id_list *ids;
+};
+
+static int
+find_unmarked(const struct fb_digest *id, uint64_t size, void *arg,
+    struct fb_error *err)
+{
+	const struct finding *finding = arg;
+
+	(void)size;
+	(void)err;
+	if (!fb_id_list_has(finding->marked, id))
+		fb_id_list_add(finding->ids, id);
+	return FB_OK;
+}
+
+struct leftovers {
+	const struct fb_run_ids *runs;
+	bool any;
+};
+
+static int
+find_run(const char *key, uint64_t size, void *arg, struct fb_error *err)
+{
+	struct leftovers *leftovers = arg;
+	char run[FB_RUN_ID_SIZE];
+
+	(void)size;
+	(void)err;
+	if (strlen(key) <= strlen("runs/") + FB_RUN_ID_LEN)
+		return FB_OK;
+	memcpy(run, key + strlen("runs/"), FB_RUN_ID_LEN);
+	run[FB_RUN_ID_LEN] = '\0';
+	leftovers->any =
+	    leftovers->any || fb_run_ids_have(leftovers->runs, run);
+	return FB_OK;
+}
+
+/* G1: what is there and no run names. */
+static int
+mark(struct fb_gc *gc, struct fb_error *err)
+{
+	struct fb_gc_marks marks = { 0 };
+	struct finding packs = { &marks.packs, &gc->set.packs };
+	struct finding recipes = { &marks.recipes, &gc->set.recipes };
+	struct fb_run_ids runs = { 0 };
+	struct leftovers leftovers = { &runs, false };
+	int rc = fb_gc_forgotten(gc->repo, &gc->set.forgotten, &runs, err);
+
+	if (rc == FB_OK)
+		rc = fb_gc_mark(
+		    gc->repo, &gc->set.forgotten, &marks, err);
+	if (rc == FB_OK)
+		rc = fb_gc_list_packs(gc->repo, find_unmarked, &packs, err);
+	if (rc == FB_OK)
+		rc = fb_gc_list_recipes(
+		    gc->repo, find_unmarked, &recipes, err);
+	if (rc == FB_OK)
+		rc = fb_store_list(
+		    gc->repo->store, "runs/", find_run, &leftovers, err);
+	fb_gc_marks_release(&marks);
+	fb_run_ids_release(&runs);
+	if (rc < 0)
+		return rc;
+	gc->next = gc->set.packs.count + gc->set.recipes.count > 0 ||
+	        leftovers.any
+	    ? STEP_PUBLISH
+	    : STEP_OVER;
+	return FB_OK;
+}
+
+/* Put the set, then point gc/current to it. */
+static int
+put_set(struct fb_gc *gc, enum fb_gc_phase phase, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	FB_AUTO_BUF struct fb_buf doc_text = { 0 };
+	struct fb_gc_doc doc = { .generation = gc->set.generation,
+		.phase = phase };
+	char key[8 + FB_DIGEST_HEX_SIZE], hex[FB_DIGEST_HEX_SIZE];
+	int rc;
+
+	fb_gc_set_encode(&gc->set, &text);
+	if (text.len > FB_REGISTER_MAX)
+		return fb_fail(err, FB_EUNSUP,
+		    "there is more to delete than a set holds");
+	fb_digest_of(fb_buf_span(&text), &doc.set);
+	fb_digest_hex(&doc.set, hex);
+	(void)snprintf(key, sizeof(key), "gc/sets/%s", hex);
+	rc = fb_store_create(gc->repo->store, key, fb_buf_span(&text), err);
+	if (rc < 0 && rc != FB_EEXISTS)
+		return rc;
+	fb_gc_doc_encode(&doc, &doc_text);
+	return fb_store_replace(gc->repo->store, CURRENT,
+	    fb_buf_span(&doc_text), gc->tag, err);
+}
+
+/* G2 */
+static int
+publish(struct fb_gc *gc, struct fb_error *err)
+{
+	int rc;
+
+	gc->set.generation = gc->doc.generation + 1;
+	rc = put_set(gc, FB_GC_CONDEMNED, err);
+	if (rc < 0)
+		return look_again(gc, rc);
+	/* The next look reads the tag, and leads to G3. */
+	gc->fresh = true;
+	gc->next = STEP_LOOK;
+	return FB_OK;
+}
+
+/* G3: after the set was published.  A session that is announced later sees
+ * it; one that was announced before is listed here. */
+static int
+list_sessions(struct fb_gc *gc, struct fb_error *err)
+{
+	int rc;
+
+	free(gc->sessions);
+	gc->sessions = NULL;
+	rc = fb_gc_open_sessions(
+	    gc->repo, &gc->sessions, &gc->session_count, err);
+	if (rc < 0)
+		return rc;
+	gc->next = STEP_RESOLVE;
+	return FB_OK;
+}
+
+/* G4: each one resolves itself, or is fenced. */
+static int
+resolve(struct fb_gc *gc, struct fb_error *err)
+{
+	struct fb_gc_report *report = gc->report;
+
+	fb_gc_report_release(report);
+	for (size_t i = 0; i < gc->session_count; i++) {
+		struct fb_gc_session *session = &gc->sessions[i];
+		int rc = FB_OK;
+
+		if (session->age_ms >= gc->request.fence_after_ms) {
+			rc = fb_gc_fence(gc->repo, session, err);
+			report->fenced += rc == FB_OK;
+		} else {
+			report->waiting = fb_realloc(report->waiting,
+			    report->waiting_count + 1,
+			    sizeof(*report->waiting));
+			report->waiting[report->waiting_count++] = *session;
+		}
+		if (rc < 0)
+			return rc;
+	}
+	if (report->waiting_count == 0) {
+		gc->next = STEP_REMARK;
+		return FB_OK;
+	}
+	gc->next = STEP_SESSIONS;
+	(void)fb_fail_id(err, FB_EBUSY, "E-SESSIONS-OPEN",
+	    "session %s (%s by '%s', since %s) may still need what is to be "
+	    "deleted", report->waiting[0].id, report->waiting[0].doc.kind,
+	    report->waiting[0].doc.host, report->waiting[0].doc.started);
+	return fb_hint(err,
+	    "run it again when that has ended; see --fence-after in "
+	    "fleetbak-prune(1) if it never will");
+}
+
+static void
+subtract(struct fb_id_list *from, const struct fb_id_list *what)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < from->count; i++)
+		if (!fb_id_list_has(what, &from->ids[i]))
+			from->ids[kept++] = from->ids[i];
+	from->count = kept;
+}
+
+/* G5: without what was committed meanwhile.  Runs that were forgotten since
+ * the set was published count as if they were not: a reader may have seen
+ * them there. */
+static int
+remark(struct fb_gc *gc, struct fb_error *err)
+{
+	struct fb_gc_marks marks = { 0 };
+	int rc = fb_gc_mark(gc->repo, &gc->set.forgotten, &marks, err);
+
+	if (rc == FB_OK) {
+		subtract(&gc->set.packs, &marks.packs);
+		subtract(&gc->set.recipes, &marks.recipes);
+		gc->next = STEP_SEAL;
+	}
+	fb_gc_marks_release(&marks);
+	return rc;
+}
+
+/* G6: from here on every collector deletes the same set. */
+static int
+seal(struct fb_gc *gc, struct fb_error *err)
+{
+	int rc = put_set(gc, FB_GC_DELETE, err);
+
+	gc->next = STEP_LOOK;
+	return rc < 0 ? look_again(gc, rc) : FB_OK;
+}
+
+static int
+remove_object(
+    struct fb_gc *gc, const char *key, uint64_t *count, struct fb_error *err)
+{
+	uint64_t size;
+	int rc = check_cancel(gc, err);
+
+	if (rc == FB_OK)
+		rc = fb_store_head(gc->repo->store, key, &size, err);
+	if (rc == FB_ENOTFOUND)
+		return FB_OK; /* removed already */
+	if (rc == FB_OK)
+		rc = fb_store_remove(gc->repo->store, key, err);
+	if (rc == FB_OK) {
+		gc->report->removed.bytes += size;
+		++*count;
+	}
+	return rc;
+}
+
+/* The runs that the set counts as forgotten, and nobody else has. */
+struct runs {
+	const struct fb_run_ids *forgotten;
+	struct fb_run_ids kept, gone;
+};
+
+static int
+add_kept(const struct fb_run_ref *run, void *arg, struct fb_error *err)
+{
+	struct runs *runs = arg;
+
+	(void)err;
+	if (!fb_run_ids_have(runs->forgotten, run->session))
+		fb_run_ids_add(&runs->kept, run->run);
+	return FB_OK;
+}
+
+static int
+add_gone(const struct fb_forget *forget, void *arg, struct fb_error *err)
+{
+	struct runs *runs = arg;
+
+	(void)err;
+	if (fb_run_ids_have(runs->forgotten, forget->session) &&
+	    !fb_run_ids_have(&runs->kept, forget->run))
+		fb_run_ids_add(&runs->gone, forget->run);
+	return FB_OK;
+}
+
+static int
+remove_runs(struct fb_gc *gc, struct fb_error *err)
+{
+	struct runs runs = { .forgotten = &gc->set.forgotten };
+	int rc = fb_repo_all_runs(gc->repo, add_kept, &runs, err);
+
+	if (rc == FB_OK)
+		rc = fb_repo_forgets(gc->repo, add_gone, &runs, err);
+	if (rc == FB_OK)
+		rc = fb_gc_remove_runs(
+		    gc->repo, &runs.gone, &gc->report->runs, err);
+	fb_run_ids_release(&runs.kept);
+	fb_run_ids_release(&runs.gone);
+	return rc;
+}
+
+/* G7: names are unique to a session, so that one who comes late removes
+ * nothing that was made since. */
+static int
+remove_all(struct fb_gc *gc, struct fb_error *err)
+{
+	char key[FB_OBJECT_KEY_SIZE];
+	int rc = FB_OK;
+
+	for (size_t i = 0; rc == FB_OK && i < gc->set.recipes.count; i++) {
+		fb_recipe_key(&gc->set.recipes.ids[i], key);
+		rc = remove_object(
+		    gc, key, &gc->report->removed.recipes, err);
+	}
+	for (size_t i = 0; rc == FB_OK && i < gc->set.packs.count; i++) {
+		fb_pack_key(&gc->set.packs.ids[i], key);
+		rc = remove_object(gc, key, &gc->report->removed.packs, err);
+	}
+	if (rc == FB_OK)
+		rc = remove_runs(gc, err);
+	if (rc == FB_OK)
+		gc->next = STEP_CLOSE;
+	return rc;
+}
+
+/* G8 */
+static int
+close_generation(struct fb_gc *gc, struct fb_error *err)
+{
+	struct fb_gc_doc doc = { .generation = gc->doc.generation };
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	int rc;
+
+	fb_gc_doc_encode(&doc, &text);
+	rc = fb_store_replace(gc->repo->store, CURRENT, fb_buf_span(&text),
+	    gc->tag, err);
+	gc->next = STEP_LOOK;
+	return rc < 0 ? look_again(gc, rc) : FB_OK;
+}
+
+int
+fb_gc_step(struct fb_gc *gc, bool *ret_done, struct fb_error *err)
+{
+	static int (*const steps[])(struct fb_gc *, struct fb_error *) = {
+		[STEP_LOOK] = look,
+		[STEP_MARK] = mark,
+		[STEP_PUBLISH] = publish,
+		[STEP_SESSIONS] = list_sessions,
+		[STEP_RESOLVE] = resolve,
+		[STEP_REMARK] = remark,
+		[STEP_SEAL] = seal,
+		[STEP_REMOVE] = remove_all,
+		[STEP_CLOSE] = close_generation,
+	};
+	int rc = check_cancel(gc, err);
+
+	if (rc == FB_OK && gc->next != STEP_OVER)
+		rc = steps[gc->next](gc, err);
+	*ret_done = rc == FB_OK && gc->next == STEP_OVER;
+	return rc;
+}
+
+int
+fb_gc_collect(struct fb_repo *repo, const struct fb_gc_request *request,
+    struct fb_gc_report *report, struct fb_error *err)
+{
+	struct fb_gc *gc = fb_gc_new(repo, request, report);
+	bool done = false;
+	int rc = FB_OK;
+
+	while (rc == FB_OK && !done)
+		rc = fb_gc_step(gc, &done, err);
+	fb_gc_free(gc);
+	if (rc == FB_OK)
+		rc = fb_gc_tidy(repo, report, err);
+	return rc < 0 ? fb_wrap(err, "deleting what no run needs") : FB_OK;
+}

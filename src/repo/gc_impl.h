@@ -1,0 +1,56 @@
+/* What the parts of deletion share.  Private to src/repo. */
+#ifndef FB_REPO_GC_IMPL_H
+#define FB_REPO_GC_IMPL_H
+
+#include "fleetbak/repo/gc.h"
+
+#define GC_KEY_SIZE 96
+
+/* Add the ids of `more` to `list`: both sorted, the result too. */
+void fb_id_list_join(struct fb_id_list *list, const struct fb_id_list *more);
+
+struct fb_gc_marks {
+	struct fb_id_list packs, recipes;
+};
+void fb_gc_marks_release(struct fb_gc_marks *marks);
+
+/* Sessions whose runs are forgotten, by a record that a trusted key signed;
+ * `runs`, when it is not NULL, gets their runs. */
+int fb_gc_forgotten(struct fb_repo *repo, struct fb_run_ids *sessions,
+    struct fb_run_ids *runs, struct fb_error *err);
+
+/* What the committed runs need, those of `except` left out. */
+int fb_gc_mark(struct fb_repo *repo, const struct fb_run_ids *except,
+    struct fb_gc_marks *marks, struct fb_error *err);
+
+/* Visit the packs, or recipes, that are there. */
+typedef int fb_gc_visit_object(const struct fb_digest *id, uint64_t size,
+    void *arg, struct fb_error *err);
+int fb_gc_list_packs(struct fb_repo *repo, fb_gc_visit_object *visit,
+    void *arg, struct fb_error *err);
+int fb_gc_list_recipes(struct fb_repo *repo, fb_gc_visit_object *visit,
+    void *arg, struct fb_error *err);
+
+/* gc/current; no such object is idle, with the tag "". */
+int fb_gc_read_current(struct fb_repo *repo, struct fb_gc_doc *ret_doc,
+    char tag[FB_STORE_TAG_SIZE], struct fb_error *err);
+/* FB_ENOTFOUND when it is gone, as it is once its generation is over. */
+int fb_gc_read_set(struct fb_repo *repo, const struct fb_digest *id,
+    struct fb_gc_set *ret_set, struct fb_error *err);
+
+/* Sessions that have neither a register nor an end. */
+int fb_gc_open_sessions(struct fb_repo *repo,
+    struct fb_gc_session **ret_sessions, size_t *ret_count,
+    struct fb_error *err);
+/* So that it can never commit, or is known to be gone. */
+int fb_gc_fence(struct fb_repo *repo, const struct fb_gc_session *session,
+    struct fb_error *err);
+
+/* Remove what is left of dead sessions, forgotten runs and old sets. */
+int fb_gc_tidy(struct fb_repo *repo, struct fb_gc_report *report,
+    struct fb_error *err);
+/* Remove runs/<run>/ of these runs. */
+int fb_gc_remove_runs(struct fb_repo *repo, const struct fb_run_ids *runs,
+    uint64_t *count, struct fb_error *err);
+
+#endif

@@ -1,0 +1,338 @@
+/* What the committed runs need, and what is there. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/format/pack.h"
+#include "fleetbak/format/recipe.h"
+
+#include "gc_impl.h"
+
+void
+fb_id_list_join(struct fb_id_list *list, const struct fb_id_list *more)
+{
+	struct fb_id_list all = { 0 };
+	size_t i = 0, k = 0;
+
+	if (more->count == 0)
+		return;
+	all.ids = fb_alloc(list->count + more->count, sizeof(*all.ids));
+	while (i < list->count || k < more->count) {
+		int order = i == list->count ? 1
+		    : k == more->count       ? -1
+		    : fb_digest_cmp(&list->ids[i], &more->ids[k]);
+
+		all.ids[all.count++] =
+		    order <= 0 ? list->ids[i] : more->ids[k];
+		i += order <= 0;
+		k += order >= 0;
+	}
+	fb_id_list_release(list);
+	*list = all;
+}
+
+void
+fb_gc_marks_release(struct fb_gc_marks *marks)
+{
+	fb_id_list_release(&marks->packs);
+	fb_id_list_release(&marks->recipes);
+}
+
+struct forgotten {
+	struct fb_run_ids *sessions, *runs;
+};
+
+static int
+add_forgotten(
+    const struct fb_forget *forget, void *arg, struct fb_error *err)
+{
+	const struct forgotten *forgotten = arg;
+
+	(void)err;
+	fb_run_ids_add(forgotten->sessions, forget->session);
+	if (forgotten->runs != NULL)
+		fb_run_ids_add(forgotten->runs, forget->run);
+	return FB_OK;
+}
+
+int
+fb_gc_forgotten(struct fb_repo *repo, struct fb_run_ids *sessions,
+    struct fb_run_ids *runs, struct fb_error *err)
+{
+	struct forgotten forgotten = { sessions, runs };
+
+	return fb_repo_forgets(repo, add_forgotten, &forgotten, err);
+}
+
+/* "packs/hh/<64>.pack", "recipes/hh/<64>" */
+static bool
+parse_object(const char *key, const char *prefix, const char *suffix,
+    struct fb_digest *ret_id)
+{
+	size_t skip = strlen(prefix) + 3;
+	size_t len = strlen(key);
+	struct fb_error ignored = { 0 };
+	const char *id = key + skip;
+
+	return len == skip + FB_DIGEST_HEX_SIZE - 1 + strlen(suffix) &&
+	    strcmp(key + len - strlen(suffix), suffix) == 0 &&
+	    key[skip - 1] == '/' &&
+	    memcmp(key + strlen(prefix), id, 2) == 0 &&
+	    fb_digest_parse((struct fb_span){ (const uint8_t *)id,
+	                        FB_DIGEST_HEX_SIZE - 1 },
+	        ret_id, &ignored) == FB_OK;
+}
+
+struct object_listing {
+	const char *prefix, *suffix;
+	fb_gc_visit_object *visit;
+	void *arg;
+};
+
+static int
+visit_object(const char *key, uint64_t size, void *arg, struct fb_error *err)
+{
+	const struct object_listing *listing = arg;
+	struct fb_digest id;
+
+	/* What has another name is not ours. */
+	return parse_object(key, listing->prefix, listing->suffix, &id)
+	    ? listing->visit(&id, size, listing->arg, err)
+	    : FB_OK;
+}
+
+int
+fb_gc_list_packs(struct fb_repo *repo, fb_gc_visit_object *visit, void *arg,
+    struct fb_error *err)
+{
+	struct object_listing listing = { "packs/", ".pack", visit, arg };
+
+	return fb_store_list(
+	    repo->store, "packs/", visit_object, &listing, err);
+}
+
+int
+fb_gc_list_recipes(struct fb_repo *repo, fb_gc_visit_object *visit,
+    void *arg, struct fb_error *err)
+{
+	struct object_listing listing = { "recipes/", "", visit, arg };
+
+	return fb_store_list(
+	    repo->store, "recipes/", visit_object, &listing, err);
+}
+
+/* The packs and recipes that SHA256SUMS names. */
+static void
+add_sums(struct fb_span sums, struct fb_gc_marks *marks)
+{
+	const size_t head = FB_DIGEST_HEX_SIZE - 1 + 2;
+	char key[FB_OBJECT_KEY_SIZE];
+
+	while (sums.len > 0) {
+		const uint8_t *end = memchr(sums.ptr, '\n', sums.len);
+		size_t len = end != NULL ? (size_t)(end - sums.ptr) : sums.len;
+		struct fb_digest id;
+
+		if (len > head && len - head < sizeof(key)) {
+			memcpy(key, sums.ptr + head, len - head);
+			key[len - head] = '\0';
+			if (parse_object(key, "packs/", ".pack", &id))
+				fb_id_list_add(&marks->packs, &id);
+			else if (parse_object(key, "recipes/", "", &id))
+				fb_id_list_add(&marks->recipes, &id);
+		}
+		if (end == NULL)
+			break;
+		sums.ptr += len + 1;
+		sums.len -= len + 1;
+	}
+}
+
+/*
+ * One run: what its register names, and what its checksums name.  They are
+ * the same; but a bit that turned round in one of them must not cost what the
+ * other one knows of, and when both are needed to be sure, both have to be
+ * there.
+ */
+static int
+mark_run(struct fb_repo *repo, const struct fb_run_ref *run,
+    struct fb_gc_marks *marks, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf sums = { 0 };
+	struct fb_gc_marks own = { 0 };
+	struct fb_register reg = { 0 };
+	int rc = fb_repo_register(repo, run->session, &reg, err);
+
+	if (rc < 0)
+		return rc;
+	rc = fb_repo_run_sums(repo, run, &sums, err);
+	if (rc == FB_EUNTRUSTED && sums.len > 0)
+		rc = FB_OK; /* it needs them, whoever signed */
+	if (rc == FB_OK) {
+		add_sums(fb_buf_span(&sums), &own);
+		fb_id_list_join(&marks->packs, &own.packs);
+		fb_id_list_join(&marks->recipes, &own.recipes);
+		fb_id_list_join(&marks->packs, &reg.packs);
+		fb_id_list_join(&marks->recipes, &reg.recipes);
+	}
+	fb_gc_marks_release(&own);
+	fb_register_release(&reg);
+	return rc;
+}
+
+struct marking {
+	struct fb_repo *repo;
+	const struct fb_run_ids *except;
+	struct fb_gc_marks *marks;
+	bool damaged;
+	struct fb_error damage; /* the first */
+};
+
+static int
+visit_run(const struct fb_run_ref *run, void *arg, struct fb_error *err)
+{
+	struct marking *marking = arg;
+	int rc;
+
+	if (fb_run_ids_have(marking->except, run->session))
+		return FB_OK;
+	if (run->damage != NULL) {
+		*err = *run->damage;
+		rc = err->code;
+	} else {
+		rc = mark_run(marking->repo, run, marking->marks, err);
+	}
+	if (rc == FB_OK || (rc != FB_ECORRUPT && rc != FB_ENOTFOUND &&
+	        rc != FB_ETOONEW))
+		return rc;
+	/* All of them are looked at, so that the first is not the only one
+	 * that is ever found; none is passed over. */
+	if (!marking->damaged)
+		marking->damage = *err;
+	marking->damaged = true;
+	return FB_OK;
+}
+
+static int
+fail_damage(const struct fb_error *damage, struct fb_error *err)
+{
+	(void)fb_fail_id(err, FB_ECORRUPT, "E-GC-DAMAGE",
+	    "nothing is deleted, because what a run needs cannot be read: %s",
+	    damage->msg);
+	return fb_hint(err,
+	    "fleetbak verify tells more; put the object back, or forget the "
+	    "run");
+}
+
+int
+fb_gc_mark(struct fb_repo *repo, const struct fb_run_ids *except,
+    struct fb_gc_marks *marks, struct fb_error *err)
+{
+	struct marking marking = { .repo = repo,
+		.except = except,
+		.marks = marks };
+	int rc = fb_repo_all_runs(repo, visit_run, &marking, err);
+
+	return rc == FB_OK && marking.damaged
+	    ? fail_damage(&marking.damage, err)
+	    : rc;
+}
+
+/* What would go. */
+
+struct estimating {
+	struct fb_repo *repo;
+	fb_gc_class_of *class_of;
+	void *arg;
+	struct fb_gc_marks kept, later; /* later: by those too */
+	struct fb_gc_estimate *estimate;
+};
+
+static int
+classify(const struct fb_run_ref *run, void *arg, struct fb_error *err)
+{
+	struct estimating *estimating = arg;
+	enum fb_gc_class class;
+	struct fb_error damage;
+
+	if (run->damage != NULL)
+		return fail_damage(run->damage, err);
+	class = estimating->class_of(run, estimating->arg);
+	if (class == FB_GC_NOW)
+		return FB_OK;
+	if (mark_run(estimating->repo, run,
+	        class == FB_GC_KEPT ? &estimating->kept : &estimating->later,
+	        err) == FB_OK)
+		return FB_OK;
+	if (err->code != FB_ECORRUPT && err->code != FB_ENOTFOUND &&
+	    err->code != FB_ETOONEW)
+		return err->code;
+	damage = *err;
+	return fail_damage(&damage, err);
+}
+
+static void
+count(struct fb_gc_usage *usage, bool pack, uint64_t size)
+{
+	usage->packs += pack;
+	usage->recipes += !pack;
+	usage->bytes += size;
+}
+
+static void
+weigh(const struct fb_id_list *kept, const struct fb_id_list *later,
+    const struct fb_digest *id, bool pack, uint64_t size,
+    struct fb_gc_estimate *estimate)
+{
+	count(&estimate->all, pack, size);
+	if (fb_id_list_has(kept, id))
+		return;
+	count(fb_id_list_has(later, id) ? &estimate->later : &estimate->now,
+	    pack, size);
+}
+
+static int
+weigh_pack(const struct fb_digest *id, uint64_t size, void *arg,
+    struct fb_error *err)
+{
+	const struct estimating *e = arg;
+
+	(void)err;
+	weigh(&e->kept.packs, &e->later.packs, id, true, size, e->estimate);
+	return FB_OK;
+}
+
+static int
+weigh_recipe(const struct fb_digest *id, uint64_t size, void *arg,
+    struct fb_error *err)
+{
+	const struct estimating *e = arg;
+
+	(void)err;
+	weigh(&e->kept.recipes, &e->later.recipes, id, false, size,
+	    e->estimate);
+	return FB_OK;
+}
+
+int
+fb_gc_estimate(struct fb_repo *repo, fb_gc_class_of *class_of, void *arg,
+    struct fb_gc_estimate *ret_estimate, struct fb_error *err)
+{
+	struct estimating estimating = { .repo = repo,
+		.class_of = class_of,
+		.arg = arg,
+		.estimate = ret_estimate };
+	int rc;
+
+	memset(ret_estimate, 0, sizeof(*ret_estimate));
+	rc = fb_repo_runs(repo, classify, &estimating, err);
+	if (rc == FB_OK)
+		rc = fb_gc_list_packs(repo, weigh_pack, &estimating, err);
+	if (rc == FB_OK)
+		rc = fb_gc_list_recipes(
+		    repo, weigh_recipe, &estimating, err);
+	fb_gc_marks_release(&estimating.kept);
+	fb_gc_marks_release(&estimating.later);
+	return rc;
+}
