@@ -10,6 +10,8 @@
 #include "fleetbak/base/mem.h"
 #include "run.h"
 
+#define CUT_OFF "E-CUT-OFF"
+
 /* What one call of fb_download() holds. */
 struct download {
 	const struct fb_engine *engine;
@@ -489,7 +491,7 @@ close_run(struct download *download, struct fb_run *run,
 	struct fb_error cause = { 0 };
 	int rc = FB_OK;
 
-	(void)fb_fail_id(&cause, FB_EFAILED, "E-CUT-OFF",
+	(void)fb_fail_id(&cause, FB_EFAILED, CUT_OFF,
 	    "run %s was cut off before this machine was copied", run->id);
 	for (size_t i = 0; rc == FB_OK && i < run->job_count; i++)
 		if (fb_job_active(&run->jobs[i]))
@@ -499,6 +501,17 @@ close_run(struct download *download, struct fb_run *run,
 	if (rc == FB_OK && run->committed)
 		memcpy(download->report->closed_run, run->id, sizeof(run->id));
 	return rc;
+}
+
+/* Somebody began to close it: what it had not copied has failed for good. */
+static bool
+was_being_closed(const struct fb_run *run)
+{
+	for (size_t i = 0; i < run->job_count; i++)
+		if (run->jobs[i].state == FB_MACHINE_FAILED &&
+		    strcmp(run->jobs[i].err.id, CUT_OFF) == 0)
+			return true;
+	return false;
 }
 
 static bool
@@ -511,6 +524,8 @@ is_continued(const struct download *download, const struct fb_run *run)
 
 	if (download->request->resume != NULL)
 		return strcmp(download->request->resume, run->id) == 0;
+	if (was_being_closed(run))
+		return false;
 	fb_run_config_digest(download->engine, config);
 	fb_run_selection_digest(download->plan, selection);
 	if (fb_time_parse(run->started, &started_ns, &ignored) < 0)

@@ -84,6 +84,22 @@ jq -e '.closed_run != null and (.resumed | not)' "$work/stdout" >/dev/null ||
 nothing_left "too old"
 ok "a run older than resume_within is closed, and a new one begins"
 
+# Cut off while it was being closed: closed, and not continued, though the
+# same is asked for again.
+crash_before "stop lab/m2"
+run=$(ls state/runs)
+step=0
+until grep -q E-CUT-OFF "state/runs/$run/journal"; do
+	step=$((step + 1))
+	FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" download m2 \
+		--lock-wait 30s
+done
+expect 0 "$fb" -c "$conf" download --lock-wait 30s --json
+jq -e --arg run "$run" '.closed_run == $run and .run != $run and
+	(.resumed | not)' "$work/stdout" >/dev/null || fail "$(cat "$work/stdout")"
+nothing_left "cut off while it was closed"
+ok "a run that was being closed is not continued"
+
 # --resume: that run, no other, and nothing new.
 crash_before SHA256SUMS
 run=$(ls state/runs)
