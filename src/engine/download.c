@@ -424,8 +424,6 @@ conclude(struct download *download, struct fb_run *run, struct fb_error *err)
 				fb_run_announce(run, &run->jobs[i],
 				    FB_EVENT_MACHINE_OK);
 		(void)!check_history(download, &ignored);
-		if (run->copier != NULL)
-			(void)!fb_copier_hints(run->copier, &ignored);
 	}
 	if (rc == FB_OK)
 		rc = fb_run_release(run, err);

@@ -361,6 +361,7 @@ put_register(struct commit *commit, struct fb_span sums, struct fb_error *err)
 {
 	struct fb_run *run = commit->run;
 	FB_AUTO_SIGN_KEY struct fb_sign_key *key = NULL;
+	struct fb_error ignored;
 	struct fb_register reg = {
 		.recipes = commit->recipes,
 		.packs = commit->packs,
@@ -380,7 +381,10 @@ put_register(struct commit *commit, struct fb_span sums, struct fb_error *err)
 	memcpy(reg.time, run->finished, sizeof(run->finished));
 	memcpy(reg.signer, fb_sign_key_id(key), FB_KEY_ID_SIZE);
 	fb_digest_of(sums, &reg.sums);
-	return fb_repo_commit(run->repo, &reg, err);
+	rc = fb_repo_commit(run->repo, &reg, err);
+	if (rc == FB_OK) /* without them the next run stores more: no more */
+		(void)!fb_copier_hints(run->copier, key, &ignored);
+	return rc;
 }
 
 static int

@@ -498,9 +498,11 @@ replay_volume(struct replay *replay, const json_t *body, struct fb_error *err)
 	struct fb_part *part = NULL;
 	int rc = find_part(replay, body, &job, &part, err);
 
-	if (rc == FB_OK)
-		rc = fb_json_u64(body, "read_bytes", "journal", INT64_MAX,
-		    &part->read_bytes, err);
+	if (rc < 0)
+		return rc;
+	part->done = part->spooled = false;
+	rc = fb_json_u64(body, "read_bytes", "journal", INT64_MAX,
+	    &part->read_bytes, err);
 	if (rc == FB_OK)
 		rc = fb_json_u64(body, "changed_files", "journal", INT64_MAX,
 		    &part->changed_files, err);
@@ -513,7 +515,6 @@ replay_volume(struct replay *replay, const json_t *body, struct fb_error *err)
 		part->has_catalogue = true;
 	}
 	part->spooled = rc == FB_OK;
-	part->done = false;
 	return rc;
 }
 

@@ -13,6 +13,7 @@
 #include "copier_impl.h"
 
 #define WRITE_STEP (256u << 10)
+#define HINTS_STEP (1u << 20)
 
 struct recipe {
 	struct fb_copier *copier;
@@ -341,24 +342,68 @@ fb_copier_recipe(struct fb_copier *copier, const char *key,
 	return rc < 0 ? fb_wrap(err, "recipe of '%s'", key) : FB_OK;
 }
 
-int
-fb_copier_hints(struct fb_copier *copier, struct fb_error *err)
+static int
+digest_file(const char *path, uint64_t size, struct fb_digest *ret_digest,
+    struct fb_error *err)
 {
-	char key[FB_OBJECT_KEY_SIZE];
+	FB_AUTO_DIGESTER struct fb_digester *digester = fb_digester_new();
+	FB_AUTO_FREE uint8_t *bytes = fb_alloc(HINTS_STEP, 1);
+	FB_AUTO_CLOSE int fd = fb_io_open(path, O_RDONLY | O_NOFOLLOW, 0, err);
+	int rc = fd < 0 ? fd : FB_OK;
+
+	for (uint64_t at = 0; rc == FB_OK && at < size;) {
+		size_t len =
+		    size - at < HINTS_STEP ? (size_t)(size - at) : HINTS_STEP;
+		size_t got = 0;
+
+		rc = fb_io_pread(fd, path, bytes, len, at, &got, err);
+		if (rc == FB_OK && got < len)
+			rc = fb_fail(
+			    err, FB_ECORRUPT, "'%s' is cut short", path);
+		fb_digester_add(digester, (struct fb_span){ bytes, got });
+		at += got;
+	}
+	fb_digester_peek(digester, ret_digest);
+	return rc;
+}
+
+/* The hints first: a seal without them is no use, nor they without it. */
+static int
+store_hints(struct fb_copier *copier, const struct fb_sign_key *key,
+    const char *path, struct fb_hint_seal *seal, struct fb_error *err)
+{
+	struct fb_store *store = copier->spec.repo->store;
+	FB_AUTO_FREE char *hints = fb_format("hints/%s", copier->session.id);
+	FB_AUTO_FREE char *sealed = fb_format("%s.seal", hints);
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	int rc = fb_store_create_file(store, hints, path, seal->size, err);
+
+	if (rc < 0 && rc != FB_EEXISTS)
+		return rc;
+	fb_hint_seal_encode_signed(seal, &text);
+	rc = fb_sign(key, fb_buf_span(&text), seal->signature, err);
+	if (rc < 0)
+		return rc;
+	fb_hint_seal_encode_signature(seal, &text);
+	rc = fb_store_create(store, sealed, fb_buf_span(&text), err);
+	return rc == FB_EEXISTS ? FB_OK : rc;
+}
+
+int
+fb_copier_hints(struct fb_copier *copier, const struct fb_sign_key *key,
+    struct fb_error *err)
+{
+	struct fb_hint_seal seal = { 0 };
 	const char *path;
-	uint64_t size;
 	int rc = fb_copier_own(copier, err);
 
+	memcpy(seal.session, copier->session.id, sizeof(seal.session));
 	if (rc == FB_OK)
-		rc = fb_packer_hints(copier->packer, &path, &size, err);
-	if (rc == FB_OK) {
-		(void)snprintf(
-		    key, sizeof(key), "hints/%s", copier->session.id);
-		rc = fb_store_create_file(
-		    copier->spec.repo->store, key, path, size, err);
-		if (rc == FB_EEXISTS)
-			rc = FB_OK;
-	}
+		rc = fb_packer_hints(copier->packer, &path, &seal.size, err);
+	if (rc == FB_OK)
+		rc = digest_file(path, seal.size, &seal.digest, err);
+	if (rc == FB_OK)
+		rc = store_hints(copier, key, path, &seal, err);
 	fb_copier_disown(copier);
 	return rc;
 }

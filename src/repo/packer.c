@@ -85,6 +85,19 @@ fb_packer_repo(struct fb_packer *packer)
 	return packer->repo;
 }
 
+uint32_t
+fb_packer_pack_count(const struct fb_packer *packer)
+{
+	return (uint32_t)packer->pack_count;
+}
+
+void
+fb_packer_drop_packs(struct fb_packer *packer, uint32_t first)
+{
+	for (size_t i = first; i < packer->pack_count; i++)
+		packer->packs[i].kind = PACK_BAD;
+}
+
 static char *
 spool_path(const struct fb_packer *packer, const char *name)
 {
@@ -187,6 +200,7 @@ fb_packer_past_pack(
     struct fb_packer *packer, const struct fb_hint_pack *pack)
 {
 	struct known_pack known = { .id = pack->id,
+		.table_digest = pack->table_digest,
 		.table_offset = pack->table_offset,
 		.table_length = pack->table_length,
 		.local = LOCAL_NONE,
@@ -226,24 +240,36 @@ fb_packer_past_chunk(struct fb_packer *packer, uint32_t pack, uint32_t chunk,
 	return true;
 }
 
-/* What the pack's table says, now that it was read. */
+/* Of its table something was seen now, or not. */
 static void
-judge_pack(struct fb_packer *packer, uint32_t number,
-    const struct fb_table *table)
+judge_pack(struct fb_packer *packer, uint32_t number, bool good)
 {
 	struct known_pack *pack;
 
 	(void)pthread_mutex_lock(&packer->lock);
 	pack = &packer->packs[number];
-	if (pack->kind == PACK_PAST && table == NULL)
-		pack->kind = PACK_BAD;
-	if (pack->kind == PACK_PAST) {
-		pack->kind = PACK_GOOD;
-		pack->table_offset = (uint32_t)table->table.offset;
-		pack->table_length = table->length;
-		pack->table_digest = table->digest;
-	}
+	if (pack->kind == PACK_PAST)
+		pack->kind = good ? PACK_GOOD : PACK_BAD;
 	(void)pthread_mutex_unlock(&packer->lock);
+}
+
+/* The object is there, and as long as its hint says. */
+static int
+check_there(struct fb_packer *packer, const struct known_pack *pack,
+    struct fb_error *err)
+{
+	char key[FB_OBJECT_KEY_SIZE];
+	uint64_t size;
+	int rc;
+
+	fb_pack_key(&pack->id, key);
+	rc = fb_store_head(packer->repo->store, key, &size, err);
+	if (rc == FB_OK &&
+	    size != (uint64_t)pack->table_offset + FB_PACK_SKIP_LEN +
+	            pack->table_length)
+		rc = fb_fail_id(err, FB_ECORRUPT, "E-PACK-TABLE",
+		    "'%s' does not end with its table", key);
+	return rc;
 }
 
 static bool
@@ -270,16 +296,18 @@ confirm(struct fb_packer *packer, const struct fb_index_entry *entry,
     struct fb_place *ret_place, bool *ret_found, struct fb_error *err)
 {
 	struct fb_table_place place = { pack->id, pack->table_offset,
-		pack->table_length,
-		pack->kind == PACK_PAST ? NULL : &pack->table_digest };
+		pack->table_length, &pack->table_digest };
 	struct fb_table *table = NULL;
-	int rc = fb_tables_get(
-	    packer->tables, entry->pack, &place, &table, err);
+	int rc = pack->kind == PACK_PAST ? check_there(packer, pack, err)
+	                                 : FB_OK;
 
+	if (rc == FB_OK)
+		rc = fb_tables_get(
+		    packer->tables, entry->pack, &place, &table, err);
 	if (rc == FB_ECANCELED)
 		return rc;
 	if (pack->kind == PACK_PAST)
-		judge_pack(packer, entry->pack, rc < 0 ? NULL : table);
+		judge_pack(packer, entry->pack, rc == FB_OK);
 	if (rc == FB_OK)
 		*ret_found = match(&table->table, entry, id, ret_place);
 	fb_tables_put(packer->tables, table);
@@ -468,19 +496,22 @@ settle_pack(struct fb_packer *packer, const struct fb_digest *id,
     struct fb_span text, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf hints = { 0 };
-	struct fb_hint_pack hint = { *id, (uint32_t)packer->open.offset,
-		(uint32_t)text.len, (uint32_t)packer->open.count };
+	struct fb_hint_pack hint = { .id = *id,
+		.table_offset = (uint32_t)packer->open.offset,
+		.table_length = (uint32_t)text.len,
+		.count = (uint32_t)packer->open.count };
 	uint32_t number = packer->open_number;
 	struct known_pack *pack, copy;
 	int rc;
 
+	fb_digest_of(text, &hint.table_digest);
 	fb_hints_add_pack(&hints, &hint, &packer->open);
 	(void)pthread_mutex_lock(&packer->lock);
 	pack = &packer->packs[number];
 	pack->id = *id;
 	pack->table_offset = hint.table_offset;
 	pack->table_length = hint.table_length;
-	fb_digest_of(text, &pack->table_digest);
+	pack->table_digest = hint.table_digest;
 	pack->kind = PACK_OWN;
 	copy = *pack;
 	packer->open_number = LOCAL_NONE;

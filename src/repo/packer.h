@@ -38,8 +38,9 @@ FB_MUST_USE int fb_packer_open(struct fb_repo *repo,
     const json_t *state, struct fb_packer **ret_packer, struct fb_error *err);
 void fb_packer_close(struct fb_packer *packer);
 
-/* Fill the index from the hints of committed runs, or without any from the
- * tables of the newest run.  What is damaged is left out. */
+/* Fill the index from the hints that somebody trusted sealed, or without any
+ * from the tables that the newest run's signed recipes name.  What is damaged
+ * or of somebody else is left out. */
 FB_MUST_USE int fb_packer_load_hints(
     struct fb_packer *packer, struct fb_error *err);
 /* Read hints from a source of bytes: data_hints.c. */
@@ -51,6 +52,7 @@ struct fb_hint_source {
 };
 struct fb_hint_pack {
 	struct fb_digest id;
+	struct fb_digest table_digest;
 	uint32_t table_offset, table_length;
 	uint32_t count; /* of prefixes that follow */
 };
@@ -75,6 +77,9 @@ int64_t fb_packer_past_pack(
 bool fb_packer_past_chunk(struct fb_packer *packer, uint32_t pack,
     uint32_t chunk, uint64_t prefix);
 struct fb_repo *fb_packer_repo(struct fb_packer *packer);
+/* How many have numbers; those from `first` on are not to be used. */
+uint32_t fb_packer_pack_count(const struct fb_packer *packer);
+void fb_packer_drop_packs(struct fb_packer *packer, uint32_t first);
 
 /* Where the chunk is stored; *ret_found says whether it is. */
 FB_MUST_USE int fb_packer_find(struct fb_packer *packer,

@@ -1,5 +1,5 @@
-/* What decodes as a register, forget or delete set encodes to the same
- * bytes. */
+/* What decodes as a register, forget, delete set or seal of hints encodes to
+ * the same bytes. */
 #include <assert.h>
 #include <stdint.h>
 #include <string.h>
@@ -50,6 +50,22 @@ try_forget(struct fb_span text)
 }
 
 static void
+try_seal(struct fb_span text)
+{
+	struct fb_hint_seal seal;
+	struct fb_span body;
+	struct fb_buf again = { 0 };
+	struct fb_error err = { 0 };
+
+	if (fb_hint_seal_decode(text, &seal, &body, &err) < 0)
+		return;
+	fb_hint_seal_encode_signed(&seal, &again);
+	assert(again.len == body.len);
+	fb_hint_seal_encode_signature(&seal, &again);
+	assert_same(&again, text);
+}
+
+static void
 try_set(struct fb_span text)
 {
 	struct fb_gc_set set;
@@ -70,6 +86,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	try_register(text);
 	try_forget(text);
+	try_seal(text);
 	try_set(text);
 	return 0;
 }

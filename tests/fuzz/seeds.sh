@@ -53,6 +53,7 @@ seed fuzz_manifest complete repo/runs/$one/manifest.json
 seed fuzz_manifest partial repo/runs/$two/manifest.json
 seed fuzz_register commit repo/commits/$two
 seed fuzz_sums run repo/runs/$one/SHA256SUMS
+seed fuzz_register seal repo/hints/$one.seal
 sed "s/$one/20261121-013205123-3fa92c17/" repo/hints/$one | seed fuzz_hints run
 seed fuzz_keys private keys/sign.pem
 seed fuzz_keys public keys/sign.pub.pem

@@ -263,7 +263,7 @@ store_contents(struct depot *depot, struct making *making,
 		    &volume->recipe, &making->packs, &err));
 		fb_id_list_add(&making->recipes, &volume->recipe);
 	}
-	assert_ok(fb_copier_hints(copier, &err));
+	assert_ok(fb_copier_hints(copier, depot->key, &err));
 	fb_copier_close(copier);
 	free(results);
 }

@@ -21,14 +21,32 @@ struct world {
 	struct fb_repo repo;
 	struct fb_session session;
 	char dir[64];
+	struct fb_sign_key *key; /* trusted */
 	json_t *state; /* the last one that was journaled */
 	unsigned states;
 	unsigned stop_after; /* fail the n-th checkpoint */
 };
 
+/* A new key, and its public half. */
+static struct fb_sign_key *
+make_key(struct fb_verify_key **ret_public)
+{
+	FB_AUTO_BUF struct fb_buf private_pem = { 0 };
+	FB_AUTO_BUF struct fb_buf public_pem = { 0 };
+	struct fb_sign_key *key;
+
+	assert_ok(fb_sign_generate(&private_pem, &public_pem, &err));
+	assert_ok(fb_sign_key_parse(fb_buf_span(&private_pem), &key, &err));
+	assert_ok(fb_verify_key_parse(
+	    fb_buf_span(&public_pem), ret_public, &err));
+	return key;
+}
+
 static void
 make_world(struct world *world)
 {
+	struct fb_verify_key *public;
+
 	*world = (struct world){ .dir = "/tmp/fleetbak-copier-XXXXXX" };
 	assert_non_null(mkdtemp(world->dir));
 	assert_ok(fb_store_open("mem:", true, &world->repo.store, &err));
@@ -36,6 +54,8 @@ make_world(struct world *world)
 	world->repo.format.chunk_average = 65536;
 	world->repo.format.chunk_max = 262144;
 	memcpy(world->session.id, SESSION, sizeof(SESSION));
+	world->key = make_key(&public);
+	fb_trust_add(&world->repo.trust, public);
 }
 
 static void
@@ -43,6 +63,8 @@ end_world(struct world *world)
 {
 	json_decref(world->state);
 	fb_store_close(world->repo.store);
+	fb_trust_release(&world->repo.trust);
+	fb_sign_key_free(world->key);
 	assert_ok(fb_io_remove_tree(world->dir, &err));
 }
 
@@ -613,7 +635,7 @@ hints_spare_the_next_run_everything(void **unused)
 	copier = open_copier(&world, 2, MIB, NULL);
 	feed(copier, "a", bytes, len, len, &first);
 	assert_ok(fb_copier_flush(copier, &err));
-	assert_ok(fb_copier_hints(copier, &err));
+	assert_ok(fb_copier_hints(copier, world.key, &err));
 	fb_copier_close(copier);
 
 	memcpy(world.session.id, "20261122-013205123-3fa92c17",
@@ -669,7 +691,7 @@ wrong_hints_cost_duplicates_only(void **unused)
 	copier = open_copier(&world, 2, MIB, NULL);
 	feed(copier, "a", bytes, len, len, &first);
 	assert_ok(fb_copier_flush(copier, &err));
-	assert_ok(fb_copier_hints(copier, &err));
+	assert_ok(fb_copier_hints(copier, world.key, &err));
 	fb_copier_close(copier);
 	assert_ok(fb_store_get(world.repo.store, "hints/" SESSION, MIB, &hints,
 	    NULL, &err));
@@ -704,6 +726,161 @@ wrong_hints_cost_duplicates_only(void **unused)
 	read_back(&world, &recipe, bytes, len);
 	fb_copier_close(copier);
 	free(packs.ids);
+	end_world(&world);
+}
+
+static void
+put_object(struct world *world, const char *key, struct fb_span bytes)
+{
+	assert_ok(fb_store_remove(world->repo.store, key, &err));
+	assert_ok(fb_store_create(world->repo.store, key, bytes, &err));
+}
+
+/* A seal of these hints by that key. */
+static void
+seal_hints(
+    struct world *world, struct fb_span hints, const struct fb_sign_key *key)
+{
+	struct fb_hint_seal seal = { .session = SESSION, .size = hints.len };
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+
+	fb_digest_of(hints, &seal.digest);
+	fb_hint_seal_encode_signed(&seal, &text);
+	assert_ok(fb_sign(key, fb_buf_span(&text), seal.signature, &err));
+	fb_hint_seal_encode_signature(&seal, &text);
+	put_object(world, "hints/" SESSION ".seal", fb_buf_span(&text));
+}
+
+/* Copy in a later session; how much was stored, and did it come back? */
+static uint64_t
+copy_later(struct world *world, const uint8_t *bytes, size_t len)
+{
+	static unsigned day = 1;
+	struct fb_copier *copier;
+	struct fb_copy_result result;
+	struct fb_id_list packs = { 0 };
+	struct fb_digest recipe;
+
+	(void)snprintf(world->session.id, sizeof(world->session.id),
+	    "202612%02u-013205123-3fa92c17", day++ % 28 + 1);
+	copier = open_copier(world, 1, MIB, NULL);
+	feed(copier, "a", bytes, len, len, &result);
+	assert_ok(fb_copier_flush(copier, &err));
+	assert_ok(fb_copier_recipe(copier, "a", &recipe, &packs, &err));
+	read_back(world, &recipe, bytes, len);
+	fb_copier_close(copier);
+	free(packs.ids);
+	return result.new_bytes;
+}
+
+/*
+ * A pack like the one there is, with the same table but other bytes in its
+ * frames; `hints` are made to name it.
+ */
+static void
+make_lie(struct world *world, struct fb_buf *hints)
+{
+	FB_AUTO_BUF struct fb_buf pack = { 0 };
+	char key[FB_OBJECT_KEY_SIZE] = "", hex[FB_DIGEST_HEX_SIZE];
+	struct fb_digest id;
+
+	assert_ok(fb_store_list(
+	    world->repo.store, "packs/", remove_pack, key, &err));
+	assert_ok(fb_store_get(
+	    world->repo.store, key, 8 * MIB, &pack, NULL, &err));
+	for (size_t at = 100; at < 1000; at++)
+		pack.data[at] ^= 0x11;
+	fb_digest_of(fb_buf_span(&pack), &id);
+	fb_digest_hex(&id, hex);
+	memcpy(memmem(hints->data, hints->len,
+	           key + strlen("packs/ab/"), 2 * FB_DIGEST_LEN),
+	    hex, 2 * FB_DIGEST_LEN);
+	fb_pack_key(&id, key);
+	put_object(world, key, fb_buf_span(&pack));
+}
+
+/* What is believed to be stored is not stored again: a hint that lies would
+ * make a backup of nothing. */
+static void
+hints_are_believed_by_their_seal_alone(void **unused)
+{
+	struct world world;
+	size_t len = MIB / 2; /* one pack */
+	FB_AUTO_FREE uint8_t *bytes = make_bytes(len, 8);
+	FB_AUTO_BUF struct fb_buf hints = { 0 };
+	FB_AUTO_BUF struct fb_buf lies = { 0 };
+	struct fb_verify_key *stranger_public;
+	struct fb_sign_key *stranger = make_key(&stranger_public);
+	struct fb_copier *copier;
+	struct fb_copy_result first;
+
+	(void)unused;
+	make_world(&world);
+	copier = open_copier(&world, 1, MIB, NULL);
+	feed(copier, "a", bytes, len, len, &first);
+	assert_ok(fb_copier_flush(copier, &err));
+	assert_ok(fb_copier_hints(copier, world.key, &err));
+	fb_copier_close(copier);
+	assert_int_equal(copy_later(&world, bytes, len), 0);
+	assert_ok(fb_store_get(
+	    world.repo.store, "hints/" SESSION, MIB, &hints, NULL, &err));
+	fb_buf_add(&lies, hints.data, hints.len);
+	make_lie(&world, &lies);
+
+	/* Other hints under the seal; the same length, or not. */
+	put_object(&world, "hints/" SESSION, fb_buf_span(&lies));
+	assert_int_equal(copy_later(&world, bytes, len), first.new_bytes);
+	fb_buf_add(&lies, "x", 1);
+	put_object(&world, "hints/" SESSION, fb_buf_span(&lies));
+	assert_int_equal(copy_later(&world, bytes, len), first.new_bytes);
+	lies.len--;
+
+	/* A seal by a stranger, of another session, or none. */
+	put_object(&world, "hints/" SESSION, fb_buf_span(&lies));
+	seal_hints(&world, fb_buf_span(&lies), stranger);
+	assert_int_equal(copy_later(&world, bytes, len), first.new_bytes);
+	assert_ok(fb_store_remove(
+	    world.repo.store, "hints/" SESSION ".seal", &err));
+	assert_int_equal(copy_later(&world, bytes, len), first.new_bytes);
+	put_object(&world, "hints/" SESSION, fb_buf_span(&hints));
+	seal_hints(&world, fb_buf_span(&hints), stranger);
+	assert_int_equal(copy_later(&world, bytes, len), first.new_bytes);
+	seal_hints(&world, fb_buf_span(&hints), world.key);
+	assert_int_equal(copy_later(&world, bytes, len), 0);
+	fb_sign_key_free(stranger);
+	fb_verify_key_free(stranger_public);
+	end_world(&world);
+}
+
+/* The seal is good; the pack that it speaks of was exchanged. */
+static void
+a_pack_with_another_table_is_not_used_again(void **unused)
+{
+	struct world world;
+	size_t len = MIB / 2;
+	FB_AUTO_FREE uint8_t *bytes = make_bytes(len, 8);
+	FB_AUTO_BUF struct fb_buf pack = { 0 };
+	char key[FB_OBJECT_KEY_SIZE] = "";
+	struct fb_copier *copier;
+	struct fb_copy_result first;
+	uint8_t *digest;
+
+	(void)unused;
+	make_world(&world);
+	copier = open_copier(&world, 1, MIB, NULL);
+	feed(copier, "a", bytes, len, len, &first);
+	assert_ok(fb_copier_flush(copier, &err));
+	assert_ok(fb_copier_hints(copier, world.key, &err));
+	fb_copier_close(copier);
+	assert_ok(fb_store_list(
+	    world.repo.store, "packs/", remove_pack, key, &err));
+	assert_ok(fb_store_get(
+	    world.repo.store, key, 8 * MIB, &pack, NULL, &err));
+	/* The last digit of the last chunk's stored digest. */
+	digest = pack.data + pack.len - FB_PACK_TAIL_LEN - 2;
+	*digest = *digest == '0' ? '1' : '0';
+	put_object(&world, key, fb_buf_span(&pack));
+	assert_int_equal(copy_later(&world, bytes, len), first.new_bytes);
 	end_world(&world);
 }
 
@@ -765,6 +942,8 @@ main(void)
 		cmocka_unit_test(a_copy_whose_record_is_torn_is_not_finished),
 		cmocka_unit_test(hints_spare_the_next_run_everything),
 		cmocka_unit_test(wrong_hints_cost_duplicates_only),
+		cmocka_unit_test(hints_are_believed_by_their_seal_alone),
+		cmocka_unit_test(a_pack_with_another_table_is_not_used_again),
 		cmocka_unit_test(
 		    cancelling_stops_the_feeder_and_keeps_what_came),
 	};

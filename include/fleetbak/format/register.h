@@ -148,6 +148,28 @@ void fb_session_doc_encode(
 FB_MUST_USE int fb_session_doc_decode(
     struct fb_span text, struct fb_session_doc *ret_doc, struct fb_error *err);
 
+/*
+ * The seal of a session's hints: who wrote them, and which bytes they are.
+ * Hints are believed by their seal alone, for what they say about a pack's
+ * table goes into recipes.  The last line is the signature of the lines
+ * before it.
+ */
+#define FB_HINT_SEAL_MAX 1024
+struct fb_hint_seal {
+	char session[FB_RUN_ID_SIZE];
+	uint64_t size;           /* of the hints ... */
+	struct fb_digest digest; /* ... and their SHA-256 */
+	uint8_t signature[FB_SIGNATURE_LEN];
+};
+void fb_hint_seal_encode_signed(
+    const struct fb_hint_seal *seal, struct fb_buf *dst);
+void fb_hint_seal_encode_signature(
+    const struct fb_hint_seal *seal, struct fb_buf *dst);
+/* *ret_signed is what the signature is of, borrowed from `text`. */
+FB_MUST_USE int fb_hint_seal_decode(struct fb_span text,
+    struct fb_hint_seal *ret_seal, struct fb_span *ret_signed,
+    struct fb_error *err);
+
 /* What is being deleted. */
 enum fb_gc_phase { FB_GC_IDLE, FB_GC_CONDEMNED, FB_GC_DELETE };
 struct fb_gc_doc {

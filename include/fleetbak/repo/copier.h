@@ -104,8 +104,9 @@ FB_MUST_USE int fb_copier_recipe(struct fb_copier *copier, const char *key,
     struct fb_digest *ret_recipe, struct fb_id_list *packs,
     struct fb_error *err);
 
-/* After the commit: store the hints of this run's new chunks (disposable:
- * a failure is the caller's to ignore). */
-FB_MUST_USE int fb_copier_hints(struct fb_copier *copier, struct fb_error *err);
+/* After the commit: store the hints of this run's new chunks, sealed with
+ * `key` (disposable: a failure is the caller's to ignore). */
+FB_MUST_USE int fb_copier_hints(struct fb_copier *copier,
+    const struct fb_sign_key *key, struct fb_error *err);
 
 #endif
