@@ -15,18 +15,90 @@
 #define READ_STEP 65536
 
 int
-fb_io_open(const char *path, int flags, mode_t mode, struct fb_error *err)
+fb_io_openat(
+    int dirfd, const char *name, int flags, mode_t mode, const char *what)
 {
 	int fd;
 
 	do
-		fd = fb_seam_fails(FB_STEP_OPEN, path)
+		fd = fb_seam_fails(FB_STEP_OPEN, what)
 		    ? -1
-		    : open(path, flags | O_CLOEXEC, mode);
+		    : openat(dirfd, name, flags | O_CLOEXEC, mode);
 	while (fd == -1 && errno == EINTR);
+	return fd;
+}
+
+int
+fb_io_open(const char *path, int flags, mode_t mode, struct fb_error *err)
+{
+	int fd = fb_io_openat(AT_FDCWD, path, flags, mode, path);
+
 	if (fd == -1)
 		return fb_fail_sys(err, "cannot open '%s'", path);
 	return fd;
+}
+
+struct dirent *
+fb_io_readdir(DIR *dir, const char *what)
+{
+	struct dirent *entry;
+
+	do {
+		errno = 0;
+		entry = fb_seam_fails(FB_STEP_READ, what) ? NULL : readdir(dir);
+	} while (entry == NULL && errno == EINTR);
+	return entry;
+}
+
+void
+fb_io_listing_freep(char ***names)
+{
+	for (size_t i = 0; *names != NULL && (*names)[i] != NULL; i++)
+		free((*names)[i]);
+	free(*names);
+	*names = NULL;
+}
+
+static int
+compare_names(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int
+fb_io_list(const char *path, char ***ret_names, struct fb_error *err)
+{
+	FB_AUTO_LISTING char **names = fb_alloc(1, sizeof(*names));
+	int fd = fb_io_open(path, O_RDONLY | O_DIRECTORY, 0, err);
+	struct dirent *entry;
+	size_t count = 0;
+	int sys;
+	DIR *dir;
+
+	if (fd < 0)
+		return fd;
+	dir = fdopendir(fd);
+	if (dir == NULL) {
+		sys = fb_fail_sys(err, "cannot read directory '%s'", path);
+		(void)close(fd);
+		return sys;
+	}
+	while ((entry = fb_io_readdir(dir, path)) != NULL) {
+		if (strcmp(entry->d_name, ".") == 0 ||
+		    strcmp(entry->d_name, "..") == 0)
+			continue;
+		names = fb_realloc(names, count + 2, sizeof(*names));
+		names[count++] = fb_strdup(entry->d_name);
+		names[count] = NULL;
+	}
+	sys = errno;
+	(void)closedir(dir);
+	errno = sys;
+	if (sys != 0)
+		return fb_fail_sys(err, "cannot read directory '%s'", path);
+	qsort(names, count, sizeof(*names), compare_names);
+	*ret_names = FB_STEAL(names);
+	return FB_OK;
 }
 
 int

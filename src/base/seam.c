@@ -41,6 +41,7 @@ static const char *const step_names[] = {
 	[FB_STEP_CHILD] = "child",
 	[FB_STEP_ASK] = "ask",
 	[FB_STEP_READ] = "read",
+	[FB_STEP_LOOK] = "look",
 	[FB_STEP_OPEN] = "open",
 	[FB_STEP_ALLOC] = "alloc",
 	[FB_STEP_CLOCK] = "clock",

@@ -1,9 +1,9 @@
-#include <dirent.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fleetbak/base/clock.h"
+#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "fleetbak/cli/snapshots.h"
@@ -148,19 +148,19 @@ put_list(struct fb_cli *cli, const char *key, const char *before,
 
 /* Runs whose directory in the state is still there. */
 static json_t *
-unfinished_runs(const struct fb_cli *cli)
+unfinished_runs(struct fb_cli *cli)
 {
 	FB_AUTO_FREE char *path = fb_state_path(&cli->engine, "runs");
+	FB_AUTO_LISTING char **names = NULL;
+	struct fb_error err = { 0 };
 	json_t *list = json_array();
-	DIR *dir = opendir(path);
-	struct dirent *entry;
+	int rc = fb_io_list(path, &names, &err);
 
-	while (dir != NULL && (entry = readdir(dir)) != NULL)
-		if (fb_run_id_ok(entry->d_name, strlen(entry->d_name)))
-			(void)json_array_append_new(
-			    list, json_string(entry->d_name));
-	if (dir != NULL)
-		(void)closedir(dir);
+	if (rc < 0 && rc != FB_ENOTFOUND)
+		fb_cli_warn(cli, NULL, &err);
+	for (char **name = names; name != NULL && *name != NULL; name++)
+		if (fb_run_id_ok(*name, strlen(*name)))
+			(void)json_array_append_new(list, json_string(*name));
 	return list;
 }
 

@@ -12,7 +12,6 @@
  *	closed     {"machine","how"}: nothing is left to do
  *	end        {}
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -254,18 +253,14 @@ each_restore(const struct fb_engine *engine, visit_restore *visit, void *arg,
     struct fb_error *err)
 {
 	FB_AUTO_FREE char *dir = fb_state_path(engine, "restores");
-	DIR *stream = opendir(dir);
-	struct dirent *entry;
-	int rc = FB_OK;
+	FB_AUTO_LISTING char **names = NULL;
+	int rc = fb_io_list(dir, &names, err);
 
-	if (stream == NULL && errno == ENOENT)
+	if (rc == FB_ENOTFOUND)
 		return FB_OK;
-	if (stream == NULL)
-		return fb_fail_sys(err, "cannot read '%s'", dir);
-	while (rc >= 0 && (entry = readdir(stream)) != NULL)
-		if (fb_run_id_ok(entry->d_name, strlen(entry->d_name)))
-			rc = visit(entry->d_name, arg, err);
-	(void)closedir(stream);
+	for (char **name = names; rc >= 0 && *name != NULL; name++)
+		if (fb_run_id_ok(*name, strlen(*name)))
+			rc = visit(*name, arg, err);
 	return rc;
 }
 

@@ -2,7 +2,6 @@
  * What a restore will do, and whether it can: everything that can be known
  * before anything is touched.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include <sys/statvfs.h>
 
 #include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/text.h"
@@ -222,19 +222,26 @@ name_in_directory(struct fb_restore *r)
 
 /* Does the directory hold anything?  What a cut-off restore left half made
  * there is hidden, and does not count. */
-static bool
-holds_anything(const char *path)
+static int
+check_empty(const char *path, struct fb_error *err)
 {
-	DIR *dir = opendir(path);
-	struct dirent *entry;
+	FB_AUTO_LISTING char **names = NULL;
 	bool found = false;
+	struct stat st;
+	int rc;
 
-	if (dir == NULL)
-		return is_there(path) && errno != ENOENT;
-	while (!found && (entry = readdir(dir)) != NULL)
-		found = entry->d_name[0] != '.';
-	(void)closedir(dir);
-	return found;
+	if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
+		found = true;
+	else if ((rc = fb_io_list(path, &names, err)) < 0)
+		return rc == FB_ENOTFOUND ? FB_OK : rc;
+	for (char **name = names; name != NULL && *name != NULL; name++)
+		found = found || (*name)[0] != '.';
+	if (!found)
+		return FB_OK;
+	(void)fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
+	    "'%s' exists already and is not empty", path);
+	return fb_hint(err, "nothing is ever restored over it: name another "
+	                    "directory, or move it away");
 }
 
 /* Into a directory that is new, or empty: nothing is mixed with what was
@@ -242,13 +249,10 @@ holds_anything(const char *path)
 static int
 check_absent(struct fb_restore *r, struct fb_error *err)
 {
-	if (!r->resumed && holds_anything(r->directory)) {
-		(void)fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
-		    "'%s' exists already and is not empty", r->directory);
-		return fb_hint(err,
-		    "nothing is ever restored over it: name another "
-		    "directory, or move it away");
-	}
+	int rc = r->resumed ? FB_OK : check_empty(r->directory, err);
+
+	if (rc < 0)
+		return rc;
 	for (size_t i = 0; i < r->count; i++) {
 		const struct fb_rst_machine *m = &r->machines[i];
 		FB_AUTO_FREE char *path =

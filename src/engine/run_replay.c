@@ -1,11 +1,10 @@
 /*
  * A cut-off download: its journal back into a run.
  */
-#include <dirent.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "run.h"
 
@@ -657,34 +656,24 @@ fb_run_replay(const struct fb_engine *engine, struct fb_repo *repo,
 	return FB_OK;
 }
 
-static int
-compare_ids(const void *a, const void *b)
-{
-	return memcmp(a, b, FB_RUN_ID_SIZE);
-}
-
 int
 fb_run_unfinished(const struct fb_engine *engine,
     char (**ret_ids)[FB_RUN_ID_SIZE], size_t *ret_count, struct fb_error *err)
 {
 	FB_AUTO_FREE char *dir = fb_state_path(engine, "runs");
+	FB_AUTO_LISTING char **names = NULL;
 	char(*ids)[FB_RUN_ID_SIZE] = NULL;
 	size_t count = 0;
-	struct dirent *entry;
-	DIR *runs = opendir(dir);
+	int rc = fb_io_list(dir, &names, err);
 
-	if (runs == NULL && errno != ENOENT)
-		return fb_fail_sys(err, "cannot read '%s'", dir);
-	while (runs != NULL && (entry = readdir(runs)) != NULL) {
-		if (!fb_run_id_ok(entry->d_name, strlen(entry->d_name)))
+	if (rc < 0 && rc != FB_ENOTFOUND)
+		return rc;
+	for (char **name = names; name != NULL && *name != NULL; name++) {
+		if (!fb_run_id_ok(*name, strlen(*name)))
 			continue;
 		ids = fb_realloc(ids, count + 1, sizeof(*ids));
-		memcpy(ids[count++], entry->d_name, FB_RUN_ID_SIZE);
+		memcpy(ids[count++], *name, FB_RUN_ID_SIZE);
 	}
-	if (runs != NULL)
-		(void)closedir(runs);
-	if (count > 0)
-		qsort(ids, count, sizeof(*ids), compare_ids);
 	*ret_ids = ids;
 	*ret_count = count;
 	return FB_OK;

@@ -1,5 +1,4 @@
 /* Checkpoints: what the copier is, as JSON to be journaled. */
-#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -424,21 +423,14 @@ fb_copier_clean(
 	int64_t open_pack = json_is_integer(number)
 	    ? (int64_t)json_integer_value(number)
 	    : -1;
-	DIR *dir = opendir(copier->spool_dir);
-	int rc = FB_OK;
+	FB_AUTO_LISTING char **names = NULL;
+	int rc = fb_io_list(copier->spool_dir, &names, err);
 
-	if (dir == NULL)
-		return fb_fail_sys(err, "cannot open '%s'", copier->spool_dir);
-	for (struct dirent *entry; rc == FB_OK && (entry = readdir(dir));) {
-		FB_AUTO_FREE char *path =
-		    fb_copier_path(copier, entry->d_name, "");
+	for (char **name = names; rc == FB_OK && *name != NULL; name++) {
+		FB_AUTO_FREE char *path = fb_copier_path(copier, *name, "");
 
-		if (strcmp(entry->d_name, ".") == 0 ||
-		    strcmp(entry->d_name, "..") == 0 ||
-		    is_wanted(copier, state, entry->d_name, open_pack))
-			continue;
-		rc = fb_io_unlink(path, err);
+		if (!is_wanted(copier, state, *name, open_pack))
+			rc = fb_io_unlink(path, err);
 	}
-	(void)closedir(dir);
 	return rc;
 }

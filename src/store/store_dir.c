@@ -92,12 +92,9 @@ static int
 enter(struct dir_store *dir, struct place *place, const char *name, size_t len,
     bool make, struct fb_error *err)
 {
-	static const int flags =
-	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	static const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
 	bool settled = !make || is_settled(dir, place->key, len);
-	int fd = fb_seam_fails(FB_STEP_OPEN, place->key)
-	    ? -1
-	    : openat(place->dir_fd, name, flags);
+	int fd = fb_io_openat(place->dir_fd, name, flags, 0, place->key);
 	int rc;
 
 	if (fd == -1 && errno == ENOENT && make) {
@@ -106,7 +103,7 @@ enter(struct dir_store *dir, struct place *place, const char *name, size_t len,
 		    (mkdirat(place->dir_fd, name, 0755) == -1 &&
 		        errno != EEXIST))
 			return fail_at(place, "make a directory of", err);
-		fd = openat(place->dir_fd, name, flags);
+		fd = fb_io_openat(place->dir_fd, name, flags, 0, place->key);
 	}
 	if (fd == -1 && (errno == ENOTDIR || errno == ELOOP))
 		return fail_not_dir(place, name, len, make, err);
@@ -156,10 +153,8 @@ fb_dir_open_object(
     const struct place *place, uint64_t *ret_size, struct fb_error *err)
 {
 	struct stat st;
-	int fd = fb_seam_fails(FB_STEP_OPEN, place->key)
-	    ? -1
-	    : openat(place->dir_fd, place->leaf,
-	          O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	int fd = fb_io_openat(place->dir_fd, place->leaf,
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0, place->key);
 
 	if (fd == -1 && errno != ELOOP)
 		return fail_at(place, "open", err);
@@ -267,7 +262,7 @@ dir_head(struct fb_store *store, const char *key, uint64_t *ret_size,
 
 	if (rc < 0)
 		return rc;
-	if (fb_seam_fails(FB_STEP_READ, key) ||
+	if (fb_seam_fails(FB_STEP_LOOK, key) ||
 	    fstatat(place.dir_fd, place.leaf, &st, AT_SYMLINK_NOFOLLOW) == -1)
 		return fail_at(&place, "look at", err);
 	if (!S_ISREG(st.st_mode))
@@ -324,9 +319,7 @@ static int
 read_names(
     int dir_fd, const char *prefix, struct names *names, struct fb_error *err)
 {
-	int fd = fb_seam_fails(FB_STEP_OPEN, prefix)
-	    ? -1
-	    : openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = fb_io_openat(dir_fd, ".", O_RDONLY | O_DIRECTORY, 0, prefix);
 	DIR *stream = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *entry;
 
@@ -337,9 +330,7 @@ read_names(
 			(void)close(fd);
 		return rc;
 	}
-	for (errno = 0; !fb_seam_fails(FB_STEP_READ, prefix) &&
-	     (entry = readdir(stream)) != NULL;
-	     errno = 0) {
+	while ((entry = fb_io_readdir(stream, prefix)) != NULL) {
 		char *name;
 
 		if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
@@ -384,10 +375,8 @@ walk_entry(struct walk *walk, int dir_fd, size_t key_len, const char *name)
 		return FB_OK;
 	memcpy(walk->key + key_len, name, len + 1);
 	if (name[len - 1] == '/') {
-		FB_AUTO_CLOSE int fd = fb_seam_fails(FB_STEP_OPEN, name)
-		    ? -1
-		    : openat(dir_fd, name,
-		          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		FB_AUTO_CLOSE int fd = fb_io_openat(
+		    dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, name);
 
 		if (fd == -1 && (errno == ENOENT || errno == ENOTDIR))
 			return FB_OK; /* gone meanwhile */
@@ -558,9 +547,7 @@ fb_store_dir_open(const char *path, bool make, struct fb_store **ret_store,
 		if (rc < 0)
 			return rc;
 	}
-	fd = fb_seam_fails(FB_STEP_OPEN, path)
-	    ? -1
-	    : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = fb_io_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0, path);
 	if (fd == -1)
 		return fail_open(path, err);
 	dir = fb_alloc(1, sizeof(*dir));

@@ -61,10 +61,8 @@ open_draft(const struct place *place, struct draft *draft, struct fb_error *err)
 	char hex[2 * sizeof(random) + 1];
 
 	draft->name[0] = '\0';
-	draft->fd = fb_seam_fails(FB_STEP_OPEN, place->key)
-	    ? -1
-	    : openat(place->dir_fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC,
-	          OBJECT_MODE);
+	draft->fd = fb_io_openat(
+	    place->dir_fd, ".", O_RDWR | O_TMPFILE, OBJECT_MODE, place->key);
 	if (draft->fd >= 0)
 		return FB_OK;
 	if (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT &&
@@ -255,8 +253,8 @@ copy_bytes(int from, const char *path, int to, const char *key, uint64_t size,
 
 	fb_seam_dirty(to);
 	if (fault != FB_FAULT_FAIL)
-		copy_in_kernel(from, to,
-		    fault == FB_FAULT_NONE ? size : size / 2, &done);
+		copy_in_kernel(
+		    from, to, fault == FB_FAULT_NONE ? size : size / 2, &done);
 	if (fault == FB_FAULT_TORN)
 		fb_seam_crash();
 	if (fault == FB_FAULT_HALF || fault == FB_FAULT_FAIL) {
@@ -336,8 +334,8 @@ static int
 lock_store(const struct dir_store *dir, struct fb_error *err)
 {
 	int64_t start = fb_clock_mono_ns();
-	int fd = openat(dir->root_fd, LOCK_NAME,
-	    O_RDONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
+	int fd = fb_io_openat(dir->root_fd, LOCK_NAME,
+	    O_RDONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0644, LOCK_NAME);
 
 	if (fd == -1)
 		return fb_fail_sys(
@@ -389,11 +387,11 @@ write_over(
 	int rc;
 
 	if (fb_seam_fails(FB_STEP_RENAME, REPLACE_NAME) ||
-	    (unlinkat(place->dir_fd, REPLACE_NAME, 0) == -1 &&
-	        errno != ENOENT))
+	    (unlinkat(place->dir_fd, REPLACE_NAME, 0) == -1 && errno != ENOENT))
 		return fail_at(place, "replace", err);
-	fd = openat(place->dir_fd, REPLACE_NAME,
-	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, OBJECT_MODE);
+	fd = fb_io_openat(place->dir_fd, REPLACE_NAME,
+	    O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, OBJECT_MODE,
+	    REPLACE_NAME);
 	if (fd == -1)
 		return fail_at(place, "replace", err);
 	rc = fb_io_write_all(fd, place->key, bytes, err);

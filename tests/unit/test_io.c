@@ -197,6 +197,32 @@ removing_a_tree_does_not_follow_links_out_of_it(void **state)
 	assert_file(kept, "kept");
 }
 
+static void
+a_listing_is_sorted_and_knows_no_dots(void **state)
+{
+	FB_AUTO_FREE char *gone = fb_format("%s/gone", (char *)*state);
+	FB_AUTO_LISTING char **names = NULL;
+
+	assert_ok(fb_io_list(*state, &names, &err));
+	assert_null(names[0]);
+	fb_io_listing_freep(&names);
+	for (const char *name = "cab.\0"; *name != '\0'; name++) {
+		FB_AUTO_FREE char *path =
+		    fb_format("%s/%c+", (char *)*state, *name);
+
+		assert_ok(fb_io_replace(path, SPAN("x"), 0600, &err));
+	}
+	assert_ok(fb_io_list(*state, &names, &err));
+	assert_string_equal(names[0], ".+");
+	assert_string_equal(names[1], "a+");
+	assert_string_equal(names[2], "b+");
+	assert_string_equal(names[3], "c+");
+	assert_null(names[4]);
+	fb_io_listing_freep(&names);
+	assert_fails(FB_ENOTFOUND, fb_io_list(gone, &names, &err));
+	assert_null(names);
+}
+
 int
 main(void)
 {
@@ -210,6 +236,7 @@ main(void)
 		IN_DIR(bytes_are_read_and_written_where_asked),
 		IN_DIR(directories_are_made_with_their_parents),
 		IN_DIR(a_fresh_rename_replaces_nothing),
+		IN_DIR(a_listing_is_sorted_and_knows_no_dots),
 		IN_DIR(removing_what_is_gone_is_no_error),
 		IN_DIR(removing_a_tree_does_not_follow_links_out_of_it),
 	};

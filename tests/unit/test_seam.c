@@ -144,6 +144,20 @@ read_file(const char *path)
 	return strcmp(fb_buf_str(&bytes), "0123456789") == 0 ? 0 : 2;
 }
 
+static int
+list_dir(const char *path)
+{
+	FB_AUTO_FREE char *dir =
+	    fb_format("%.*s", (int)(strrchr(path, '/') - path), path);
+	FB_AUTO_LISTING char **names = NULL;
+
+	if (fb_io_replace(path, SPAN("x"), 0600, &err) < 0)
+		return 1;
+	if (fb_io_list(dir, &names, &err) < 0)
+		return err.sys;
+	return strcmp(names[0], "file") == 0 && names[1] == NULL ? 0 : 2;
+}
+
 /* 0: it is there and known to be; else how it was refused, or lost. */
 static int
 put_object(const char *path)
@@ -193,6 +207,7 @@ static const struct {
 } bodies[] = {
 	{ "write_file", write_file },
 	{ "read_file", read_file },
+	{ "list_dir", list_dir },
 	{ "put_object", put_object },
 	{ "run_a_child", run_a_child },
 	{ "read_clocks", read_clocks },
@@ -288,6 +303,22 @@ reads_fail_too(void **state)
 }
 
 static void
+a_listing_is_whole_or_fails(void **state)
+{
+	(void)state;
+	/* A descriptor, then ".", "..", the file and the end, in any order. */
+	assert_int_equal(scripted("open.3:EMFILE", "list_dir", NULL), EMFILE);
+	for (int i = 1; i <= 4; i++) {
+		FB_AUTO_FREE char *broken = fb_format("read.%d:EIO", i);
+		FB_AUTO_FREE char *interrupted = fb_format("read.%d:EINTR", i);
+
+		assert_int_equal(scripted(broken, "list_dir", NULL), EIO);
+		assert_int_equal(scripted(interrupted, "list_dir", NULL), 0);
+	}
+	assert_int_equal(scripted("read.5:EIO", "list_dir", NULL), 0);
+}
+
+static void
 an_answer_is_lost_after_the_effect(void **state)
 {
 	(void)state;
@@ -377,6 +408,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(a_full_disk_takes_half),
 		cmocka_unit_test(interruptions_and_short_writes_change_nothing),
 		cmocka_unit_test(reads_fail_too),
+		cmocka_unit_test(a_listing_is_whole_or_fails),
 		cmocka_unit_test(an_answer_is_lost_after_the_effect),
 		cmocka_unit_test(a_refused_call_has_no_effect),
 		cmocka_unit_test(a_child_fails_to_start_or_to_tell),

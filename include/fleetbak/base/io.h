@@ -10,6 +10,7 @@
 #ifndef FB_BASE_IO_H
 #define FB_BASE_IO_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -20,6 +21,26 @@ struct fb_error;
 /* Open with O_CLOEXEC; returns a descriptor >= 0, or a negative fb_code. */
 FB_MUST_USE int fb_io_open(
     const char *path, int flags, mode_t mode, struct fb_error *err);
+
+/* openat(2) with O_CLOEXEC, tried again when a signal interrupts it; -1 with
+ * errno.  `what` says which file it is. */
+FB_MUST_USE int fb_io_openat(
+    int dirfd, const char *name, int flags, mode_t mode, const char *what);
+
+/*
+ * The names in a directory but for "." and "..", sorted bytewise, and a NULL;
+ * FB_ENOTFOUND when there is no such directory.
+ *
+ * Owner: the caller (FB_AUTO_LISTING).
+ */
+FB_MUST_USE int fb_io_list(
+    const char *path, char ***ret_names, struct fb_error *err);
+void fb_io_listing_freep(char ***names);
+#define FB_AUTO_LISTING FB_CLEANUP(fb_io_listing_freep)
+
+/* readdir(3), the end of which (NULL) leaves 0 in errno and an error does
+ * not. */
+struct dirent *fb_io_readdir(DIR *dir, const char *what);
 
 /* Append to `dst` everything up to the end of the file, at most `max` bytes
  * (FB_ECORRUPT beyond that: the file is not what its name promises). */

@@ -60,7 +60,8 @@ enum fb_step {
 	FB_STEP_DRIVER, /* a driver verb with an effect */
 	FB_STEP_CHILD,  /* a child process is started */
 	FB_STEP_ASK,    /* store or driver call without an effect */
-	FB_STEP_READ,   /* bytes, names or facts from a file or directory */
+	FB_STEP_READ,   /* bytes of a file, names of a directory */
+	FB_STEP_LOOK,   /* facts about a file */
 	FB_STEP_OPEN,   /* a file is opened */
 	FB_STEP_ALLOC,  /* memory whose size came from outside */
 	FB_STEP_CLOCK,  /* the wall clock is read */
