@@ -21,7 +21,7 @@ static int
 size_of(int fd, const char *path, uint64_t *ret_size, struct stat *ret_st,
     struct fb_error *err)
 {
-	if (fb_seam_fails(FB_STEP_READ, path) || fstat(fd, ret_st) == -1)
+	if (fb_seam_fails(FB_STEP_LOOK, path) || fstat(fd, ret_st) == -1)
 		return fb_fail_sys(err, "cannot look at '%s'", path);
 	if (S_ISREG(ret_st->st_mode)) {
 		*ret_size = (uint64_t)ret_st->st_size;
@@ -46,7 +46,7 @@ find_extent(int fd, const char *path, uint64_t size, uint64_t from,
 	*ret_end = size;
 	if (from >= size)
 		return FB_OK;
-	start = fb_seam_fails(FB_STEP_READ, path)
+	start = fb_seam_fails(FB_STEP_LOOK, path)
 	    ? -1
 	    : lseek(fd, (off_t)from, SEEK_DATA);
 	if (start == -1 && errno == ENXIO) {

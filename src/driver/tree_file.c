@@ -238,10 +238,8 @@ look_at_old(struct writer *w, struct fb_error *err)
 		return fb_fail(err, FB_EEXISTS, "'%s' exists", file->path);
 	if (st.st_nlink != 1 || (uint64_t)st.st_size != w->size)
 		return FB_OK;
-	w->old = fb_seam_fails(FB_STEP_OPEN, file->path)
-	    ? -1
-	    : openat(file->dirfd, file->name,
-	          O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	w->old = fb_io_openat(file->dirfd, file->name,
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, file->path);
 	w->same = w->old >= 0;
 	return FB_OK;
 }

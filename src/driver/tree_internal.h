@@ -32,6 +32,10 @@ struct fb_names {
 	size_t *at; /* where each one starts in `bytes` */
 	size_t count, at_room;
 };
+/* Does this errno tell of a want of ours, and nothing of the file?  Then the
+ * file is not left out with a warning: it may well be whole. */
+bool fb_tree_is_our_want(int sys);
+
 FB_MUST_USE int fb_names_read(int dirfd, struct fb_names *names);
 bool fb_names_have(const struct fb_names *names, const char *name);
 void fb_names_release(struct fb_names *names);

@@ -42,6 +42,7 @@ struct packer {
 	const char *path; /* of the member being written, for notes */
 	struct fb_tree_links links;
 	struct fb_tree_owners owners;
+	bool named;          /* the members are asked for by name */
 };
 
 static void
@@ -49,6 +50,25 @@ warn(struct packer *p, const char *what)
 {
 	if (p->sink->warn != NULL)
 		p->sink->warn(p->sink->arg, p->path, what);
+}
+
+/* The member cannot be had, errno says why: a warning where it is one of
+ * many, an error where it was asked for by name or the want is ours. */
+static int
+miss(struct packer *p, const char *what, struct fb_error *err)
+{
+	FB_AUTO_FREE char *text = NULL;
+
+	if (errno == ENOENT) {
+		warn(p, p->named ? "it does not exist; left out"
+		                 : "vanished while the tree was being read");
+		return FB_OK;
+	}
+	if ((p->named && errno != ENOTDIR && errno != ELOOP) || fb_tree_is_our_want(errno))
+		return fb_fail_sys(err, "'%s': %s", p->path, what);
+	text = fb_format("%s; left out: %s", what, strerror(errno));
+	warn(p, text);
+	return FB_OK;
 }
 
 static void
@@ -228,6 +248,10 @@ copy_range(struct packer *p, int fd, uint64_t from, uint64_t to,
 
 		rc = fb_io_pread(
 		    fd, p->path, p->room, step, from, &got, &read_err);
+		if (rc < 0 && (p->named || fb_tree_is_our_want(read_err.sys))) {
+			*err = read_err;
+			return rc;
+		}
 		if (rc < 0) {
 			warn(p, "it cannot be read; zeros were put instead");
 			return write_zeros(p, to - from, err);
@@ -367,21 +391,19 @@ static int
 pack_file(struct packer *p, const struct fb_tree_node *node,
     struct fb_error *err)
 {
-	FB_AUTO_CLOSE int fd = fb_seam_fails(FB_STEP_OPEN, p->path)
-	    ? -1
-	    : openat(node->dirfd, node->name,
-	          O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	FB_AUTO_CLOSE int fd = fb_io_openat(node->dirfd, node->name,
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0, p->path);
 	uint64_t offset = p->pos;
 	struct stat st;
 	int rc;
 
 	if (fd == -1 || fstat(fd, &st) == -1 || !S_ISREG(st.st_mode)) {
-		warn(p, fd == -1 && errno == ENOENT
-		        ? "vanished while the tree was being read"
-		        : "it cannot be opened; left out");
+		rc = fd == -1 ? miss(p, "it cannot be opened", err) : FB_OK;
+		if (fd != -1)
+			warn(p, "it is no file any more; left out");
 		if (node->st.st_nlink > 1)
 			fb_tree_link_forget(&p->links, &node->st);
-		return FB_OK;
+		return rc;
 	}
 	fill_entry(p, &st);
 	fb_tree_meta_read(fd, -1, NULL, p->entry, note, p);
@@ -402,10 +424,8 @@ pack_symlink(struct packer *p, const struct fb_tree_node *node,
 	    node->dirfd, node->name, target, sizeof(target) - 1);
 	int rc;
 
-	if (len == -1) {
-		warn(p, "the symbolic link cannot be read; left out");
-		return FB_OK;
-	}
+	if (len == -1)
+		return miss(p, "the symbolic link cannot be read", err);
 	target[len] = '\0';
 	fill_entry(p, &node->st);
 	archive_entry_copy_symlink(p->entry, target);
@@ -549,14 +569,14 @@ fb_tree_pack(const char *root, const char *const *exclude,
 static int
 open_parent(int root, const char *path)
 {
-	int fd = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = fb_io_openat(root, ".", O_RDONLY | O_DIRECTORY, 0, path);
 
 	for (const char *slash; fd >= 0 && (slash = strchr(path, '/')) != NULL;
 	     path = slash + 1) {
 		FB_AUTO_FREE char *part =
 		    fb_format("%.*s", (int)(slash - path), path);
-		int next = openat(fd, part,
-		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		int next = fb_io_openat(
+		    fd, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, path);
 
 		fb_closep(&fd);
 		fd = next;
@@ -578,12 +598,9 @@ pack_path(struct packer *p, int root, const char *path, struct fb_error *err)
 		return rc;
 	p->path = path;
 	dirfd = open_parent(root, path);
-	if (dirfd == -1 ||
-	    fstatat(dirfd, node.name, &node.st, AT_SYMLINK_NOFOLLOW) == -1) {
-		warn(p, errno == ENOENT ? "it does not exist; left out"
-		                        : "it cannot be reached; left out");
-		return FB_OK;
-	}
+	if (dirfd == -1 || fb_seam_fails(FB_STEP_LOOK, path) ||
+	    fstatat(dirfd, node.name, &node.st, AT_SYMLINK_NOFOLLOW) == -1)
+		return miss(p, "it cannot be reached", err);
 	node.dirfd = dirfd;
 	return pack_node(p, &node, err);
 }
@@ -626,6 +643,7 @@ fb_tree_pack_files(const char *root, const char *const *paths,
 	locale_t before = fb_tree_locale_enter();
 	int rc = open_packer(p, sink, err);
 
+	p->named = true;
 	if (rc == FB_OK)
 		rc = pack_paths(p, root, paths, err);
 	if (rc == FB_OK)

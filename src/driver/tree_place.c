@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/seam.h"
 #include "tree_unpack.h"
@@ -38,10 +39,8 @@ fb_unpack_refuse(struct fb_unpacker *u, const char *why, struct fb_error *err)
 static int
 enter(struct fb_unpacker *u, int dirfd, const char *name, bool make)
 {
-	int fd = fb_seam_fails(FB_STEP_OPEN, u->path)
-	    ? -1
-	    : openat(dirfd, name,
-	          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int fd = fb_io_openat(
+	    dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, u->path);
 
 	if (fd >= 0 || errno != ENOENT || !make)
 		return fd;
@@ -49,15 +48,16 @@ enter(struct fb_unpacker *u, int dirfd, const char *name, bool make)
 	    (mkdirat(dirfd, name, FB_UNPACK_DIR_MODE) == -1 &&
 	        errno != EEXIST))
 		return -1;
-	return openat(dirfd, name,
-	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fb_io_openat(
+	    dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, u->path);
 }
 
 /* Open the directory `path` of `len` bytes; -1 with errno. */
 int
 fb_unpack_walk(struct fb_unpacker *u, const char *path, size_t len, bool make)
 {
-	int fd = openat(u->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = fb_io_openat(
+	    u->root, ".", O_RDONLY | O_DIRECTORY, 0, "root of the tree");
 
 	while (fd >= 0 && len > 0) {
 		const char *slash = memchr(path, '/', len);
@@ -159,8 +159,8 @@ fb_unpack_remove(struct fb_unpacker *u, int dirfd, const char *name,
 		return fb_fail(err, FB_EUNSUP,
 		    "'%s' is nested too deeply to be removed", path);
 	if (S_ISDIR(st.st_mode)) {
-		fd = openat(dirfd, name,
-		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		fd = fb_io_openat(dirfd, name,
+		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, path);
 		rc = fd == -1 ? fb_fail_sys(err, "cannot enter '%s'", path)
 		              : remove_content(u, fd, path, depth, err);
 		if (rc < 0)

@@ -96,9 +96,7 @@ fb_tree_locale_enter(void)
 int
 fb_names_read(int dirfd, struct fb_names *names)
 {
-	int fd = fb_seam_fails(FB_STEP_OPEN, "names")
-	    ? -1
-	    : openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = fb_io_openat(dirfd, ".", O_RDONLY | O_DIRECTORY, 0, "names");
 	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
 	const struct dirent *item;
 	int sys;
@@ -109,9 +107,7 @@ fb_names_read(int dirfd, struct fb_names *names)
 		errno = sys;
 		return -1;
 	}
-	while (errno = 0,
-	    !fb_seam_fails(FB_STEP_READ, "names") &&
-	        (item = readdir(dir)) != NULL)
+	while ((item = fb_io_readdir(dir, "names")) != NULL)
 		if (strcmp(item->d_name, ".") != 0 &&
 		    strcmp(item->d_name, "..") != 0)
 			fb_names_add(names, item->d_name);
@@ -199,25 +195,42 @@ cut_path(struct walker *w, size_t len)
 		w->path.data[len] = '\0';
 }
 
-static void
-warn_sys(struct walker *w, const char *what, int sys)
+bool
+fb_tree_is_our_want(int sys)
+{
+	return sys == EMFILE || sys == ENFILE || sys == ENOMEM ||
+	    sys == ENOBUFS;
+}
+
+/* Something of the tree cannot be had, because of `sys`: a warning, unless
+ * it is our own fault. */
+static int
+miss(struct walker *w, const char *what, int sys, struct fb_error *err)
 {
 	FB_AUTO_FREE char *text = NULL;
 
+	if (fb_tree_is_our_want(sys)) {
+		errno = sys;
+		return fb_fail_sys(err, "'%s': %s", shown_path(w), what);
+	}
 	if (w->walk->warn == NULL)
-		return;
+		return FB_OK;
 	if (sys == ENOENT)
 		text = fb_strdup("vanished while the tree was being read");
 	else
 		text = fb_format("%s: %s", what, strerror(sys));
 	w->walk->warn(w->walk->arg, shown_path(w), text);
+	return FB_OK;
 }
 
-/* The walker owns `fd` from here on. */
-static void
-push_level(struct walker *w, int fd, const struct stat *st)
+/* The walker owns `fd` from here on.  Without its root a tree is nothing. */
+static int
+push_level(
+    struct walker *w, int fd, const struct stat *st, struct fb_error *err)
 {
+	static const char what[] = "the directory cannot be read";
 	struct level *level;
+	int rc = FB_OK;
 
 	if (w->depth == w->room) {
 		w->room = 2 * w->room + 16;
@@ -228,70 +241,77 @@ push_level(struct walker *w, int fd, const struct stat *st)
 	*level = (struct level){ .fd = fd, .dev = st->st_dev,
 		.ino = st->st_ino, .path_len = w->path.len };
 	if (fb_names_read(fd, &level->names) == -1)
-		warn_sys(w, "the directory cannot be read", errno);
+		rc = w->depth == 1
+		    ? fb_fail_sys(err, "'%s': %s", shown_path(w), what)
+		    : miss(w, what, errno, err);
 	if (w->depth > OPEN_LEVELS) {
 		struct level *above = &w->levels[w->depth - 1 - OPEN_LEVELS];
 
 		fb_closep(&above->fd);
 		above->fd = -1;
 	}
+	return rc;
 }
 
 /* The parent's descriptor was closed: its child knows the way. */
-static void
-reopen_level(struct walker *w, struct level *level, int child_fd)
+static int
+reopen_level(struct walker *w, struct level *level, int child_fd,
+    struct fb_error *err)
 {
 	struct stat st;
 
-	level->fd = fb_seam_fails(FB_STEP_OPEN, "..")
-	    ? -1
-	    : openat(child_fd, "..",
-	          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	level->fd = fb_io_openat(
+	    child_fd, "..", O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, "..");
 	if (level->fd >= 0 && fstat(level->fd, &st) == 0 &&
 	    st.st_dev == level->dev && st.st_ino == level->ino)
-		return;
+		return FB_OK;
+	if (level->fd == -1 && fb_tree_is_our_want(errno))
+		return fb_fail_sys(
+		    err, "'%s': cannot go back", shown_path(w));
 	fb_closep(&level->fd);
 	level->fd = -1;
 	level->next = level->names.count;
 	if (w->walk->warn != NULL)
 		w->walk->warn(w->walk->arg, shown_path(w),
 		    "a directory was moved while the tree was being read");
+	return FB_OK;
 }
 
-static void
-pop_level(struct walker *w)
+static int
+pop_level(struct walker *w, struct fb_error *err)
 {
 	struct level *level = &w->levels[--w->depth];
+	int rc = FB_OK;
 
 	if (w->depth > 0 && w->levels[w->depth - 1].fd == -1) {
 		if (level->fd >= 0)
-			reopen_level(
-			    w, &w->levels[w->depth - 1], level->fd);
+			rc = reopen_level(
+			    w, &w->levels[w->depth - 1], level->fd, err);
 		else
 			w->levels[w->depth - 1].next =
 			    w->levels[w->depth - 1].names.count;
 	}
 	fb_closep(&level->fd);
 	fb_names_release(&level->names);
+	return rc;
 }
 
 static int
 visit_directory(struct walker *w, struct fb_tree_node *node,
     struct fb_error *err)
 {
-	FB_AUTO_CLOSE int fd = fb_seam_fails(FB_STEP_OPEN, node->path)
-	    ? -1
-	    : openat(node->dirfd, node->name,
-	          O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	FB_AUTO_CLOSE int fd = fb_io_openat(node->dirfd, node->name,
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, node->path);
 	int rc, kept, sys = errno;
 
 	if (fd == -1) {
-		warn_sys(w, "the directory cannot be entered", sys);
-		if (sys == ENOENT || sys == ENOTDIR || sys == ELOOP)
-			return FB_OK;
-	} else if (fstat(fd, &node->st) == -1) {
-		warn_sys(w, "the directory cannot be looked at", errno);
-		return FB_OK;
+		rc = miss(w, "the directory cannot be entered", sys, err);
+		if (rc < 0 || sys == ENOENT || sys == ENOTDIR || sys == ELOOP)
+			return rc;
+	} else if (fb_seam_fails(FB_STEP_LOOK, node->path) ||
+	    fstat(fd, &node->st) == -1) {
+		return miss(
+		    w, "the directory cannot be looked at", errno, err);
 	}
 	node->fd = fd;
 	rc = w->walk->visit(w->walk->arg, node, err);
@@ -299,8 +319,7 @@ visit_directory(struct walker *w, struct fb_tree_node *node,
 		return rc;
 	kept = fd;
 	fd = -1;
-	push_level(w, kept, &node->st);
-	return FB_OK;
+	return push_level(w, kept, &node->st, err);
 }
 
 static int
@@ -317,15 +336,11 @@ visit_name(struct walker *w, struct level *level, const char *name,
 	node.path = fb_buf_str(&w->path);
 	if (fb_tree_excluded(w->walk->exclude, node.path))
 		return FB_OK;
-	if (w->path.len > FB_TREE_PATH_MAX) {
-		warn_sys(w, "left out", ENAMETOOLONG);
-		return FB_OK;
-	}
-	if (fb_seam_fails(FB_STEP_READ, node.path) ||
-	    fstatat(level->fd, name, &node.st, AT_SYMLINK_NOFOLLOW) == -1) {
-		warn_sys(w, "it cannot be looked at", errno);
-		return FB_OK;
-	}
+	if (w->path.len > FB_TREE_PATH_MAX)
+		return miss(w, "left out", ENAMETOOLONG, err);
+	if (fb_seam_fails(FB_STEP_LOOK, node.path) ||
+	    fstatat(level->fd, name, &node.st, AT_SYMLINK_NOFOLLOW) == -1)
+		return miss(w, "it cannot be looked at", errno, err);
 	if (S_ISDIR(node.st.st_mode))
 		return visit_directory(w, &node, err);
 	return w->walk->visit(w->walk->arg, &node, err);
@@ -348,8 +363,11 @@ enter_root(struct walker *w, const char *root, struct fb_error *err)
 	}
 	w->dev = node.st.st_dev;
 	rc = w->walk->visit(w->walk->arg, &node, err);
-	push_level(w, node.fd, &node.st);
-	return rc;
+	if (rc < 0) {
+		fb_closep(&node.fd);
+		return rc;
+	}
+	return push_level(w, node.fd, &node.st, err);
 }
 
 int
@@ -364,7 +382,7 @@ fb_tree_walk(
 
 		if (level->next == level->names.count) {
 			cut_path(&w, level->path_len);
-			pop_level(&w);
+			rc = pop_level(&w, err);
 			continue;
 		}
 		rc = visit_name(&w, level,

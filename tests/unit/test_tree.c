@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <linux/posix_acl_xattr.h>
 #include <locale.h>
+#include <sys/resource.h>
 #include <sys/sysmacros.h>
 
 #include "tree_tools.h"
@@ -562,6 +563,43 @@ chosen_files_make_an_archive(void **state)
 	assert_non_null(strstr(fb_buf_str(&c.warnings), "dir/passwd: "));
 }
 
+/* Nothing is left out because we have no descriptor to spare: however few
+ * there are, an archive is whole or not made at all. */
+static void
+want_of_descriptors_leaves_nothing_out(void **state)
+{
+	AUTO_DIR char *from = new_dir();
+	AUTO_CATCH struct catch whole = { 0 };
+	struct rlimit before, fewer;
+	unsigned failed = 0;
+
+	(void)state;
+	put_dir(from, "a");
+	put_dir(from, "a/b");
+	put_dir(from, "a/b/c");
+	put_text(from, "a/b/c/d", "deep");
+	put_text(from, "a/z", "on the way back");
+	pack(from, &whole);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	fewer = before;
+	for (fewer.rlim_cur = 4; fewer.rlim_cur < 24; fewer.rlim_cur++) {
+		AUTO_CATCH struct catch c = { 0 };
+		struct fb_sink sink = catch_sink(&c);
+		int rc;
+
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &fewer), 0);
+		rc = fb_tree_pack(from, NULL, &sink, &err);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+		failed += rc < 0;
+		if (rc == FB_OK)
+			assert_string_equal(fb_buf_str(&c.catalogue),
+			    fb_buf_str(&whole.catalogue));
+		else
+			assert_int_equal(err.sys, EMFILE);
+	}
+	assert_in_range(failed, 2, 19);
+}
+
 static int
 collect(void *arg, const char *path, struct fb_error *error)
 {
@@ -794,6 +832,7 @@ main(void)
 		cmocka_unit_test(only_what_was_asked_for_is_extracted),
 		cmocka_unit_test(chosen_files_make_an_archive),
 		cmocka_unit_test(a_list_names_what_a_pack_would_hold),
+		cmocka_unit_test(want_of_descriptors_leaves_nothing_out),
 		cmocka_unit_test(nothing_is_written_outside),
 		cmocka_unit_test(a_link_is_replaced_and_never_written_through),
 		cmocka_unit_test(a_mirror_wants_its_order),
