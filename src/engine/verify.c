@@ -1,6 +1,7 @@
 /* verify: is what we have whole, ours, and complete? */
 #include "fleetbak/engine/verify.h"
 
+#include <errno.h>
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,15 +11,17 @@
 #include "fleetbak/base/mem.h"
 
 bool
-is_damage(int code)
+is_damage(const struct fb_error *err)
 {
-	switch (code) {
+	switch (err->code) {
 	case FB_ECORRUPT:
 	case FB_EUNTRUSTED:
 	case FB_ENOTFOUND:
 	case FB_ETOONEW:
-	case FB_ESYS: /* a medium that cannot be read */
 		return true;
+	case FB_ESYS: /* a medium that cannot be read, but no want of our own */
+		return err->sys == EIO || err->sys == EUCLEAN ||
+		    err->sys == EBADMSG;
 	default:
 		return false;
 	}
@@ -118,7 +121,7 @@ check_history(struct verify *verify, struct fb_error *err)
 	    verify->repo->format.repository, fleet);
 	rc = fb_history_check(verify->repo, fleet, memory, false,
 	    &verify->report->history_known, err);
-	if (rc < 0 && is_damage(rc)) {
+	if (rc < 0 && is_damage(err)) {
 		object = fb_format("history of fleet %s", fleet);
 		(void)add_damage(verify, object, err);
 		return FB_OK;

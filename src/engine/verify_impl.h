@@ -60,7 +60,7 @@ struct verify {
 };
 
 /* Is this failure damage to report, or the end of looking? */
-bool is_damage(int code);
+bool is_damage(const struct fb_error *err);
 int check_cancel(const struct verify *verify, struct fb_error *err);
 
 /* Does the request mean this machine? */

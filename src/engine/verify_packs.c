@@ -69,7 +69,7 @@ work(void *arg, struct fb_error *err)
 			return rc;
 		rc = fb_pack_verify(
 		    crew->verify->repo, &slot->id, crew->open, &bytes, err);
-		if (rc < 0 && !is_damage(rc))
+		if (rc < 0 && !is_damage(err))
 			return rc;
 		report_pack(crew, slot, rc < 0 ? 0 : bytes, rc, err);
 	}

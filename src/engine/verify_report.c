@@ -189,7 +189,7 @@ verify_wholes(struct verify *verify, struct fb_error *err)
 		if (rc == FB_OK)
 			rc = fb_manifest_machines(
 			    manifest, look_for_whole, &search, err);
-		if (rc < 0 && !is_damage(rc))
+		if (rc < 0 && !is_damage(err))
 			return rc;
 	}
 	return FB_OK;

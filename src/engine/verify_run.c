@@ -27,7 +27,7 @@ verify_format(struct verify *verify, struct fb_error *err)
 
 	if (rc == FB_OK)
 		rc = fb_format_doc_decode(fb_buf_span(&text), &doc, err);
-	if (rc < 0 && !is_damage(rc))
+	if (rc < 0 && !is_damage(err))
 		return rc;
 	if (rc < 0) {
 		(void)add_damage(verify, "format/1.json", err);
@@ -38,7 +38,7 @@ verify_format(struct verify *verify, struct fb_error *err)
 	if (rc == FB_OK)
 		rc = fb_trust_verify(&verify->repo->trust,
 		    fb_buf_span(&text), fb_buf_span(&signature), NULL, err);
-	if (rc < 0 && !is_damage(rc))
+	if (rc < 0 && !is_damage(err))
 		return rc;
 	if (rc < 0)
 		(void)add_damage(verify, "format/1.json.sig", err);
@@ -207,7 +207,7 @@ check_object(struct verify *verify, struct verify_run *run,
 			rc = fb_fail(err, FB_ECORRUPT,
 			    "it is not what SHA256SUMS says");
 	}
-	if (rc < 0 && is_damage(rc)) {
+	if (rc < 0 && is_damage(err)) {
 		damage_run(verify, run, key, err);
 		return FB_OK;
 	}
@@ -226,7 +226,7 @@ check_register(
 		return FB_OK;
 	}
 	rc = fb_repo_register(verify->repo, run->ref.session, &run->reg, err);
-	if (rc < 0 && is_damage(rc)) {
+	if (rc < 0 && is_damage(err)) {
 		damage_run(verify, run, key, err);
 		return FB_OK;
 	}
@@ -250,7 +250,7 @@ check_signature_object(
 	            0))
 		rc = fb_fail(err, FB_ECORRUPT,
 		    "it is not the signature that the register has");
-	if (rc < 0 && is_damage(rc)) {
+	if (rc < 0 && is_damage(err)) {
 		damage_run(verify, run, key, err);
 		return FB_OK;
 	}
@@ -290,7 +290,7 @@ check_manifest(struct verify *verify, struct verify_run *run,
 
 	if (rc == FB_OK)
 		rc = compare_manifest(manifest, run, sums, err);
-	if (rc < 0 && is_damage(rc)) {
+	if (rc < 0 && is_damage(err)) {
 		damage_run(verify, run, key, err);
 		return FB_OK;
 	}
@@ -305,7 +305,7 @@ check_sums(struct verify *verify, struct verify_run *run, struct fb_buf *sums,
 	FB_AUTO_FREE char *commit = fb_format("commits/%s", run->ref.session);
 	int rc = fb_repo_run_sums(verify->repo, &run->ref, sums, err);
 
-	if (rc < 0 && is_damage(rc)) {
+	if (rc < 0 && is_damage(err)) {
 		damage_run(verify, run, key, err);
 		rc = FB_OK;
 	}

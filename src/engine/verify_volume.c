@@ -110,7 +110,7 @@ visit_pack(const struct fb_recipe_pack *pack, void *arg, struct fb_error *err)
 	slot = id_set_add(&verify->packs, &pack->id, &fresh);
 	if (fresh) {
 		rc = check_table(verify, pack, key, err);
-		if (rc < 0 && !is_damage(rc))
+		if (rc < 0 && !is_damage(err))
 			return rc;
 		if (rc < 0) {
 			slot->mark = 1;
@@ -162,7 +162,7 @@ blame_bodies(struct look *look, struct fb_volume_reader *reader,
 
 	if (rc == FB_OK)
 		return FB_OK;
-	if (!is_damage(rc)) {
+	if (!is_damage(err)) {
 		*err = cause;
 		return rc;
 	}
@@ -213,7 +213,7 @@ look_at(struct look *look, struct fb_error *err)
 		return FB_OK;
 	}
 	rc = look_inside(look, err);
-	if (rc < 0 && !is_damage(rc))
+	if (rc < 0 && !is_damage(err))
 		return rc;
 	if (rc < 0) {
 		slot = id_set_find(&verify->recipes, look->recipe);
@@ -285,7 +285,7 @@ walk_run(struct walk *walk, struct fb_error *err)
 	int rc = open_manifest(walk->verify, walk->run, &manifest, err);
 
 	if (rc < 0) /* was reported with the run's head */
-		return is_damage(rc) ? FB_OK : rc;
+		return is_damage(err) ? FB_OK : rc;
 	return fb_manifest_machines(manifest, look_at_machine, walk, err);
 }
 
