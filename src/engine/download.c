@@ -217,6 +217,9 @@ check_drift(const struct download *download, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	download->report->drift_text = fb_strdup(fb_buf_str(&difference));
+	for (size_t i = 0; i < difference.len; i++)
+		if (difference.data[i] == '\n')
+			difference.data[i] = i + 1 < difference.len ? ';' : '\0';
 	(void)fb_fail_id(err, FB_ESTALE, "E-DRIFT",
 	    "the fleet changed while the run was being prepared: %s",
 	    fb_buf_str(&difference));
