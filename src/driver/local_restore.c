@@ -495,11 +495,19 @@ put_definition(const struct site *site, struct fb_error *err)
 	return rc < 0 ? fb_wrap(err, "definition") : FB_OK;
 }
 
-static int
-publish(const struct fb_local_driver *driver, const struct site *site,
-    struct fb_error *err)
+/* Nothing is left where the machine was built. */
+static void
+clear_stage(const struct fb_local_driver *driver, const struct site *site)
 {
 	FB_AUTO_FREE char *stages = fb_path_join(driver->root, STAGE);
+
+	if (rmdir(site->stage) == 0 || errno == ENOENT)
+		(void)rmdir(stages);
+}
+
+static int
+publish(const struct site *site, struct fb_error *err)
+{
 	FB_AUTO_CLOSE int fd =
 	    fb_io_open(site->dir, O_RDONLY | O_DIRECTORY, 0, err);
 	int rc;
@@ -512,11 +520,7 @@ publish(const struct fb_local_driver *driver, const struct site *site,
 	if (rc == FB_EEXISTS)
 		return fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
 		    "'%s' exists already", site->final);
-	if (rc < 0)
-		return rc;
-	if (rmdir(site->stage) == 0)
-		(void)rmdir(stages);
-	return FB_OK;
+	return rc;
 }
 
 int
@@ -528,12 +532,16 @@ fb_local_restore_finish(struct fb_driver *base,
 	AUTO_SITE struct site site = { 0 };
 	int rc = find_site(driver, request, verb->token, &site, err);
 
-	if (rc < 0 || is_finished(&site))
+	if (rc < 0)
 		return rc;
-	if (site.then.spec != NULL &&
+	if (is_finished(&site)) /* by a dead run, which may not have synced */
+		rc = fb_io_sync_parent(site.final, err);
+	else if (site.then.spec != NULL &&
 	    (request->all_volumes || site.now.spec == NULL))
 		rc = put_definition(&site, err);
+	if (rc == FB_OK && site.stage != NULL && is_dir(site.dir))
+		rc = publish(&site, err);
 	if (rc == FB_OK && site.stage != NULL)
-		rc = publish(driver, &site, err);
+		clear_stage(driver, &site);
 	return rc;
 }

@@ -136,8 +136,11 @@ restore_one(struct fb_restore *restore, struct fb_rst_machine *machine,
 	    fb_format("%s/%s", restore->directory, machine->as);
 	int rc = FB_OK;
 
-	/* Cut off between the new name and its record? */
-	if (!machine->finishing || is_there(part) || !is_there(final)) {
+	/* Cut off between the new name and its record?  Then that name may
+	 * not survive power loss yet. */
+	if (machine->finishing && !is_there(part) && is_there(final)) {
+		rc = fb_io_sync_parent(final, err);
+	} else {
 		fb_rst_state(restore, machine, "writing");
 		rc = write_volumes(restore, machine, part, totals, err);
 		if (rc >= 0)
