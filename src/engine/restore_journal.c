@@ -350,10 +350,32 @@ fb_restore_unfinished(const struct fb_engine *engine, char ***ret_ids,
 struct half_visit {
 	struct fb_restore *restore;
 	const char *key;
+	bool open;        /* it is for the machine in place, and not closed */
 	bool half, up;    /* of one journal ... */
 	bool any, any_up; /* ... and of all */
 	bool supersede;
 };
+
+/* A restore in place of this machine, maybe of others too. */
+static bool
+is_for(const json_t *spec, const char *key)
+{
+	const char *kind = json_string_value(json_object_get(spec, "kind"));
+	json_t *machine;
+	size_t i;
+
+	if (kind == NULL || strcmp(kind, FB_RST_IN_PLACE) != 0)
+		return false;
+	json_array_foreach(json_object_get(spec, "machines"), i, machine)
+	{
+		const char *name = json_string_value(
+		    json_object_get(machine, "machine"));
+
+		if (name != NULL && strcmp(name, key) == 0)
+			return true;
+	}
+	return false;
+}
 
 static int
 visit_half(const struct fb_journal_record *record, void *arg,
@@ -362,8 +384,12 @@ visit_half(const struct fb_journal_record *record, void *arg,
 	struct half_visit *v = arg;
 
 	(void)err;
+	if (strcmp(record->type, "restore") == 0)
+		v->open = is_for(record->body, v->key);
 	if (strcmp(member(record, "machine"), v->key) != 0)
 		return FB_OK;
+	if (strcmp(record->type, "closed") == 0)
+		v->open = false;
 	if (strcmp(record->type, "was") == 0)
 		v->up = strcmp(member(record, "power"), "up") == 0;
 	if (strcmp(record->type, "suspended") == 0)
@@ -405,15 +431,16 @@ judge_restore(const char *id, void *arg, struct fb_error *err)
 
 	if (strcmp(id, v->restore->id) == 0)
 		return FB_OK;
-	v->half = v->up = false;
+	v->half = v->up = v->open = false;
 	rc = fb_journal_read(path, visit_half, v, err);
 	if (rc == FB_ENOTFOUND)
 		return FB_OK;
-	if (rc < 0 || !v->half)
+	if (rc < 0)
 		return rc;
-	v->any = true;
-	v->any_up |= v->up;
-	return v->supersede ? overtake(v, id, err) : FB_OK;
+	v->any |= v->half;
+	v->any_up |= v->half && v->up;
+	return v->supersede && (v->half || v->open) ? overtake(v, id, err)
+						    : FB_OK;
 }
 
 int

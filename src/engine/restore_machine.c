@@ -125,6 +125,18 @@ stop_machine(struct walk *w, struct fb_error *err)
 	return observe_outcome(w, rc, FB_POWER_DOWN, err);
 }
 
+/* What another restore left half would be started with a part of it. */
+static int
+refuse_part(const struct walk *w, struct fb_error *err)
+{
+	if (w->restore->volume_count == 0 && w->restore->path_count == 0)
+		return FB_OK;
+	(void)fb_fail_id(err, FB_EREFUSED, "E-HALF-RESTORED",
+	    "it is half restored, and a part does not make it whole");
+	return fb_hint(err, "restore all of it in place, or resume what was "
+			    "cut off: fleetbak status");
+}
+
 static int
 note_before(struct walk *w, struct fb_error *err)
 {
@@ -143,6 +155,8 @@ note_before(struct walk *w, struct fb_error *err)
 			    w->restore, m, &half, &was_up, err);
 		if (half && was_up)
 			m->was = FB_POWER_UP;
+		if (rc >= 0 && half)
+			rc = refuse_part(w, err);
 	}
 	return rc < 0 ? rc : fb_rst_note_was(w->restore, m, err);
 }

@@ -199,6 +199,8 @@ void fb_rst_succeeded(struct fb_restore *restore,
     const struct fb_rst_machine *machine, const struct fb_rst_totals *totals);
 
 /* restore_journal.c */
+/* In the record "restore": what it does is for the machine itself. */
+#define FB_RST_IN_PLACE "in-place"
 FB_MUST_USE int fb_rst_journal_spec(const struct fb_engine *engine,
     const char *id, json_t **ret_spec, struct fb_error *err);
 /* Create it, or open it and take over what it says. */
@@ -220,7 +222,8 @@ FB_MUST_USE int fb_rst_note_progress(struct fb_restore *restore,
 FB_MUST_USE int fb_rst_inherited(struct fb_restore *restore,
     const struct fb_rst_machine *machine, bool *ret_half, bool *ret_up,
     struct fb_error *err);
-/* Those are overtaken: the machine is whole again. */
+/* Those, and those that had not begun to write, are overtaken: the machine is
+ * whole again. */
 FB_MUST_USE int fb_rst_supersede(struct fb_restore *restore,
     const struct fb_rst_machine *machine, struct fb_error *err);
 

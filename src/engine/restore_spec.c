@@ -11,7 +11,7 @@
 #define SPEC           "restore journal"
 
 static const char *const kinds[] = {
-	[FB_RESTORE_TO_MACHINE] = "in-place",
+	[FB_RESTORE_TO_MACHINE] = FB_RST_IN_PLACE,
 	[FB_RESTORE_TO_NEW] = "as-new",
 	[FB_RESTORE_TO_DIR] = "directory",
 };

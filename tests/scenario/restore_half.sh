@@ -67,6 +67,41 @@ cmp "$work/saved/disk.img" "$m1/disk.img" || fail "disk differs"
 expect 0 "$fb" -c "$conf" --lock-wait 20s download
 ok "restored again, the first restore is overtaken"
 
+# One that was cut off before it wrote is overtaken as well.
+spoil
+FLEETBAK_CRASH_LOG=$work/steps expect 0 "$fb" -c "$conf" --lock-wait 20s \
+	restore m1 --in-place --yes
+before=$(awk '$2 == "driver" { print $1; exit }' "$work/steps")
+spoil
+FLEETBAK_CRASH=$before:kill expect 137 "$fb" -c "$conf" --lock-wait 20s \
+	restore m1 --in-place --yes
+expect 0 "$fb" -c "$conf" --lock-wait 20s restore m1 --in-place --yes
+expect 0 "$fb" -c "$conf" status --json
+grep -q '"unfinished_restores":\[\]' "$work/stdout" ||
+	fail "the first restore is still open"
+ok "restored again, a restore that had not begun to write is overtaken"
+
+# Part of a machine does not make whole what is half.
+whole_step=$step
+step=$((step - 12))
+half() { # stopped, suspended, and its disk not yet written
+	[ ! -e "$m1/up" ] && ! cmp -s "$work/saved/disk.img" "$m1/disk.img" &&
+		status_of "$fb" -c "$conf" --lock-wait 20s status >/dev/null &&
+		grep -q "half restored" "$work/stdout" "$work/stderr"
+}
+until cut_off && half; do
+	step=$((step + 1))
+	[ $step -lt $((whole_step + 12)) ] || fail "no step leaves it half"
+	expect 0 "$fb" -c "$conf" --lock-wait 20s restore m1 --in-place --yes
+done
+expect 20 "$fb" -c "$conf" --lock-wait 20s restore m1 --in-place --yes \
+	--volume data
+[ ! -e "$m1/up" ] || fail "half restored and up"
+expect 0 "$fb" -c "$conf" --lock-wait 20s restore m1 --in-place --yes
+cmp "$work/saved/disk.img" "$m1/disk.img" || fail "disk differs"
+[ -e "$m1/up" ] || fail "it is down"
+ok "part of a machine does not make whole what is half"
+
 # Damage met in the middle: down, and another copy of the backup mends it.
 spoil
 cp -a "$work/a/repo" "$work/hurt"

@@ -250,7 +250,7 @@ restore_finish_pending(void)
 /* A restore that makes something new was cut off: it is resumed, or given
  * up as the manual says. */
 static void
-finish_new(void)
+finish_new(const char *restored, const struct digest *content)
 {
 	struct outcome outcome;
 	char id[RUN_MAX];
@@ -260,7 +260,7 @@ finish_new(void)
 			run_program(&outcome, NULL,
 			    (const char *const[]){ "restore", "--resume", id,
 			        "--yes", "--lock-wait", "60s", NULL });
-			model_events(&outcome, NULL, NULL);
+			model_events(&outcome, restored, content);
 			if (outcome.status != 0 &&
 			    strstr(outcome.err, "E-RST-RESUME") == NULL)
 				fail("resume: exit %d", outcome.status);
@@ -302,7 +302,7 @@ step_restore_dir(void)
 	if (outcome.status != 0 && !outcome.disturbed)
 		fail("restore to a directory: exit %d", outcome.status);
 	if (outcome.status != 0 || outcome.disturbed)
-		finish_new();
+		finish_new(NULL, NULL);
 	if (outcome.status == 0 || exists(path_of("target/%s", kept->id))) {
 		if (path) {
 			if (!digest_file(
@@ -405,7 +405,7 @@ step_restore_new(void)
 	if (outcome.status != 0 && !outcome.disturbed)
 		fail("restore as %s: exit %d", id, outcome.status);
 	if (outcome.status != 0 || outcome.disturbed)
-		finish_new();
+		finish_new(id, &kept->content);
 	adopt(id, kept, outcome.status == 0 && !outcome.disturbed,
 	    gone ? kept->up : start);
 	remove_tree(path_of("machines/.fleetbak-new"));
