@@ -242,15 +242,15 @@ apply_rules(const struct fb_retention *policy, struct entries *entries)
 }
 
 int
-fb_retention_apply(const struct fb_retention *policy, const char *timezone,
+fb_retention_apply(const struct fb_retention *policy, const char *zone,
     int64_t now_ns, struct fb_retention_snapshot *snapshots, size_t count,
     struct fb_error *err)
 {
 	struct entries entries = { 0 };
 	int rc = FB_OK;
 
-	if (timezone != NULL)
-		rc = fb_clock_set_zone(timezone, err);
+	if (zone != NULL)
+		rc = fb_clock_set_zone(zone, err);
 	if (rc < 0)
 		return rc;
 	entries.items = fb_alloc(count, sizeof(*entries.items));

@@ -40,7 +40,7 @@ struct fb_retention_snapshot {
 /*
  * Set `keep` and `reasons` of all snapshots of ONE machine, in any order.  A
  * policy without rules keeps everything, with the reason "no policy".
- * `timezone` is an IANA name, or NULL for the zone the process is in; it
+ * `zone` is an IANA name, or NULL for the zone the process is in; it
  * becomes the process's, as fb_clock_set_zone() says.
  *
  * Errors: FB_ECONFIG, id E-CFG-REFERENCE: the host does not know the zone;
@@ -48,7 +48,7 @@ struct fb_retention_snapshot {
  * Threads: as fb_clock_set_zone().  Time: n log n per rule.
  */
 FB_MUST_USE int fb_retention_apply(const struct fb_retention *policy,
-    const char *timezone, int64_t now_ns,
+    const char *zone, int64_t now_ns,
     struct fb_retention_snapshot *snapshots, size_t count,
     struct fb_error *err);
 
