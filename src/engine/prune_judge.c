@@ -5,31 +5,20 @@
 #include "prune_impl.h"
 
 #include "fleetbak/base/mem.h"
-#include "fleetbak/fleet/selector.h"
 
-/* The last group that chooses a machine counts. */
 static int
 choose_policies(struct pruning *pruning, struct fb_error *err)
 {
 	const struct fb_config *config = pruning->engine->config;
 	struct fb_prune_plan *plan = pruning->plan;
-	int rc = FB_OK;
+	FB_AUTO_FREE size_t *groups = NULL;
+	int rc = fb_retention_assign(config, &pruning->fleet, &groups, err);
 
-	for (size_t i = 0; i < plan->machine_count; i++)
-		plan->machines[i].policy = &config->retention.keep;
-	for (size_t g = 0; rc == FB_OK && plan->machine_count > 0 &&
-	     g < config->group_count; g++) {
-		const struct fb_config_group *group = &config->groups[g];
-		const char *select = group->select;
-
-		rc = fb_select(&pruning->fleet, &select, 1, NULL, 0, err);
-		if (rc < 0)
-			return fb_wrap(err, "group '%s'", group->name);
-		for (size_t i = 0; i < plan->machine_count; i++)
-			if (pruning->fleet.machines[i].selected) {
-				plan->machines[i].policy = &group->keep;
-				plan->machines[i].group = group->name;
-			}
+	for (size_t i = 0; rc == FB_OK && i < plan->machine_count; i++) {
+		plan->machines[i].policy = fb_retention_of(config, groups[i]);
+		if (groups[i] < config->group_count)
+			plan->machines[i].group =
+			    config->groups[groups[i]].name;
 	}
 	return rc;
 }
@@ -39,12 +28,10 @@ static bool
 is_over(const struct pruning *pruning, const struct fb_prune_machine *machine,
     int64_t newest_ns)
 {
-	uint64_t after_ms = pruning->engine->config->retention.orphans_ms;
-
-	return machine->left && after_ms > 0 &&
-	    machine->policy->rule_count > 0 &&
-	    pruning->whole_ns > newest_ns &&
-	    (uint64_t)(pruning->whole_ns - newest_ns) / 1000000 >= after_ms;
+	return machine->left && machine->policy->rule_count > 0 &&
+	    fb_retention_expired(
+	        pruning->engine->config->retention.orphans_ms, newest_ns,
+	        pruning->whole_ns, pruning->now_ns);
 }
 
 static void

@@ -278,7 +278,8 @@ static int
 assign_groups(const struct fb_config *config, struct fb_fleet *fleet,
     size_t *groups, struct fb_error *err)
 {
-	for (size_t g = 0; g < config->group_count; g++) {
+	/* Of no machine nothing can be chosen. */
+	for (size_t g = 0; g < config->group_count && fleet->count > 0; g++) {
 		const struct fb_config_group *group = &config->groups[g];
 		const char *select = group->select;
 		int rc = fb_select(fleet, &select, 1, NULL, 0, err);
