@@ -1,12 +1,15 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "fleetbak/cli/snapshots.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/cli/why.h"
 
 static void
 add_snapshot(struct fb_cli *cli, struct fb_table *table,
-    const struct fb_snapshot *row)
+    const struct fb_snapshot *row, const struct fb_why *why)
 {
+	FB_AUTO_FREE char *kept_by =
+	    why != NULL ? fb_why_text(why, cli, row, NULL) : NULL;
 	char text[FB_CLI_TEXT], exact[FB_CLI_TEXT];
 	char downtime[FB_CLI_TEXT];
 
@@ -28,18 +31,33 @@ add_snapshot(struct fb_cli *cli, struct fb_table *table,
 	    exact);
 	fb_table_cell(table, fb_level_name(row->level), NULL);
 	fb_table_cell(table, row->run, NULL);
+	if (kept_by != NULL)
+		fb_table_cell(table, kept_by, NULL);
 }
 
 static const struct fb_column snapshot_columns[] = { { "MACHINE", false },
 	{ "TIME", false }, { "SIZE", true }, { "NEW", true },
-	{ "DOWN", true }, { "LEVEL", false }, { "RUN", false } };
+	{ "DOWN", true }, { "LEVEL", false }, { "RUN", false },
+	{ "KEPT BY", false } };
 
-/* What was loaded of good snapshots. */
+static json_t *
+snapshot_json(struct fb_cli *cli, const struct fb_snapshot *row,
+    const struct fb_why *why)
+{
+	json_t *item = fb_snapshot_json(row);
+	FB_AUTO_FREE char *kept_by =
+	    why != NULL ? fb_why_text(why, cli, row, item) : NULL;
+
+	return item;
+}
+
+/* What was loaded of good snapshots; `why` may be NULL. */
 static void
-list_snapshots(struct fb_cli *cli, const struct fb_snapshots *all)
+list_snapshots(struct fb_cli *cli, const struct fb_snapshots *all,
+    const struct fb_why *why)
 {
 	FB_AUTO_TABLE struct fb_table table = { snapshot_columns,
-		FB_COUNT(snapshot_columns), NULL, NULL, 0 };
+		FB_COUNT(snapshot_columns) - (why == NULL), NULL, NULL, 0 };
 
 	for (size_t i = 0; i < all->count; i++) {
 		const struct fb_snapshot *row = &all->items[i];
@@ -47,9 +65,9 @@ list_snapshots(struct fb_cli *cli, const struct fb_snapshots *all)
 		if (!row->selected || row->failed)
 			continue;
 		if (fb_cli_json(cli))
-			fb_cli_add_item(cli, fb_snapshot_json(row));
+			fb_cli_add_item(cli, snapshot_json(cli, row, why));
 		else
-			add_snapshot(cli, &table, row);
+			add_snapshot(cli, &table, row, why);
 	}
 	if (table.row_count > 0 || cli->output == FB_OUTPUT_TSV)
 		fb_cli_add_table(cli, &table);
@@ -142,6 +160,7 @@ static int
 list_run(struct fb_cli *cli, struct fb_error *err)
 {
 	FB_AUTO_SNAPSHOTS struct fb_snapshots all = { 0 };
+	FB_AUTO_WHY struct fb_why *why = NULL;
 	FB_AUTO_REPO struct fb_repo *repo = NULL;
 	const char *const *machines = cli->args.items;
 	size_t count = cli->args.count;
@@ -154,9 +173,17 @@ list_run(struct fb_cli *cli, struct fb_error *err)
 		machines++;
 		count--;
 	}
+	if (fb_arguments_on(&cli->args, FB_OPT_WHY) &&
+	    strcmp(noun, "runs") == 0) {
+		(void)fb_fail_id(err, FB_ECONFIG, "E-OPT-HERE",
+		    "option '--why': rules keep snapshots, not runs");
+		return fb_hint(err, "write: fleetbak list --why");
+	}
 	rc = fb_cli_configure(cli, err);
 	if (rc == FB_OK)
 		rc = fb_engine_repo(&cli->engine, &repo, err);
+	if (rc == FB_OK && fb_arguments_on(&cli->args, FB_OPT_WHY))
+		rc = fb_why_make(cli, repo, &why, err);
 	if (rc == FB_OK)
 		rc = strcmp(noun, "snapshots") != 0
 		    ? fb_snapshots_load_newest(cli, repo, &all, err)
@@ -169,7 +196,7 @@ list_run(struct fb_cli *cli, struct fb_error *err)
 	if (strcmp(noun, "runs") == 0)
 		list_runs(cli, &all);
 	else
-		list_snapshots(cli, &all);
+		list_snapshots(cli, &all, why);
 	if (fb_tally_exit(&all.tally) != FB_EXIT_OK)
 		fb_cli_status(cli, fb_tally_exit(&all.tally));
 	return FB_OK;
@@ -184,6 +211,8 @@ const struct fb_command fb_cmd_list = {
 	.examples = "fleetbak list\tevery backup of every machine\n"
 		    "fleetbak list machines\tthe newest of each\n"
 		    "fleetbak list web-01\tof one machine\n"
+		    "fleetbak list web-01 --why\t... and which rules keep "
+		    "them\n"
 		    "fleetbak list runs\tevery run\n",
 	.about = "Lists what the signed manifests of the repository say, "
 		 "newest first: the snapshots of machines, only the newest "

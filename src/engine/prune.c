@@ -225,6 +225,8 @@ make_plan(struct pruning *pruning, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	count_machines(plan);
+	if (request->only_judge)
+		return FB_OK;
 	check_limit(pruning);
 	rc = fb_gc_estimate(
 	    pruning->repo, class_of, pruning, &plan->space, err);

@@ -20,6 +20,8 @@ struct fb_prune_request {
 	const char *const *runs; /* forget: give up exactly these runs, and
 	                          * nothing else; the policy is not asked */
 	size_t run_count;
+	bool only_judge;         /* neither limits nor space are looked at:
+	                          * such a plan is to be read only */
 	unsigned max_remove_percent; /* of the snapshots */
 	bool force;              /* go over that limit */
 	uint64_t fence_after_ms; /* sessions as old as this are fenced */
