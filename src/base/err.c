@@ -1,10 +1,14 @@
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
 
 static const struct {
 	enum fb_code code;
@@ -218,4 +222,44 @@ fb_hint(struct fb_error *err, const char *fmt, ...)
 	va_end(args);
 	make_printable(err->hint, sizeof(err->hint));
 	return err->code;
+}
+
+struct kept {
+	atomic_uint owners;
+	struct fb_error err;
+};
+
+static struct kept *
+kept_of(const struct fb_error *err)
+{
+	return (struct kept *)((uintptr_t)err - offsetof(struct kept, err));
+}
+
+const struct fb_error *
+fb_error_keep(const struct fb_error *err)
+{
+	struct kept *kept;
+
+	if (err == NULL || err->code >= FB_OK)
+		return NULL;
+	kept = fb_alloc(1, sizeof(*kept));
+	atomic_init(&kept->owners, 1);
+	kept->err = *err;
+	return &kept->err;
+}
+
+const struct fb_error *
+fb_error_share(const struct fb_error *kept)
+{
+	if (kept != NULL)
+		(void)atomic_fetch_add(&kept_of(kept)->owners, 1);
+	return kept;
+}
+
+void
+fb_error_drop(const struct fb_error *kept)
+{
+	if (kept != NULL &&
+	    atomic_fetch_sub(&kept_of(kept)->owners, 1) == 1)
+		free(kept_of(kept));
 }

@@ -44,9 +44,9 @@ machine_json(const struct fb_machine *machine, const char *name)
 	    item, "selected", json_boolean(machine->selected));
 	(void)json_object_set_new(
 	    item, "labels", fb_json_labels(&machine->labels));
-	if (machine->problem.code < 0) {
+	if (machine->problem != NULL) {
 		(void)json_object_set_new(item, "error",
-		    fb_cli_error_json(NULL, &machine->problem));
+		    fb_cli_error_json(NULL, machine->problem));
 		return item;
 	}
 	fb_json_put_str(
@@ -97,7 +97,7 @@ add_machine(struct fb_cli *cli, struct fb_table *table,
 	fb_table_row(table);
 	fb_table_cell(table, name, NULL);
 	fb_table_cell(table,
-	    machine->problem.code < 0 ? "FAIL" : fb_power_name(machine->power),
+	    machine->problem != NULL ? "FAIL" : fb_power_name(machine->power),
 	    NULL);
 	fb_table_cell(table, machine->role != NULL ? machine->role : "", NULL);
 	fb_table_cell(
@@ -107,7 +107,7 @@ add_machine(struct fb_cli *cli, struct fb_table *table,
 	    (unsigned long long)size_of(machine));
 	fb_table_cell(table, fb_cli_size(cli, size_of(machine), size), exact);
 	fb_table_cell(table,
-	    machine->problem.code < 0
+	    machine->problem != NULL
 	        ? ""
 	        : fb_lifecycle_name(machine->lifecycle),
 	    NULL);
@@ -145,8 +145,8 @@ report_fleet(struct fb_cli *cli, const struct fb_fleet *fleet)
 		add_machine(cli, &table, machine, name);
 		(void)json_array_append_new(
 		    cli->data, machine_json(machine, name));
-		if (machine->problem.code < 0)
-			report_failure(cli, name, &machine->problem, &tally);
+		if (machine->problem != NULL)
+			report_failure(cli, name, machine->problem, &tally);
 		else
 			fb_tally_good(&tally);
 	}

@@ -16,13 +16,13 @@ report_failures(struct fb_cli *cli, const struct fb_fleet *fleet)
 		fb_tally_bad(&tally, fleet->failures[i].err.code);
 	}
 	for (size_t i = 0; i < fleet->count; i++) {
-		if (fleet->machines[i].problem.code == FB_OK) {
+		if (fleet->machines[i].problem == NULL) {
 			fb_tally_good(&tally);
 			continue;
 		}
 		fb_cli_warn(cli, fleet->machines[i].id,
-		    &fleet->machines[i].problem);
-		fb_tally_bad(&tally, fleet->machines[i].problem.code);
+		    fleet->machines[i].problem);
+		fb_tally_bad(&tally, fleet->machines[i].problem->code);
 	}
 	if (fb_tally_exit(&tally) != FB_EXIT_OK)
 		fb_cli_status(cli, fb_tally_exit(&tally));
@@ -32,13 +32,11 @@ static void
 put_topology(struct fb_cli *cli, const struct fb_fleet *fleet)
 {
 	bool selected = fb_arguments_on(&cli->args, FB_OPT_SELECTION);
-	FB_AUTO_BUF struct fb_buf other = { 0 };
 	struct fb_digest all, some;
 
 	fb_topology_add(&cli->text, fleet, selected);
-	fb_topology_add(&other, fleet, !selected);
-	fb_digest_of(fb_buf_span(&cli->text), selected ? &some : &all);
-	fb_digest_of(fb_buf_span(&other), selected ? &all : &some);
+	fb_topology_digest(fleet, false, &all);
+	fb_topology_digest(fleet, true, &some);
 	cli->data = json_object();
 	fb_json_put_digest(cli->data, "topology_hash", &all);
 	fb_json_put_digest(cli->data, "topology_hash_selection", &some);

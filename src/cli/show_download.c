@@ -42,7 +42,7 @@ machine_json(const struct fb_download_machine *machine)
 	    item, "resumed", json_boolean(machine->resumed));
 	if (machine->result == FB_RESULT_FAILED)
 		(void)json_object_set_new(
-		    item, "error", fb_cli_error_json(NULL, &machine->err));
+		    item, "error", fb_cli_error_json(NULL, machine->err));
 	return item;
 }
 
@@ -79,11 +79,11 @@ put_machine(struct fb_cli *cli, const struct fb_download_machine *machine,
 		}
 		break;
 	case FB_RESULT_FAILED:
-		fb_tally_bad(tally, machine->err.code);
-		fb_cli_add_error(cli, machine->machine, &machine->err);
+		fb_tally_bad(tally, machine->err->code);
+		fb_cli_add_error(cli, machine->machine, machine->err);
 		add_bold(cli, &cli->summary, "FAILED");
 		fb_buf_add_fmt(&cli->summary, "   %s  ", machine->machine);
-		fb_cli_add_failure(&cli->summary, &machine->err);
+		fb_cli_add_failure(&cli->summary, machine->err);
 		fb_buf_add_fmt(&cli->summary,
 		    "  again  fleetbak download %s\n", machine->machine);
 		break;

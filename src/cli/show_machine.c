@@ -116,7 +116,7 @@ fb_cli_show_machine(struct fb_cli *cli, struct fb_repo *repo,
 	fb_cli_add_table(cli, &table);
 	if (!machine->failed)
 		return FB_OK;
-	*err = machine->failure;
+	*err = *machine->failure;
 	return err->code < 0
 	    ? err->code
 	    : fb_fail_id(err, FB_EFAILED, "E-SNAPSHOT-UNKNOWN",

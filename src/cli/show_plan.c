@@ -9,13 +9,17 @@
 static void
 add_steps(struct fb_buf *dst, const struct fb_plan_machine *machine)
 {
-	for (size_t i = 0; i < machine->step_count; i++) {
-		const struct fb_plan_step *step = &machine->steps[i];
+	struct fb_plan_steps steps;
+
+	fb_plan_steps_make(machine, &steps);
+	for (size_t i = 0; i < steps.count; i++) {
+		const struct fb_plan_step *step = &steps.items[i];
 		const char *detail = step->detail != NULL ? step->detail : "";
 
 		fb_buf_add_fmt(dst, "  %2zu  %-9s%s%s\n", i + 1, step->verb,
 		    detail[0] != '\0' ? " " : "", detail);
 	}
+	fb_plan_steps_release(&steps);
 }
 
 static void
@@ -28,9 +32,9 @@ add_machine(struct fb_cli *cli, const struct fb_plan_machine *machine,
 	fb_buf_add_fmt(dst, "\n%s  %s, %s", name,
 	    fb_power_name(machine->machine->power),
 	    machine->change != NULL ? machine->change : "");
-	if (machine->refusal.code < 0) {
+	if (machine->refusal != NULL) {
 		fb_buf_add_str(dst, "\n  FAIL  ");
-		fb_cli_add_failure(dst, &machine->refusal);
+		fb_cli_add_failure(dst, machine->refusal);
 		return;
 	}
 	fb_buf_add_fmt(dst, ": reads %s",
@@ -55,15 +59,18 @@ add_machine(struct fb_cli *cli, const struct fb_plan_machine *machine,
 static json_t *
 machine_json(const struct fb_plan_machine *machine, const char *name)
 {
-	json_t *item = json_object(), *steps = json_array();
+	json_t *item = json_object(), *list = json_array();
+	struct fb_plan_steps steps;
 
-	for (size_t i = 0; i < machine->step_count; i++) {
+	fb_plan_steps_make(machine, &steps);
+	for (size_t i = 0; i < steps.count; i++) {
 		json_t *step = json_object();
 
-		fb_json_put_str(step, "step", machine->steps[i].verb);
-		fb_json_put_str(step, "detail", machine->steps[i].detail);
-		(void)json_array_append_new(steps, step);
+		fb_json_put_str(step, "step", steps.items[i].verb);
+		fb_json_put_str(step, "detail", steps.items[i].detail);
+		(void)json_array_append_new(list, step);
 	}
+	fb_plan_steps_release(&steps);
 	fb_json_put_str(item, "machine", name);
 	fb_json_put_str(
 	    item, "state", fb_power_name(machine->machine->power));
@@ -72,10 +79,10 @@ machine_json(const struct fb_plan_machine *machine, const char *name)
 	    fb_lifecycle_name(machine->machine->lifecycle));
 	fb_json_put_u64(item, "read_bytes", machine->read_bytes);
 	fb_json_put_seconds(item, "downtime_seconds", machine->downtime_ms);
-	(void)json_object_set_new(item, "steps", steps);
-	if (machine->refusal.code < 0)
+	(void)json_object_set_new(item, "steps", list);
+	if (machine->refusal != NULL)
 		(void)json_object_set_new(item, "error",
-		    fb_cli_error_json(NULL, &machine->refusal));
+		    fb_cli_error_json(NULL, machine->refusal));
 	return item;
 }
 
@@ -94,12 +101,12 @@ put_machines(
 		if (fb_cli_json(cli)) /* of a large fleet, much */
 			(void)json_array_append_new(
 			    list, machine_json(machine, name));
-		if (machine->refusal.code == FB_OK) {
+		if (machine->refusal == NULL) {
 			fb_tally_good(tally);
 			continue;
 		}
-		fb_tally_bad(tally, machine->refusal.code);
-		fb_cli_add_error(cli, name, &machine->refusal);
+		fb_tally_bad(tally, machine->refusal->code);
+		fb_cli_add_error(cli, name, machine->refusal);
 	}
 	(void)json_object_set_new(cli->data, "machines", list);
 }

@@ -157,7 +157,7 @@ result_json(const struct fb_restore_result *result)
 	    item, "started", json_boolean(result->started));
 	if (result->result == FB_RESULT_FAILED)
 		(void)json_object_set_new(
-		    item, "error", fb_cli_error_json(NULL, &result->err));
+		    item, "error", fb_cli_error_json(NULL, result->err));
 	return item;
 }
 
@@ -180,13 +180,13 @@ add_result(struct fb_cli *cli, const struct fb_restore_result *result,
 		    result->started ? ", started" : "");
 		break;
 	case FB_RESULT_FAILED:
-		fb_tally_bad(tally, result->err.code);
-		fb_cli_add_error(cli, result->machine, &result->err);
+		fb_tally_bad(tally, result->err->code);
+		fb_cli_add_error(cli, result->machine, result->err);
 		fb_buf_add_fmt(dst,
 		    cli->color ? "\033[1;31mFAILED\033[0m   %s  "
 			       : "FAILED   %s  ",
 		    result->machine);
-		fb_cli_add_failure(dst, &result->err);
+		fb_cli_add_failure(dst, result->err);
 		break;
 	case FB_RESULT_SKIPPED:
 		fb_buf_add_fmt(dst, "SKIPPED  %s\n", result->machine);

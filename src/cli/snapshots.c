@@ -116,8 +116,7 @@ keep_row(struct fb_snapshot *kept, const struct fb_snapshot *row,
 	*kept = *row;
 	kept->machine = fb_snapshot_machine(machine);
 	if (row->failed) {
-		kept->failure = fb_alloc(1, sizeof(*kept->failure));
-		*kept->failure = machine->failure;
+		kept->failure = fb_error_share(machine->failure);
 	}
 }
 
@@ -125,7 +124,7 @@ static void
 release_row(struct fb_snapshot *row)
 {
 	free(row->machine);
-	free(row->failure);
+	fb_error_drop(row->failure);
 }
 
 static void

@@ -102,7 +102,7 @@ describe_broken(const struct item *item, const struct fb_local_found *found,
 	machine->name = fb_strdup(machine->id);
 	machine->role = fb_strdup("");
 	fb_digest_of(fb_buf_span(&found->yaml), &machine->description);
-	machine->problem = *why;
+	fb_machine_refuse(machine, why);
 }
 
 static void
@@ -115,9 +115,8 @@ describe(const struct item *item, const struct fb_local_found *found,
 
 	fb_local_describe(item->driver, found, machine);
 	if (found->spec->status != NULL &&
-	    fb_local_status(found, &verb, &machine->power, &err) < 0 &&
-	    machine->problem.code == FB_OK)
-		machine->problem = err;
+	    fb_local_status(found, &verb, &machine->power, &err) < 0)
+		fb_machine_refuse(machine, &err);
 }
 
 static void

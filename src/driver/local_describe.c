@@ -426,11 +426,11 @@ fb_local_describe(const struct fb_local_driver *driver,
 	describe_digest(spec, &machine->description);
 	rc = add_definition(found, machine, &err);
 	if (rc < 0)
-		machine->problem = err;
+		fb_machine_refuse(machine, &err);
 	for (size_t i = 0; i < spec->volume_count; i++) {
 		rc = add_volume(found, &spec->volumes[i], machine, &err);
-		if (rc < 0 && machine->problem.code == FB_OK)
-			machine->problem = err;
+		if (rc < 0)
+			fb_machine_refuse(machine, &err);
 	}
 	machine->lifecycle = lifecycle_of(spec, machine);
 }

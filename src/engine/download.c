@@ -84,17 +84,18 @@ refuse_owed(struct download *download)
 		for (size_t k = 0; k < download->owed.count; k++) {
 			const struct fb_recover_item *item =
 			    &download->owed.items[k];
+			struct fb_error why = { 0 };
 
 			if (!is_still_owed(item->outcome) ||
 			    strcmp(item->machine, name) != 0)
 				continue;
-			(void)fb_fail_id(&planned->refusal, FB_EREFUSED,
-			    "E-OWED",
+			(void)fb_fail_id(&why, FB_EREFUSED, "E-OWED",
 			    "machine '%s' was stopped by run %s and has not "
 			    "come up again",
 			    name, item->run);
-			(void)fb_hint(&planned->refusal,
-			    "look at it, then: fleetbak recover");
+			(void)fb_hint(
+			    &why, "look at it, then: fleetbak recover");
+			fb_plan_refuse(planned, &why);
 		}
 	}
 }
@@ -193,28 +194,21 @@ check_space(const struct download *download, struct fb_error *err)
 static int
 check_drift(const struct download *download, struct fb_error *err)
 {
-	FB_AUTO_BUF struct fb_buf before = { 0 };
-	FB_AUTO_BUF struct fb_buf after = { 0 };
 	FB_AUTO_BUF struct fb_buf difference = { 0 };
 	struct fb_drivers drivers = { 0 };
 	struct fb_fleet fleet = { 0 };
+	struct fb_digest digest;
 	int rc = fb_engine_discover(
 	    download->engine, &drivers, &fleet, err);
 
 	if (rc == FB_OK) {
-		fb_topology_add(&before, &download->plan->fleet, false);
-		fb_topology_add(&after, &fleet, false);
+		fb_topology_digest(&fleet, false, &digest);
+		fb_topology_diff(&download->plan->fleet, &fleet, &difference);
 	}
 	fb_fleet_release(&fleet);
 	fb_drivers_close(&drivers);
-	if (rc < 0)
-		return rc;
-	if (before.len == after.len &&
-	    memcmp(before.data, after.data, after.len) == 0)
-		return FB_OK;
-	rc = fb_topology_diff(fb_buf_span(&before), fb_buf_span(&after),
-	    &difference, err);
-	if (rc < 0)
+	if (rc < 0 ||
+	    fb_digest_cmp(&digest, &download->plan->topology) == 0)
 		return rc;
 	download->report->drift_text = fb_strdup(fb_buf_str(&difference));
 	for (size_t i = 0; i < difference.len; i++)
@@ -349,8 +343,6 @@ static int
 record_finish(struct download *download, struct fb_run *run,
     struct fb_error *err)
 {
-	FB_AUTO_BUF struct fb_buf before = { 0 };
-	FB_AUTO_BUF struct fb_buf after = { 0 };
 	FB_AUTO_BUF struct fb_buf difference = { 0 };
 	FB_AUTO_JSON json_t *body = NULL;
 	struct fb_drivers drivers = { 0 };
@@ -359,13 +351,10 @@ record_finish(struct download *download, struct fb_run *run,
 	int rc = fb_engine_discover(run->engine, &drivers, &fleet, err);
 
 	if (rc == FB_OK) {
-		fb_topology_add(&before, &download->plan->fleet, false);
-		fb_topology_add(&after, &fleet, false);
-		fb_digest_of(fb_buf_span(&after), &run->topology_after);
+		fb_topology_digest(&fleet, false, &run->topology_after);
 		run->drift = fb_digest_cmp(
 		                 &run->topology, &run->topology_after) != 0;
-		rc = fb_topology_diff(fb_buf_span(&before),
-		    fb_buf_span(&after), &difference, err);
+		fb_topology_diff(&download->plan->fleet, &fleet, &difference);
 	}
 	fb_fleet_release(&fleet);
 	fb_drivers_close(&drivers);

@@ -35,7 +35,7 @@ report_job(const struct fb_run *run, const struct fb_job *job,
 	*machine = (struct fb_download_machine){
 		.machine = fb_strdup(job->name),
 		.result = result_of(run, job),
-		.err = job->err,
+		.err = fb_error_share(job->err),
 		.downtime_ms = job->downtime_ms,
 		.level = report_level(job),
 		.resumed = job->resumed,
@@ -78,8 +78,10 @@ fb_run_report(const struct fb_run *run, struct fb_download_report *report)
 void
 fb_download_report_release(struct fb_download_report *report)
 {
-	for (size_t i = 0; i < report->machine_count; i++)
+	for (size_t i = 0; i < report->machine_count; i++) {
 		free(report->machines[i].machine);
+		fb_error_drop(report->machines[i].err);
+	}
 	for (size_t i = 0; i < report->source_count; i++)
 		free(report->sources[i].source);
 	free(report->machines);

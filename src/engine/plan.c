@@ -17,21 +17,13 @@
 /* What stopping, snapshotting and starting is assumed to take. */
 #define STOP_START_MS 2000
 
-static void
-free_machine_plan(struct fb_plan_machine *machine)
-{
-	for (size_t i = 0; i < machine->step_count; i++)
-		free(machine->steps[i].detail);
-	free(machine->steps);
-}
-
 void
 fb_plan_free(struct fb_plan *plan)
 {
 	if (plan == NULL)
 		return;
 	for (size_t i = 0; i < plan->machine_count; i++)
-		free_machine_plan(&plan->machines[i]);
+		fb_error_drop(plan->machines[i].refusal);
 	free(plan->machines);
 	for (size_t i = 0; i < plan->gone_count; i++)
 		free(plan->gone[i]);
@@ -43,23 +35,29 @@ fb_plan_free(struct fb_plan *plan)
 	free(plan);
 }
 
-static void
-add_step(struct fb_plan_machine *plan, const char *verb, char *detail)
+void
+fb_plan_refuse(struct fb_plan_machine *planned, const struct fb_error *why)
 {
-	plan->steps = fb_realloc(
-	    plan->steps, plan->step_count + 1, sizeof(*plan->steps));
-	plan->steps[plan->step_count++] =
-	    (struct fb_plan_step){ verb, detail };
+	fb_error_drop(planned->refusal);
+	planned->refusal = fb_error_keep(why);
+}
+
+static void
+add_step(struct fb_plan_steps *steps, const char *verb, char *detail)
+{
+	steps->items = fb_realloc(
+	    steps->items, steps->count + 1, sizeof(*steps->items));
+	steps->items[steps->count++] = (struct fb_plan_step){ verb, detail };
 }
 
 static void
 add_timed_step(
-    struct fb_plan_machine *plan, const char *verb, uint64_t timeout_ms)
+    struct fb_plan_steps *steps, const char *verb, uint64_t timeout_ms)
 {
 	FB_AUTO_BUF struct fb_buf span = { 0 };
 
 	fb_text_add_span(&span, timeout_ms);
-	add_step(plan, verb, fb_format("at most %s", fb_buf_str(&span)));
+	add_step(steps, verb, fb_format("at most %s", fb_buf_str(&span)));
 }
 
 /* One that is down already is neither stopped nor started. */
@@ -79,58 +77,70 @@ has_snapshot(const struct fb_volume *volume)
 }
 
 static void
-add_snapshot_steps(struct fb_plan_machine *plan)
+add_snapshot_steps(
+    struct fb_plan_steps *steps, const struct fb_machine *machine)
 {
-	const struct fb_machine *machine = plan->machine;
 
 	for (size_t i = 0; i < machine->volume_count; i++)
 		if (has_snapshot(&machine->volumes[i]))
-			add_step(plan, "snapshot",
+			add_step(steps, "snapshot",
 			    fb_format("%s: %s", machine->volumes[i].name,
 			        machine->volumes[i].method));
 }
 
 static void
-add_read_steps(struct fb_plan_machine *plan, bool stopped, const char *when)
+add_read_steps(struct fb_plan_steps *steps, const struct fb_machine *machine,
+    bool stopped, const char *when)
 {
-	const struct fb_machine *machine = plan->machine;
-
 	for (size_t i = 0; i < machine->volume_count; i++) {
 		const struct fb_volume *volume = &machine->volumes[i];
 
 		if (!fb_volume_captured(volume->kind) ||
 		    has_snapshot(volume) == stopped)
 			continue;
-		add_step(plan, "read",
+		add_step(steps, "read",
 		    fb_format("%s: %s, %s", volume->name,
 		        fb_volume_kind_name(volume->kind), when));
 	}
 }
 
 /* The same steps, in the same order, that window.c and finish.c take. */
-static void
-add_steps(struct fb_plan_machine *plan)
+void
+fb_plan_steps_make(
+    const struct fb_plan_machine *planned, struct fb_plan_steps *ret)
 {
-	const struct fb_machine *machine = plan->machine;
+	const struct fb_machine *machine = planned->machine;
 	bool stops = is_stopped(machine);
 
+	*ret = (struct fb_plan_steps){ 0 };
+	if (machine->problem != NULL)
+		return;
 	if (stops)
-		add_timed_step(plan, "stop", machine->stop_timeout_ms);
-	add_snapshot_steps(plan);
-	add_read_steps(plan, true,
+		add_timed_step(ret, "stop", machine->stop_timeout_ms);
+	add_snapshot_steps(ret, machine);
+	add_read_steps(ret, machine, true,
 	    stops ? "while it is stopped"
 	          : machine->power == FB_POWER_DOWN ? "it is down"
 	                                            : "live");
 	if (stops)
-		add_timed_step(plan, "start", machine->start_timeout_ms);
-	add_read_steps(plan, false, "from the snapshot");
-	add_step(plan, "remove", fb_strdup("the snapshot"));
+		add_timed_step(ret, "start", machine->start_timeout_ms);
+	add_read_steps(ret, machine, false, "from the snapshot");
+	add_step(ret, "remove", fb_strdup("the snapshot"));
 	for (size_t i = 0; i < machine->volume_count; i++)
 		if (!fb_volume_captured(machine->volumes[i].kind))
-			add_step(plan, "leave",
+			add_step(ret, "leave",
 			    fb_format("%s: %s is not captured",
 			        machine->volumes[i].name,
 			        fb_volume_kind_name(machine->volumes[i].kind)));
+}
+
+void
+fb_plan_steps_release(struct fb_plan_steps *steps)
+{
+	for (size_t i = 0; i < steps->count; i++)
+		free(steps->items[i].detail);
+	free(steps->items);
+	*steps = (struct fb_plan_steps){ 0 };
 }
 
 static void
@@ -138,6 +148,7 @@ estimate(const struct fb_engine *engine, struct fb_plan_machine *plan)
 {
 	const struct fb_machine *machine = plan->machine;
 	uint64_t cap = engine->config->download.max_downtime_ms;
+	struct fb_error err = { 0 };
 	uint64_t drained = 0;
 
 	for (size_t i = 0; i < machine->volume_count; i++) {
@@ -154,15 +165,16 @@ estimate(const struct fb_engine *engine, struct fb_plan_machine *plan)
 	plan->downtime_ms = STOP_START_MS + drained / (DRAIN_RATE / 1000);
 	if (cap == 0 || plan->downtime_ms <= cap)
 		return;
-	(void)fb_fail_id(&plan->refusal, FB_EREFUSED, "E-DOWNTIME",
+	(void)fb_fail_id(&err, FB_EREFUSED, "E-DOWNTIME",
 	    "machine '%s/%s' would be down for about %llu s, over max_downtime "
 	    "of %llu s",
 	    machine->source, machine->id,
 	    (unsigned long long)(plan->downtime_ms / 1000),
 	    (unsigned long long)(cap / 1000));
-	(void)fb_hint(&plan->refusal,
+	(void)fb_hint(&err,
 	    "raise download.max_downtime, or move it to a file system with "
 	    "reflinks or btrfs");
+	fb_plan_refuse(plan, &err);
 }
 
 static void
@@ -170,12 +182,9 @@ plan_machine(const struct fb_engine *engine, const struct fb_machine *machine,
     struct fb_plan_machine *ret)
 {
 	*ret = (struct fb_plan_machine){ .machine = machine, .change = "new" };
-	if (machine->problem.code < 0) {
-		ret->refusal = machine->problem;
-		return;
-	}
-	add_steps(ret);
-	estimate(engine, ret);
+	ret->refusal = fb_error_share(machine->problem);
+	if (ret->refusal == NULL)
+		estimate(engine, ret);
 }
 
 /* A run may have been of some machines only: how many to ask, newest first,
@@ -303,7 +312,7 @@ static void
 estimate_need(struct fb_plan *plan, const bool *seen)
 {
 	for (size_t i = 0; i < plan->machine_count; i++) {
-		if (plan->machines[i].refusal.code < 0)
+		if (plan->machines[i].refusal != NULL)
 			continue;
 		plan->read_bytes += plan->machines[i].read_bytes;
 		plan->need_bytes += seen[i] ? plan->machines[i].read_bytes / 10
@@ -352,6 +361,7 @@ compare_with_newest(struct fb_repo *repo, struct fb_plan *plan,
 static void
 make_id(const struct fb_repo *repo, struct fb_plan *plan)
 {
+	FB_AUTO_DIGESTER struct fb_digester *digester = fb_digester_new();
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 	char hex[FB_DIGEST_HEX_SIZE];
 	struct fb_digest digest;
@@ -370,17 +380,23 @@ make_id(const struct fb_repo *repo, struct fb_plan *plan)
 		    plan->fleet.failures[i].source);
 	for (size_t i = 0; i < plan->machine_count; i++) {
 		const struct fb_plan_machine *planned = &plan->machines[i];
+		struct fb_plan_steps steps;
 
 		fb_buf_add_fmt(&text, "machine %s/%s %s %s %s\n",
 		    planned->machine->source, planned->machine->id,
 		    fb_power_name(planned->machine->power),
 		    fb_lifecycle_name(planned->machine->lifecycle),
-		    planned->refusal.code < 0 ? planned->refusal.id : "-");
-		for (size_t k = 0; k < planned->step_count; k++)
+		    planned->refusal != NULL ? planned->refusal->id : "-");
+		fb_plan_steps_make(planned, &steps);
+		for (size_t k = 0; k < steps.count; k++)
 			fb_buf_add_fmt(&text, "step %s %s\n",
-			    planned->steps[k].verb, planned->steps[k].detail);
+			    steps.items[k].verb, steps.items[k].detail);
+		fb_plan_steps_release(&steps);
+		fb_digester_add(digester, fb_buf_span(&text));
+		fb_buf_clear(&text);
 	}
-	fb_digest_of(fb_buf_span(&text), &digest);
+	fb_digester_add(digester, fb_buf_span(&text));
+	fb_digester_peek(digester, &digest);
 	fb_digest_hex(&digest, hex);
 	memcpy(plan->id, hex, sizeof(plan->id) - 1);
 	plan->id[sizeof(plan->id) - 1] = '\0';
@@ -389,13 +405,8 @@ make_id(const struct fb_repo *repo, struct fb_plan *plan)
 static void
 hash_topology(struct fb_plan *plan)
 {
-	FB_AUTO_BUF struct fb_buf bytes = { 0 };
-
-	fb_topology_add(&bytes, &plan->fleet, false);
-	fb_digest_of(fb_buf_span(&bytes), &plan->topology);
-	fb_buf_clear(&bytes);
-	fb_topology_add(&bytes, &plan->fleet, true);
-	fb_digest_of(fb_buf_span(&bytes), &plan->topology_selection);
+	fb_topology_digest(&plan->fleet, false, &plan->topology);
+	fb_topology_digest(&plan->fleet, true, &plan->topology_selection);
 }
 
 static int
@@ -425,6 +436,7 @@ refuse_half_restored(const struct fb_engine *engine, struct fb_plan *plan,
 		FB_AUTO_FREE char *source = fb_strdup(item->machine);
 		char *slash = strchr(source, '/');
 		struct fb_plan_machine *planned;
+		struct fb_error why = { 0 };
 
 		if (item->outcome != FB_RECOVERY_SUSPENDED || slash == NULL)
 			continue;
@@ -432,11 +444,11 @@ refuse_half_restored(const struct fb_engine *engine, struct fb_plan *plan,
 		planned = find_planned(plan, source, slash + 1);
 		if (planned == NULL)
 			continue;
-		(void)fb_fail_id(&planned->refusal, FB_EREFUSED,
-		    "E-HALF-RESTORED", "machine '%s' is half restored",
-		    item->machine);
-		(void)fb_hint(&planned->refusal,
-		    "finish it: fleetbak restore --resume %s", item->run);
+		(void)fb_fail_id(&why, FB_EREFUSED, "E-HALF-RESTORED",
+		    "machine '%s' is half restored", item->machine);
+		(void)fb_hint(&why, "finish it: fleetbak restore --resume %s",
+		    item->run);
+		fb_plan_refuse(planned, &why);
 	}
 	fb_recover_report_release(&report);
 	return rc;

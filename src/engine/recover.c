@@ -138,9 +138,9 @@ meet_machine(const struct recovery *recovery, struct fb_driver *driver,
 {
 	enum fb_power power;
 
-	if (machine->problem.code < 0 &&
-	    strcmp(machine->problem.id, "E-TOPO-DUPLICATE") == 0) {
-		item->err = machine->problem; /* which one is it? */
+	if (machine->problem != NULL &&
+	    strcmp(machine->problem->id, "E-TOPO-DUPLICATE") == 0) {
+		item->err = *machine->problem; /* which one is it? */
 		return;
 	}
 	power = observe(recovery, driver, machine, &item->err);

@@ -23,10 +23,11 @@ fb_rst_failed(struct fb_restore *r, const struct fb_rst_machine *machine,
 {
 	struct fb_restore_result *row = result_of(r, machine);
 	struct fb_event event = { .kind = FB_EVENT_MACHINE_FAILED,
-		.machine = machine->key, .error = &row->err };
+		.machine = machine->key, .error = err };
 
 	row->result = FB_RESULT_FAILED;
-	row->err = *err;
+	fb_error_drop(row->err);
+	row->err = fb_error_keep(err);
 	fb_observe(&r->engine->observer, &event);
 }
 
@@ -168,7 +169,7 @@ end_journal(struct fb_restore *r, struct fb_error *err)
 	int rc;
 
 	for (size_t i = 0; i < r->count; i++)
-		if (!r->machines[i].closed && r->machines[i].problem.code >= 0)
+		if (!r->machines[i].closed && r->machines[i].problem == NULL)
 			return FB_OK;
 	rc = fb_rst_note(r, "end", NULL, NULL, NULL, err);
 	if (rc < 0)
@@ -266,6 +267,7 @@ fb_restore_report_release(struct fb_restore_report *report)
 	for (size_t i = 0; i < report->result_count; i++) {
 		free(report->results[i].machine);
 		free(report->results[i].as);
+		fb_error_drop(report->results[i].err);
 	}
 	free(report->results);
 	memset(report, 0, sizeof(*report));

@@ -163,8 +163,8 @@ fb_rst_run_dir(struct fb_restore *restore)
 		struct fb_error err = { 0 };
 		int rc;
 
-		if (machine->problem.code < 0) {
-			fb_rst_failed(restore, machine, &machine->problem);
+		if (machine->problem != NULL) {
+			fb_rst_failed(restore, machine, machine->problem);
 			continue;
 		}
 		if (machine->closed) {

@@ -452,7 +452,8 @@ run_family(struct fb_restore *r, size_t first, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		walks[i].restore = r;
 		walks[i].machine = &r->machines[first + i];
-		walks[i].err = walks[i].machine->problem;
+		if (walks[i].machine->problem != NULL)
+			walks[i].err = *walks[i].machine->problem;
 	}
 	stop_family(walks, count);
 	write_family(walks, count);

@@ -65,7 +65,7 @@ struct fb_rst_machine {
 	struct fb_restore_plan plan;
 	char *definition_dir;
 
-	struct fb_error problem; /* code < 0: it fails, and why */
+	const struct fb_error *problem; /* kept: why it fails; or NULL */
 
 	/* From the journal: */
 	bool noted;     /* `existed` and `was` are known */

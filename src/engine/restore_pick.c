@@ -165,6 +165,7 @@ fb_rst_machine_release(struct fb_rst_machine *m)
 	free(m->key);
 	free(m->as);
 	free(m->definition_dir);
+	fb_error_drop(m->problem);
 	fb_restore_plan_release(&m->plan);
 	fb_manifest_machine_release(&m->record);
 	memset(m, 0, sizeof(*m));

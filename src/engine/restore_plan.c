@@ -324,7 +324,7 @@ plan_directory(struct fb_restore *r, struct fb_error *err)
 		rc = space_for(r->directory, &report->space_bytes, err);
 	for (size_t i = 0; i < r->count && rc >= 0; i++)
 		for (size_t k = 0; k < r->machines[i].record.volume_count; k++)
-			if (r->machines[i].problem.code >= 0)
+			if (r->machines[i].problem == NULL)
 				report->need_bytes += volume_need(
 				    r, &r->machines[i].volumes[k]);
 	if (rc >= 0 && report->need_bytes > report->space_bytes)
@@ -370,6 +370,14 @@ is_chosen(const struct fb_rst_machine *m, const char *volume)
 	return false;
 }
 
+static void
+refuse_machine(struct fb_rst_machine *m, struct fb_error *why)
+{
+	(void)fb_wrap(why, "machine '%s'", m->key);
+	fb_error_drop(m->problem);
+	m->problem = fb_error_keep(why);
+}
+
 static int
 check_plan(struct fb_restore *r, struct fb_rst_machine *m,
     struct fb_error *err)
@@ -386,10 +394,10 @@ check_plan(struct fb_restore *r, struct fb_rst_machine *m,
 	    m->plan.now->power == FB_POWER_UNKNOWN) {
 		(void)fb_fail_id(err, FB_ECONFLICT, "E-RST-POWER",
 		    "it is not known whether it is up%s%s",
-		    m->plan.now->problem.code < 0 ? ": " : "",
-		    m->plan.now->problem.code < 0
-		        ? m->plan.now->problem.msg : "");
-		if (m->plan.now->problem.code < 0)
+		    m->plan.now->problem != NULL ? ": " : "",
+		    m->plan.now->problem != NULL
+		        ? m->plan.now->problem->msg : "");
+		if (m->plan.now->problem != NULL)
 			return fb_hint(err, "mend that, or move its "
 			    "directory away: then it is made anew");
 		return fb_hint(err, "what is not surely down is not "
@@ -440,12 +448,12 @@ check_space(struct fb_restore *r, struct fb_error *err)
 		for (size_t k = 0; k < r->count; k++) {
 			const struct fb_rst_machine *o = &r->machines[k];
 
-			if (o->problem.code < 0 || o->finished ||
+			if (o->problem != NULL || o->finished ||
 			    strcmp(o->record.source, m->record.source) != 0)
 				continue;
 			need += machine_need(o);
 		}
-		if (m->problem.code < 0 || m->finished)
+		if (m->problem != NULL || m->finished)
 			continue;
 		if (need > space)
 			return no_space(m->record.source, need, space, err);
@@ -487,9 +495,9 @@ plan_drivers(struct fb_restore *r, struct fb_error *err)
 		struct fb_rst_machine *m = &r->machines[i];
 		struct fb_error why = { 0 };
 
-		if (m->problem.code >= 0 && !m->closed &&
+		if (m->problem == NULL && !m->closed &&
 		    check_driver(r, i, &why) < 0)
-			m->problem = why;
+			refuse_machine(m, &why);
 	}
 	return rc < 0 ? rc : check_space(r, err);
 }
@@ -503,11 +511,10 @@ judge_problems(struct fb_restore *r, struct fb_error *err)
 	for (size_t i = 0; i < r->count; i++) {
 		struct fb_rst_machine *m = &r->machines[i];
 
-		if (m->problem.code >= 0)
+		if (m->problem == NULL)
 			continue;
-		(void)fb_wrap(&m->problem, "machine '%s'", m->key);
 		if (bad++ == 0)
-			*err = m->problem;
+			*err = *m->problem;
 	}
 	return bad > 0 && bad == r->count ? (int)err->code : FB_OK;
 }
@@ -524,7 +531,7 @@ plan_removals(struct fb_restore *r, struct fb_error *err)
 			struct fb_rst_volume *v = &m->volumes[k];
 			int rc;
 
-			if (m->problem.code < 0 || m->now == NULL ||
+			if (m->problem != NULL || m->now == NULL ||
 			    !v->chosen ||
 			    v->record->kind != FB_VOLUME_TREE || v->whole)
 				continue;
@@ -549,7 +556,7 @@ make_plan(struct fb_restore *r, struct fb_error *err)
 		struct fb_error why = { 0 };
 
 		if (check_machine(r, &r->machines[i], &why) < 0)
-			r->machines[i].problem = why;
+			refuse_machine(&r->machines[i], &why);
 	}
 	rc = r->kind == FB_RESTORE_TO_DIR ? plan_directory(r, err)
 	                                  : plan_drivers(r, err);

@@ -94,7 +94,7 @@ show_power(struct fb_restore *r, const struct fb_rst_machine *m, bool before)
 	                  : m->record.power == FB_POWER_UP;
 	struct fb_restore_action *row;
 
-	if (r->kind == FB_RESTORE_TO_DIR || m->problem.code < 0)
+	if (r->kind == FB_RESTORE_TO_DIR || m->problem != NULL)
 		return;
 	if (m->noted)
 		up = m->existed ? m->was == FB_POWER_UP
@@ -134,12 +134,12 @@ show_machine(struct fb_restore *r, const struct fb_rst_machine *m)
 	for (size_t i = 0; i < m->record.volume_count; i++)
 		if (!m->record.failed)
 			show_volume(r, m, &m->volumes[i]);
-	if (m->problem.code < 0) {
+	if (m->problem != NULL) {
 		struct fb_restore_action *row = add_action(r, m, "-", "skip");
 
 		row->from = fb_format("%s@%s", m->key, m->run);
 		row->to = fb_strdup(m->as);
-		row->problem = fb_strdup(m->problem.msg);
+		row->problem = fb_strdup(m->problem->msg);
 	}
 }
 
@@ -169,9 +169,9 @@ add_results(struct fb_restore *r)
 		    ? fb_format("%s/%s", r->directory, r->machines[i].as)
 		    : fb_strdup(r->machines[i].as);
 		row->result = FB_RESULT_SKIPPED;
-		if (r->machines[i].problem.code < 0) {
+		if (r->machines[i].problem != NULL) {
 			row->result = FB_RESULT_FAILED;
-			row->err = r->machines[i].problem;
+			row->err = fb_error_share(r->machines[i].problem);
 		}
 	}
 }

@@ -57,6 +57,7 @@ fb_run_free(struct fb_run *run)
 	for (size_t i = 0; i < run->job_count; i++) {
 		free(run->jobs[i].name);
 		free(run->jobs[i].parts);
+		fb_error_drop(run->jobs[i].err);
 		free_machine(run->jobs[i].machine);
 	}
 	free(run->jobs);
@@ -126,11 +127,11 @@ find_refusal(const struct fb_plan *plan, const struct fb_machine *machine)
 	for (size_t i = 0; i < plan->machine_count; i++) {
 		const struct fb_plan_machine *planned = &plan->machines[i];
 
-		if (planned->refusal.code < 0 &&
-		    strcmp(planned->refusal.id, "E-DOWNTIME") != 0 &&
+		if (planned->refusal != NULL &&
+		    strcmp(planned->refusal->id, "E-DOWNTIME") != 0 &&
 		    strcmp(planned->machine->source, machine->source) == 0 &&
 		    strcmp(planned->machine->id, machine->id) == 0)
-			return &planned->refusal;
+			return planned->refusal;
 	}
 	return NULL;
 }
@@ -227,17 +228,17 @@ fb_run_fail(struct fb_run *run, struct fb_job *job,
 
 	if (job->state == FB_MACHINE_FAILED)
 		return FB_OK;
-	job->err = *cause;
+	job->err = fb_error_keep(cause);
 	rc = fb_run_state(run, job, FB_MACHINE_FAILED, true, err);
 	if (rc < 0) { /* the run's trouble, not the machine's: it goes on */
 		job->state = before;
-		job->err = (struct fb_error){ 0 };
+		fb_error_drop(FB_STEAL(job->err));
 		return rc;
 	}
 	fb_run_notify(run,
 	    &(struct fb_event){ .kind = FB_EVENT_MACHINE_FAILED,
 	        .machine = job->name,
-	        .error = &job->err });
+	        .error = job->err });
 	return FB_OK;
 }
 
@@ -432,7 +433,7 @@ adopt_machine(struct fb_job *job, const struct fb_plan_machine *planned)
 	    fb_alloc(job->machine->volume_count, sizeof(*job->parts));
 	for (size_t k = 0; k < job->machine->volume_count; k++)
 		job->parts[k].volume = &job->machine->volumes[k];
-	job->machine->problem = planned->refusal;
+	job->machine->problem = fb_error_share(planned->refusal);
 }
 
 /* Two machines that claim one id (both are refused) are one entry. */

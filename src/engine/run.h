@@ -51,7 +51,7 @@ struct fb_job {
 	uint64_t downtime_ms;
 	char snapshot_time[FB_TIME_SIZE];
 	struct fb_part *parts;        /* as many as machine->volume_count */
-	struct fb_error err;          /* when failed */
+	const struct fb_error *err;   /* kept, when failed */
 };
 
 struct fb_run {

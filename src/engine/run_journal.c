@@ -67,9 +67,9 @@ plan_json(const struct fb_job *job)
 	    digest_json(&machine->description), "stop_timeout_ms",
 	    (json_int_t)machine->stop_timeout_ms, "start_timeout_ms",
 	    (json_int_t)machine->start_timeout_ms, "volumes", volumes);
-	if (machine->problem.code < 0)
+	if (machine->problem != NULL)
 		(void)json_object_set_new(
-		    body, "problem", error_json(&machine->problem));
+		    body, "problem", error_json(machine->problem));
 	return body;
 }
 
@@ -85,7 +85,7 @@ fb_run_machine_json(const struct fb_job *job)
 	    job->snapshot_time, "downtime_ms", (json_int_t)job->downtime_ms);
 
 	if (job->state == FB_MACHINE_FAILED)
-		(void)json_object_set_new(body, "error", error_json(&job->err));
+		(void)json_object_set_new(body, "error", error_json(job->err));
 	return body;
 }
 

@@ -221,6 +221,20 @@ replay_source(struct replay *replay, const json_t *body, struct fb_error *err)
 }
 
 static int
+keep_error(const json_t *body, const char *key, const struct fb_error **ret,
+    struct fb_error *err)
+{
+	struct fb_error found = { 0 };
+	int rc = read_error(body, key, &found, err);
+
+	if (rc < 0)
+		return rc;
+	fb_error_drop(*ret);
+	*ret = fb_error_keep(&found);
+	return FB_OK;
+}
+
+static int
 read_labels(
     const json_t *body, struct fb_labels *labels, struct fb_error *err)
 {
@@ -314,7 +328,7 @@ read_machine(
 	if (rc == FB_OK)
 		rc = read_volumes(body, machine, err);
 	if (rc == FB_OK && json_object_get(body, "problem") != NULL)
-		rc = read_error(body, "problem", &machine->problem, err);
+		rc = keep_error(body, "problem", &machine->problem, err);
 	return rc;
 }
 
@@ -430,7 +444,7 @@ replay_machine(struct replay *replay, const json_t *body, struct fb_error *err)
 		rc = fb_json_u64(body, "downtime_ms", "journal", INT64_MAX,
 		    &job->downtime_ms, err);
 	if (rc == FB_OK && job->state == FB_MACHINE_FAILED)
-		rc = read_error(body, "error", &job->err, err);
+		rc = keep_error(body, "error", &job->err, err);
 	if (rc == FB_OK && job->state == FB_MACHINE_PLANNED)
 		for (size_t i = 0; i < job->machine->volume_count; i++)
 			job->parts[i] = (struct fb_part){

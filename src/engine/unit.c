@@ -106,8 +106,8 @@ fail_impossible(struct fb_run *run, struct fb_job *job)
 {
 	struct fb_error err = { 0 };
 
-	if (job->machine->problem.code < 0)
-		err = job->machine->problem;
+	if (job->machine->problem != NULL)
+		err = *job->machine->problem;
 	else if (job->refused != NULL)
 		err = *job->refused;
 	else if (job->driver == NULL)

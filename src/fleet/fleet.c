@@ -54,6 +54,7 @@ fb_fleet_add_failure(struct fb_fleet *fleet)
 static void
 release_machine(struct fb_machine *machine)
 {
+	fb_error_drop(machine->problem);
 	for (size_t i = 0; i < machine->volume_count; i++) {
 		free(machine->volumes[i].name);
 		free(machine->volumes[i].note);
@@ -156,11 +157,12 @@ fill_in(struct fb_machine *machine)
 		    sizeof(*machine->volumes), compare_volumes);
 }
 
-/* A machine keeps the first problem found. */
-static bool
-has_problem(const struct fb_machine *machine)
+void
+fb_machine_refuse(
+    struct fb_machine *machine, const struct fb_error *problem)
 {
-	return machine->problem.code < 0;
+	if (machine->problem == NULL)
+		machine->problem = fb_error_keep(problem);
 }
 
 static int
@@ -194,21 +196,22 @@ mark_bad_names(struct fb_fleet *fleet)
 		struct fb_machine *machine = &fleet->machines[i];
 		struct fb_error err = { 0 };
 
-		if (!has_problem(machine) && check_names(machine, &err) < 0)
-			machine->problem = err;
+		if (check_names(machine, &err) < 0)
+			fb_machine_refuse(machine, &err);
 	}
 }
 
 static void
 mark_duplicate(struct fb_machine *machine)
 {
-	if (has_problem(machine))
-		return;
-	(void)fb_fail_id(&machine->problem, FB_ECONFIG, "E-TOPO-DUPLICATE",
+	struct fb_error err = { 0 };
+
+	(void)fb_fail_id(&err, FB_ECONFIG, "E-TOPO-DUPLICATE",
 	    "source '%s' has two machines with the id '%s'", machine->source,
 	    machine->id);
-	(void)fb_hint(&machine->problem,
-	    "an id must be unique in its source: give one another id");
+	(void)fb_hint(
+	    &err, "an id must be unique in its source: give one another id");
+	fb_machine_refuse(machine, &err);
 }
 
 static void
@@ -245,13 +248,14 @@ mark_orphans(struct fb_fleet *fleet, const size_t *parents)
 {
 	for (size_t i = 0; i < fleet->count; i++) {
 		struct fb_machine *machine = &fleet->machines[i];
+		struct fb_error err = { 0 };
 
-		if (machine->parent == NULL || parents[i] != SIZE_MAX ||
-		    has_problem(machine))
+		if (machine->parent == NULL || parents[i] != SIZE_MAX)
 			continue;
-		(void)fb_fail_id(&machine->problem, FB_ECONFIG,
-		    "E-TOPO-PARENT", "its parent '%s' is not in source '%s'",
-		    machine->parent, machine->source);
+		(void)fb_fail_id(&err, FB_ECONFIG, "E-TOPO-PARENT",
+		    "its parent '%s' is not in source '%s'", machine->parent,
+		    machine->source);
+		fb_machine_refuse(machine, &err);
 	}
 }
 
@@ -263,12 +267,12 @@ mark_cycle(struct fb_fleet *fleet, const size_t *parents, size_t start)
 
 	do {
 		struct fb_machine *machine = &fleet->machines[at];
+		struct fb_error err = { 0 };
 
-		if (!has_problem(machine))
-			(void)fb_fail_id(&machine->problem, FB_ECONFIG,
-			    "E-TOPO-CYCLE",
-			    "it is its own ancestor: '%s' has parent '%s'",
-			    machine->id, machine->parent);
+		(void)fb_fail_id(&err, FB_ECONFIG, "E-TOPO-CYCLE",
+		    "it is its own ancestor: '%s' has parent '%s'",
+		    machine->id, machine->parent);
+		fb_machine_refuse(machine, &err);
 		at = parents[at];
 	} while (at != start);
 }

@@ -121,7 +121,8 @@ static int
 check_problem(struct checker *checker, const char *what,
     const struct fb_error *problem, struct fb_error *err)
 {
-	if (problem->code >= 0 || problem->msg[0] == '\0')
+	if (problem == NULL || problem->code >= 0 ||
+	    problem->msg[0] == '\0')
 		return break_rule(checker->code, err, "M14 (failures)",
 		    "%s has no error code and message", what);
 	return FB_OK;
@@ -391,7 +392,7 @@ check_outcome(struct checker *checker,
 	if (machine->failed) {
 		checker->any_failed = true;
 		return check_problem(
-		    checker, machine->id, &machine->failure, err);
+		    checker, machine->id, machine->failure, err);
 	}
 	if ((rc = check_time(checker, "'snapshot_time'",
 	         machine->snapshot_time, &ignored, err)) < 0 ||

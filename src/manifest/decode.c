@@ -523,9 +523,11 @@ take_outcome(struct taker *taker, const json_t *value,
 {
 	static const char *const keys[] = { "epoch", "level", "snapshot_time",
 		"token" };
+	struct fb_error failure = { 0 };
 
 	machine->failed = !is_null(taker, value, "failure");
-	take_problem(taker, value, "failure", &machine->failure);
+	take_problem(taker, value, "failure", &failure);
+	machine->failure = fb_error_keep(&failure);
 	if (machine->failed) {
 		for (size_t i = 0; i < FB_COUNT(keys); i++)
 			if (!is_null(taker, value, keys[i]))

@@ -193,7 +193,7 @@ machine_to_json(const struct fb_manifest_machine *machine)
 	    number_json(machine->downtime_ms), "driver",
 	    text_json(machine->driver), "epoch",
 	    failed ? json_null() : number_json(machine->epoch), "failure",
-	    failed ? problem_json(&machine->failure) : json_null(), "id",
+	    failed ? problem_json(machine->failure) : json_null(), "id",
 	    text_json(machine->id), "labels", labels_json(&machine->labels),
 	    "level",
 	    failed ? json_null() : json_string(fb_level_name(machine->level)),

@@ -37,6 +37,7 @@ fb_manifest_head_release(struct fb_manifest_head *head)
 void
 fb_manifest_machine_release(struct fb_manifest_machine *machine)
 {
+	fb_error_drop(machine->failure);
 	for (size_t i = 0; i < machine->volume_count; i++) {
 		free(machine->volumes[i].name);
 		free(machine->volumes[i].method);

@@ -152,7 +152,7 @@ look(struct stage *s)
 	fb_fleet_settle(&s->fleet);
 	s->machine = fb_fleet_find(&s->fleet, "lab", "m1");
 	assert_non_null(s->machine);
-	assert_int_equal(s->machine->problem.code, 0);
+	assert_null(s->machine->problem);
 }
 
 static int
@@ -578,7 +578,7 @@ assert_holds(struct stage *s, const char *id, struct backup *b)
 	fb_fleet_settle(&fleet);
 	machine = fb_fleet_find(&fleet, "lab", id);
 	assert_non_null(machine);
-	assert_int_equal(machine->problem.code, 0);
+	assert_null(machine->problem);
 	assert_int_equal(
 	    fb_digest_cmp(&machine->description, &old->description), 0);
 	s->machine = machine;

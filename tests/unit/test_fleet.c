@@ -29,9 +29,9 @@ assert_problem(
 
 	assert_non_null(machine);
 	if (problem == NULL)
-		assert_int_equal(machine->problem.code, FB_OK);
+		assert_null(machine->problem);
 	else
-		assert_string_equal(machine->problem.id, problem);
+		assert_string_equal(machine->problem->id, problem);
 }
 
 static void
@@ -45,8 +45,8 @@ doubled_ids_are_a_problem_of_both(void **state)
 	(void)add(&fleet, "lab", "web", NULL);
 	(void)add(&fleet, "other", "web", NULL);
 	fb_fleet_settle(&fleet);
-	assert_string_equal(fleet.machines[1].problem.id, "E-TOPO-DUPLICATE");
-	assert_string_equal(fleet.machines[2].problem.id, "E-TOPO-DUPLICATE");
+	assert_string_equal(fleet.machines[1].problem->id, "E-TOPO-DUPLICATE");
+	assert_string_equal(fleet.machines[2].problem->id, "E-TOPO-DUPLICATE");
 	assert_problem(&fleet, "lab", "db", NULL);
 	assert_problem(&fleet, "other", "web", NULL);
 	fb_fleet_release(&fleet);
@@ -117,7 +117,8 @@ a_problem_a_machine_has_is_kept(void **state)
 	struct fb_machine *machine = add(&fleet, "lab", "..", "none");
 
 	(void)state;
-	(void)fb_fail_id(&machine->problem, FB_ECONFIG, "E-CFG-KEY", "first");
+	(void)fb_fail_id(&err, FB_ECONFIG, "E-CFG-KEY", "first");
+	fb_machine_refuse(machine, &err);
 	fb_fleet_settle(&fleet);
 	assert_problem(&fleet, "lab", "..", "E-CFG-KEY");
 	fb_fleet_release(&fleet);

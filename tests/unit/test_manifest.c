@@ -319,12 +319,14 @@ a_failed_machine_keeps_its_error_and_nothing_else(void **state)
 	struct fb_manifest_head head = a_head();
 	struct fb_manifest_machine machines[] = { a_machine(),
 		another_machine() };
+	struct fb_error failure = { 0 };
 	struct fb_error err = { 0 };
 
 	head.partial = true;
 	machines[0].failed = true;
-	(void)fb_fail_id(&machines[0].failure, FB_ETIMEOUT, "E-LOCAL-STOP",
+	(void)fb_fail_id(&failure, FB_ETIMEOUT, "E-LOCAL-STOP",
 	    "it \"did\" not stop");
+	machines[0].failure = &failure;
 	assert_ok(write_all(place, &head, machines, 2, &err));
 	read_text(place->manifest, &text);
 	assert_null(strstr(fb_buf_str(&text), "\"catalogue\":{"));
@@ -397,8 +399,10 @@ SPOIL(bad_catalogue, VOLUME(2, has_catalogue = true);
 SPOIL(bad_size, VOLUME(2, size = UINT64_MAX))
 SPOIL(bad_no_failure, machines[0].failed = true; head->partial = true)
 SPOIL(bad_partial, head->partial = true)
-SPOIL(bad_hidden_failure, machines[0].failed = true;
-      (void)fb_fail(&machines[0].failure, FB_EFAILED, "broken"))
+SPOIL(bad_hidden_failure, static struct fb_error failure;
+      machines[0].failed = true;
+      (void)fb_fail(&failure, FB_EFAILED, "broken");
+      machines[0].failure = &failure)
 
 static void
 each_rule_is_named_when_it_is_broken(void **state)

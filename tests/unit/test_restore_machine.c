@@ -352,7 +352,7 @@ an_unknown_state_is_not_touched(void **state)
 	run(w);
 	assert_string_equal(w->log, "");
 	assert_int_equal(w->report.results[0].result, FB_RESULT_FAILED);
-	assert_string_equal(w->report.results[0].err.id, "E-RST-POWER");
+	assert_string_equal(w->report.results[0].err->id, "E-RST-POWER");
 }
 
 static void
@@ -437,7 +437,7 @@ a_canceled_restore_touches_nothing_more(void **state)
 	add_machine(w, "m0", NULL, FB_POWER_UP);
 	run(w);
 	assert_string_equal(w->log, "");
-	assert_int_equal(w->report.results[0].err.code, FB_ECANCELED);
+	assert_int_equal(w->report.results[0].err->code, FB_ECANCELED);
 	w->engine.cancel = NULL;
 }
 

@@ -8,8 +8,6 @@
 #define ZEROS "00000000000000000000000000000000" \
 	"00000000000000000000000000000000"
 
-static struct fb_error err;
-
 static struct fb_machine *
 add(struct fb_fleet *fleet, const char *source, const char *id,
     const char *parent, const char *role)
@@ -98,8 +96,7 @@ no_name_forges_a_field_or_a_line(void **state)
 			same = strcmp(bytes_of(&one, false, &a),
 			           bytes_of(&two, false, &b)) == 0;
 			assert_int_equal(same, i == k);
-			assert_ok(fb_topology_diff(fb_buf_span(&a),
-			    fb_buf_span(&b), &diff, &err));
+			fb_topology_diff(&one, &two, &diff);
 			assert_int_equal(diff.len == 0, i == k);
 			fb_fleet_release(&one);
 			fb_fleet_release(&two);
@@ -128,8 +125,6 @@ static void
 a_difference_is_said_in_facts(void **state)
 {
 	struct fb_fleet old = { 0 }, new = { 0 };
-	FB_AUTO_BUF struct fb_buf a = { 0 };
-	FB_AUTO_BUF struct fb_buf b = { 0 };
 	FB_AUTO_BUF struct fb_buf diff = { 0 };
 	struct fb_machine *web;
 
@@ -149,10 +144,7 @@ a_difference_is_said_in_facts(void **state)
 	free(fb_fleet_find(&new, "lab", "db")->role);
 	fb_fleet_find(&new, "lab", "db")->role = fb_strdup("db");
 
-	(void)bytes_of(&old, false, &a);
-	(void)bytes_of(&new, false, &b);
-	assert_ok(fb_topology_diff(
-	    fb_buf_span(&a), fb_buf_span(&b), &diff, &err));
+	fb_topology_diff(&old, &new, &diff);
 	assert_string_equal(fb_buf_str(&diff),
 	    "! source kvm cannot be asked\n"
 	    "~ lab/db: role none -> db\n"
@@ -165,45 +157,57 @@ a_difference_is_said_in_facts(void **state)
 	fb_fleet_release(&new);
 }
 
+/* Nobody reads a hundred thousand lines, and they are not held either. */
 static void
-other_bytes_are_refused(void **state)
+of_many_differences_the_first_are_said_and_the_rest_counted(void **state)
 {
-	static const char *const bad[] = {
-		"",
-		"fleetbak-topology 2\n",
-		"fleetbak-topology 1",
-		"fleetbak-topology 1\nmachine",
-		"fleetbak-topology 1\nmachine\n",
-		"fleetbak-topology 1\nhost 1:a\n",
-		"fleetbak-topology 1\nsource 1:a reachable\n",
-		"fleetbak-topology 1\nmachine 2:a 1:b - 0: " ZEROS "\n",
-		"fleetbak-topology 1\nmachine 1:a 1:b - 0: " ZEROS " 1:v\n",
-		"fleetbak-topology 1\nmachine 1:a 1:b - 0: " ZEROS
-		" 1:v disk -1\n",
-		"fleetbak-topology 1\nmachine 1:a 1:b - 0: " ZEROS
-		" 1:v disc 1\n",
-		"fleetbak-topology 1\nmachine 3:%zz 1:b - 0: " ZEROS "\n",
-	};
-	struct fb_span good = SPAN("fleetbak-topology 1\n");
+	struct fb_fleet none = { 0 }, many = { 0 };
+	FB_AUTO_BUF struct fb_buf diff = { 0 };
+	size_t lines = 0;
 
 	(void)state;
-	for (size_t i = 0; i < FB_COUNT(bad); i++) {
-		FB_AUTO_BUF struct fb_buf diff = { 0 };
-		struct fb_span span = { (const uint8_t *)bad[i],
-			strlen(bad[i]) };
+	for (int i = 0; i < FB_TOPOLOGY_FACTS_MAX + 17; i++) {
+		FB_AUTO_FREE char *id = fb_format("m%06d", i);
 
-		assert_fails(FB_ECORRUPT,
-		    fb_topology_diff(good, span, &diff, &err));
-		assert_fails(FB_ECORRUPT,
-		    fb_topology_diff(span, good, &diff, &err));
+		(void)add(&many, "lab", id, NULL, "");
 	}
+	fb_fleet_settle(&many);
+	fb_topology_diff(&none, &many, &diff);
+	for (size_t i = 0; i < diff.len; i++)
+		lines += diff.data[i] == '\n';
+	assert_int_equal(lines, FB_TOPOLOGY_FACTS_MAX + 1);
+	assert_non_null(strstr(fb_buf_str(&diff), "+ lab/m000199 new\n"));
+	assert_non_null(strstr(fb_buf_str(&diff), "\nand 17 more\n"));
+	fb_fleet_release(&many);
+}
+
+static void
+the_digest_is_that_of_the_bytes(void **state)
+{
+	struct fb_fleet fleet = { 0 };
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	struct fb_digest streamed, whole;
+
+	(void)state;
+	make_fleet(&fleet);
+	fb_fleet_add_failure(&fleet)->source = fb_strdup("kvm");
+	fleet.machines[1].selected = true;
+	for (int selected = 0; selected < 2; selected++) {
+		(void)bytes_of(&fleet, selected, &bytes);
+		fb_digest_of(fb_buf_span(&bytes), &whole);
+		fb_topology_digest(&fleet, selected, &streamed);
+		assert_int_equal(fb_digest_cmp(&whole, &streamed), 0);
+	}
+	fb_fleet_release(&fleet);
 }
 
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(other_bytes_are_refused),
+		cmocka_unit_test(
+		    of_many_differences_the_first_are_said_and_the_rest_counted),
+		cmocka_unit_test(the_digest_is_that_of_the_bytes),
 		cmocka_unit_test(no_name_forges_a_field_or_a_line),
 		cmocka_unit_test(the_bytes_are_as_specified),
 		cmocka_unit_test(what_is_volatile_does_not_count),

@@ -98,6 +98,17 @@ const char *fb_code_name(enum fb_code code);
 /* The id that fb_fail() gives errors of this code ("E-NOT-FOUND"). */
 const char *fb_code_id(enum fb_code code);
 
+/*
+ * Errors that are kept, of machines for example: on the heap, only where there
+ * is one, and once however many hold it.  fb_error_keep() copies an error
+ * (NULL for NULL, and for one that was not raised), fb_error_share() makes one
+ * more owner of a kept one, fb_error_drop() one less; each takes NULL.
+ * Threads: any.
+ */
+const struct fb_error *fb_error_keep(const struct fb_error *err);
+const struct fb_error *fb_error_share(const struct fb_error *kept);
+void fb_error_drop(const struct fb_error *kept);
+
 int fb_error_raise(struct fb_error *err, enum fb_code code, const char *id,
     const char *file, int line, const char *fmt, ...) FB_PRINTF(6, 7);
 int fb_error_raise_sys(struct fb_error *err, const char *file, int line,

@@ -13,7 +13,7 @@ struct fb_snapshot {
 	char *machine;   /* "source/id" */
 	char time[32];   /* the moment the content is of */
 	bool failed;
-	struct fb_error *failure; /* when failed */
+	const struct fb_error *failure; /* when failed */
 	enum fb_level level;
 	enum fb_lifecycle lifecycle;
 	uint64_t downtime_ms, size, read_bytes, new_bytes, stored_bytes;

@@ -23,14 +23,17 @@ struct fb_plan_step {
 	char *detail;       /* "root: disk, reflink clone" */
 };
 
+struct fb_plan_steps {
+	struct fb_plan_step *items;
+	size_t count;
+};
+
 struct fb_plan_machine {
 	const struct fb_machine *machine; /* in plan->fleet */
-	struct fb_plan_step *steps;
-	size_t step_count;
 	uint64_t read_bytes;
 	uint64_t downtime_ms;   /* expected */
 	const char *change;     /* "new", "changed", "same": since the last run */
-	struct fb_error refusal; /* code < 0: it will fail, and why */
+	const struct fb_error *refusal; /* kept: why it will fail; or NULL */
 };
 
 struct fb_plan {
@@ -56,10 +59,20 @@ FB_MUST_USE int fb_plan_make(const struct fb_engine *engine,
     struct fb_plan **ret_plan, struct fb_error *err);
 void fb_plan_free(struct fb_plan *plan);
 
+/* What is done with a machine, made when it is asked for: a fleet may be
+ * large.  None when its problem forbids all.  Owner: release them. */
+void fb_plan_steps_make(
+    const struct fb_plan_machine *planned, struct fb_plan_steps *ret_steps);
+void fb_plan_steps_release(struct fb_plan_steps *steps);
+
+/* It will fail, and why; the last word counts. */
+void fb_plan_refuse(
+    struct fb_plan_machine *planned, const struct fb_error *why);
+
 struct fb_download_machine {
 	char *machine; /* "source/id" */
 	enum fb_result result;
-	struct fb_error err; /* when failed */
+	const struct fb_error *err; /* kept, when failed */
 	uint64_t downtime_ms, read_bytes, new_bytes, stored_bytes;
 	enum fb_level level;
 	uint64_t changed_files; /* while being read */

@@ -46,7 +46,7 @@ struct fb_restore_action {
 struct fb_restore_result {
 	char *machine, *as; /* as: the new id or directory */
 	enum fb_result result;
-	struct fb_error err;
+	const struct fb_error *err; /* kept, when failed */
 	uint64_t read_bytes;    /* fetched and opened from the repository */
 	uint64_t written_bytes, same_bytes;
 	uint64_t removed_files;

@@ -60,7 +60,8 @@ struct fb_machine {
 	uint64_t stop_timeout_ms, start_timeout_ms;
 	struct fb_volume *volumes; /* sorted by name; "definition" among them */
 	size_t volume_count;
-	struct fb_error problem; /* code < 0: it cannot be backed up, and why */
+	const struct fb_error *problem; /* kept: why it cannot be backed up;
+	                                 * NULL: it can */
 	bool selected;
 	size_t unit; /* index into fb_units, set by fb_units_make() */
 };
@@ -83,6 +84,10 @@ struct fb_fleet {
 struct fb_machine *fb_fleet_add(struct fb_fleet *fleet);
 struct fb_volume *fb_machine_add_volume(struct fb_machine *machine);
 struct fb_source_failure *fb_fleet_add_failure(struct fb_fleet *fleet);
+
+/* Note why a machine cannot be backed up.  It keeps a problem it has. */
+void fb_machine_refuse(
+    struct fb_machine *machine, const struct fb_error *problem);
 
 /* Sort, fill in what a driver left NULL (but `parent`), and mark as a
  * `problem` every machine whose id, parent or volume names are bad (E-NAME),

@@ -16,13 +16,21 @@
 void fb_topology_add(
     struct fb_buf *dst, const struct fb_fleet *fleet, bool selected_only);
 
+/* Their SHA-256, without ever holding all of them. */
+void fb_topology_digest(const struct fb_fleet *fleet, bool selected_only,
+    struct fb_digest *ret_digest);
+
+/* Facts said one by one; beyond them only their number. */
+#define FB_TOPOLOGY_FACTS_MAX 200
+
 /*
- * A readable difference between two canonical byte strings, one line a fact:
+ * A readable difference between two settled fleets, one line a fact:
  * "+ lab/web-02 new", "- lab/old gone", "~ lab/db: disk 'root' 1073741824 ->
- * 2147483648 bytes".  Errors: FB_ECORRUPT when one does not parse.
+ * 2147483648 bytes".  Nothing is appended exactly when their canonical bytes
+ * are the same.
  */
-FB_MUST_USE int fb_topology_diff(struct fb_span before, struct fb_span after,
-    struct fb_buf *dst, struct fb_error *err);
+void fb_topology_diff(const struct fb_fleet *before,
+    const struct fb_fleet *after, struct fb_buf *dst);
 
 /*
  * Units: machines that share one quiescence window.  Sets machine->unit.

@@ -80,7 +80,7 @@ struct fb_manifest_machine {
 	struct fb_digest description;
 	enum fb_power power; /* before the run: what it shall be afterwards */
 	bool failed;
-	struct fb_error failure;    /* when failed: id and message */
+	const struct fb_error *failure; /* kept, when failed: id, message */
 	enum fb_lifecycle lifecycle;
 	enum fb_level level;
 	uint64_t epoch;
