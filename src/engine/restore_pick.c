@@ -30,7 +30,8 @@ struct picker {
 	struct fb_run_ref *runs; /* newest first */
 	size_t run_count;
 	size_t damaged;
-	struct fb_error damage;
+	struct fb_error damage; /* of the newest of them ... */
+	char damaged_run[FB_RUN_ID_SIZE]; /* ... which is this */
 	const struct fb_run_ref *run; /* being read */
 	bool every;            /* take every machine of the run */
 	struct fb_fleet fleet; /* to apply selectors to */
@@ -292,8 +293,10 @@ add_run(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 
 	(void)err;
 	if (run->damage) {
-		p->damaged++;
-		p->damage = *run->damage;
+		if (p->damaged++ == 0) {
+			p->damage = *run->damage;
+			memcpy(p->damaged_run, run->run, FB_RUN_ID_SIZE);
+		}
 		fb_rst_warn(p->restore, NULL, run->damage);
 		return FB_OK;
 	}
@@ -307,6 +310,21 @@ add_run(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 	return FB_OK;
 }
 
+/*
+ * Of a newer run there is a register that cannot be read: this may not be the
+ * newest, and who spoils a register must not choose what is restored.
+ */
+static int
+refuse_older(const struct picker *p, const char *run, struct fb_error *err)
+{
+	if (p->restore->rollback || strcmp(p->damaged_run, run) <= 0)
+		return FB_OK;
+	*err = p->damage;
+	(void)fb_wrap(err, "run %s may not be the newest", run);
+	return fb_hint(err,
+	    "MACHINE@%s takes it all the same, as does --allow-rollback", run);
+}
+
 /* The run named `id`, or with "latest" (NULL) the fleet's newest. */
 static int
 find_run(const struct picker *p, const char *id,
@@ -317,8 +335,9 @@ find_run(const struct picker *p, const char *id,
 
 	for (size_t i = 0; i < p->run_count; i++) {
 		*ret_run = &p->runs[i];
-		if (latest ? strcmp(p->runs[i].fleet, fleet) == 0
-		           : strcmp(p->runs[i].run, id) == 0)
+		if (latest && strcmp(p->runs[i].fleet, fleet) == 0)
+			return refuse_older(p, p->runs[i].run, err);
+		if (!latest && strcmp(p->runs[i].run, id) == 0)
 			return FB_OK;
 	}
 	if (p->damaged > 0) {
@@ -378,9 +397,12 @@ settle_wants(struct picker *p, struct fb_error *err)
 			return fb_hint(err, "say SOURCE/%s", w->id);
 		}
 		if (w->machine && !w->found) {
-			struct fb_rst_machine *m =
-			    fb_rst_add(p->restore, &w->machine->record);
+			struct fb_rst_machine *m;
 
+			if (w->run == NULL &&
+			    refuse_older(p, p->run->run, err) < 0)
+				return err->code;
+			m = fb_rst_add(p->restore, &w->machine->record);
 			tag_machine(p, m, &w->machine->manifest);
 			w->found = true;
 		}

@@ -73,6 +73,17 @@ got=$(status_of "$fb" -c $conf verify)
 got=$(status_of "$fb" -c $conf restore "m1@$two" --target "$work/out4")
 [ "$got" -eq 13 ] || fail "restored what nobody signed: exit $got"
 again
+# Who spoils the newest register does not choose what is restored.
+chmod u+w "repo/commits/$two"
+: >"repo/commits/$two"
+for what in m1 m1@latest "--all --run latest"; do
+	# shellcheck disable=SC2086 # words
+	expect 14 "$fb" -c $conf restore $what --target "$work/out4"
+	grep -q "$two" "$work/stderr" || fail "it does not say which run: $what"
+done
+expect 0 "$fb" -c $conf restore "m1@$one" --target "$work/out4"
+expect 0 "$fb" -c $conf restore m1 --allow-rollback --target "$work/out4b"
+again
 openssl genpkey -algorithm ed25519 -out other.pem 2>/dev/null
 openssl pkey -in other.pem -pubout -out other.pub.pem
 sed 's|keys/sign.pub.pem|other.pub.pem|' $conf >other.yaml
