@@ -143,6 +143,10 @@ spool(struct fb_repo *repo, struct fb_manifest *manifest,
 		    piece.data, len, err);
 		if (rc < 0)
 			return rc;
+		/* Text has none; a file of holes must not be filled. */
+		if (memchr(piece.data, '\0', len) != NULL)
+			return break_rule(FB_ECORRUPT, err, "M03 (lines)",
+			    "'%s' holds NUL bytes", manifest->path);
 		fb_digester_add(digester, fb_buf_span(&piece));
 		rc = fb_io_pwrite_all(manifest->fd, manifest->path,
 		    fb_buf_span(&piece), offset, err);

@@ -207,6 +207,10 @@ fb_pack_verify(struct fb_repo *repo, const struct fb_digest *id, bool open,
 
 	fb_pack_key(id, pass.key);
 	rc = fb_store_head(repo->store, pass.key, &pass.size, err);
+	if (rc == FB_OK && pass.size > FB_PACK_SIZE_MAX + FB_PACK_SKIP_LEN +
+	            FB_PACK_TABLE_MAX)
+		rc = fb_fail_id(err, FB_ECORRUPT, "E-PACK-TABLE",
+		    "'%s' is larger than a pack can be", pass.key);
 	if (rc == FB_OK && open)
 		rc = fb_table_fetch(repo->store, &place, &table, err);
 	if (rc == FB_OK && open)

@@ -53,6 +53,10 @@ fetch(struct fb_volume_reader *reader, const struct fb_digest *id,
 		    step, part.len, err);
 		if (rc < 0)
 			return rc;
+		/* Text has none; a file of holes must not be filled. */
+		if (memchr(step, '\0', part.len) != NULL)
+			return fb_fail_id(err, FB_ECORRUPT, "E-RECIPE",
+			    "damaged recipe: it holds NUL bytes");
 		fb_digester_add(digester, part);
 		if (reader->fd >= 0)
 			rc = fb_io_write_all(
