@@ -499,7 +499,7 @@ was_being_closed(const struct fb_run *run)
 {
 	for (size_t i = 0; i < run->job_count; i++)
 		if (run->jobs[i].state == FB_MACHINE_FAILED &&
-		    strcmp(run->jobs[i].err.id, CUT_OFF) == 0)
+		    strcmp(run->jobs[i].err->id, CUT_OFF) == 0)
 			return true;
 	return false;
 }
