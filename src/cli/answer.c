@@ -1,7 +1,9 @@
 /*
  * The answer: what a command found, in the form that was asked for.
  */
+#include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -11,6 +13,7 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
 #include "fleetbak/cli/cli.h"
+#include "fleetbak/crypto/digest.h"
 
 bool
 fb_cli_json(const struct fb_cli *cli)
@@ -141,22 +144,94 @@ fb_cli_warn(struct fb_cli *cli, const char *machine,
 		fprintf(stderr, "  fix    %s\n", error->hint);
 }
 
+/* No text of the answer can hold a mark: nobody knew it before. */
+static void
+make_mark(char mark[40])
+{
+	uint8_t random[16];
+
+	fb_random(random, sizeof(random));
+	memcpy(mark, "list-", 6);
+	for (size_t i = 0; i < sizeof(random); i++)
+		(void)snprintf(mark + 5 + 2 * i, 3, "%02x", random[i]);
+}
+
+json_t *
+fb_cli_new_list(struct fb_cli *cli)
+{
+	json_t *array = json_array();
+	struct fb_cli_list *list = &cli->lists[cli->list_count];
+
+	assert(cli->list_count < FB_CLI_LISTS);
+	if (!fb_cli_json(cli))
+		return array;
+	cli->list_count++;
+	make_mark(list->mark);
+	(void)json_array_append_new(array, json_string(list->mark));
+	return array;
+}
+
 void
 fb_cli_add_item(struct fb_cli *cli, json_t *item)
 {
 	FB_AUTO_FREE char *text = NULL;
 
-	if (cli->output != FB_OUTPUT_JSON) {
-		(void)json_array_append_new(cli->data, item);
-		return;
-	}
-	text = json_dumps(item, JSON_COMPACT | JSON_REAL_PRECISION(15));
-	if (text != NULL) {
-		if (!fb_spool_empty(&cli->items))
-			fb_spool_add(&cli->items, ",", 1);
-		fb_spool_add(&cli->items, text, strlen(text));
+	if (fb_cli_json(cli)) {
+		struct fb_spool *items =
+		    &cli->lists[cli->list_count - 1].items;
+
+		text = json_dumps(
+		    item, JSON_COMPACT | JSON_REAL_PRECISION(15));
+		if (text != NULL && !fb_spool_empty(items))
+			fb_spool_add(items, ",", 1);
+		if (text != NULL)
+			fb_spool_add(items, text, strlen(text));
 	}
 	json_decref(item);
+}
+
+/* The list whose mark comes first in the text, and where. */
+static struct fb_cli_list *
+next_list(struct fb_cli *cli, const char *text, const char **ret_at)
+{
+	struct fb_cli_list *next = NULL;
+
+	for (size_t i = 0; i < cli->list_count; i++) {
+		const char *at = strstr(text, cli->lists[i].mark);
+
+		if (at != NULL && (next == NULL || at < *ret_at)) {
+			next = &cli->lists[i];
+			*ret_at = at;
+		}
+	}
+	return next;
+}
+
+void
+fb_cli_print_json(struct fb_cli *cli, const json_t *document)
+{
+	FB_AUTO_FREE char *text =
+	    json_dumps(document, JSON_COMPACT | JSON_REAL_PRECISION(15));
+	const char *rest = text != NULL ? text : "", *at = NULL;
+	struct fb_cli_list *list;
+
+	while ((list = next_list(cli, rest, &at)) != NULL) {
+		/* the mark stands between two quotes */
+		(void)fwrite(rest, 1, (size_t)(at - rest) - 1, stdout);
+		fb_spool_print(&list->items, stdout);
+		rest = at + strlen(list->mark) + 1;
+	}
+	(void)fputs(rest, stdout);
+	(void)fputc('\n', stdout);
+}
+
+void
+fb_cli_turn_page(struct fb_cli *cli)
+{
+	if (cli->text.len < (size_t)1 << 18)
+		return;
+	fb_spool_add(&cli->pages, cli->text.data, cli->text.len);
+	fb_buf_clear(&cli->text);
 }
 
 void
@@ -181,9 +256,7 @@ fb_cli_event(struct fb_cli *cli, const char *type, json_t *event)
 	fb_json_put_str(line, "time", now);
 	fb_json_put_str(line, "type", type);
 	(void)json_object_update(line, event);
-	(void)json_dumpf(
-	    line, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
-	(void)fputc('\n', stdout);
+	fb_cli_print_json(cli, line);
 	fb_cli_flush(cli);
 	json_decref(line);
 	json_decref(event);

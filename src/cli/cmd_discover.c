@@ -143,8 +143,8 @@ report_fleet(struct fb_cli *cli, const struct fb_fleet *fleet)
 		if (!machine->selected)
 			continue;
 		add_machine(cli, &table, machine, name);
-		(void)json_array_append_new(
-		    cli->data, machine_json(machine, name));
+		if (fb_cli_json(cli))
+			fb_cli_add_item(cli, machine_json(machine, name));
 		if (machine->problem != NULL)
 			report_failure(cli, name, machine->problem, &tally);
 		else
@@ -170,7 +170,7 @@ discover_run(struct fb_cli *cli, struct fb_error *err)
 	struct fb_fleet fleet = { 0 };
 	int rc;
 
-	cli->data = json_array();
+	cli->data = fb_cli_new_list(cli);
 	rc = fb_cli_configure(cli, err);
 	if (rc == FB_OK)
 		rc = fb_engine_discover(&cli->engine, &drivers, &fleet, err);

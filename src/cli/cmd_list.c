@@ -58,12 +58,14 @@ list_snapshots(struct fb_cli *cli, const struct fb_snapshots *all,
 {
 	FB_AUTO_TABLE struct fb_table table = { snapshot_columns,
 		FB_COUNT(snapshot_columns) - (why == NULL), NULL, NULL, 0 };
+	size_t shown = 0;
 
 	for (size_t i = 0; i < all->count; i++) {
 		const struct fb_snapshot *row = &all->items[i];
 
 		if (!row->selected || row->failed)
 			continue;
+		shown++;
 		if (fb_cli_json(cli))
 			fb_cli_add_item(cli, snapshot_json(cli, row, why));
 		else
@@ -71,8 +73,7 @@ list_snapshots(struct fb_cli *cli, const struct fb_snapshots *all,
 	}
 	if (table.row_count > 0 || cli->output == FB_OUTPUT_TSV)
 		fb_cli_add_table(cli, &table);
-	else if (!cli->quiet && fb_spool_empty(&cli->items) &&
-	    json_array_size(cli->data) == 0)
+	else if (!cli->quiet && shown == 0)
 		fb_buf_add_str(&cli->summary, "no backup yet\n");
 }
 
@@ -124,7 +125,8 @@ list_runs(struct fb_cli *cli, const struct fb_snapshots *all)
 	for (size_t i = 0; i < all->run_count; i++) {
 		const struct fb_run_row *row = &all->runs[i];
 
-		(void)json_array_append_new(cli->data, run_json(row));
+		if (fb_cli_json(cli))
+			fb_cli_add_item(cli, run_json(row));
 		fb_table_row(&table);
 		fb_table_cell(&table, row->ref.run, NULL);
 		fb_table_cell(&table, fb_cli_time(cli, row->ref.time, text),
@@ -167,7 +169,7 @@ list_run(struct fb_cli *cli, struct fb_error *err)
 	const char *noun = "snapshots";
 	int rc;
 
-	cli->data = json_array();
+	cli->data = fb_cli_new_list(cli);
 	if (count > 0 && is_noun(machines[0])) {
 		noun = machines[0];
 		machines++;

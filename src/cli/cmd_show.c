@@ -94,7 +94,7 @@ show_run(struct fb_cli *cli, const struct fb_snapshots *all,
 		{ "DOWN", true }, { "NOTE", false } };
 	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
 		NULL, NULL, 0 };
-	json_t *list = json_array();
+	json_t *list = fb_cli_new_list(cli);
 	char text[FB_CLI_TEXT];
 
 	cli->data = json_object();
@@ -117,7 +117,8 @@ show_run(struct fb_cli *cli, const struct fb_snapshots *all,
 		if (strcmp(row->run, run->ref.run) != 0)
 			continue;
 		show_row(cli, &table, row);
-		(void)json_array_append_new(list, fb_snapshot_json(row));
+		if (fb_cli_json(cli))
+			fb_cli_add_item(cli, fb_snapshot_json(row));
 	}
 	if (cli->output == FB_OUTPUT_TABLE)
 		fb_buf_add_fmt(&cli->text,

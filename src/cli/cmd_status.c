@@ -87,12 +87,12 @@ put_rows(struct fb_cli *cli, const struct page *page)
 		{ "AGE", true }, { "NOTE", false } };
 	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
 		NULL, NULL, 0 };
-	json_t *list = json_array();
+	json_t *list = fb_cli_new_list(cli);
 	char text[FB_CLI_TEXT], exact[FB_CLI_TEXT];
 
 	for (size_t i = 0; i < page->count; i++) {
 		const struct standing *row = &page->rows[i];
-		json_t *item = json_object();
+		json_t *item;
 
 		fb_table_row(&table);
 		fb_table_cell(&table, row->over ? "over" : "ok", NULL);
@@ -110,6 +110,9 @@ put_rows(struct fb_cli *cli, const struct page *page)
 		    row->newest->failed ? row->newest->failure->msg : "",
 		    NULL);
 
+		if (!fb_cli_json(cli))
+			continue;
+		item = json_object();
 		fb_json_put_str(item, "machine", row->machine);
 		fb_json_put_str(item, "run",
 		    row->good != NULL ? row->good->run : NULL);
@@ -122,7 +125,7 @@ put_rows(struct fb_cli *cli, const struct page *page)
 		    row->newest->failed
 		        ? fb_cli_error_json(NULL, row->newest->failure)
 		        : json_null());
-		(void)json_array_append_new(list, item);
+		fb_cli_add_item(cli, item);
 	}
 	(void)json_object_set_new(cli->data, "machines", list);
 	if (table.row_count > 0)

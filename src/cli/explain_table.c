@@ -190,6 +190,13 @@ static const struct fb_explanation rows[] = {
 	    "Something that is not stopped with the machine writes there.",
 	    "exclude the path, stop the writer too, or put the volume on a "
 	    "file system that can snapshot." },
+	{ "E-FLEET-SIZE", "the fleet has too many machines", "2",
+	    "One fleet holds at most 25000 machines with 75000 volumes, so "
+	    "that a run stays within 256 MiB of memory. Nothing was touched.",
+	    "A fleet that has grown; a source that lists what is not meant.",
+	    "Divide the sources among several fleets, each with a "
+	    "configuration and a state_dir of its own; they may share a "
+	    "repository." },
 	{ "E-FORGET-PART", "a run is given up as a whole", "2",
 	    "MACHINE@RUN was to be forgotten, and the run has other machines "
 	    "as well.",

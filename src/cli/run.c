@@ -138,24 +138,6 @@ run_command(struct fb_cli *cli, struct fb_error *err)
 	return cli->command->run(cli, err);
 }
 
-/* Its last member is `data`; the items of a long one are not in it. */
-static void
-print_json(struct fb_cli *cli, const json_t *document)
-{
-	FB_AUTO_FREE char *text =
-	    json_dumps(document, JSON_COMPACT | JSON_REAL_PRECISION(15));
-	size_t len = text != NULL ? strlen(text) : 0;
-	bool open = !fb_spool_empty(&cli->items) && len > 2 &&
-	    strcmp(text + len - 3, "[]}") == 0;
-
-	(void)fwrite(text, 1, open ? len - 2 : len, stdout);
-	if (open) {
-		fb_spool_print(&cli->items, stdout);
-		(void)fputs("]}", stdout);
-	}
-	(void)fputc('\n', stdout);
-}
-
 /* The document, its envelope first. */
 static void
 print_document(struct fb_cli *cli, int status)
@@ -183,7 +165,7 @@ print_document(struct fb_cli *cli, int status)
 		fb_cli_event(cli, "run.end", document);
 		return;
 	}
-	print_json(cli, document);
+	fb_cli_print_json(cli, document);
 	json_decref(document);
 }
 
@@ -207,8 +189,10 @@ print_answer(struct fb_cli *cli, int rc, const struct fb_error *err,
 	errno = 0;
 	if (fb_cli_json(cli))
 		print_document(cli, status);
-	else
+	else {
+		fb_spool_print(&cli->pages, stdout);
 		(void)fwrite(fb_buf_str(&cli->text), 1, cli->text.len, stdout);
+	}
 	fb_cli_flush(cli);
 	if (cli->summary.len > 0 && (!cli->quiet || status != 0))
 		fprintf(stderr, "%s", fb_buf_str(&cli->summary));
@@ -247,7 +231,9 @@ cli_release(struct fb_cli *cli)
 	json_decref(cli->data);
 	json_decref(cli->warnings);
 	json_decref(cli->errors);
-	fb_spool_release(&cli->items);
+	for (size_t i = 0; i < cli->list_count; i++)
+		fb_spool_release(&cli->lists[i].items);
+	fb_spool_release(&cli->pages);
 	fb_buf_release(&cli->text);
 	fb_buf_release(&cli->summary);
 	for (size_t i = 0; i < FB_COUNT(cli->guardian_argv); i++)

@@ -98,11 +98,12 @@ static void
 put_machines(struct fb_cli *cli, const struct fb_download_report *report,
     struct fb_tally *tally)
 {
-	json_t *list = json_array();
+	json_t *list = fb_cli_new_list(cli);
 
 	for (size_t i = 0; i < report->machine_count; i++) {
-		(void)json_array_append_new(
-		    list, machine_json(&report->machines[i]));
+		if (fb_cli_json(cli))
+			fb_cli_add_item(
+			    cli, machine_json(&report->machines[i]));
 		put_machine(cli, &report->machines[i], tally);
 	}
 	(void)json_object_set_new(cli->members, "machines", list);

@@ -225,7 +225,7 @@ fb_cli_show_files(struct fb_cli *cli, struct fb_repo *repo,
 
 	if (cli->args.count > 1)
 		lister.glob = cli->args.items[1];
-	cli->data = json_array();
+	cli->data = fb_cli_new_list(cli);
 	for (size_t i = 0; rc == FB_OK && i < machine->volume_count; i++) {
 		if (!machine->volumes[i].has_catalogue)
 			continue;

@@ -90,17 +90,18 @@ static void
 put_machines(
     struct fb_cli *cli, const struct fb_plan *plan, struct fb_tally *tally)
 {
-	json_t *list = json_array();
+	json_t *list = fb_cli_new_list(cli);
 
 	for (size_t i = 0; i < plan->machine_count; i++) {
 		const struct fb_plan_machine *machine = &plan->machines[i];
 		FB_AUTO_FREE char *name = fb_format("%s/%s",
 		    machine->machine->source, machine->machine->id);
 
-		add_machine(cli, machine, name);
-		if (fb_cli_json(cli)) /* of a large fleet, much */
-			(void)json_array_append_new(
-			    list, machine_json(machine, name));
+		if (fb_cli_json(cli))
+			fb_cli_add_item(cli, machine_json(machine, name));
+		else
+			add_machine(cli, machine, name);
+		fb_cli_turn_page(cli);
 		if (machine->refusal == NULL) {
 			fb_tally_good(tally);
 			continue;
@@ -115,7 +116,7 @@ put_machines(
 static void
 put_units(struct fb_cli *cli, const struct fb_plan *plan)
 {
-	json_t *list = json_array();
+	json_t *list = fb_cli_new_list(cli);
 
 	for (size_t i = 0; i < plan->units.count; i++) {
 		const struct fb_unit *unit = &plan->units.items[i];
@@ -123,7 +124,6 @@ put_units(struct fb_cli *cli, const struct fb_plan *plan)
 
 		fb_json_put_str(item, "unit", unit->name);
 		(void)json_object_set_new(item, "stop_order", members);
-		(void)json_array_append_new(list, item);
 		if (unit->count > 1)
 			fb_buf_add_fmt(&cli->text,
 			    "\nunit %s  stops, in this order, and starts the "
@@ -140,6 +140,8 @@ put_units(struct fb_cli *cli, const struct fb_plan *plan)
 				fb_buf_add_fmt(
 				    &cli->text, "  %2zu  %s\n", k + 1, name);
 		}
+		fb_cli_add_item(cli, item);
+		fb_cli_turn_page(cli);
 	}
 	(void)json_object_set_new(cli->data, "units", list);
 }

@@ -98,16 +98,17 @@ void
 fb_cli_restore_plan(
     struct fb_cli *cli, const struct fb_restore_report *report)
 {
-	json_t *actions = json_array(), *removals = json_array();
+	json_t *actions = fb_cli_new_list(cli), *removals;
 
-	for (size_t i = 0; i < report->action_count; i++)
-		(void)json_array_append_new(
-		    actions, action_json(&report->actions[i]));
-	for (size_t i = 0; i < report->removal_count; i++) {
+	for (size_t i = 0; fb_cli_json(cli) && i < report->action_count; i++)
+		fb_cli_add_item(cli, action_json(&report->actions[i]));
+	removals = fb_cli_new_list(cli);
+	for (size_t i = 0; fb_cli_json(cli) && i < report->removal_count;
+	     i++) {
 		json_t *holder = json_object();
 
 		fb_json_put_str(holder, "path", report->removals[i]);
-		(void)json_array_append_new(removals, holder);
+		fb_cli_add_item(cli, holder);
 	}
 	cli->data = json_object();
 	(void)json_object_set_new(cli->data, "actions", actions);
@@ -199,13 +200,13 @@ fb_cli_restore_report(
     struct fb_cli *cli, const struct fb_restore_report *report, int rc)
 {
 	struct fb_tally tally = { 0 };
-	json_t *list = json_array();
+	json_t *list = fb_cli_new_list(cli);
 	char span[FB_CLI_TEXT];
 	enum fb_exit status;
 
 	for (size_t i = 0; i < report->result_count; i++) {
-		(void)json_array_append_new(
-		    list, result_json(&report->results[i]));
+		if (fb_cli_json(cli))
+			fb_cli_add_item(cli, result_json(&report->results[i]));
 		add_result(cli, &report->results[i], &tally);
 	}
 	(void)json_object_set_new(cli->members, "machines", list);

@@ -219,8 +219,8 @@ same_volumes(const struct fb_machine *now,
 }
 
 /* Planned machines are in fleet order: by source, then id. */
-static struct fb_plan_machine *
-find_planned(const struct fb_plan *plan, const char *source, const char *id)
+struct fb_plan_machine *
+fb_plan_find(const struct fb_plan *plan, const char *source, const char *id)
 {
 	size_t low = 0, high = plan->machine_count;
 
@@ -260,7 +260,7 @@ compare_machine(const struct fb_manifest_machine *then, void *arg,
 	struct fb_plan_machine *planned;
 
 	(void)err;
-	planned = find_planned(plan, then->source, then->id);
+	planned = fb_plan_find(plan, then->source, then->id);
 	if (planned != NULL) {
 		if (!then->failed)
 			comparison->seen[planned - plan->machines] = true;
@@ -441,7 +441,7 @@ refuse_half_restored(const struct fb_engine *engine, struct fb_plan *plan,
 		if (item->outcome != FB_RECOVERY_SUSPENDED || slash == NULL)
 			continue;
 		*slash = '\0';
-		planned = find_planned(plan, source, slash + 1);
+		planned = fb_plan_find(plan, source, slash + 1);
 		if (planned == NULL)
 			continue;
 		(void)fb_fail_id(&why, FB_EREFUSED, "E-HALF-RESTORED",
@@ -461,6 +461,8 @@ fill_plan(const struct fb_engine *engine, struct fb_repo *repo,
 {
 	int rc = fb_engine_discover(engine, &plan->drivers, &plan->fleet, err);
 
+	if (rc == FB_OK)
+		rc = fb_fleet_check_size(&plan->fleet, err);
 	if (rc == FB_OK)
 		rc = fb_select(&plan->fleet, request->selectors,
 		    request->selector_count, request->machines,

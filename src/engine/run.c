@@ -120,20 +120,16 @@ static const struct fb_error *
 find_refusal(const struct fb_plan *plan, const struct fb_machine *machine)
 {
 	const struct fb_fleet *fleet = &plan->fleet;
+	const struct fb_plan_machine *planned;
 
 	for (size_t i = 0; i < fleet->failure_count; i++)
 		if (strcmp(fleet->failures[i].source, machine->source) == 0)
 			return &fleet->failures[i].err;
-	for (size_t i = 0; i < plan->machine_count; i++) {
-		const struct fb_plan_machine *planned = &plan->machines[i];
-
-		if (planned->refusal != NULL &&
-		    strcmp(planned->refusal->id, "E-DOWNTIME") != 0 &&
-		    strcmp(planned->machine->source, machine->source) == 0 &&
-		    strcmp(planned->machine->id, machine->id) == 0)
-			return planned->refusal;
-	}
-	return NULL;
+	planned = fb_plan_find(plan, machine->source, machine->id);
+	if (planned == NULL || planned->refusal == NULL ||
+	    strcmp(planned->refusal->id, "E-DOWNTIME") == 0)
+		return NULL;
+	return planned->refusal;
 }
 
 static bool

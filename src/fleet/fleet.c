@@ -296,6 +296,26 @@ mark_cycles(struct fb_fleet *fleet, const size_t *parents)
 	}
 }
 
+int
+fb_fleet_check_size(const struct fb_fleet *fleet, struct fb_error *err)
+{
+	size_t volumes = 0;
+
+	for (size_t i = 0; i < fleet->count; i++)
+		volumes += fleet->machines[i].volume_count;
+	if (fleet->count <= FB_FLEET_MACHINES_MAX &&
+	    volumes <= FB_FLEET_VOLUMES_MAX)
+		return FB_OK;
+	(void)fb_fail_id(err, FB_ECONFIG, "E-FLEET-SIZE",
+	    "the fleet has %zu machines with %zu volumes; at most %d with %d "
+	    "go into one",
+	    fleet->count, volumes, FB_FLEET_MACHINES_MAX,
+	    FB_FLEET_VOLUMES_MAX);
+	return fb_hint(err,
+	    "divide the sources among several fleets; they may share a "
+	    "repository");
+}
+
 void
 fb_fleet_settle(struct fb_fleet *fleet)
 {

@@ -282,6 +282,7 @@ read_head(struct fb_manifest *manifest, struct fb_error *err)
 	         "manifest", &value, err)) < 0 ||
 	    (rc = head_from_json(value, &manifest->head, err)) < 0)
 		return rc;
+	json_decref(FB_STEAL(value)); /* of a large fleet, much */
 	again = head_to_json(&manifest->head);
 	if (again == NULL)
 		return fb_fail(err, FB_ECORRUPT, "manifest: odd texts");

@@ -144,10 +144,34 @@ every_code_has_a_name_and_an_id_of_its_own(void **state)
 	assert_string_equal(fb_code_name(FB_EFAILED - 1), "unknown");
 }
 
+static void
+a_kept_error_lives_as_long_as_somebody_holds_it(void **state)
+{
+	const struct fb_error *one, *two;
+
+	(void)state;
+	assert_null(fb_error_keep(NULL));
+	err = (struct fb_error){ 0 };
+	assert_null(fb_error_keep(&err));
+	assert_null(fb_error_share(NULL));
+	fb_error_drop(NULL);
+	(void)fb_fail_id(&err, FB_ETIMEOUT, "E-TIMEOUT", "too late");
+	one = fb_error_keep(&err);
+	err = (struct fb_error){ 0 };
+	two = fb_error_share(one);
+	assert_ptr_equal(one, two);
+	fb_error_drop(one);
+	assert_int_equal(two->code, FB_ETIMEOUT);
+	assert_string_equal(two->msg, "too late");
+	fb_error_drop(two);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+		    a_kept_error_lives_as_long_as_somebody_holds_it),
 		cmocka_unit_test(
 		    a_system_error_becomes_the_code_that_callers_switch_on),
 		cmocka_unit_test(wrapping_puts_the_attempt_before_the_cause),

@@ -185,6 +185,28 @@ words_come_back_as_they_went(void **state)
 	assert_fails(FB_ECORRUPT, fb_level_parse("", &level, &err));
 }
 
+/* The bound on memory is kept by saying no, not by hoping. */
+static void
+more_machines_than_fit_are_refused(void **state)
+{
+	struct fb_fleet fleet = { 0 };
+
+	(void)state;
+	for (int i = 0; i < FB_FLEET_MACHINES_MAX; i++)
+		(void)fb_fleet_add(&fleet);
+	assert_ok(fb_fleet_check_size(&fleet, &err));
+	for (int i = 0; i < FB_FLEET_VOLUMES_MAX; i++)
+		(void)fb_machine_add_volume(&fleet.machines[0]);
+	assert_ok(fb_fleet_check_size(&fleet, &err));
+	(void)fb_machine_add_volume(&fleet.machines[1]);
+	assert_fails(FB_ECONFIG, fb_fleet_check_size(&fleet, &err));
+	assert_string_equal(err.id, "E-FLEET-SIZE");
+	fleet.machines[1].volume_count = 0;
+	(void)fb_fleet_add(&fleet);
+	assert_fails(FB_ECONFIG, fb_fleet_check_size(&fleet, &err));
+	fb_fleet_release(&fleet);
+}
+
 int
 main(void)
 {
@@ -195,6 +217,7 @@ main(void)
 		    a_cycle_is_a_problem_of_all_on_it_and_of_no_other),
 		cmocka_unit_test(hostile_names_are_a_problem),
 		cmocka_unit_test(a_problem_a_machine_has_is_kept),
+		cmocka_unit_test(more_machines_than_fit_are_refused),
 		cmocka_unit_test(everything_is_sorted_and_nothing_is_null),
 		cmocka_unit_test(words_come_back_as_they_went),
 	};

@@ -25,6 +25,14 @@
 enum fb_output { FB_OUTPUT_TABLE, FB_OUTPUT_TSV, FB_OUTPUT_JSON,
 	FB_OUTPUT_NDJSON };
 
+/* A long array of an answer in JSON: in the document stands its mark, its
+ * items wait in a file. */
+#define FB_CLI_LISTS 4
+struct fb_cli_list {
+	char mark[40];
+	struct fb_spool items;
+};
+
 struct fb_cli {
 	const struct fb_command *command;
 	struct fb_arguments args;
@@ -42,8 +50,10 @@ struct fb_cli {
 	const char *schema; /* NULL: the command's name */
 	json_t *members;    /* top-level members beside the envelope's */
 	json_t *data;       /* NULL: null */
-	struct fb_spool items; /* of `data`, an empty array, in JSON */
+	struct fb_cli_list lists[FB_CLI_LISTS]; /* in `data` or `members` */
+	size_t list_count;
 	json_t *warnings, *errors;
+	struct fb_spool pages; /* what comes before `text` */
 	struct fb_buf text; /* standard output in table and tsv form */
 	struct fb_buf summary; /* standard error at the end; with --quiet
 	                        * only when the status is not 0 */
@@ -73,9 +83,18 @@ void fb_cli_warn(
 /* A machine's (or object's) failure: in the document's errors. */
 void fb_cli_add_error(
     struct fb_cli *cli, const char *machine, const struct fb_error *error);
-/* One more item of the array `data`, of which there may be very many; takes
- * the reference. */
+/*
+ * A long array of the answer: put what fb_cli_new_list() returns, a new
+ * reference, into `data` or `members`, then add its items one by one, taking
+ * the reference, before the next list is begun.  Only an answer in JSON has
+ * any: in another form the list is empty and the items are let go.
+ */
+json_t *fb_cli_new_list(struct fb_cli *cli);
 void fb_cli_add_item(struct fb_cli *cli, json_t *item);
+/* Print a document in JSON, with the items of its lists, and a newline. */
+void fb_cli_print_json(struct fb_cli *cli, const json_t *document);
+/* `text` may be long by now: let what is there wait in a file. */
+void fb_cli_turn_page(struct fb_cli *cli);
 /* {"id","message","hint"?,"machine"?}; a new reference. */
 json_t *fb_cli_error_json(
     const char *machine, const struct fb_error *error);

@@ -65,6 +65,10 @@ void fb_plan_steps_make(
     const struct fb_plan_machine *planned, struct fb_plan_steps *ret_steps);
 void fb_plan_steps_release(struct fb_plan_steps *steps);
 
+/* The plan of a machine, or NULL.  O(log n). */
+struct fb_plan_machine *fb_plan_find(
+    const struct fb_plan *plan, const char *source, const char *id);
+
 /* It will fail, and why; the last word counts. */
 void fb_plan_refuse(
     struct fb_plan_machine *planned, const struct fb_error *why);

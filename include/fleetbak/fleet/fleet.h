@@ -79,6 +79,15 @@ struct fb_fleet {
 	size_t failure_count;
 };
 
+/* Machines of one fleet, and their volumes: what a process holds of them in
+ * memory keeps its bound. */
+#define FB_FLEET_MACHINES_MAX 25000
+#define FB_FLEET_VOLUMES_MAX  75000
+
+/* E-FLEET-SIZE when there are more. */
+FB_MUST_USE int fb_fleet_check_size(
+    const struct fb_fleet *fleet, struct fb_error *err);
+
 /* Append an all-zero machine / volume and return it; pointers to earlier
  * ones become invalid. */
 struct fb_machine *fb_fleet_add(struct fb_fleet *fleet);
