@@ -6,6 +6,7 @@
 
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
+#include "facts.h"
 #include "run.h"
 
 struct replay {
@@ -15,90 +16,6 @@ struct replay {
 	bool begun;   /* ... and its plan is complete */
 	size_t job_room;
 };
-
-static int
-read_digest(const json_t *body, const char *key, struct fb_digest *ret,
-    struct fb_error *err)
-{
-	const char *hex;
-	int rc = fb_json_str(body, key, "journal", &hex, err);
-
-	if (rc < 0)
-		return rc;
-	return fb_digest_parse(
-	    (struct fb_span){ (const uint8_t *)hex, strlen(hex) }, ret, err);
-}
-
-static int
-read_text(const json_t *body, const char *key, char *text, size_t size,
-    struct fb_error *err)
-{
-	const char *value;
-	int rc = fb_json_str(body, key, "journal", &value, err);
-	size_t len;
-
-	if (rc < 0)
-		return rc;
-	len = strlen(value);
-	if (len >= size)
-		return fb_fail(err, FB_ECORRUPT, "'%s' is too long", key);
-	memcpy(text, value, len + 1);
-	return FB_OK;
-}
-
-static int
-read_copy(const json_t *body, const char *key, char **ret, struct fb_error *err)
-{
-	const char *value;
-	int rc = fb_json_str(body, key, "journal", &value, err);
-
-	if (rc == FB_OK)
-		*ret = fb_strdup(value);
-	return rc;
-}
-
-/* Ids of errors outlive the journal: the few that occur are kept for ever. */
-static const char *
-intern(const char *id)
-{
-	static const char *known[512];
-	static size_t count;
-
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(known[i], id) == 0)
-			return known[i];
-	if (count == FB_COUNT(known))
-		return "E-FAILED";
-	known[count] = fb_strdup(id);
-	return known[count++];
-}
-
-static int
-read_error(const json_t *body, const char *key, struct fb_error *ret,
-    struct fb_error *err)
-{
-	const char *id, *message, *hint;
-	json_t *object;
-	json_int_t code;
-	int rc = fb_json_object(body, key, "journal", &object, err);
-
-	if (rc == FB_OK)
-		rc = fb_json_str(object, "id", "journal", &id, err);
-	if (rc == FB_OK)
-		rc = fb_json_str(object, "message", "journal", &message, err);
-	if (rc == FB_OK)
-		rc = fb_json_str(object, "hint", "journal", &hint, err);
-	if (rc < 0)
-		return rc;
-	code = json_integer_value(json_object_get(object, "code"));
-	if (code >= 0 || code < FB_EFAILED)
-		code = FB_EFAILED;
-	(void)fb_fail_id(
-	    ret, (enum fb_code)code, intern(id), "%s", message);
-	if (hint[0] != '\0')
-		(void)fb_hint(ret, "%s", hint);
-	return FB_OK;
-}
 
 static int
 replay_predecessors(
@@ -115,9 +32,9 @@ replay_predecessors(
 		struct fb_predecessor *item = &run->predecessors[i];
 		const json_t *entry = json_array_get(list, i);
 
-		rc = read_text(entry, "run", item->run, sizeof(item->run), err);
+		rc = fb_fact_text(entry, "run", item->run, sizeof(item->run), err);
 		if (rc == FB_OK)
-			rc = read_digest(
+			rc = fb_fact_digest(
 			    entry, "manifest", &item->manifest, err);
 		if (rc < 0)
 			return rc;
@@ -140,9 +57,9 @@ replay_sources(struct fb_run *run, const json_t *body, struct fb_error *err)
 		struct fb_run_source *source =
 		    &run->sources[run->source_count++];
 
-		rc = read_copy(entry, "source", &source->name, err);
+		rc = fb_fact_copy(entry, "source", &source->name, err);
 		if (rc == FB_OK)
-			rc = read_copy(entry, "driver", &source->driver, err);
+			rc = fb_fact_copy(entry, "driver", &source->driver, err);
 	}
 	return rc;
 }
@@ -168,31 +85,31 @@ replay_run(struct replay *replay, const json_t *body, struct fb_error *err)
 	char id[FB_RUN_ID_SIZE], repository[64], fleet[FB_NAME_MAX + 1];
 	int rc = replay->started
 	    ? fb_fail(err, FB_ECORRUPT, "it begins twice")
-	    : read_text(body, "run", id, sizeof(id), err);
+	    : fb_fact_text(body, "run", id, sizeof(id), err);
 
 	replay->started = true;
 	if (rc == FB_OK)
-		rc = read_text(
+		rc = fb_fact_text(
 		    body, "repository", repository, sizeof(repository), err);
 	if (rc == FB_OK)
-		rc = read_text(body, "fleet", fleet, sizeof(fleet), err);
+		rc = fb_fact_text(body, "fleet", fleet, sizeof(fleet), err);
 	if (rc == FB_OK)
-		rc = read_text(body, "started", run->started,
+		rc = fb_fact_text(body, "started", run->started,
 		    sizeof(run->started), err);
 	if (rc == FB_OK)
-		rc = read_text(body, "host", run->host, sizeof(run->host), err);
+		rc = fb_fact_text(body, "host", run->host, sizeof(run->host), err);
 	if (rc == FB_OK)
-		rc = read_text(body, "tool", run->tool, sizeof(run->tool), err);
+		rc = fb_fact_text(body, "tool", run->tool, sizeof(run->tool), err);
 	if (rc == FB_OK)
-		rc = read_text(body, "config", run->config_digest,
+		rc = fb_fact_text(body, "config", run->config_digest,
 		    sizeof(run->config_digest), err);
 	if (rc == FB_OK)
-		rc = read_text(body, "selection", run->selection_digest,
+		rc = fb_fact_text(body, "selection", run->selection_digest,
 		    sizeof(run->selection_digest), err);
 	if (rc == FB_OK)
-		rc = read_digest(body, "topology", &run->topology, err);
+		rc = fb_fact_digest(body, "topology", &run->topology, err);
 	if (rc == FB_OK)
-		rc = read_digest(body, "topology_selection",
+		rc = fb_fact_digest(body, "topology_selection",
 		    &run->topology_selection, err);
 	if (rc == FB_OK)
 		rc = replay_predecessors(run, body, err);
@@ -215,121 +132,9 @@ replay_source(struct replay *replay, const json_t *body, struct fb_error *err)
 	    run->failures, run->failure_count + 1, sizeof(*run->failures));
 	failure = &run->failures[run->failure_count++];
 	*failure = (struct fb_source_failure){ 0 };
-	if (read_copy(body, "source", &failure->source, err) < 0)
+	if (fb_fact_copy(body, "source", &failure->source, err) < 0)
 		return err->code;
-	return read_error(body, "error", &failure->err, err);
-}
-
-static int
-keep_error(const json_t *body, const char *key, const struct fb_error **ret,
-    struct fb_error *err)
-{
-	struct fb_error found = { 0 };
-	int rc = read_error(body, key, &found, err);
-
-	if (rc < 0)
-		return rc;
-	fb_error_drop(*ret);
-	*ret = fb_error_keep(&found);
-	return FB_OK;
-}
-
-static int
-read_labels(
-    const json_t *body, struct fb_labels *labels, struct fb_error *err)
-{
-	json_t *object, *value;
-	const char *key;
-	int rc = fb_json_object(body, "labels", "journal", &object, err);
-
-	if (rc < 0)
-		return rc;
-	labels->items =
-	    fb_alloc(json_object_size(object), sizeof(*labels->items));
-	json_object_foreach(object, key, value) {
-		if (!json_is_string(value))
-			return fb_fail(err, FB_ECORRUPT, "a label is no text");
-		labels->items[labels->count++] = (struct fb_label){
-			fb_strdup(key),
-			fb_strdup(json_string_value(value)),
-		};
-	}
-	return FB_OK;
-}
-
-static int
-read_volumes(
-    const json_t *body, struct fb_machine *machine, struct fb_error *err)
-{
-	json_t *list;
-	int rc = fb_json_array(body, "volumes", "journal", &list, err);
-
-	for (size_t i = 0; rc == FB_OK && i < json_array_size(list); i++) {
-		const json_t *entry = json_array_get(list, i);
-		struct fb_volume *volume = fb_machine_add_volume(machine);
-		const char *kind, *method;
-
-		rc = read_copy(entry, "name", &volume->name, err);
-		if (rc == FB_OK)
-			rc = fb_json_str(entry, "kind", "journal", &kind, err);
-		if (rc == FB_OK)
-			rc = fb_volume_kind_parse(kind, &volume->kind, err);
-		if (rc == FB_OK)
-			rc = fb_json_u64(entry, "size", "journal", INT64_MAX,
-			    &volume->size, err);
-		if (rc == FB_OK)
-			rc = fb_json_str(
-			    entry, "method", "journal", &method, err);
-		if (rc == FB_OK)
-			rc = fb_json_bool(entry, "read_stopped", "journal",
-			    &volume->read_stopped, err);
-		if (rc == FB_OK)
-			volume->method = intern(method);
-	}
-	return rc;
-}
-
-static int
-read_machine(
-    const json_t *body, struct fb_machine *machine, struct fb_error *err)
-{
-	const char *text;
-	int rc = read_copy(body, "source", &machine->source, err);
-
-	if (rc == FB_OK)
-		rc = read_copy(body, "driver", &machine->driver, err);
-	if (rc == FB_OK)
-		rc = read_copy(body, "id", &machine->id, err);
-	if (rc == FB_OK)
-		rc = read_copy(body, "name", &machine->name, err);
-	if (rc == FB_OK)
-		rc = read_copy(body, "role", &machine->role, err);
-	if (rc == FB_OK && !json_is_null(json_object_get(body, "parent")))
-		rc = read_copy(body, "parent", &machine->parent, err);
-	if (rc == FB_OK)
-		rc = read_labels(body, &machine->labels, err);
-	if (rc == FB_OK)
-		rc = fb_json_str(body, "power", "journal", &text, err);
-	if (rc == FB_OK)
-		rc = fb_power_parse(text, &machine->power, err);
-	if (rc == FB_OK)
-		rc = fb_json_str(body, "lifecycle", "journal", &text, err);
-	if (rc == FB_OK)
-		rc = fb_lifecycle_parse(text, &machine->lifecycle, err);
-	if (rc == FB_OK)
-		rc = read_digest(
-		    body, "description", &machine->description, err);
-	if (rc == FB_OK)
-		rc = fb_json_u64(body, "stop_timeout_ms", "journal", INT64_MAX,
-		    &machine->stop_timeout_ms, err);
-	if (rc == FB_OK)
-		rc = fb_json_u64(body, "start_timeout_ms", "journal", INT64_MAX,
-		    &machine->start_timeout_ms, err);
-	if (rc == FB_OK)
-		rc = read_volumes(body, machine, err);
-	if (rc == FB_OK && json_object_get(body, "problem") != NULL)
-		rc = keep_error(body, "problem", &machine->problem, err);
-	return rc;
+	return fb_fact_error(body, "error", &failure->err, err);
 }
 
 static bool
@@ -356,7 +161,7 @@ replay_plan(struct replay *replay, const json_t *body, struct fb_error *err)
 	job = &run->jobs[run->job_count++];
 	*job = (struct fb_job){ .index = run->job_count - 1 };
 	job->machine = fb_alloc(1, sizeof(*job->machine));
-	rc = read_machine(body, job->machine, err);
+	rc = fb_fact_machine(body, job->machine, err);
 	if (rc < 0)
 		return rc;
 	job->name =
@@ -431,20 +236,20 @@ replay_machine(struct replay *replay, const json_t *body, struct fb_error *err)
 		rc = fb_json_u64(
 		    body, "epoch", "journal", 1000000, &job->epoch, err);
 	if (rc == FB_OK)
-		rc = read_text(
+		rc = fb_fact_text(
 		    body, "token", job->token, sizeof(job->token), err);
 	if (rc == FB_OK)
 		rc = fb_json_str(body, "lifecycle", "journal", &text, err);
 	if (rc == FB_OK)
 		rc = fb_lifecycle_parse(text, &job->lifecycle, err);
 	if (rc == FB_OK)
-		rc = read_text(body, "snapshot_time", job->snapshot_time,
+		rc = fb_fact_text(body, "snapshot_time", job->snapshot_time,
 		    sizeof(job->snapshot_time), err);
 	if (rc == FB_OK)
 		rc = fb_json_u64(body, "downtime_ms", "journal", INT64_MAX,
 		    &job->downtime_ms, err);
 	if (rc == FB_OK && job->state == FB_MACHINE_FAILED)
-		rc = keep_error(body, "error", &job->err, err);
+		rc = fb_fact_kept_error(body, "error", &job->err, err);
 	if (rc == FB_OK && job->state == FB_MACHINE_PLANNED)
 		for (size_t i = 0; i < job->machine->volume_count; i++)
 			job->parts[i] = (struct fb_part){
@@ -476,9 +281,9 @@ read_result(const json_t *body, const char *key, struct fb_copy_result *ret,
 		rc = fb_json_u64(object, "serial", "journal", INT64_MAX,
 		    &ret->serial, err);
 	if (rc == FB_OK)
-		rc = read_digest(object, "root", &ret->root, err);
+		rc = fb_fact_digest(object, "root", &ret->root, err);
 	if (rc == FB_OK && json_object_get(object, "flat") != NULL) {
-		rc = read_digest(object, "flat", &ret->flat, err);
+		rc = fb_fact_digest(object, "flat", &ret->flat, err);
 		ret->has_flat = true;
 	}
 	return rc;
@@ -565,11 +370,11 @@ static int
 replay_finish(struct replay *replay, const json_t *body, struct fb_error *err)
 {
 	struct fb_run *run = replay->run;
-	int rc = read_text(
+	int rc = fb_fact_text(
 	    body, "finished", run->finished, sizeof(run->finished), err);
 
 	if (rc == FB_OK)
-		rc = read_digest(
+		rc = fb_fact_digest(
 		    body, "topology_after", &run->topology_after, err);
 	if (rc == FB_OK)
 		rc = fb_json_bool(body, "drift", "journal", &run->drift, err);
