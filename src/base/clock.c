@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +72,25 @@ int64_t
 fb_clock_mono_ns(void)
 {
 	return read_clock(CLOCK_MONOTONIC) + fb_seam_clock(FB_STEP_MONO);
+}
+
+int64_t
+fb_clock_boot_ns(void)
+{
+	return read_clock(CLOCK_BOOTTIME) + fb_seam_clock(FB_STEP_MONO);
+}
+
+void
+fb_clock_boot_id(char id[FB_BOOT_ID_SIZE])
+{
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	ssize_t got = -1;
+
+	if (fd >= 0) {
+		got = read(fd, id, FB_BOOT_ID_SIZE - 1);
+		(void)close(fd);
+	}
+	id[got == FB_BOOT_ID_SIZE - 1 ? got : 0] = '\0';
 }
 
 bool

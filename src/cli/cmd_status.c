@@ -16,23 +16,29 @@ struct standing {
 	const struct fb_snapshot *good;   /* NULL: none */
 	const struct fb_snapshot *newest; /* good or failed */
 	uint64_t age_ms;
+	bool future; /* its age cannot be told */
 	bool over;
 };
 
 struct page {
 	struct standing *rows;
-	size_t count, over;
+	size_t count, over, future;
 };
 
-static uint64_t
-age_of(const char *time)
+/* A backup from the future would be fresh until then, whatever happens. */
+static void
+measure_age(struct standing *row)
 {
 	struct fb_error ignored;
 	int64_t then, now = fb_clock_wall_ns();
 
-	if (fb_time_parse(time, &then, &ignored) < 0 || then >= now)
-		return 0;
-	return (uint64_t)((now - then) / 1000000);
+	if (row->good == NULL)
+		return;
+	if (fb_time_parse(row->good->time, &then, &ignored) < 0 ||
+	    then > now + FB_CLOCK_SLACK_NS)
+		row->future = true;
+	else if (then < now)
+		row->age_ms = (uint64_t)((now - then) / 1000000);
 }
 
 /* Rows are newest first. */
@@ -70,11 +76,11 @@ make_page(const struct fb_cli *cli, const struct fb_snapshots *all,
 		if (row->newest == NULL) /* not selected */
 			continue;
 		row->machine = fb_strdup(row->newest->machine);
-		if (row->good != NULL)
-			row->age_ms = age_of(row->good->time);
-		row->over = row->good == NULL ||
+		measure_age(row);
+		row->over = row->good == NULL || row->future ||
 		    (rpo > 0 && row->age_ms > rpo);
 		page->over += row->over;
+		page->future += row->future;
 		page->count++;
 	}
 }
@@ -104,10 +110,14 @@ put_rows(struct fb_cli *cli, const struct page *page)
 		(void)snprintf(exact, sizeof(exact), "%llu",
 		    (unsigned long long)row->age_ms / 1000);
 		fb_table_cell(&table,
-		    row->good != NULL ? fb_cli_span(row->age_ms, text) : "-",
-		    row->good != NULL ? exact : "");
+		    row->good == NULL  ? "-"
+		        : row->future ? "?"
+		                      : fb_cli_span(row->age_ms, text),
+		    row->good != NULL && !row->future ? exact : "");
 		fb_table_cell(&table,
-		    row->newest->failed ? row->newest->failure->msg : "",
+		    row->newest->failed ? row->newest->failure->msg
+		        : row->future  ? "it is from the future"
+		                       : "",
 		    NULL);
 
 		if (!fb_cli_json(cli))
@@ -118,7 +128,11 @@ put_rows(struct fb_cli *cli, const struct page *page)
 		    row->good != NULL ? row->good->run : NULL);
 		fb_json_put_str(item, "time",
 		    row->good != NULL ? row->good->time : NULL);
-		fb_json_put_seconds(item, "age_seconds", row->age_ms);
+		if (row->future)
+			(void)json_object_set_new(
+			    item, "age_seconds", json_null());
+		else
+			fb_json_put_seconds(item, "age_seconds", row->age_ms);
 		(void)json_object_set_new(
 		    item, "over_rpo", json_boolean(row->over));
 		(void)json_object_set_new(item, "last_error",
@@ -252,6 +266,22 @@ put_page(struct fb_cli *cli, const struct fb_snapshots *all,
 	    obligations(cli));
 }
 
+static void
+warn_of_clock(struct fb_cli *cli, const struct page *page)
+{
+	struct fb_error why = { 0 };
+
+	if (page->future == 0)
+		return;
+	(void)fb_fail_id(&why, FB_ECONFLICT, "E-CLOCK",
+	    "the newest backups of %zu machines are later than this host's "
+	    "clock: how old they are cannot be told",
+	    page->future);
+	(void)fb_hint(&why, "set the clock, or make a new backup if it was "
+			    "wrong then");
+	fb_cli_warn(cli, NULL, &why);
+}
+
 /* Backups that were here and are gone make the page a lie. */
 static void
 check_history(struct fb_cli *cli, struct fb_repo *repo)
@@ -294,6 +324,7 @@ status_run(struct fb_cli *cli, struct fb_error *err)
 		return rc;
 	make_page(cli, &all, &page);
 	put_page(cli, &all, &page);
+	warn_of_clock(cli, &page);
 	if (fb_arguments_on(&cli->args, FB_OPT_CHECK) &&
 	    (page.over > 0 || page.count == 0))
 		fb_cli_status(cli, FB_EXIT_CHANGES);

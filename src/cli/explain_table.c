@@ -95,6 +95,15 @@ static const struct fb_explanation rows[] = {
 	    "A failing disk, a truncated or altered file.",
 	    "fleetbak verify --full names what it harms and the newest whole "
 	    "backup. Bring the pack back from a copy of the repository." },
+	{ "E-CLOCK", "a run is later than the clock", "0",
+	    "The newest run says that it was made later than it is now here. "
+	    "One of the two clocks was wrong. Runs are still in order, because "
+	    "a run is numbered after those it follows; how old a backup from "
+	    "the future is cannot be told, so status counts it as too old.",
+	    "A clock that was set wrong when the run was made, or is now; a "
+	    "machine that came up before it knew the time.",
+	    "date -u shows the clock of this host. When it is right, make a "
+	    "new backup: fleetbak download." },
 	{ "E-CMD-ARGS", "wrong arguments for this command", "2",
 	    "The command was given an argument it does not take, or too few.",
 	    "A misspelled word; a forgotten option before a value.",

@@ -131,10 +131,7 @@ static void
 keep_newer(struct fb_snapshot *kept, const struct fb_snapshot *row,
     const struct fb_manifest_machine *machine)
 {
-	int order = strcmp(row->time, kept->time);
-
-	if (kept->run[0] != '\0' &&
-	    (order < 0 || (order == 0 && strcmp(row->run, kept->run) < 0)))
+	if (kept->run[0] != '\0' && strcmp(row->run, kept->run) < 0)
 		return;
 	release_row(kept);
 	keep_row(kept, row, machine);
@@ -221,14 +218,15 @@ read_manifest(struct fb_repo *repo, struct loader *loader,
 	return fb_manifest_machines(manifest, visit_machine, loader, err);
 }
 
+/* By run, as a restore chooses: runs are in order whatever clock dated them. */
 static int
 newest_first(const void *a, const void *b)
 {
 	const struct fb_snapshot *x = a, *y = b;
-	int order = strcmp(y->time, x->time);
+	int order = strcmp(y->run, x->run);
 
 	if (order == 0)
-		order = strcmp(y->run, x->run);
+		order = strcmp(y->time, x->time);
 	return order != 0 ? order : strcmp(x->machine, y->machine);
 }
 

@@ -8,10 +8,13 @@
 
 #include "broken.h"
 #include "fleetbak/base/clock.h"
+#include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/text.h"
 #include "fleetbak/crypto/digest.h"
+
+#define NS_PER_MS 1000000
 
 FB_NORETURN void
 fb_crypto_broken(const char *why)
@@ -54,9 +57,24 @@ take_fixed(void)
 }
 #endif
 
-void
-fb_random_run_id(char *id)
+/* The time that a run id begins with, or -1. */
+static int64_t
+time_of_id(const char *id)
 {
+	struct fb_error ignored;
+	char text[FB_TIME_SIZE];
+	int64_t ns;
+
+	(void)snprintf(text, sizeof(text),
+	    "%.4s-%.2s-%.2sT%.2s:%.2s:%.2s.%.3sZ", id, id + 4, id + 6, id + 9,
+	    id + 11, id + 13, id + 15);
+	return fb_time_parse(text, &ns, &ignored) < 0 ? -1 : ns;
+}
+
+int64_t
+fb_random_run_id_after(const char *after, char *id)
+{
+	int64_t now = fb_clock_wall_ns(), then = -1;
 	char time[FB_TIME_SIZE], hex[9];
 	uint8_t bytes[4];
 
@@ -65,12 +83,23 @@ fb_random_run_id(char *id)
 	fixed_into = id;
 	(void)pthread_once(&first, take_fixed);
 	if (id[0] != '\0')
-		return;
+		return 0;
 #endif
-	fb_time_format_ms(fb_clock_wall_ns(), time);
+	if (after != NULL && fb_run_id_ok(after, strlen(after)))
+		then = time_of_id(after);
+	/* Ids count milliseconds. */
+	fb_time_format_ms(
+	    then >= now - now % NS_PER_MS ? then + NS_PER_MS : now, time);
 	fb_random(bytes, sizeof(bytes));
 	fb_text_hex(bytes, sizeof(bytes), hex);
 	(void)snprintf(id, FB_RUN_ID_SIZE, "%.4s%.2s%.2s-%.2s%.2s%.2s%.3s-%s",
 	    time, time + 5, time + 8, time + 11, time + 14, time + 17,
 	    time + 20, hex);
+	return then > now ? then - now : 0;
+}
+
+void
+fb_random_run_id(char *id)
+{
+	(void)fb_random_run_id_after(NULL, id);
 }

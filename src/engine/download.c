@@ -365,6 +365,8 @@ record_finish(struct download *download, struct fb_run *run,
 		download->report->drift_text =
 		    fb_strdup(fb_buf_str(&difference));
 	fb_time_format_ms(fb_clock_wall_ns(), run->finished);
+	if (strcmp(run->finished, run->started) < 0) /* the clock went back */
+		memcpy(run->finished, run->started, sizeof(run->finished));
 	fb_digest_hex(&run->topology_after, hex);
 	body = json_pack("{s:s, s:s, s:b}", "finished", run->finished,
 	    "topology_after", hex, "drift", run->drift);
@@ -510,7 +512,7 @@ is_continued(const struct download *download, const struct fb_run *run)
 	char config[FB_DIGEST_HEX_SIZE], selection[FB_DIGEST_HEX_SIZE];
 	uint64_t within_ms = download->engine->config->download.resume_within_ms;
 	struct fb_error ignored = { 0 };
-	int64_t started_ns = 0;
+	int64_t started_ns = 0, age_ms;
 
 	if (download->request->resume != NULL)
 		return strcmp(download->request->resume, run->id) == 0;
@@ -520,9 +522,12 @@ is_continued(const struct download *download, const struct fb_run *run)
 	fb_run_selection_digest(download->plan, selection);
 	if (fb_time_parse(run->started, &started_ns, &ignored) < 0)
 		return false;
+	/* Begun in the future: its age is not known, and it may be old. */
+	age_ms = (fb_clock_wall_ns() - started_ns) / 1000000;
 	return strcmp(config, run->config_digest) == 0 &&
 	    strcmp(selection, run->selection_digest) == 0 &&
-	    (fb_clock_wall_ns() - started_ns) / 1000000 <= (int64_t)within_ms;
+	    age_ms >= -FB_CLOCK_SLACK_NS / 1000000 &&
+	    age_ms <= (int64_t)within_ms;
 }
 
 /* A run that ended, but could not remove a snapshot or start a machine. */
@@ -617,6 +622,27 @@ take_up_all(struct download *download, bool *ret_done, bool *ret_closed,
 	return rc;
 }
 
+/* An id after all runs that this one follows, whatever the clock says: what
+ * is newest is told by it. */
+static void
+make_id(const struct download *download, char id[FB_RUN_ID_SIZE])
+{
+	const struct fb_plan *plan = download->plan;
+	const char *newest = plan->predecessor_count > 0
+	    ? plan->predecessors[plan->predecessor_count - 1].run
+	    : NULL;
+	struct fb_error why = { 0 };
+
+	if (fb_random_run_id_after(newest, id) <= FB_CLOCK_SLACK_NS)
+		return;
+	(void)fb_fail_id(&why, FB_ECONFLICT, "E-CLOCK",
+	    "the newest run, %s, is later than this host's clock; this one "
+	    "is numbered after it",
+	    newest);
+	(void)fb_hint(&why, "set the clock, if it is this one that is wrong");
+	warn(download->engine, NULL, &why);
+}
+
 static int
 new_run(struct download *download, struct fb_error *err)
 {
@@ -628,7 +654,7 @@ new_run(struct download *download, struct fb_error *err)
 		rc = check_drift(download, err);
 	if (rc < 0)
 		return rc;
-	fb_random_run_id(id);
+	make_id(download, id);
 	rc = fb_run_new(download->engine, download->repo, id, &run, err);
 	if (rc < 0)
 		return rc;

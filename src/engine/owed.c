@@ -29,11 +29,15 @@ int
 fb_obligation_begin(
     struct fb_journal *journal, const char *machine, struct fb_error *err)
 {
-	char at[FB_TIME_SIZE];
+	char at[FB_TIME_SIZE], boot[FB_BOOT_ID_SIZE];
 
 	fb_time_format_ms(fb_clock_wall_ns(), at);
+	fb_clock_boot_id(boot);
 	return append(journal, "obligation",
-	    json_pack("{s:s,s:s}", "at", at, "machine", machine), err);
+	    json_pack("{s:s,s:s,s:I,s:s}", "at", at, "boot", boot, "boot_ms",
+	        (json_int_t)(fb_clock_boot_ns() / 1000000), "machine",
+	        machine),
+	    err);
 }
 
 int
@@ -115,6 +119,27 @@ check_machine(const char *machine, struct fb_error *err)
 	return fb_fail(err, FB_ECORRUPT, "'%s' is no machine", machine);
 }
 
+/* When it began.  Journals of before know the wall clock only. */
+static int
+fold_age(struct owed *owed, const json_t *body, struct fb_error *err)
+{
+	const char *at, *boot;
+	int rc = fb_json_str(body, "at", "obligation", &at, err);
+
+	if (rc == FB_OK)
+		rc = fb_time_parse(at, &owed->at, err);
+	owed->boot[0] = '\0';
+	if (rc < 0 || json_object_get(body, "boot") == NULL)
+		return rc;
+	rc = fb_json_str(body, "boot", "obligation", &boot, err);
+	if (rc == FB_OK)
+		rc = fb_json_u64(body, "boot_ms", "obligation", INT64_MAX,
+		    &owed->boot_ms, err);
+	if (rc == FB_OK)
+		(void)snprintf(owed->boot, sizeof(owed->boot), "%s", boot);
+	return rc;
+}
+
 static int
 fold_record(
     const struct fb_journal_record *record, void *arg, struct fb_error *err)
@@ -123,7 +148,7 @@ fold_record(
 	bool suspends = strcmp(record->type, "suspended") == 0;
 	bool ends = strcmp(record->type, "discharged") == 0;
 	struct fold *fold = arg;
-	const char *machine, *at;
+	const char *machine;
 	struct owed *owed;
 	int rc;
 
@@ -144,8 +169,7 @@ fold_record(
 	owed->suspended = suspends;
 	if (!begins)
 		return FB_OK;
-	rc = fb_json_str(record->body, "at", record->type, &at, err);
-	return rc < 0 ? rc : fb_time_parse(at, &owed->at, err);
+	return fold_age(owed, record->body, err);
 }
 
 struct fb_recover_item *
@@ -232,13 +256,26 @@ owed_release(struct owed_list *list)
 	*list = (struct owed_list){ 0 };
 }
 
+static uint64_t
+age_ms(const struct owed *owed)
+{
+	uint64_t now_ms = (uint64_t)(fb_clock_boot_ns() / 1000000);
+	int64_t age_ns = fb_clock_wall_ns() - owed->at;
+	char boot[FB_BOOT_ID_SIZE];
+
+	fb_clock_boot_id(boot);
+	if (boot[0] != '\0' && strcmp(boot, owed->boot) == 0 &&
+	    now_ms >= owed->boot_ms)
+		return now_ms - owed->boot_ms;
+	return age_ns > 0 ? (uint64_t)age_ns / 1000000 : 0;
+}
+
 bool
 owed_too_old(const struct fb_engine *engine, const struct owed *owed)
 {
 	uint64_t max_ms = engine->config->download.max_obligation_age_ms;
-	int64_t age = fb_clock_wall_ns() - owed->at;
 
-	return max_ms > 0 && age > 0 && (uint64_t)age / 1000000 > max_ms;
+	return max_ms > 0 && age_ms(owed) > max_ms;
 }
 
 int

@@ -229,6 +229,32 @@ run_ids_are_valid_and_unique_within_a_second(void **state)
 	}
 }
 
+static void
+a_run_id_sorts_after_the_one_it_follows(void **state)
+{
+	char now[FB_RUN_ID_SIZE], after[FB_RUN_ID_SIZE];
+	char again[FB_RUN_ID_SIZE];
+
+	(void)state;
+	fb_random_run_id(now);
+	/* perhaps in the same millisecond */
+	assert_true(fb_random_run_id_after(now, after) < 1000000000);
+	assert_true(fb_random_run_id_after(after, again) < 1000000000);
+	assert_true(strcmp(now, after) < 0 && strcmp(after, again) < 0);
+	assert_int_equal(fb_random_run_id_after(NULL, after), 0);
+	assert_int_equal(fb_random_run_id_after("no id", after), 0);
+
+	/* written while the clock was wrong */
+	assert_true(fb_random_run_id_after(
+	                "22001231-235959999-00000000", after) > 0);
+	assert_memory_equal(after, "22010101-000000000-", 19);
+	assert_true(fb_run_id_ok(after, strlen(after)));
+	/* nothing that counts in nanoseconds can follow this one */
+	assert_int_equal(fb_random_run_id_after(
+	                     "99991231-235959999-00000000", after), 0);
+	assert_true(fb_run_id_ok(after, strlen(after)));
+}
+
 #ifdef FB_FAULTS
 /* Runs first: only the first id of a process can be fixed. */
 static void
@@ -267,6 +293,7 @@ main(void)
 		cmocka_unit_test(the_root_of_nothing_is_fixed),
 		cmocka_unit_test(random_bytes_differ),
 		cmocka_unit_test(run_ids_are_valid_and_unique_within_a_second),
+		cmocka_unit_test(a_run_id_sorts_after_the_one_it_follows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

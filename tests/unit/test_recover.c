@@ -207,13 +207,19 @@ owe(const char *machine)
 }
 
 static void
-owe_since(const char *machine, const char *at)
+owe_as(json_t *owned_body)
 {
 	FB_AUTO_JOURNAL struct fb_journal *journal = open_journal(RUN);
-	FB_AUTO_JSON json_t *body =
-	    json_pack("{s:s,s:s}", "at", at, "machine", machine);
+	FB_AUTO_JSON json_t *body = owned_body;
 
 	assert_ok(fb_journal_append(journal, "obligation", body, true, &err));
+}
+
+/* As a version wrote it that knew the wall clock only. */
+static void
+owe_since(const char *machine, const char *at)
+{
+	owe_as(json_pack("{s:s,s:s}", "at", at, "machine", machine));
 }
 
 /* "lab/db started, lab/web unknown" */
@@ -327,6 +333,30 @@ an_old_obligation_needs_a_word(void **state)
 	assert_string_equal(list(), "lab/db too-old");
 	assert_string_equal(recover(false), "lab/db too-old");
 	assert_string_equal(get("starts"), "");
+	assert_string_equal(recover(true), "lab/db started");
+}
+
+/* The wall clock may have been set, in this boot or while it was off. */
+static void
+the_age_within_a_boot_is_not_the_wall_clocks(void **state)
+{
+	char boot[FB_BOOT_ID_SIZE];
+
+	(void)state;
+	fb_clock_boot_id(boot);
+	assert_string_not_equal(boot, "");
+	set_power("db", "down");
+	owe_as(json_pack("{s:s,s:s,s:I,s:s}", "at", "2020-01-01T00:00:00Z",
+	    "boot", boot, "boot_ms",
+	    (json_int_t)(fb_clock_boot_ns() / 1000000), "machine", "lab/db"));
+	assert_string_equal(recover(false), "lab/db started");
+
+	/* another boot: nothing else is known */
+	set_power("db", "down");
+	owe_as(json_pack("{s:s,s:s,s:I,s:s}", "at", "2020-01-01T00:00:00Z",
+	    "boot", "cd5f6d2e-8b1f-4d2c-9b1a-1f0e3c1d2b3a", "boot_ms",
+	    (json_int_t)0, "machine", "lab/db"));
+	assert_string_equal(recover(false), "lab/db too-old");
 	assert_string_equal(recover(true), "lab/db started");
 }
 
@@ -626,6 +656,7 @@ main(int argc, char **argv)
 		TEST(an_unknown_machine_is_not_touched),
 		TEST(a_half_written_machine_stays_down),
 		TEST(an_old_obligation_needs_a_word),
+		TEST(the_age_within_a_boot_is_not_the_wall_clocks),
 		TEST(a_machine_that_is_gone_is_said_once),
 		TEST(a_silent_source_is_no_proof_of_anything),
 		TEST(parents_start_before_children),

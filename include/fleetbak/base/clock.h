@@ -31,6 +31,18 @@ bool fb_clock_zone_known(const char *zone);
  */
 FB_MUST_USE int fb_clock_set_zone(const char *zone, struct fb_error *err);
 
+/*
+ * What no operator sets: nanoseconds since this boot, asleep or not, and the
+ * boot's id, "" where it cannot be told.  Two readings under one id are apart
+ * by the time that passed.
+ */
+#define FB_BOOT_ID_SIZE 37
+int64_t fb_clock_boot_ns(void);
+void fb_clock_boot_id(char id[FB_BOOT_ID_SIZE]);
+
+/* Clocks of two hosts may be this far apart without anything being wrong. */
+#define FB_CLOCK_SLACK_NS (INT64_C(300) * 1000000000)
+
 /* "2026-11-21T01:02:03Z" or, with milliseconds, "2026-11-21T01:02:03.004Z".
  * `text` has room for FB_TIME_SIZE bytes. */
 #define FB_TIME_SIZE 32

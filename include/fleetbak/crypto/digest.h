@@ -78,4 +78,11 @@ void fb_random(void *bytes, size_t len);
  * `id` has FB_RUN_ID_SIZE bytes. */
 void fb_random_run_id(char *id);
 
+/*
+ * The same, but sorted after the id `after` (may be NULL) even when the clock
+ * says that it is older: then it is dated a millisecond later than that.
+ * Returns by how many nanoseconds the clock is behind `after`, 0 if it is not.
+ */
+int64_t fb_random_run_id_after(const char *after, char *id);
+
 #endif
