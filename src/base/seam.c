@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,6 +157,8 @@ fault_of(enum fb_step step, const char *text)
 {
 	size_t len = strcspn(text, ",");
 
+	if (len == strlen("stop") && strncmp(text, "stop", len) == 0)
+		(void)kill(getpid(), SIGSTOP);
 	if (is_clock(step) && (*text == '+' || *text == '-'))
 		clock_off_ns[step] += strtoll(text, NULL, 10) * 1000000000;
 	for (size_t i = 0; i < FB_COUNT(whats); i++) {

@@ -622,27 +622,6 @@ take_up_all(struct download *download, bool *ret_done, bool *ret_closed,
 	return rc;
 }
 
-/* An id after all runs that this one follows, whatever the clock says: what
- * is newest is told by it. */
-static void
-make_id(const struct download *download, char id[FB_RUN_ID_SIZE])
-{
-	const struct fb_plan *plan = download->plan;
-	const char *newest = plan->predecessor_count > 0
-	    ? plan->predecessors[plan->predecessor_count - 1].run
-	    : NULL;
-	struct fb_error why = { 0 };
-
-	if (fb_random_run_id_after(newest, id) <= FB_CLOCK_SLACK_NS)
-		return;
-	(void)fb_fail_id(&why, FB_ECONFLICT, "E-CLOCK",
-	    "the newest run, %s, is later than this host's clock; this one "
-	    "is numbered after it",
-	    newest);
-	(void)fb_hint(&why, "set the clock, if it is this one that is wrong");
-	warn(download->engine, NULL, &why);
-}
-
 static int
 new_run(struct download *download, struct fb_error *err)
 {
@@ -654,7 +633,7 @@ new_run(struct download *download, struct fb_error *err)
 		rc = check_drift(download, err);
 	if (rc < 0)
 		return rc;
-	make_id(download, id);
+	fb_run_number(download->engine, download->plan, id);
 	rc = fb_run_new(download->engine, download->repo, id, &run, err);
 	if (rc < 0)
 		return rc;

@@ -37,6 +37,26 @@ fb_run_new(const struct fb_engine *engine, struct fb_repo *repo,
 	return FB_OK;
 }
 
+void
+fb_run_number(const struct fb_engine *engine, const struct fb_plan *plan,
+    char id[FB_RUN_ID_SIZE])
+{
+	const char *newest = plan->predecessor_count > 0
+	    ? plan->predecessors[plan->predecessor_count - 1].run
+	    : NULL;
+	struct fb_error why = { 0 };
+
+	if (fb_random_run_id_after(newest, id) <= FB_CLOCK_SLACK_NS)
+		return;
+	(void)fb_fail_id(&why, FB_ECONFLICT, "E-CLOCK",
+	    "the newest run, %s, is later than this host's clock; this one "
+	    "is numbered after it",
+	    newest);
+	(void)fb_hint(&why, "set the clock, if it is this one that is wrong");
+	fb_observe(&engine->observer,
+	    &(struct fb_event){ .kind = FB_EVENT_WARNING, .error = &why });
+}
+
 static void
 free_machine(struct fb_machine *machine)
 {

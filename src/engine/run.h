@@ -98,6 +98,10 @@ FB_MUST_USE int fb_run_new(const struct fb_engine *engine,
 void fb_run_free(struct fb_run *run);
 void fb_run_freep(struct fb_run **run);
 #define FB_AUTO_RUN FB_CLEANUP(fb_run_freep)
+/* An id after all runs that the planned one follows, whatever the clock says:
+ * what is newest is told by it.  A clock that is behind is warned of. */
+void fb_run_number(const struct fb_engine *engine, const struct fb_plan *plan,
+    char id[FB_RUN_ID_SIZE]);
 /* Take the planned machines and units over as jobs. */
 void fb_run_adopt_plan(struct fb_run *run, const struct fb_plan *plan);
 struct fb_job *fb_run_job(const struct fb_run *run, const char *name);

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -368,6 +369,34 @@ a_clock_jumps(void **state)
 }
 
 static void
+a_process_stops_before_a_step_and_takes_it(void **state)
+{
+	char path[] = "/tmp/fb-seam-XXXXXX";
+	FB_AUTO_CLOSE int fd = mkostemp(path, O_CLOEXEC);
+	FB_AUTO_BUF struct fb_buf left = { 0 };
+	pid_t pid = fork();
+	int status;
+
+	(void)state;
+	if (pid == 0) {
+		(void)setenv("FLEETBAK_FAULT", "write.2:stop", 1);
+		(void)execl("/proc/self/exe", "test_seam", path, NULL);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+	assert_true(WIFSTOPPED(status));
+	assert_ok(fb_io_read_file(path, 99, &left, &err));
+	assert_string_equal(fb_buf_str(&left), "aaaa");
+	assert_int_equal(kill(pid, SIGCONT), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	fb_buf_clear(&left);
+	assert_ok(fb_io_read_file(path, 99, &left, &err));
+	assert_string_equal(fb_buf_str(&left), "aaaabbbbcccc");
+	assert_int_equal(unlink(path), 0);
+}
+
+static void
 all_steps_are_logged(void **state)
 {
 	char dir[] = "/tmp/fb-seam-XXXXXX";
@@ -413,6 +442,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(a_refused_call_has_no_effect),
 		cmocka_unit_test(a_child_fails_to_start_or_to_tell),
 		cmocka_unit_test(a_clock_jumps),
+		cmocka_unit_test(a_process_stops_before_a_step_and_takes_it),
 		cmocka_unit_test(all_steps_are_logged),
 	};
 

@@ -27,6 +27,8 @@
  *	lost             a store or driver call, or a child, is made and its
  *	                 answer lost: FB_EUNKNOWN
  *	late             the same, with FB_ETIMEOUT
+ *	stop             the process stops itself (SIGSTOP) before the step,
+ *	                 and takes it when it is let go on
  *	+<s>, -<s>       a clock is <s> seconds further, from then on
  *
  * What makes no sense for a step changes nothing.  FLEETBAK_FAULT_LOG=<file>
