@@ -374,10 +374,11 @@ check_run(const struct fb_manifest *manifest, const struct fb_run_ref *run,
 
 	if (strcmp(head->run, run->run) != 0 ||
 	    strcmp(head->session, run->session) != 0 ||
-	    strcmp(head->fleet, run->fleet) != 0)
+	    strcmp(head->fleet, run->fleet) != 0 ||
+	    strcmp(head->finished, run->time) != 0)
 		return break_rule(FB_ECORRUPT, err, "M20 (register)",
-		    "it is of run %s of session %s of fleet '%s'", head->run,
-		    head->session, head->fleet);
+		    "it is of run %s of session %s of fleet '%s', finished %s",
+		    head->run, head->session, head->fleet, head->finished);
 	return FB_OK;
 }
 

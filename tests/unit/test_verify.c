@@ -92,6 +92,30 @@ a_whole_repository_is_whole_at_every_depth(void **state)
 	}
 }
 
+/* The register is not signed: what it says, the signed manifest must say. */
+static void
+a_register_does_not_choose_the_time_of_its_run(void **state)
+{
+	struct depot *depot = *state;
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	FB_AUTO_BUF struct fb_buf other = { 0 };
+	struct fb_verify_report report;
+	char *time;
+
+	read_object(depot, "commits/" RUN2, &bytes);
+	fb_buf_add(&other, bytes.data, bytes.len);
+	time = strstr((char *)other.data, "time 20");
+	assert_non_null(time);
+	time[sizeof("time 20")] = '1'; /* it was made in another year */
+	write_object(depot, "commits/" RUN2, fb_buf_span(&other));
+	look(depot, FB_VERIFY_SIGNATURES, &report);
+	assert_int_equal(report.damage_count, 1);
+	assert_non_null(strstr(report.damages[0].err.msg, "M20"));
+	assert_string_equal(report.newest_whole, RUN1);
+	fb_verify_report_release(&report);
+	write_object(depot, "commits/" RUN2, fb_buf_span(&bytes));
+}
+
 /* Every object of the runs that is spoiled or missing is named. */
 static void
 each_signed_object_is_named_when_it_is_damaged(void **state)
@@ -317,6 +341,7 @@ main(void)
 		IN(a_machine_that_was_not_asked_for_is_not_looked_at),
 		IN(the_damage_of_several_objects_is_all_told),
 		IN(a_register_that_names_too_little_is_damage),
+		IN(a_register_does_not_choose_the_time_of_its_run),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
