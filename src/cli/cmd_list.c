@@ -1,3 +1,4 @@
+#include <stdlib.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -45,9 +46,9 @@ snapshot_json(struct fb_cli *cli, const struct fb_snapshot *row,
     const struct fb_why *why)
 {
 	json_t *item = fb_snapshot_json(row);
-	FB_AUTO_FREE char *kept_by =
-	    why != NULL ? fb_why_text(why, cli, row, item) : NULL;
 
+	if (why != NULL) /* the text is for the table */
+		free(fb_why_text(why, cli, row, item));
 	return item;
 }
 
