@@ -373,16 +373,6 @@ record_finish(struct download *download, struct fb_run *run,
 	return fb_journal_append(run->journal, "finish", body, true, err);
 }
 
-static bool
-any_succeeded(const struct fb_run *run)
-{
-	for (size_t i = 0; i < run->job_count; i++)
-		if (run->jobs[i].state >= FB_MACHINE_COPIED &&
-		    run->jobs[i].state != FB_MACHINE_FAILED)
-			return true;
-	return false;
-}
-
 /* Journal the end; the run's directory is not needed any more. */
 static int
 end_run(struct fb_run *run, struct fb_error *err)
@@ -410,7 +400,7 @@ conclude(struct download *download, struct fb_run *run, struct fb_error *err)
 
 	if (run->finished[0] == '\0')
 		rc = record_finish(download, run, err);
-	if (rc == FB_OK && !run->committed && any_succeeded(run))
+	if (rc == FB_OK && !run->committed && fb_run_any_succeeded(run))
 		rc = fb_run_commit(run, err);
 	if (rc == FB_OK && run->committed) {
 		for (size_t i = 0; i < run->job_count; i++)
@@ -481,17 +471,30 @@ close_run(struct download *download, struct fb_run *run,
     const json_t *checkpoint, struct fb_error *err)
 {
 	struct fb_error cause = { 0 };
-	int rc = FB_OK;
+	int rc;
 
 	(void)fb_fail_id(&cause, FB_EFAILED, CUT_OFF,
 	    "run %s was cut off before this machine was copied", run->id);
-	for (size_t i = 0; rc == FB_OK && i < run->job_count; i++)
-		if (fb_job_active(&run->jobs[i]))
-			rc = fb_run_fail(run, &run->jobs[i], &cause, err);
+	rc = fb_run_fail_jobs(run, false, &cause, err);
 	if (rc == FB_OK)
 		rc = carry_out(download, run, checkpoint, err);
 	if (rc == FB_OK && run->committed)
 		memcpy(download->report->closed_run, run->id, sizeof(run->id));
+	return rc;
+}
+
+/* Nothing of it is kept; what it owes is. */
+static int
+give_up_run(struct download *download, struct fb_run *run,
+    const json_t *checkpoint, const struct fb_error *cause,
+    struct fb_error *err)
+{
+	int rc = fb_run_fail_jobs(run, true, cause, err);
+
+	if (rc == FB_OK)
+		rc = carry_out(download, run, checkpoint, err);
+	if (rc == FB_OK)
+		warn(download->engine, NULL, cause);
 	return rc;
 }
 
@@ -563,6 +566,8 @@ take_up(struct download *download, const char *id, bool *ret_done,
 {
 	FB_AUTO_RUN struct fb_run *run = NULL;
 	FB_AUTO_JSON json_t *checkpoint = NULL;
+	struct fb_error cause = { 0 };
+	bool fenced = false;
 	int rc = fb_run_replay(download->engine, download->repo, id, true,
 	    &run, &checkpoint, err);
 
@@ -578,6 +583,14 @@ take_up(struct download *download, const char *id, bool *ret_done,
 		    id);
 	if (run->ended)
 		return release_ended(download, run, err);
+	if (!run->committed)
+		rc = fb_run_check_fence(run, &fenced, &cause, err);
+	if (rc < 0)
+		return rc;
+	if (fenced) {
+		*ret_closed = true;
+		return give_up_run(download, run, checkpoint, &cause, err);
+	}
 	*ret_closed = !is_continued(download, run);
 	if (*ret_closed)
 		return run->committed

@@ -523,3 +523,19 @@ fb_run_holds(const struct fb_run *run)
 			return true;
 	return false;
 }
+
+int
+fb_run_check_fence(const struct fb_run *run, bool *ret_fenced,
+    struct fb_error *ret_cause, struct fb_error *err)
+{
+	struct fb_register reg = { 0 };
+	int rc = fb_repo_register(run->repo, run->id, &reg, err);
+
+	*ret_fenced = rc == FB_OK && reg.fence;
+	if (*ret_fenced)
+		(void)fb_fail_id(ret_cause, FB_ECONFLICT, "E-FENCED",
+		    "run %s was fenced off while it was cut off: %s", run->id,
+		    reg.reason);
+	fb_register_release(&reg);
+	return rc == FB_ENOTFOUND ? FB_OK : rc;
+}

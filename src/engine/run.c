@@ -258,6 +258,28 @@ fb_run_fail(struct fb_run *run, struct fb_job *job,
 	return FB_OK;
 }
 
+int
+fb_run_fail_jobs(struct fb_run *run, bool all, const struct fb_error *cause,
+    struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	for (size_t i = 0; rc == FB_OK && i < run->job_count; i++)
+		if (all || fb_job_active(&run->jobs[i]))
+			rc = fb_run_fail(run, &run->jobs[i], cause, err);
+	return rc;
+}
+
+bool
+fb_run_any_succeeded(const struct fb_run *run)
+{
+	for (size_t i = 0; i < run->job_count; i++)
+		if (run->jobs[i].state >= FB_MACHINE_COPIED &&
+		    run->jobs[i].state != FB_MACHINE_FAILED)
+			return true;
+	return false;
+}
+
 void
 fb_run_fatal(struct fb_run *run, const struct fb_error *cause)
 {

@@ -112,6 +112,14 @@ FB_MUST_USE int fb_run_state(struct fb_run *run, struct fb_job *job,
 /* Mark a job failed; its machine's obligation is not touched. */
 FB_MUST_USE int fb_run_fail(struct fb_run *run, struct fb_job *job,
     const struct fb_error *cause, struct fb_error *err);
+/* Fail every job that is active; with `all`, every one that has not failed. */
+FB_MUST_USE int fb_run_fail_jobs(struct fb_run *run, bool all,
+    const struct fb_error *cause, struct fb_error *err);
+bool fb_run_any_succeeded(const struct fb_run *run);
+/* Was its session fenced off?  Then what it stored may be deleted, and it is
+ * never committed; *ret_cause says so. */
+FB_MUST_USE int fb_run_check_fence(const struct fb_run *run, bool *ret_fenced,
+    struct fb_error *ret_cause, struct fb_error *err);
 void fb_run_fatal(struct fb_run *run, const struct fb_error *cause);
 bool fb_run_stopping(struct fb_run *run);
 bool fb_run_stopping_locked(const struct fb_run *run); /* run->lock is held */
