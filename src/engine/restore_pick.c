@@ -28,8 +28,7 @@ struct picker {
 	struct want *wants;
 	size_t want_count;
 	struct fb_run_ref *runs; /* newest first */
-	size_t run_count;
-	size_t damaged;
+	size_t run_count, damaged;
 	struct fb_error damage; /* of the newest of them ... */
 	char damaged_run[FB_RUN_ID_SIZE]; /* ... which is this */
 	const struct fb_run_ref *run; /* being read */
