@@ -228,15 +228,21 @@ start_verb(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 	return FB_OK;
 }
 
-/* Record that it is up again. */
+/* Record that it is up again.  How long it was down is known only now, and
+ * the manifest says it of one that failed as well: its record is replaced. */
 static int
 discharge(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 {
+	FB_AUTO_JSON json_t *body = NULL;
 	int rc = fb_obligation_end(run->journal, job->name, "started", err);
 
-	if (rc == FB_OK)
-		job->owes_start = job->owed_before = false;
-	return rc;
+	if (rc < 0)
+		return rc;
+	job->owes_start = job->owed_before = false;
+	if (job->state != FB_MACHINE_FAILED)
+		return FB_OK;
+	body = fb_run_machine_json(job);
+	return fb_journal_append(run->journal, "machine", body, false, err);
 }
 
 /* A journal that takes nothing more must not keep it down: what allows the

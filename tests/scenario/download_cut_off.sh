@@ -84,6 +84,21 @@ jq -e '.closed_run != null and (.resumed | not)' "$work/stdout" >/dev/null ||
 nothing_left "too old"
 ok "a run older than resume_within is closed, and a new one begins"
 
+# One machine fails and the run is cut off behind its manifest: what is
+# rebuilt from the journal has the same bytes.
+touch machines/m2/fail-stop
+FLEETBAK_CRASH_LOG=$work/failing expect 3 "$fb" -c "$conf" download \
+	--lock-wait 30s
+step=$(awk '/SHA256SUMS/ { print $1; exit }' "$work/failing")
+FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" download --lock-wait 30s
+run=$(ls state/runs)
+[ -e "repo/runs/$run/manifest.json" ] || fail "it died before its manifest"
+expect 3 "$fb" -c "$conf" download --lock-wait 30s --json
+[ "$(field run)" = "$run" ] || fail "another run: $(cat "$work/stdout")"
+rm machines/m2/fail-stop
+nothing_left "a machine that failed"
+ok "what failed is told in the same bytes by who goes on"
+
 # Cut off while it was being closed: closed, and not continued, though the
 # same is asked for again.
 crash_before "stop lab/m2"
