@@ -416,18 +416,6 @@ conclude(struct download *download, struct fb_run *run, struct fb_error *err)
 	return rc;
 }
 
-static bool
-may_stop(const struct fb_run *run)
-{
-	for (size_t i = 0; i < run->job_count; i++)
-		if (run->jobs[i].machine->lifecycle ==
-		        FB_LIFECYCLE_STOP_SNAPSHOT_START ||
-		    run->jobs[i].machine->lifecycle ==
-		        FB_LIFECYCLE_STOP_COPY_START)
-			return true;
-	return false;
-}
-
 /* Carry a run out, fresh or cut off, under the eyes of its guardian. */
 static int
 carry_out(struct download *download, struct fb_run *run,
@@ -439,7 +427,7 @@ carry_out(struct download *download, struct fb_run *run,
 
 	run->children_fd = download->children_fd;
 	fb_run_bind(run, download->plan);
-	if (engine->guardian_argv != NULL && may_stop(run))
+	if (engine->guardian_argv != NULL && fb_run_may_stop(run))
 		rc = fb_guardian_start(engine->guardian_argv, &guardian, err);
 	/* The journal first: it is what remembers to end the session. */
 	if (rc == FB_OK && run->journal == NULL)

@@ -280,6 +280,18 @@ fb_run_any_succeeded(const struct fb_run *run)
 	return false;
 }
 
+bool
+fb_run_may_stop(const struct fb_run *run)
+{
+	for (size_t i = 0; i < run->job_count; i++)
+		if (run->jobs[i].machine->lifecycle ==
+		        FB_LIFECYCLE_STOP_SNAPSHOT_START ||
+		    run->jobs[i].machine->lifecycle ==
+		        FB_LIFECYCLE_STOP_COPY_START)
+			return true;
+	return false;
+}
+
 void
 fb_run_fatal(struct fb_run *run, const struct fb_error *cause)
 {

@@ -115,6 +115,8 @@ FB_MUST_USE int fb_run_fail(struct fb_run *run, struct fb_job *job,
 /* Fail every job that is active; with `all`, every one that has not failed. */
 FB_MUST_USE int fb_run_fail_jobs(struct fb_run *run, bool all,
     const struct fb_error *cause, struct fb_error *err);
+/* Does any job stop its machine? */
+bool fb_run_may_stop(const struct fb_run *run);
 bool fb_run_any_succeeded(const struct fb_run *run);
 /* Was its session fenced off?  Then what it stored may be deleted, and it is
  * never committed; *ret_cause says so. */

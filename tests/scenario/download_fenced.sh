@@ -37,8 +37,8 @@ for step in 'machine copying lab/m2' 'SHA256SUMS' commits/; do
 	grep -q E-FENCED "$work/stderr" || fail "$step: nobody says so"
 	[ -z "$(ls state/runs)" ] || fail "$step: left $(ls state/runs)"
 	for m in m1 m2; do [ -e machines/$m/up ] || fail "$step: $m is down"; done
-	[ -z "$(ls machines/m1/.fleetbak machines/m2/.fleetbak 2>/dev/null |
-		grep -v :)" ] || fail "$step: a snapshot is left"
+	[ -z "$(find machines -path '*/.fleetbak/*')" ] ||
+		fail "$step: left $(find machines -path '*/.fleetbak/*')"
 	expect 0 "$fb" -c "$conf" verify --full
 	expect 0 "$fb" -c "$conf" prune -y
 	expect 0 "$fb" -c "$conf" verify --full
