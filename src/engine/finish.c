@@ -24,6 +24,21 @@ struct commit {
 	struct fb_digest manifest, volumes;
 };
 
+/* In the manifest and in its register.  The clock may have been set back
+ * during the run, which is no reason to lose it. */
+static const char *
+finished(const struct fb_run *run)
+{
+	struct fb_error ignored = { 0 };
+	int64_t from, to;
+
+	return fb_time_parse(run->started, &from, &ignored) == FB_OK &&
+	        fb_time_parse(run->finished, &to, &ignored) == FB_OK &&
+	        to < from
+	    ? run->started
+	    : run->finished;
+}
+
 static void
 add_recipe(struct commit *commit, const struct fb_digest *id)
 {
@@ -243,7 +258,7 @@ fill_head(struct fb_run *run, struct fb_manifest_head *head)
 	head->tool_version = fb_strdup(run->tool);
 	head->host = fb_strdup(run->host);
 	memcpy(head->started, run->started, sizeof(head->started));
-	memcpy(head->finished, run->finished, sizeof(head->finished));
+	memcpy(head->finished, finished(run), sizeof(head->finished));
 	head->topology = run->topology;
 	head->topology_selection = run->topology_selection;
 	head->topology_after = run->topology_after;
@@ -378,7 +393,7 @@ put_register(struct commit *commit, struct fb_span sums, struct fb_error *err)
 	memcpy(reg.run, run->id, sizeof(reg.run));
 	memcpy(reg.fleet, run->engine->config->fleet_name,
 	    strlen(run->engine->config->fleet_name) + 1);
-	memcpy(reg.time, run->finished, sizeof(run->finished));
+	memcpy(reg.time, finished(run), sizeof(run->finished));
 	memcpy(reg.signer, fb_sign_key_id(key), FB_KEY_ID_SIZE);
 	fb_digest_of(sums, &reg.sums);
 	rc = fb_repo_commit(run->repo, &reg, err);
