@@ -64,6 +64,23 @@ power_of(struct walk *w, enum fb_power *ret_power, struct fb_error *err)
 	    &verb, ret_power, err);
 }
 
+/* The same of a machine that is going to be overwritten, so it must be known;
+ * but one without commands cannot be asked, nor stopped: the plan says so. */
+static int
+known_power(struct walk *w, enum fb_power *ret_power, struct fb_error *err)
+{
+	const struct fb_machine *now = w->machine->now;
+	int rc = power_of(w, ret_power, err);
+
+	if (rc < 0 || *ret_power != FB_POWER_UNKNOWN ||
+	    (now && now->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE))
+		return rc;
+	(void)fb_fail_id(err, FB_ECONFLICT, "E-RST-POWER",
+	    "it is not known whether it is up");
+	return fb_hint(err, "what is not surely down is not overwritten; see "
+	                    "to its status command");
+}
+
 static int
 note_act(struct walk *w, const char *verb, struct fb_error *err)
 {
@@ -98,20 +115,11 @@ stop_machine(struct walk *w, struct fb_error *err)
 	enum fb_power power;
 	int rc;
 
-	/* It has no command to stop it with: the plan says so. */
 	if (m->now && m->now->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE)
 		return FB_OK;
-	rc = power_of(w, &power, err);
-	if (rc < 0)
+	rc = known_power(w, &power, err);
+	if (rc < 0 || power == FB_POWER_DOWN)
 		return rc;
-	if (power == FB_POWER_UNKNOWN) {
-		(void)fb_fail_id(err, FB_ECONFLICT, "E-RST-POWER",
-		    "it is not known whether it is up");
-		return fb_hint(err, "what is not surely down is not "
-		                    "overwritten; see to its status command");
-	}
-	if (power == FB_POWER_DOWN)
-		return FB_OK;
 	if (!m->owed && !m->suspended) {
 		rc = fb_obligation_begin(w->restore->journal, m->key, err);
 		m->owed = rc >= 0;
@@ -149,7 +157,7 @@ note_before(struct walk *w, struct fb_error *err)
 	m->existed = w->restore->kind == FB_RESTORE_TO_MACHINE && m->now;
 	m->was = FB_POWER_DOWN;
 	if (m->existed) {
-		rc = power_of(w, &m->was, err);
+		rc = known_power(w, &m->was, err);
 		if (rc >= 0)
 			rc = fb_rst_inherited(
 			    w->restore, m, &half, &was_up, err);

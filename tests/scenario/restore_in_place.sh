@@ -44,6 +44,24 @@ start" ] || fail "effects: $(cat "$m1/effects")"
 [ -e "$m1/up" ] || fail "it is not up"
 ok "it was stopped once and started once"
 
+# A command that cannot be run, whichever it is: what was up is up afterwards,
+# or the restore says that it is not.
+if [ "${FB_VARIANT:-debug}" != release ]; then
+	for child in 1 2 3 4 5 6 7 8; do
+		echo changed >"$m1/data/hello.txt"
+		got=$(FLEETBAK_FAULT=child.$child:EAGAIN status_of \
+			"$fb" -c "$conf" restore m1 --in-place --yes)
+		[ "$got" -ne 0 ] || [ -e "$m1/up" ] ||
+			fail "restored, not started, and content (command $child)"
+		for half in "$work"/a/state/restores/*; do
+			[ ! -e "$half" ] || expect 0 "$fb" -c "$conf" restore \
+				--resume "${half##*/}" --yes
+		done
+		[ -e "$m1/up" ] || fail "it stays down (command $child)"
+	done
+	ok "a command that cannot be run leaves no machine down in silence"
+fi
+
 rm "$m1/up"
 : >"$m1/effects"
 expect 0 "$fb" -c "$conf" restore m1 --in-place --yes
