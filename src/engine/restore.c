@@ -162,20 +162,23 @@ end_session(struct fb_restore *r)
 	fb_session_release(&r->session);
 }
 
-/* With nothing left to do the journal has served. */
-static int
-end_journal(struct fb_restore *r, struct fb_error *err)
+/* With nothing left to do the journal has served.  If it cannot be cleared
+ * away, the next restore does it; what was asked for is done. */
+static void
+end_journal(struct fb_restore *r)
 {
+	struct fb_error err = { 0 };
 	int rc;
 
 	for (size_t i = 0; i < r->count; i++)
 		if (!r->machines[i].closed && r->machines[i].problem == NULL)
-			return FB_OK;
-	rc = fb_rst_note(r, "end", NULL, NULL, NULL, err);
-	if (rc < 0)
-		return rc;
+			return;
 	r->report->unfinished = false;
-	return fb_io_remove_tree(r->dir, err);
+	rc = fb_rst_note(r, "end", NULL, NULL, NULL, &err);
+	if (rc >= 0)
+		rc = fb_io_remove_tree(r->dir, &err);
+	if (rc < 0)
+		fb_rst_warn(r, NULL, &err);
 }
 
 static void
@@ -204,13 +207,15 @@ fb_restore_run(struct fb_restore *r, struct fb_restore_report *report,
 	r->report = report;
 	rc = take_holds(r, &holds, err);
 	if (rc >= 0)
+		fb_rst_sweep(r);
+	if (rc >= 0)
 		rc = begin_session(r, err);
 	if (rc >= 0)
 		rc = fb_rst_journal_open(r, err);
 	if (rc >= 0) {
 		report->unfinished = true;
 		carry_out(r);
-		rc = end_journal(r, err);
+		end_journal(r);
 	}
 	end_session(r);
 	give_holds(r, &holds);

@@ -346,6 +346,33 @@ fb_restore_unfinished(const struct fb_engine *engine, char ***ret_ids,
 	return FB_OK;
 }
 
+static int
+sweep_one(const char *id, void *arg, struct fb_error *err)
+{
+	struct fb_restore *r = arg;
+	FB_AUTO_FREE char *path = journal_path(r->engine, id);
+	FB_AUTO_FREE char *dir = fb_state_path(r->engine, "restores/%s", id);
+	struct open_visit v = { 0 };
+	int rc = fb_journal_read(path, visit_open, &v, err);
+
+	/* Who has no journal yet may be planning; who has one holds his lock
+	 * until he is done, or dead. */
+	if (rc >= 0 && (v.ended || v.closed >= v.machines) &&
+	    strcmp(id, r->id) != 0 && !is_running(r->engine, id) &&
+	    fb_io_remove_tree(dir, err) < 0)
+		fb_rst_warn(r, NULL, err);
+	return FB_OK;
+}
+
+void
+fb_rst_sweep(struct fb_restore *r)
+{
+	struct fb_error err = { 0 };
+
+	if (each_restore(r->engine, sweep_one, r, &err) < 0)
+		fb_rst_warn(r, NULL, &err);
+}
+
 /* What other restores left of one machine. */
 struct half_visit {
 	struct fb_restore *restore;

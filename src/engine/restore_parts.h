@@ -204,6 +204,8 @@ void fb_rst_succeeded(struct fb_restore *restore,
 FB_MUST_USE int fb_rst_journal_spec(const struct fb_engine *engine,
     const char *id, json_t **ret_spec, struct fb_error *err);
 /* Create it, or open it and take over what it says. */
+/* Clear away what restores left that have nothing more to do. */
+void fb_rst_sweep(struct fb_restore *restore);
 FB_MUST_USE int fb_rst_journal_open(
     struct fb_restore *restore, struct fb_error *err);
 /* Take over what it says, reading only. */

@@ -123,6 +123,24 @@ expect 14 "$fb" -c "$work/a/hurt.yaml" restore m1 --target "$work/h"
 [ ! -e "$work/h/m1" ] || fail "a damaged machine looks whole"
 ok "damage is 14, and what is half never has the machine's name"
 
+# Everything is restored, but the restore's own directory cannot be removed.
+if [ "${FB_VARIANT:-debug}" != release ]; then
+	FLEETBAK_FAULT_LOG=$work/log expect 0 "$fb" -c "$work/a/fleetbak.yaml" restore m1 \
+		--target "$work/tidy1"
+	last=$(awk '$2 == "rename" { n++ }
+		$2 == "rename" && $3 ~ /state\/restores\/[^\/]*$/ { last = n }
+		END { print last }' "$work/log")
+	FLEETBAK_FAULT=rename.$last:EIO expect 0 "$fb" -c "$work/a/fleetbak.yaml" restore m1 \
+		--target "$work/tidy2"
+	grep -q 'warning: .*state/restores' "$work/stderr" || fail "not said"
+	left=$(grep -o 'state/restores/[-0-9a-f]*' "$work/stderr")
+	[ -d "$work/a/$left" ] || fail "nothing is left"
+	grep -q resume "$work/stdout" && fail "there is nothing to go on with"
+	expect 0 "$fb" -c "$work/a/fleetbak.yaml" restore m1 --target "$work/tidy3"
+	[ ! -e "$work/a/$left" ] || fail "it is still there"
+	ok "what a restore could not clear away, the next one does"
+fi
+
 # Two sources with a machine of one name.
 make_fleet "$work/b" 1
 make_machine "$work/b/other" m1
