@@ -38,6 +38,16 @@ fb_io_open(const char *path, int flags, mode_t mode, struct fb_error *err)
 	return fd;
 }
 
+int
+fb_io_look(const char *path, struct stat *ret_st, struct fb_error *err)
+{
+	if (!fb_seam_fails(FB_STEP_LOOK, path) && lstat(path, ret_st) == 0)
+		return FB_OK;
+	if (errno == ENOTDIR)
+		errno = ENOENT;
+	return fb_fail_sys(err, "cannot look at '%s'", path);
+}
+
 struct dirent *
 fb_io_readdir(DIR *dir, const char *what)
 {

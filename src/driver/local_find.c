@@ -11,6 +11,7 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
+#include "fleetbak/base/seam.h"
 #include "local_internal.h"
 #include "tree_internal.h"
 
@@ -64,9 +65,12 @@ may_be_machine(int root, const char *name)
 {
 	struct stat st;
 
-	return name[0] != '.' &&
-	    fstatat(root, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    S_ISDIR(st.st_mode);
+	if (name[0] == '.')
+		return false;
+	if (fb_seam_fails(FB_STEP_LOOK, name) ||
+	    fstatat(root, name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return errno != ENOENT; /* who looks closer will say why */
+	return S_ISDIR(st.st_mode);
 }
 
 int
@@ -109,23 +113,34 @@ fb_local_find(const struct fb_local_driver *driver, const char *id,
 {
 	FB_AUTO_FREE char *usual = fb_path_join(driver->root, id);
 	FB_AUTO_STRINGS char **dirs = NULL;
-	struct fb_error ignored;
+	struct fb_error doubt = { 0 }; /* it may be the one that is broken */
 	struct stat st;
-	int rc;
+	int rc = fb_io_look(usual, &st, &doubt);
 
-	if (lstat(usual, &st) == 0 && S_ISDIR(st.st_mode) &&
-	    fb_local_load(usual, found, &ignored) == FB_OK &&
-	    strcmp(found->spec->id, id) == 0)
-		return FB_OK;
-	fb_local_found_release(found);
+	if (rc == FB_OK && S_ISDIR(st.st_mode)) {
+		rc = fb_local_load(usual, found, &doubt);
+		if (rc == FB_OK && strcmp(found->spec->id, id) == 0)
+			return FB_OK;
+		fb_local_found_release(found);
+	}
+	if (rc == FB_OK || rc == FB_ENOTFOUND || doubt.sys == 0)
+		doubt.code = FB_OK; /* not there, or not one any more */
 	rc = fb_local_dirs(driver, &dirs, err);
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; dirs[i] != NULL; i++) {
-		if (fb_local_load(dirs[i], found, &ignored) == FB_OK &&
-		    strcmp(found->spec->id, id) == 0)
+		struct fb_error why;
+
+		rc = fb_local_load(dirs[i], found, &why);
+		if (rc == FB_OK && strcmp(found->spec->id, id) == 0)
 			return FB_OK;
 		fb_local_found_release(found);
+		if (rc < 0 && rc != FB_ENOTFOUND && why.sys != 0)
+			doubt = why;
+	}
+	if (doubt.code < 0) {
+		*err = doubt;
+		return fb_wrap(err, "machine '%s'", id);
 	}
 	return fb_fail(err, FB_ENOTFOUND, "no machine '%s' under '%s'", id,
 	    driver->root);
@@ -192,6 +207,7 @@ inside(const char *dir, const char *argument)
 {
 	struct fb_error ignored;
 	struct stat st;
+	int rc;
 
 	while (argument[0] == '.' && argument[1] == '/')
 		argument += 1 + strspn(argument + 1, "/");
@@ -199,8 +215,9 @@ inside(const char *dir, const char *argument)
 	        strlen(argument), FB_TREE_PATH_MAX, &ignored) == FB_OK) {
 		FB_AUTO_FREE char *path = fb_path_join(dir, argument);
 
-		if (lstat(path, &st) == 0 && S_ISREG(st.st_mode))
-			return argument;
+		rc = fb_io_look(path, &st, &ignored);
+		if (rc == FB_OK ? S_ISREG(st.st_mode) : rc != FB_ENOTFOUND)
+			return argument; /* who packs it will say why */
 	}
 	return NULL;
 }

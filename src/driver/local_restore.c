@@ -455,11 +455,10 @@ add_file(void *arg, const char *path, struct fb_error *err)
 	struct file_list *list = arg;
 	FB_AUTO_FREE char *full = fb_path_join(list->dir, path);
 	struct stat st;
+	int rc = fb_io_look(full, &st, err);
 
-	(void)err;
-	if (strcmp(path, FB_LOCAL_YAML) == 0 || lstat(full, &st) == -1 ||
-	    S_ISDIR(st.st_mode))
-		return FB_OK;
+	if (rc < 0 || strcmp(path, FB_LOCAL_YAML) == 0 || S_ISDIR(st.st_mode))
+		return rc;
 	list->paths = fb_realloc(
 	    list->paths, list->count + 2, sizeof(*list->paths));
 	list->paths[list->count++] = fb_strdup(path);

@@ -100,13 +100,18 @@ find_places(const struct fb_local_found *found, bool all,
 	return FB_OK;
 }
 
-static bool
-exists(const char *dir, const char *prefix, const char *token)
+/* 1: it is there; 0: it is not; else what keeps us from telling. */
+static int
+exists(const char *dir, const char *prefix, const char *token,
+    struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = fb_format("%s/%s%s", dir, prefix, token);
 	struct stat st;
+	int rc = fb_io_look(path, &st, err);
 
-	return lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
+	if (rc < 0)
+		return rc == FB_ENOTFOUND ? 0 : rc;
+	return S_ISDIR(st.st_mode);
 }
 
 static int
@@ -121,11 +126,20 @@ judge(const struct fb_local_found *found, const char *token,
 		rc = find_places(found, true, &all, err);
 	if (rc < 0)
 		return rc;
-	for (size_t i = 0; i < needed.count; i++)
-		whole += exists(needed.paths[i], "", token);
-	for (size_t i = 0; i < all.count; i++)
-		traces += exists(all.paths[i], "", token) ||
-		    exists(all.paths[i], "+", token);
+	for (size_t i = 0; i < needed.count; i++) {
+		rc = exists(needed.paths[i], "", token, err);
+		if (rc < 0)
+			return rc;
+		whole += (size_t)rc;
+	}
+	for (size_t i = 0; i < all.count; i++) {
+		rc = exists(all.paths[i], "", token, err);
+		if (rc == 0)
+			rc = exists(all.paths[i], "+", token, err);
+		if (rc < 0)
+			return rc;
+		traces += (size_t)rc;
+	}
 	if (traces == 0)
 		return fb_fail(err, FB_ENOTFOUND, "no snapshot '%s'", token);
 	if (whole < needed.count)
@@ -202,7 +216,9 @@ drop_place(const char *place, const char *token, struct fb_error *err)
 	FB_AUTO_FREE char *parent = fb_local_parent(place);
 	int rc = drop_dir(part, err);
 
-	if (rc == FB_OK && exists(place, "", token)) {
+	if (rc == FB_OK)
+		rc = exists(place, "", token, err);
+	if (rc > 0) {
 		rc = fb_io_rename(whole, part, false, err);
 		if (rc == FB_OK)
 			rc = drop_dir(part, err);
@@ -417,12 +433,14 @@ visit_place(const struct fb_local_found *found, const char *place,
     fb_driver_visit_token *visit, void *arg, struct fb_error *err)
 {
 	FB_AUTO_NAMES struct fb_names names = { 0 };
-	FB_AUTO_CLOSE int fd = open(
-	    place, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	FB_AUTO_CLOSE int fd = fb_io_openat(AT_FDCWD, place,
+	    O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, place);
 	int rc = FB_OK;
 
-	if (fd == -1 || fb_names_read(fd, &names) == -1)
+	if (fd == -1 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
 		return FB_OK;
+	if (fd == -1 || fb_names_read(fd, &names) == -1)
+		return fb_fail_sys(err, "cannot read '%s'", place);
 	for (size_t i = 0; i < names.count && rc == FB_OK; i++) {
 		const char *name = names.bytes + names.at[i];
 

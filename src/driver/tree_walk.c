@@ -203,18 +203,18 @@ fb_tree_is_our_want(int sys)
 }
 
 /* Something of the tree cannot be had, because of `sys`: a warning, unless
- * it is our own fault. */
+ * it is our own fault or there is nobody to warn. */
 static int
 miss(struct walker *w, const char *what, int sys, struct fb_error *err)
 {
 	FB_AUTO_FREE char *text = NULL;
 
-	if (fb_tree_is_our_want(sys)) {
+	if (w->walk->warn == NULL && (sys == ENOENT || sys == ENAMETOOLONG))
+		return FB_OK;
+	if (w->walk->warn == NULL || fb_tree_is_our_want(sys)) {
 		errno = sys;
 		return fb_fail_sys(err, "'%s': %s", shown_path(w), what);
 	}
-	if (w->walk->warn == NULL)
-		return FB_OK;
 	if (sys == ENOENT)
 		text = fb_strdup("vanished while the tree was being read");
 	else

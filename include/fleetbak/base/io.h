@@ -12,6 +12,7 @@
 
 #include <dirent.h>
 #include <stdbool.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "fleetbak/base/buf.h"
@@ -26,6 +27,11 @@ FB_MUST_USE int fb_io_open(
  * errno.  `what` says which file it is. */
 FB_MUST_USE int fb_io_openat(
     int dirfd, const char *name, int flags, mode_t mode, const char *what);
+
+/* lstat(2); FB_ENOTFOUND when there is nothing of that name, and another
+ * error when that cannot be told. */
+FB_MUST_USE int fb_io_look(
+    const char *path, struct stat *ret_st, struct fb_error *err);
 
 /*
  * The names in a directory but for "." and "..", sorted bytewise, and a NULL;
