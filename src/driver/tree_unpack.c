@@ -165,8 +165,12 @@ leave_frame(struct fb_unpacker *u, struct fb_error *err)
 	int rc = FB_OK;
 
 	u->path = frame->path;
-	if (fd == -1 || fstat(fd, &st) == -1)
+	if (fd == -1 &&
+	    (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
 		rc = fb_unpack_refuse(u, "was a directory and is none any more", err);
+	else if (fd == -1 || fstat(fd, &st) == -1)
+		rc = fb_fail_sys(
+		    err, "cannot enter the directory '%s'", u->path);
 	else if (u->options->mirror && !u->options->keep_extra &&
 	    st.st_dev == u->dev) /* what is mounted here was not packed */
 		rc = remove_unseen(u, frame, fd, err);
@@ -334,8 +338,12 @@ unpack_hardlink(struct fb_unpacker *u, const char *raw, struct fb_error *err)
 	from = fb_unpack_walk(u, target, fb_unpack_parent_len(target), false);
 	if (from == -1 && (errno == ELOOP || errno == ENOTDIR))
 		return fb_unpack_refuse(u, "is a hard link through no directory", err);
-	if (from == -1 || fstatat(from, fb_unpack_base(target), &want,
-	                      AT_SYMLINK_NOFOLLOW) == -1) {
+	if (from == -1 || fb_seam_fails(FB_STEP_LOOK, u->path) ||
+	    fstatat(from, fb_unpack_base(target), &want,
+	        AT_SYMLINK_NOFOLLOW) == -1) {
+		if (errno != ENOENT)
+			return fb_fail_sys(
+			    err, "cannot look for '%s'", target);
 		fb_unpack_report(u, u->path,
 		    "left out: what it is a hard link to is not here");
 		return FB_OK;
@@ -385,6 +393,8 @@ unpack_node(struct fb_unpacker *u, struct archive_entry *entry, bool *ret_made,
 	if (fb_seam_fails(FB_STEP_RENAME, u->path) ||
 	    mknodat(u->parent, name, type | 0600, type == AE_IFIFO ? 0 : dev) ==
 	        -1) {
+		if (errno != EPERM && errno != EACCES && errno != EOPNOTSUPP)
+			return fb_fail_sys(err, "cannot make '%s'", u->path);
 		*ret_made = false;
 		fb_unpack_report_sys(u, u->path, "left out: cannot make it");
 	}
