@@ -174,7 +174,9 @@ judge_status(struct outcome *outcome, const struct harm *harm, int status,
 		    !exists(path_of("machines/%s/die", harm->machine));
 		break;
 	case HARM_FAULT:
-		outcome->disturbed = outcome->status != 0;
+		/* What is only cut short is gone on with. */
+		outcome->disturbed =
+		    outcome->status != 0 && strcmp(harm->how, "short") != 0;
 		break;
 	case HARM_NONE:
 		break;

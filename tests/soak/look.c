@@ -41,17 +41,19 @@ look_at_runs(void)
 {
 	json_t *answer = ASK("list", "runs", "--json");
 	json_t *data = json_object_get(answer, "data"), *row;
-	size_t i;
+	size_t i, there = 0;
 
-	if (json_array_size(data) != walk.run_count)
+	for (i = 0; i < walk.run_count; i++)
+		there += !walk.runs[i].gone;
+	if (json_array_size(data) != there)
 		fail("list runs: %zu instead of %zu", json_array_size(data),
-		    walk.run_count);
+		    there);
 	json_array_foreach(data, i, row)
 	{
 		const struct run *run = find_run(text_of(row, "run"));
 		size_t good = 0;
 
-		if (run == NULL)
+		if (run == NULL || run->gone)
 			fail("list: unknown run %s", text_of(row, "run"));
 		for (size_t j = 0; j < run->kept_count; j++)
 			good += run->kept[j].ok;
@@ -79,13 +81,13 @@ look_at_snapshots(void)
 		    ? NULL
 		    : run_keeps(run, text_of(row, "machine") + 4);
 
-		if (kept == NULL || !kept->ok)
+		if (kept == NULL || !kept->ok || run->gone)
 			fail("list: unknown backup of %s",
 			    text_of(row, "machine"));
 	}
 	for (size_t j = 0; j < walk.run_count; j++)
 		for (i = 0; i < walk.runs[j].kept_count; i++)
-			known += walk.runs[j].kept[i].ok;
+			known += walk.runs[j].kept[i].ok && !walk.runs[j].gone;
 	if (json_array_size(data) != known)
 		fail("list: %zu backups instead of %zu", json_array_size(data),
 		    known);
@@ -169,6 +171,8 @@ look_at_one(void)
 	if (walk.run_count == 0)
 		return;
 	run = &walk.runs[random_below((unsigned)walk.run_count)];
+	if (run->gone)
+		return;
 	answer = ASK("show", run->id, "--json");
 	machines = json_object_get(json_object_get(answer, "data"), "machines");
 	if (json_array_size(machines) != run->kept_count)

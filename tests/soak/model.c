@@ -152,8 +152,8 @@ maybe_too_old(const struct machine *machine)
 bool
 has_lost_parent(const struct machine *machine)
 {
-	char *yaml = read_file(
-	    path_of("machines/%s/machine.yaml", machine->id), NULL);
+	char *yaml =
+	    read_file(path_of("machines/%s/machine.yaml", machine->id), NULL);
 	const char *line = yaml != NULL ? strstr(yaml, "\nparent: ") : NULL;
 	const struct machine *parent = NULL;
 	char id[ID_MAX];
@@ -169,9 +169,10 @@ has_lost_parent(const struct machine *machine)
 bool
 has_trouble(const struct machine *machine)
 {
-	return has_lost_parent(machine) || machine->half || machine->fail_stop || machine->fail_start ||
-	    machine->unknown || machine->forgiving ||
-	    machine->pending[0] != '\0' || maybe_too_old(machine);
+	return has_lost_parent(machine) || machine->half ||
+	    machine->fail_stop || machine->fail_start || machine->unknown ||
+	    machine->forgiving || machine->pending[0] != '\0' ||
+	    maybe_too_old(machine);
 }
 
 bool

@@ -22,7 +22,8 @@ choose_backup(bool (*fits)(const struct kept *), const struct run **ret_run)
 		for (size_t j = 0; j < walk.runs[i].kept_count; j++) {
 			const struct kept *kept = &walk.runs[i].kept[j];
 
-			if (n < 512 && kept->ok && fits(kept)) {
+			if (n < 512 && kept->ok && !walk.runs[i].gone &&
+			    fits(kept)) {
 				found[n] = kept;
 				of[n++] = &walk.runs[i];
 			}
@@ -61,6 +62,18 @@ is_gone(const struct kept *kept)
 	return machine != NULL && !machine->present;
 }
 
+/* Nothing was begun before it says what it is for. */
+static bool
+was_begun(const char *id)
+{
+	char *journal =
+	    read_file(path_of("state/restores/%s/journal", id), NULL);
+	bool begun = journal != NULL && strstr(journal, " restore {") != NULL;
+
+	free(journal);
+	return begun;
+}
+
 /* The id of a restore that is not finished and that we did not know of. */
 static bool
 find_unfinished(char *id)
@@ -71,8 +84,7 @@ find_unfinished(char *id)
 	id[0] = '\0';
 	while (dir != NULL && (entry = readdir(dir)) != NULL) {
 		bool known = entry->d_name[0] == '.' ||
-		    !exists(
-		        path_of("state/restores/%s/journal", entry->d_name));
+		    !was_begun(entry->d_name);
 
 		for (size_t i = 0; i < walk.machine_count; i++)
 			known = known ||
@@ -123,6 +135,10 @@ in_place_cut(struct machine *machine, const struct digest *content)
 		return;
 	}
 	machine->half = !untouched;
+	if (whole && machine->pending[0] == '\0') { /* it died behind its end */
+		machine->half = false;
+		machine->content = now;
+	}
 	count(untouched ? "cut: untouched"
 	        : whole ? "cut: whole"
 	                : "cut: half");

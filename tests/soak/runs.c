@@ -29,54 +29,48 @@ run_keeps(const struct run *run, const char *id)
 	return NULL;
 }
 
-/* As the program counts: by the moment of the snapshot, then by run. */
+/* Runs are numbered in the order in which they follow each other. */
 struct run *
 newest_with(const char *id)
 {
 	struct run *newest = NULL;
-	const struct kept *best = NULL;
 
 	for (size_t i = 0; i < walk.run_count; i++) {
-		const struct kept *kept = run_keeps(&walk.runs[i], id);
-		int order;
+		struct run *run = &walk.runs[i];
+		const struct kept *kept = run_keeps(run, id);
 
-		if (kept == NULL || !kept->ok)
-			continue;
-		order = best == NULL ? 1 : strcmp(kept->time, best->time);
-		if (order > 0 ||
-		    (order == 0 && strcmp(walk.runs[i].id, newest->id) > 0)) {
-			newest = &walk.runs[i];
-			best = kept;
-		}
+		if (kept != NULL && kept->ok && !run->gone &&
+		    (newest == NULL || strcmp(run->id, newest->id) > 0))
+			newest = run;
 	}
 	return newest;
 }
 
-/* The step in which a run began stands, as a time, in its id. */
+/* The step in which a run began: each has a time of its own. */
 static unsigned
-step_of_run(const char *run)
+step_of_run(const struct run *run)
 {
 	for (size_t i = walk.step_ms_count; i-- > 0;) {
-		char text[40];
+		char text[80];
 		time_t seconds = (time_t)(walk.step_ms[i] / 1000);
 		struct tm tm;
 
 		(void)gmtime_r(&seconds, &tm);
 		(void)snprintf(text, sizeof(text),
-		    "%04d%02d%02d-%02d%02d%02d%03d", tm.tm_year + 1900,
-		    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-		    (int)(walk.step_ms[i] % 1000));
-		if (strncmp(text, run, strlen(text)) == 0)
+		    "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900,
+		    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+		    tm.tm_sec, (int)(walk.step_ms[i] % 1000));
+		if (strcmp(text, run->started) == 0)
 			return (unsigned)i;
 	}
-	fail("run %s began in no step", run);
+	fail("run %s began in no step", run->id);
 }
 
 static void
 check_moment(const struct run *run, const struct kept *kept)
 {
 	const struct machine *machine = find_machine(kept->id);
-	unsigned since = step_of_run(run->id);
+	unsigned since = step_of_run(run);
 
 	for (size_t i = 0; machine != NULL && i < machine->moment_count; i++)
 		if (machine->moments[i].step >= since &&
@@ -90,8 +84,6 @@ static void
 load_kept(struct run *run, json_t *machine)
 {
 	struct kept *kept = &run->kept[run->kept_count++];
-	const char *time =
-	    json_string_value(json_object_get(machine, "snapshot_time"));
 	json_t *volume;
 	size_t i;
 
@@ -100,8 +92,6 @@ load_kept(struct run *run, json_t *machine)
 	(void)snprintf(kept->id, sizeof(kept->id), "%s",
 	    json_string_value(json_object_get(machine, "id")));
 	kept->ok = json_is_null(json_object_get(machine, "failure"));
-	(void)snprintf(
-	    kept->time, sizeof(kept->time), "%s", time != NULL ? time : "");
 	kept->up = strcmp(json_string_value(json_object_get(machine, "power")),
 	               "up") == 0;
 	json_array_foreach(json_object_get(machine, "volumes"), i,
@@ -217,6 +207,8 @@ load_run(struct run *run, const struct outcome *outcome)
 
 	if (manifest == NULL)
 		fail("run %s is committed and has no manifest", run->id);
+	(void)snprintf(run->started, sizeof(run->started), "%s",
+	    json_string_value(json_object_get(manifest, "started")));
 	run->partial = json_is_true(json_object_get(manifest, "partial"));
 	json_array_foreach(json_object_get(manifest, "machines"), i, machine)
 	    load_kept(run, machine);
@@ -315,7 +307,8 @@ runs_check(struct outcome *outcome)
 	for (size_t i = 0; i < walk.run_count; i++) {
 		if (!exists(path_of("repo/commits/%s", walk.runs[i].id)))
 			fail("run %s lost its register", walk.runs[i].id);
-		check_objects(&walk.runs[i]);
+		if (!walk.runs[i].gone)
+			check_objects(&walk.runs[i]);
 	}
 	for (size_t i = before; i < walk.run_count; i++) {
 		load_run(&walk.runs[i], outcome);

@@ -65,14 +65,19 @@ struct kept {
 	struct digest hello; /* of data/hello, where there is a tree */
 	bool tree;
 	bool up;
-	char time[32];
 };
+
+enum pending { NOT_PENDING, PENDING, ONE_WAY };
 
 struct run {
 	char id[RUN_MAX];
 	struct kept kept[MACHINES_MAX * 2];
 	size_t kept_count;
 	bool partial;
+	char started[32];
+	enum pending pending;
+	bool held, gone;
+	int64_t pending_ms;
 };
 
 /* How a command is disturbed. */
@@ -113,6 +118,7 @@ struct walk {
 	char secret[80];
 	char **said; /* one line for each step */
 	size_t said_count;
+	bool keep_all;       /* the policy gives up nothing */
 	bool stale_failures; /* a cut-off run may hold some */
 	int64_t *step_ms;    /* the clock of each step */
 	size_t step_ms_count;
@@ -206,6 +212,12 @@ void step_restore_new(void);
 void step_restore_dir(void);
 void step_resume(void);
 void restore_finish_pending(void);
+
+/* prune.c */
+#define GRACE_MS (INT64_C(3600) * 1000) /* retention.grace */
+void step_forget(void);
+void step_hold(void);
+void step_prune(void);
 
 /* steps.c */
 void step_once(void);

@@ -24,25 +24,36 @@ void
 harm_choose(struct harm *harm, bool may_die)
 {
 	static const char *const crashes[] = { "kill", "kill", "torn", "lost" };
-	static const int signals[] = { SIGKILL, SIGKILL, SIGINT, SIGTERM };
+	static const int signals[] = { SIGKILL, SIGINT, SIGTERM, SIGTERM };
 	static const char *const deaths[] = { "stop before 9 one",
 		"stop after 9 one", "start before 9 one", "start after 9 one",
 		"stop before 9 all", "stop after 9 all", "start before 9 all",
 		"start after 9 all", "stop after 15 one", "start after 2 one" };
+	static const char *const faults[] = { "EIO", "ENOSPC", "EROFS",
+		"EMFILE", "EACCES", "timeout", "lost", "late", "EINTR",
+		"short" };
 	const struct machine *machine = random_machine(has_commands);
 	unsigned kind = random_below(100);
 
 	*harm = (struct harm){ .kind = HARM_NONE };
-	harm->at = 1 + random_below(random_chance(30) ? 40 : 300);
+	/* Short commands take few steps, long ones many. */
+	harm->at = 1 + random_below(random_chance(40) ? 30 : 300);
 	if (kind < 40)
 		return;
-	if (kind < 75) {
+	if (kind < 70) {
 		harm->kind = HARM_CRASH;
 		harm->how = crashes[random_below(4)];
 		(void)snprintf(harm->text, sizeof(harm->text),
 		    ", crash at %u: %s", harm->at, harm->how);
 		count("harm: crash");
-	} else if (kind < 90 || !may_die || machine == NULL) {
+	} else if (kind < 85) {
+		harm->kind = HARM_FAULT;
+		harm->at *= 2; /* all steps are counted */
+		harm->how = faults[random_below(10)];
+		(void)snprintf(harm->text, sizeof(harm->text),
+		    ", fault at %u: %s", harm->at, harm->how);
+		count("harm: fault");
+	} else if (kind < 93 || !may_die || machine == NULL) {
 		harm->kind = HARM_SIGNAL;
 		harm->signal = signals[random_below(4)];
 		(void)snprintf(harm->text, sizeof(harm->text),
@@ -472,6 +483,8 @@ step_hostile(void)
 	if (walk.run_count == 0)
 		return;
 	run = &walk.runs[random_below((unsigned)walk.run_count)];
+	if (run->gone)
+		return;
 	copy_tree(path_of("repo"), path_of("good"));
 	copy_tree(path_of("state"), path_of("good-state"));
 	(void)choose_victim(run, victim, sizeof(victim));
@@ -531,6 +544,9 @@ static const struct kind {
 	{ "configuration", 3, step_config },
 	{ "clock", 2, step_clock },
 	{ "hostile edit", 3, step_hostile },
+	{ "forget", 5, step_forget },
+	{ "hold", 2, step_hold },
+	{ "prune", 5, step_prune },
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 

@@ -315,8 +315,10 @@ world_write_config(void)
 	    "trusted_signers: [\"file:./keys/sign.pub.pem\"]\n"
 	    "sources:\n"
 	    "  lab: {driver: local, root: ./machines, labels: {site: a}}\n"
-	    "download: {jobs: %u, max_downtime: 60s, level: %u}\n%s",
-	    walk.jobs, walk.level, unit);
+	    "download: {jobs: %u, max_downtime: 60s, level: %u}\n"
+	    "retention: {keep: \"%s\", grace: 1h}\n%s",
+	    walk.jobs, walk.level,
+	    walk.keep_all ? "all" : "all within 12h, 2 daily", unit);
 	put_file(path_of("fleetbak.yaml"), text, strlen(text));
 }
 
@@ -327,6 +329,7 @@ world_make(void)
 
 	walk.jobs = random_chance(75) ? 1 : 2 + random_below(2);
 	walk.level = 1 + random_below(3);
+	walk.keep_all = random_chance(50);
 	walk.units = random_chance(50) ? 0 : 1 + (int)random_below(2);
 	(void)mkdir(path_of("machines"), 0755);
 	(void)mkdir(path_of("keys"), 0700);
