@@ -338,10 +338,6 @@ tell_entry(struct packer *p, enum fb_entry_type type, const struct stat *st,
 		.size = type == FB_ENTRY_FILE ? (uint64_t)st->st_size : 0,
 		.mtime_s = st->st_mtim.tv_sec,
 		.mtime_ns = (uint32_t)st->st_mtim.tv_nsec,
-		.ctime_s = st->st_ctim.tv_sec,
-		.ctime_ns = (uint32_t)st->st_ctim.tv_nsec,
-		.dev = st->st_dev,
-		.ino = st->st_ino,
 		.offset = offset,
 		.length = p->pos - offset,
 		.path = span_of(p->path),
@@ -350,6 +346,15 @@ tell_entry(struct packer *p, enum fb_entry_type type, const struct stat *st,
 
 	if (p->sink->entry == NULL)
 		return FB_OK;
+	/* What is asked for by name is a copy in a snapshot: what the file
+	 * system calls it says nothing of the original, and the same machine
+	 * must make the same bytes. */
+	if (!p->named) {
+		entry.ctime_s = st->st_ctim.tv_sec;
+		entry.ctime_ns = (uint32_t)st->st_ctim.tv_nsec;
+		entry.dev = st->st_dev;
+		entry.ino = st->st_ino;
+	}
 	return p->sink->entry(p->sink->arg, &entry, err);
 }
 
