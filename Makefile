@@ -89,7 +89,7 @@ endif
 # made once more by the second.
 .SECONDARY:
 .PHONY: all setup demo check check-unit check-replay check-scenario \
-	check-sanitized check-all units replays scenario-helpers fuzz \
+	check-crash check-sanitized check-all units replays scenario-helpers fuzz \
 	fuzz-targets lint tidy install uninstall clean FORCE
 
 all: $(B)/fleetbak
@@ -160,6 +160,7 @@ check:
 	$(again) -k check-unit || rc=1; \
 	$(again) -k check-replay || rc=1; \
 	$(again) -k check-scenario || rc=1; \
+	$(again) check-crash || rc=1; \
 	if [ $(BUILD) = debug ]; then $(again) check-sanitized || rc=1; fi; \
 	exit $$rc
 
@@ -171,6 +172,10 @@ check-replay: $(replays)
 
 check-scenario: $(B)/fleetbak $(helpers) $(B)/soak/soak
 	sh tests/run.sh $(BUILD) scenario $(TESTS)
+
+# Did the scenarios try every crash that is declared?
+check-crash:
+	[ $(BUILD) = release ] || sh tests/crash/check.sh $(BUILD)
 
 # The unit tests and corpora once more, where memory and threads are watched.
 check-sanitized:

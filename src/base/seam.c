@@ -201,6 +201,19 @@ judge(enum fb_step step, const char *text)
 	return fault_of(step, end + 1);
 }
 
+/* Crashes of the form <kind>.<n>:<how>. */
+static void
+crash_at_kind(enum fb_step step)
+{
+	const char *plan = getenv("FLEETBAK_CRASH");
+	size_t len = strlen(step_names[step]);
+
+	if (plan != NULL && strncmp(plan, step_names[step], len) == 0 &&
+	    plan[len] == '.' &&
+	    strtoul(plan + len + 1, NULL, 10) == kind_steps[step])
+		crash_now(plan);
+}
+
 static enum fb_fault
 count_any(enum fb_step step, const char *what)
 {
@@ -208,6 +221,7 @@ count_any(enum fb_step step, const char *what)
 	enum fb_fault fault = FB_FAULT_NONE;
 
 	kind_steps[step]++;
+	crash_at_kind(step);
 	if (step != FB_STEP_MONO)
 		log_step("FLEETBAK_FAULT_LOG", ++all_steps, step, what);
 	while (plan != NULL && fault == FB_FAULT_NONE) {

@@ -28,9 +28,21 @@ mkdir -p "${ledger%/*}"
 : >"$work/before" # steps of what ran before all of it
 : >"$ledger"
 
+keep_machines=
+mounted=
+
 # All that is fixed, so that what two runs write can be compared byte by byte.
 clock=1800000000
 session=20270115-080000000-0000000a
+
+crash_end() {
+	cd /
+	if [ -n "$mounted" ]; then
+		# A guardian may be at its end still.
+		umount "$base" 2>/dev/null || umount -l "$base" || return
+	fi
+	rm -rf "$work"
+}
 
 # crash_base: $base, in memory where that is possible (a run syncs hundreds of
 # times), with reflinks where root may mount such a file system: there a
@@ -38,13 +50,12 @@ session=20270115-080000000-0000000a
 crash_base() {
 	base=$work/fs
 	mkdir -p "$base"
-	mounted=
 	if [ "$(id -u)" -eq 0 ] && command -v mkfs.xfs >/dev/null &&
 		truncate -s 400M "$work/fs.img" &&
 		mkfs.xfs -q -m reflink=1 "$work/fs.img" 2>/dev/null &&
 		mount -o loop "$work/fs.img" "$base" 2>/dev/null; then
 		mounted=yes
-		trap 'cd /; umount "$base" && rm -rf "$work"' EXIT
+		trap crash_end EXIT
 	fi
 	dir=$base/dir
 	pristine=$base/pristine
@@ -106,16 +117,34 @@ next_session() {
 	fi
 }
 
-# Names of steps, without what differs from run to run.
+# Lines "<n> <name>" of a log of steps: without what differs from run to run;
+# a child by the last step before it that is none, and which one it is then.
 step_names() {
 	sed -E "s|$dir/||g; s|[0-9]{8}-[0-9]{9}-[0-9a-f]{8}|RUN|g; \
-		s|[0-9a-f]{64}|HASH|g; s|[0-9a-f]{32}|ID|g"
+		s|[0-9a-f]{64}|HASH|g; s|[0-9a-f]{32}|ID|g; \
+		s#(packs|recipes)/[0-9a-f]{2}#\\1/HH#" |
+		awk '
+		$2 == "child" { print $0 " " ++k " after" before; next }
+		{ print; k = 0; before = $0; sub(/^[0-9]+/, "", before) }'
 }
 
+# With $keep_machines they stay the same files, with the same inodes and change
+# times, which are part of what is backed up; they are not written to.
 fresh() {
 	cd "$base" || exit 1
-	rm -rf "$dir"
-	cp -a --reflink=auto "$pristine" "$dir"
+	if [ -n "$keep_machines" ]; then
+		rm -rf "$dir/repo" "$dir/state" "$dir"/machines/*/.fleetbak
+		cp -a "$pristine/repo" "$dir/repo"
+		: >"$dir/machines/copy/up"
+		: >"$dir/machines/snap/up"
+		rm -f "$dir/machines/down/up"
+		for m in copy snap down; do
+			: >"$dir/machines/$m/effects"
+		done
+	else
+		rm -rf "$dir"
+		cp -a --reflink=auto "$pristine" "$dir"
+	fi
 	cd "$dir" || exit 1
 	: >"$work/said"
 	: >"$work/steps"
@@ -158,7 +187,7 @@ crash_at() { # <step> <how>
 	got=$(act)
 	[ "$got" -ne 0 ] || return 1
 	[ "$got" -eq 137 ] || fail "$what: exit $got"
-	name=$(grep -m 1 "^$1 " "$work/steps" | cut -d' ' -f2- | step_names)
+	name=$(step_names <"$work/steps" | sed -n "/^$1 /{s/^[0-9]* //p;q}")
 	what="$what ($name)"
 	cut_at=
 	mend

@@ -11,6 +11,7 @@
  *	torn   the step, if it is a write, first puts down half of its bytes
  *	lost   like power loss: what was written but not synced is gone
  *
+ * FLEETBAK_CRASH=<kind>.<n>:<how> is the n-th step of that kind, of any.
  * FLEETBAK_CRASH_LOG=<file> appends "<n> <kind> <what>[ <label>]" per durable
  * step.
  *
