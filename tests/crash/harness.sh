@@ -30,6 +30,8 @@ mkdir -p "${ledger%/*}"
 
 keep_machines=
 mounted=
+turn=0
+steps=$work/steps
 
 # All that is fixed, so that what two runs write can be compared byte by byte.
 clock=1800000000
@@ -88,7 +90,7 @@ crash_fleet() {
 }
 
 # run [VAR=VALUE...] fleetbak ARG...: as a run of the loop; prints its status.
-# All it says is kept in $work/said, all steps it takes in $work/steps.
+# All it says is kept in $work/said, all steps it takes in $steps.
 run() {
 	run_env=
 	while [ "$1" != fleetbak ]; do
@@ -98,7 +100,7 @@ run() {
 	shift
 	# shellcheck disable=SC2086 # several variables
 	env FLEETBAK_CLOCK=$clock FLEETBAK_SESSION="$session" \
-		FLEETBAK_CRASH_LOG="$work/steps" ${cut_at:+FLEETBAK_CRASH=$cut_at} \
+		FLEETBAK_CRASH_LOG="$steps" ${cut_at:+FLEETBAK_CRASH=$cut_at} \
 		$run_env "$fb" -c fleetbak.yaml --lock-wait 60s "$@" \
 		>"$work/stdout" 2>"$work/stderr" && run_rc=0 || run_rc=$?
 	cat "$work/stdout" "$work/stderr" >>"$work/said"
@@ -133,7 +135,10 @@ step_names() {
 fresh() {
 	cd "$base" || exit 1
 	if [ -n "$keep_machines" ]; then
-		rm -rf "$dir/repo" "$dir/state" "$dir"/machines/*/.fleetbak
+		until rm -rf "$dir/repo" "$dir/state" \
+			"$dir"/machines/*/.fleetbak 2>/dev/null; do
+			sleep 0.1
+		done
 		cp -a "$pristine/repo" "$dir/repo"
 		: >"$dir/machines/copy/up"
 		: >"$dir/machines/snap/up"
@@ -142,12 +147,19 @@ fresh() {
 			: >"$dir/machines/$m/effects"
 		done
 	else
-		rm -rf "$dir"
+		# A guardian that comes late may be making files still.
+		until rm -rf "$dir" 2>/dev/null; do
+			sleep 0.1
+		done
 		cp -a --reflink=auto "$pristine" "$dir"
 	fi
 	cd "$dir" || exit 1
 	: >"$work/said"
-	: >"$work/steps"
+	# One for each, because a guardian may still write into the last one.
+	rm -f "$steps"
+	turn=$((turn + 1))
+	steps=$work/steps.$turn
+	: >"$steps"
 }
 
 # survey: run `act` undisturbed; its steps are in $work/calm.steps.
@@ -156,7 +168,7 @@ survey() {
 	cut_at=
 	survey_rc=$(act)
 	[ "$survey_rc" -eq 0 ] || fail "undisturbed: exit $survey_rc"
-	cp "$work/steps" "$work/calm.steps"
+	cp "$steps" "$work/calm.steps"
 }
 
 # The steps to try: those of declared cases, and every n-th of a kind.
@@ -187,7 +199,7 @@ crash_at() { # <step> <how>
 	got=$(act)
 	[ "$got" -ne 0 ] || return 1
 	[ "$got" -eq 137 ] || fail "$what: exit $got"
-	name=$(step_names <"$work/steps" | sed -n "/^$1 /{s/^[0-9]* //p;q}")
+	name=$(step_names <"$steps" | sed -n "/^$1 /{s/^[0-9]* //p;q}")
 	what="$what ($name)"
 	cut_at=
 	mend
@@ -225,7 +237,7 @@ count() {
 # A snapshot is one that was made: the step before which a run was cut off is
 # in its list too.
 effects_of() { # <machine>
-	made=$(cat "$work/before" "$work/steps" |
+	made=$(cat "$work/before" "$steps" |
 		grep -c " driver create_snapshot lab/$1\$" || true)
 	case $name in
 	"driver create_snapshot lab/$1") made=$((made - 1)) ;;
@@ -244,7 +256,7 @@ judge_power() {
 		[ -e machines/$m/up ] || fail "$what: $m was left stopped"
 	done
 	[ ! -e machines/down/up ] || fail "$what: down was started"
-	left=$(find machines -path '*/.fleetbak/*')
+	left=$(find machines/ -path '*/.fleetbak/*')
 	[ -z "$left" ] || fail "$what: a snapshot was left: $left"
 }
 

@@ -63,7 +63,7 @@ killed() {
 	echo "$2 $3 $4" >"machines/$1/hang"
 	shift 4
 	env FLEETBAK_CLOCK=$clock FLEETBAK_SESSION=$session \
-		FLEETBAK_CRASH_LOG="$work/steps" \
+		FLEETBAK_CRASH_LOG="$steps" \
 		"$fb" -c fleetbak.yaml "$@" >>"$work/said" 2>&1 &
 	pid=$!
 	until_true "$what: it does not hang" [ -e "machines/$at/hanging" ]

@@ -116,9 +116,9 @@ survey
 projection >"$work/want"
 [ "$(jq length "$work/want")" = 4 ] || fail "not four machines"
 bytes >"$work/want.bytes"
-steps=$(wc -l <"$work/calm.steps")
-[ "$steps" -gt 50 ] || fail "only $steps steps: no fault points?"
-[ "$steps" -lt 600 ] || fail "$steps durable steps for four small machines"
+total=$(wc -l <"$work/calm.steps")
+[ "$total" -gt 50 ] || fail "only $total steps: no fault points?"
+[ "$total" -lt 600 ] || fail "$total durable steps for four small machines"
 
 crash_loop kill 1
 crash_loop torn 4 write

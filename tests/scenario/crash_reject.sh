@@ -148,17 +148,17 @@ second() { # [variable]: a second run, after a first
 	fresh
 	[ "$(act)" -eq 0 ] || fail "$what: the first run"
 	cp state/newest/* "$work/newest"
-	: >"$work/steps"
+	: >"$steps"
 	got=$(run FLEETBAK_SESSION=20270115-080000000-0000000b "$@" \
 		fleetbak download)
 }
 second
-number=$(grep ' rename ' "$work/steps" |
+number=$(grep ' rename ' "$steps" |
 	grep -n 'rename .*/newest/[0-9a-f]*\.demo$' | cut -d: -f1)
 [ -n "$number" ] || fail "$what: no such step"
 ! cmp -s "$work/newest" state/newest/*.demo || fail "$what: nothing is new"
 second "FLEETBAK_FAULT=rename.$number:EIO"
-grep -q 'rename .*/newest/' "$work/steps" || fail "$what: not reached"
+grep -q 'rename .*/newest/' "$steps" || fail "$what: not reached"
 cmp -s "$work/newest" state/newest/*.demo || fail "$what: it has changed"
 [ -z "$(find state/newest -name '*.tmp')" ] || fail "$what: a rest"
 judge_power

@@ -69,7 +69,7 @@ from() {
 	got=$(act)
 	[ "$got" -eq 137 ] || fail "the first crash: exit $got"
 	cut_at=
-	cat "$work/steps" >"$work/before"
+	cat "$steps" >"$work/before"
 	# Its guardian comes to an end.
 	[ "$(run fleetbak recover)" -eq 0 ] || fail "recover"
 	cd "$base"

@@ -11,6 +11,9 @@
  *	torn   the step, if it is a write, first puts down half of its bytes
  *	lost   like power loss: what was written but not synced is gone
  *
+ *	power  power loss, truly: the file system FLEETBAK_CRASH_PLACE lies on
+ *	       is shut down; with "log" instead it writes its log first
+ *
  * FLEETBAK_CRASH=<kind>.<n>:<how> is the n-th step of that kind, of any.
  * FLEETBAK_CRASH_LOG=<file> appends "<n> <kind> <what>[ <label>]" per durable
  * step.
@@ -85,8 +88,9 @@ enum fb_fault {
 #ifdef FB_FAULTS
 /* What in the environment is the seam's, with a comma at its end. */
 #define FB_SEAM_VARIABLES                                                 \
-	"FLEETBAK_CRASH", "FLEETBAK_CRASH_LOG", "FLEETBAK_FAULT",         \
-	    "FLEETBAK_FAULT_LOG", "FLEETBAK_CLOCK", "FLEETBAK_SESSION",
+	"FLEETBAK_CRASH", "FLEETBAK_CRASH_LOG", "FLEETBAK_CRASH_PLACE",   \
+	    "FLEETBAK_FAULT", "FLEETBAK_FAULT_LOG", "FLEETBAK_CLOCK",     \
+	    "FLEETBAK_SESSION",
 
 /*
  * Announce one step, before it is taken; may not return.  Who calls this
