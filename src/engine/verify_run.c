@@ -233,7 +233,9 @@ check_register(
 	return rc;
 }
 
-/* Anybody can open a run without its .sig, but openssl cannot. */
+/* Anybody can open a run without its .sig, but openssl cannot.  It is made
+ * after the register and from it: where it is missing, its writer is about to
+ * make it, or died before; then we do, as anybody may. */
 static int
 check_signature_object(
     struct verify *verify, struct verify_run *run, struct fb_error *err)
@@ -241,9 +243,13 @@ check_signature_object(
 	FB_AUTO_FREE char *key =
 	    fb_format("runs/%s/SHA256SUMS.sig", run->ref.run);
 	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	struct fb_error ignored = { 0 };
 	int rc = fb_store_get(verify->repo->store, key, FB_SIGNATURE_LEN,
 	    &bytes, NULL, err);
 
+	if (rc == FB_ENOTFOUND && !run->damaged &&
+	    fb_repo_complete(verify->repo, &run->ref, &ignored) == FB_OK)
+		return FB_OK;
 	if (rc == FB_OK &&
 	    (bytes.len != FB_SIGNATURE_LEN ||
 	        memcmp(bytes.data, run->ref.signature, FB_SIGNATURE_LEN) !=
