@@ -230,7 +230,7 @@ for case in '0 <&-' '0 2>&-' '1 >&-' '1 <&- >&- 2>&-' '1 >/dev/full' \
 done
 ok "streams that are closed or full: committed, up, and never a false 0"
 for command in "list" "status" "show latest" "verify --structure" \
-	"recover" "plan" "discover" "topology" "restore m1 --to $work/out" \
+	"recover" "plan" "discover" "topology" "restore m1 --json --target $work/out" \
 	"download -o ndjson" "list -o tsv" "explain" "version" "config show"; do
 	# shellcheck disable=SC2086 # a command and its arguments
 	got=$("$fb" -c "$conf" $command 2>"$work/stderr" >/dev/full &&
@@ -252,7 +252,7 @@ cat >"$work/gone.py" <<-'PY'
 	os.execv(sys.argv[1], sys.argv[1:])
 PY
 before=$(committed)
-for form in json ndjson table; do
+for form in json ndjson; do
 	: >machines/m1/effects
 	expect 141 python3 "$work/gone.py" "$fb" -c "$conf" download -o $form
 	commits "$form"
@@ -274,7 +274,7 @@ if [ "${FB_VARIANT:-debug}" != release ]; then
 	stopped() {
 		grep -q '^State:.T' "/proc/$run/status"
 	}
-	for command in "verify" "restore m1 --to $work/out2" "list" "discover"; do
+	for command in "verify" "restore m1 --target $work/out2" "list" "discover"; do
 		for at in 20 60; do
 			rm -rf "$work/out2"
 			# shellcheck disable=SC2086 # a command, its arguments
