@@ -365,8 +365,6 @@ record_finish(struct download *download, struct fb_run *run,
 		download->report->drift_text =
 		    fb_strdup(fb_buf_str(&difference));
 	fb_time_format_ms(fb_clock_wall_ns(), run->finished);
-	if (strcmp(run->finished, run->started) < 0) /* the clock went back */
-		memcpy(run->finished, run->started, sizeof(run->finished));
 	fb_digest_hex(&run->topology_after, hex);
 	body = json_pack("{s:s, s:s, s:b}", "finished", run->finished,
 	    "topology_after", hex, "drift", run->drift);
