@@ -71,6 +71,7 @@ units     := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/
 support   := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/support/*.c)))
 helpers   := $(patsubst tests/scenario/%.c,$(B)/scenario/%,$(wildcard tests/scenario/*.c))
 fuzzers   := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+models    := $(patsubst tests/model/%.c,$(B)/model/%,$(wildcard tests/model/*_model.c))
 replays   := $(fuzzers:%=$(B)/replay/%)
 
 compile = $(CC) $(fb_cppflags) $(CPPFLAGS) $(fb_cflags) $(CFLAGS)
@@ -89,7 +90,8 @@ endif
 # made once more by the second.
 .SECONDARY:
 .PHONY: all setup demo check check-unit check-replay check-scenario \
-	check-crash check-sanitized check-all units replays scenario-helpers fuzz \
+	check-crash check-model models check-sanitized check-all units replays \
+	scenario-helpers fuzz \
 	fuzz-targets lint tidy install uninstall clean FORCE
 
 all: $(B)/fleetbak
@@ -138,7 +140,13 @@ $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(library)
 	@mkdir -p $(@D)
 	$(link) -fsanitize=fuzzer -o $@ $^ $(fb_libs) $(LIBS)
 
+$(B)/model/%: $(B)/tests/model/%.o $(B)/tests/model/explore.o
+	@mkdir -p $(@D)
+	$(say) '  LD   $@'
+	$(link) -o $@ $^ $(LIBS)
+
 units: $(units)
+models: $(models)
 replays: $(replays)
 scenario-helpers: $(helpers)
 
@@ -161,6 +169,7 @@ check:
 	$(again) -k check-replay || rc=1; \
 	$(again) -k check-scenario || rc=1; \
 	$(again) check-crash || rc=1; \
+	if [ $(BUILD) = debug ]; then $(again) -k check-model || rc=1; fi; \
 	if [ $(BUILD) = debug ]; then $(again) check-sanitized || rc=1; fi; \
 	exit $$rc
 
@@ -169,6 +178,9 @@ check-unit: $(units)
 
 check-replay: $(replays)
 	sh tests/run.sh $(BUILD) replay $(TESTS)
+
+check-model: $(models)
+	sh tests/run.sh $(BUILD) model $(TESTS)
 
 check-scenario: $(B)/fleetbak $(helpers) $(B)/soak/soak
 	sh tests/run.sh $(BUILD) scenario $(TESTS)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run tests and count them:
-# run.sh <variant> unit|replay|scenario|fuzz [name...]
+# run.sh <variant> unit|replay|scenario|fuzz|model [name...]
 #
 # Every test is a program with a directory of its own, so as many run at a time
 # as there are processors (or TEST_JOBS).  Each gets a time limit, because a
@@ -70,6 +70,7 @@ report() {
 	printf '%s  %s %s' "$outcome" "$kind" "$name"
 	[ "$variant" = debug ] || printf ' (%s)' "$variant"
 	[ "$kind" != unit ] || printf ' %s tests' "$count"
+	[ "$kind" != model ] || printf ': %s' "$(tail -1 "$log/$name")"
 	echo
 	[ $outcome != skip ] || tail -1 "$log/$name"
 	[ $outcome = fail ] || return 0
@@ -102,6 +103,7 @@ fuzz() { # <name> <seconds>
 run_one() { # <name>
 	case $kind in
 	unit) one "$1" 120 "$build/unit/$1" ;;
+	model) one "$1" 600 "$build/model/$1" ;;
 	replay)
 		# shellcheck disable=SC2046 # fixture names hold no spaces
 		one "$1" 120 "$build/replay/$1" \
@@ -119,6 +121,7 @@ run_one() { # <name>
 all_tests() {
 	case $kind in
 	unit) set -- tests/unit/test_*.c ;;
+	model) set -- tests/model/*_model.c ;;
 	replay | fuzz) set -- tests/fuzz/fuzz_*.c ;;
 	scenario) set -- tests/scenario/crash_*.sh tests/scenario/[a-z]*.sh ;;
 	esac
@@ -129,7 +132,7 @@ all_tests() {
 }
 
 case $kind in
-unit | replay | scenario | fuzz) ;;
+unit | replay | scenario | fuzz | model) ;;
 *)
 	echo "run.sh: unknown kind '$kind'" >&2
 	exit 2
