@@ -8,6 +8,7 @@
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/engine/reader.h"
 
 const char *
 fb_prune_action_name(enum fb_prune_action action)
@@ -349,6 +350,8 @@ fb_prune_carry_out(const struct fb_engine *engine, struct fb_repo *repo,
 		return err->code;
 	}
 	rc = change_runs(engine, repo, request, plan, report, err);
+	if (rc == FB_OK && request->run_count == 0)
+		rc = fb_reader_sweep(engine, repo, err);
 	if (rc == FB_OK && request->run_count == 0)
 		rc = fb_gc_collect(repo, &collect, &report->gc, err);
 	return rc;

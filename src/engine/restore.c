@@ -1,4 +1,3 @@
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -128,22 +127,18 @@ give_holds(struct fb_restore *r, struct holds *h)
 static int
 begin_session(struct fb_restore *r, struct fb_error *err)
 {
-	int rc = fb_session_begin(r->repo, "", "restore",
-	    r->engine->config->fleet_name, &r->session, err);
+	int rc = fb_reader_begin(
+	    r->engine, r->repo, "restore", &r->reader, err);
 
-	r->announced = rc >= 0;
-	if (rc == FB_EDENIED || (rc < 0 && err->sys == EROFS))
-		rc = FB_OK;
 	for (size_t i = 0; i < r->count && rc >= 0; i++) {
-		struct fb_register reg = { 0 };
+		bool forgotten;
 
 		if (i > 0 && strcmp(r->machines[i].session,
 		                 r->machines[i - 1].session) == 0)
 			continue;
-		rc = fb_repo_register(
-		    r->repo, r->machines[i].session, &reg, err);
-		fb_register_release(&reg);
-		if (rc == FB_ENOTFOUND)
+		rc = fb_repo_is_forgotten(
+		    r->repo, r->machines[i].session, &forgotten, err);
+		if (rc == FB_OK && forgotten)
 			rc = fb_fail(err, FB_ESTALE,
 			    "run %s is gone since the restore was planned",
 			    r->machines[i].run);
@@ -156,10 +151,8 @@ end_session(struct fb_restore *r)
 {
 	struct fb_error err = { 0 };
 
-	if (r->announced &&
-	    fb_session_end(r->repo, &r->session, &err) < 0)
+	if (fb_reader_end(r->repo, &r->reader, &err) < 0)
 		fb_rst_warn(r, NULL, &err);
-	fb_session_release(&r->session);
 }
 
 /* With nothing left to do the journal has served.  If it cannot be cleared
@@ -205,6 +198,7 @@ fb_restore_run(struct fb_restore *r, struct fb_restore_report *report,
 	int rc;
 
 	r->report = report;
+	r->reader.lock_fd = -1;
 	rc = take_holds(r, &holds, err);
 	if (rc >= 0)
 		fb_rst_sweep(r);

@@ -18,6 +18,7 @@
 #include <jansson.h>
 
 #include "fleetbak/engine/recover.h"
+#include "fleetbak/engine/reader.h"
 #include "fleetbak/engine/restore.h"
 #include "fleetbak/repo/volume.h"
 
@@ -103,8 +104,7 @@ struct fb_restore {
 	struct fb_fleet fleet;
 
 	struct fb_journal *journal;
-	struct fb_session session;
-	bool announced; /* the session stands in the repository */
+	struct fb_reader reader;
 	int children_fd;
 	struct fb_restore_report *report;
 };

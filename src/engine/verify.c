@@ -9,6 +9,7 @@
 #include "verify_impl.h"
 
 #include "fleetbak/base/mem.h"
+#include "fleetbak/engine/reader.h"
 
 bool
 is_damage(const struct fb_error *err)
@@ -183,10 +184,18 @@ fb_verify(const struct fb_engine *engine, struct fb_repo *repo,
 		.repo = repo,
 		.request = request,
 		.report = report };
+	struct fb_error ignored = { 0 };
+	struct fb_reader reader;
 	int rc;
 
 	memset(report, 0, sizeof(*report));
-	rc = verify_all(&verify, err);
+	rc = fb_reader_begin(engine, repo, "verify", &reader, err);
+	if (rc == FB_OK)
+		rc = verify_all(&verify, err);
+	if (fb_reader_end(repo, &reader, &ignored) < 0 && engine != NULL)
+		fb_observe(&engine->observer,
+		    &(struct fb_event){ .kind = FB_EVENT_WARNING,
+		        .error = &ignored });
 	for (size_t i = 0; i < verify.run_count; i++) {
 		fb_register_release(&verify.runs[i].reg);
 		free(verify.runs[i].unreadable);

@@ -247,6 +247,21 @@ fb_repo_forgets(struct fb_repo *repo, fb_repo_visit_forget *visit, void *arg,
 }
 
 int
+fb_repo_is_forgotten(struct fb_repo *repo, const char *session,
+    bool *ret_forgotten, struct fb_error *err)
+{
+	struct listing listing = { .repo = repo };
+	char key[KEY_SIZE];
+	int rc;
+
+	(void)snprintf(key, sizeof(key), "forgets/%s", session);
+	rc = visit_forget(key, 0, &listing, err);
+	*ret_forgotten = listing.forget_count > 0;
+	release_listing(&listing);
+	return rc;
+}
+
+int
 fb_repo_run_sums(struct fb_repo *repo, const struct fb_run_ref *run,
     struct fb_buf *dst, struct fb_error *err)
 {

@@ -110,6 +110,10 @@ typedef int fb_repo_visit_forget(
 FB_MUST_USE int fb_repo_forgets(struct fb_repo *repo,
     fb_repo_visit_forget *visit, void *arg, struct fb_error *err);
 
+/* Is the run of this session given up for good? */
+FB_MUST_USE int fb_repo_is_forgotten(struct fb_repo *repo,
+    const char *session, bool *ret_forgotten, struct fb_error *err);
+
 /*
  * SHA256SUMS of a run, checked against its register, the trusted keys and
  * its signature.  Appends the bytes, on FB_EUNTRUSTED too (they are what the

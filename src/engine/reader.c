@@ -1,0 +1,148 @@
+/* Readers announce themselves; the dead are told from the living. */
+#include "fleetbak/engine/reader.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fleetbak/base/clock.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/lock.h"
+#include "fleetbak/base/mem.h"
+
+#define ATTEMPTS 8
+
+/* The lock's file is the one that has the name: a sweep takes dead ones
+ * away. */
+static bool
+is_linked(int fd, const char *path)
+{
+	struct stat here, there;
+
+	return fstat(fd, &here) == 0 && stat(path, &there) == 0 &&
+	    here.st_dev == there.st_dev && here.st_ino == there.st_ino;
+}
+
+/* A new id, and a lock under it.  Without a state directory that can be
+ * written to there is none, and no harm. */
+static void
+take_lock(const struct fb_engine *engine, const struct fb_repo *repo,
+    char id[FB_RUN_ID_SIZE], struct fb_reader *reader)
+{
+	FB_AUTO_FREE char *dir = fb_state_path(engine, "sessions");
+	struct fb_error ignored = { 0 };
+
+	if (fb_io_mkdirs(dir, 0700, &ignored) < 0)
+		return;
+	for (int i = 0; i < ATTEMPTS && reader->lock_fd < 0; i++) {
+		fb_random_run_id(id);
+		free(reader->lock_path);
+		reader->lock_path = fb_format(
+		    "%s/%s.%s", dir, id, repo->format.repository);
+		reader->lock_fd = fb_lock_take(
+		    reader->lock_path, 0, NULL, "reader", &ignored);
+		if (reader->lock_fd >= 0 &&
+		    !is_linked(reader->lock_fd, reader->lock_path)) {
+			(void)close(reader->lock_fd);
+			reader->lock_fd = -1;
+		}
+	}
+}
+
+static void
+drop_lock(struct fb_reader *reader)
+{
+	struct fb_error ignored = { 0 };
+
+	if (reader->lock_fd >= 0) {
+		(void)!fb_io_unlink(reader->lock_path, &ignored);
+		(void)close(reader->lock_fd);
+	}
+	reader->lock_fd = -1;
+	fb_freep(&reader->lock_path);
+}
+
+static bool
+may_go_on(int rc, const struct fb_error *err)
+{
+	return rc == FB_EDENIED || rc == FB_ENOSPACE ||
+	    (rc < 0 && err->sys == EROFS);
+}
+
+int
+fb_reader_begin(const struct fb_engine *engine, struct fb_repo *repo,
+    const char *kind, struct fb_reader *ret_reader, struct fb_error *err)
+{
+	char id[FB_RUN_ID_SIZE] = "";
+	const char *fleet =
+	    engine != NULL ? engine->config->fleet_name : "unknown";
+	int rc;
+
+	*ret_reader = (struct fb_reader){ .lock_fd = -1 };
+	if (engine != NULL)
+		take_lock(engine, repo, id, ret_reader);
+	rc = fb_session_begin(repo, ret_reader->lock_fd >= 0 ? id : "", kind,
+	    fleet, &ret_reader->session, err);
+	ret_reader->announced = rc == FB_OK;
+	if (rc == FB_OK)
+		return FB_OK;
+	drop_lock(ret_reader);
+	return may_go_on(rc, err) ? FB_OK : rc;
+}
+
+int
+fb_reader_end(
+    struct fb_repo *repo, struct fb_reader *reader, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	/* The lock last: who dies in between is swept. */
+	if (reader->announced)
+		rc = fb_session_end(repo, &reader->session, err);
+	reader->announced = false;
+	drop_lock(reader);
+	fb_session_release(&reader->session);
+	return rc;
+}
+
+/* "<session>.<repository>"; true: its reader died, and it is ended. */
+static int
+sweep_one(const struct fb_engine *engine, struct fb_repo *repo,
+    const char *name, struct fb_error *err)
+{
+	struct fb_session session = { 0 };
+	FB_AUTO_FREE char *path = NULL;
+	FB_AUTO_CLOSE int fd = -1;
+	int rc;
+
+	if (strlen(name) <= FB_RUN_ID_SIZE ||
+	    !fb_run_id_ok(name, FB_RUN_ID_LEN) ||
+	    strcmp(name + FB_RUN_ID_SIZE, repo->format.repository) != 0)
+		return FB_OK;
+	path = fb_state_path(engine, "sessions/%s", name);
+	fd = fb_lock_take(path, 0, NULL, "sweep", err);
+	if (fd < 0)
+		return fd == FB_EBUSY ? FB_OK : fd; /* it lives */
+	memcpy(session.id, name, FB_RUN_ID_LEN);
+	rc = fb_session_end(repo, &session, err);
+	return rc < 0 ? rc : fb_io_unlink(path, err);
+}
+
+int
+fb_reader_sweep(const struct fb_engine *engine, struct fb_repo *repo,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = fb_state_path(engine, "sessions");
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	int rc = FB_OK;
+
+	while (rc == FB_OK && dir != NULL && (entry = readdir(dir)) != NULL)
+		rc = sweep_one(engine, repo, entry->d_name, err);
+	if (dir != NULL)
+		(void)closedir(dir);
+	return rc < 0 ? fb_wrap(err, "readers that died") : FB_OK;
+}
