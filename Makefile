@@ -5,7 +5,8 @@
 #   make                  build build/debug/fleetbak
 #   make setup            install what building and testing need (Debian)
 #   make check-unit       unit tests only
-#   make check BUILD=asan ... under a sanitizer: asan, tsan, cov, release
+#   make check BUILD=asan ... under a sanitizer: asan, tsan; or: release
+#   make check BUILD=cov  and print coverage; too little of it fails
 #   make fuzz             fuzz every target for FUZZ_SECONDS (needs clang)
 #   make lint             layers, headers, scripts, man pages, static analysis
 #   make soak             a random walk for SOAK_SECONDS (an hour)
@@ -49,7 +50,9 @@ release.ldflags := -pie -Wl,-z,relro,-z,now
 asan.cflags    := -O1 -g -DFB_FAULTS -fno-omit-frame-pointer \
 	-fsanitize=address,undefined -fno-sanitize-recover=all
 tsan.cflags    := -O1 -g -DFB_FAULTS -fsanitize=thread
-cov.cflags     := -O0 -g -DFB_FAULTS --coverage
+cov.cflags     := -O0 -g -DFB_FAULTS -DFB_COVERAGE --coverage \
+	-fprofile-update=atomic
+cov.ldflags    := -Wl,--wrap=_exit
 fuzz.cflags    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=all
 
@@ -161,6 +164,7 @@ setup:
 check:
 	rm -f build/results
 	sh tests/setup.sh all
+	[ $(BUILD) != cov ] || find $(B) -name '*.gcda' -delete 2>/dev/null || :
 	$(again) -j$(cpus) all units replays scenario-helpers
 	rc=0; \
 	$(again) lint || rc=1; \
@@ -171,6 +175,7 @@ check:
 	$(again) check-crash || rc=1; \
 	if [ $(BUILD) = debug ]; then $(again) -k check-model || rc=1; fi; \
 	if [ $(BUILD) = debug ]; then $(again) check-sanitized || rc=1; fi; \
+	if [ $(BUILD) = cov ]; then sh tests/coverage.sh || rc=1; fi; \
 	exit $$rc
 
 check-unit: $(units)
@@ -226,9 +231,9 @@ bench:
 
 # A random walk against a model; SOAK_SECONDS, SOAK_SEED and SOAK_STEPS are
 # explained in tests/soak/main.c.
-$(B)/soak/soak: $(patsubst %.c,$(B)/%.o,$(wildcard tests/soak/*.c))
+$(B)/soak/soak: $(patsubst %.c,$(B)/%.o,$(wildcard tests/soak/*.c)) $(library)
 	@mkdir -p $(@D)
-	$(link) -o $@ $^ $(shell pkg-config --libs libcrypto jansson) $(LIBS)
+	$(link) -o $@ $^ $(fb_libs) $(LIBS)
 
 soak:
 	sh tests/setup.sh build
