@@ -52,8 +52,13 @@ int
 fb_obligation_end(struct fb_journal *journal, const char *machine,
     const char *how, struct fb_error *err)
 {
+	char at[FB_TIME_SIZE];
+
+	fb_time_format_ms(fb_clock_wall_ns(), at);
 	return append(journal, "discharged",
-	    json_pack("{s:s,s:s}", "how", how, "machine", machine), err);
+	    json_pack("{s:s,s:s,s:s}", "at", at, "how", how, "machine",
+	        machine),
+	    err);
 }
 
 /* The list while one journal is read into it. */

@@ -48,6 +48,7 @@ struct fb_job {
 	bool owed_before;             /* a dead run did, and it is open */
 	bool resumed;
 	int64_t down_since_ns;        /* monotonic; 0: not down by us */
+	int64_t owed_since_ns;        /* replay: when its start came to be owed */
 	uint64_t downtime_ms;
 	char snapshot_time[FB_TIME_SIZE];
 	struct fb_part *parts;        /* as many as machine->volume_count */

@@ -381,16 +381,52 @@ replay_finish(struct replay *replay, const json_t *body, struct fb_error *err)
 	return rc;
 }
 
+/* The time of a record; 0 when it has none, as in older journals. */
 static int
-replay_owed(struct replay *replay, const json_t *body, bool owes,
-    struct fb_error *err)
+read_time(const json_t *body, int64_t *ret_ns, struct fb_error *err)
+{
+	const char *at;
+	int rc;
+
+	*ret_ns = 0;
+	if (json_object_get(body, "at") == NULL)
+		return FB_OK;
+	rc = fb_json_str(body, "at", "journal", &at, err);
+	return rc < 0 ? rc : fb_time_parse(at, ret_ns, err);
+}
+
+static int
+replay_obligation(
+    struct replay *replay, const json_t *body, struct fb_error *err)
 {
 	struct fb_job *job;
 	int rc = find_job(replay->run, body, &job, err);
 
+	if (rc < 0)
+		return rc;
+	job->owes_start = true;
+	return read_time(body, &job->owed_since_ns, err);
+}
+
+/* Whoever started it, the run, its guardian or recovery: how long it was down
+ * is between the two records.  A later one of the machine knows better. */
+static int
+replay_discharge(
+    struct replay *replay, const json_t *body, struct fb_error *err)
+{
+	struct fb_job *job;
+	int64_t at_ns = 0;
+	int rc = find_job(replay->run, body, &job, err);
+
 	if (rc == FB_OK)
-		job->owes_start = owes;
-	return rc;
+		rc = read_time(body, &at_ns, err);
+	if (rc < 0)
+		return rc;
+	job->owes_start = false;
+	if (job->owed_since_ns > 0 && at_ns > job->owed_since_ns)
+		job->downtime_ms =
+		    (uint64_t)(at_ns - job->owed_since_ns) / 1000000;
+	return FB_OK;
 }
 
 static int
@@ -419,9 +455,9 @@ replay_record(const struct fb_journal_record *record, void *arg,
 	if (strcmp(record->type, "finish") == 0)
 		return replay_finish(replay, body, err);
 	if (strcmp(record->type, "obligation") == 0)
-		return replay_owed(replay, body, true, err);
+		return replay_obligation(replay, body, err);
 	if (strcmp(record->type, "discharged") == 0)
-		return replay_owed(replay, body, false, err);
+		return replay_discharge(replay, body, err);
 	if (strcmp(record->type, "commit") == 0)
 		replay->run->committed = true;
 	if (strcmp(record->type, "end") == 0)

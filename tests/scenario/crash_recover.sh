@@ -65,3 +65,30 @@ survey
 crash_loop kill 1
 crash_loop torn 1 write
 crash_loop lost 2
+
+# How long a machine was down is known also when recovery has started it: the
+# journal has both times.
+[ -n "$mounted" ] || exit 0 # it takes a snapshot that outlives the run
+cd "$base"
+rm -rf "$pristine" "$dir"
+crash_fleet
+cp -a "$dir" "$pristine"
+act() { run fleetbak download; }
+survey
+number=$(step_names <"$work/calm.steps" |
+	grep -m 1 'write .* machine starting lab/snap$' | cut -d' ' -f1)
+fresh
+: >machines/snap/fail-start
+cut_at=$number:kill
+[ "$(act)" -eq 137 ] || fail "the run was not cut off"
+cut_at=
+[ "$(run fleetbak recover)" -ne 0 ] || fail "snap was started"
+rm machines/snap/fail-start
+[ "$(run FLEETBAK_CLOCK=$((clock + 5)) fleetbak recover)" -eq 0 ] ||
+	fail "recover"
+[ "$(run FLEETBAK_CLOCK=$((clock + 9)) fleetbak download)" -eq 0 ] ||
+	fail "the next download"
+down=$(jq '.machines[] | select(.id == "snap").downtime_ms' \
+	repo/runs/*/manifest.json)
+[ "$down" -eq 5000 ] || fail "snap was down for $down ms, not 5000"
+ok "the downtime is known when recovery has started a machine"
