@@ -13,6 +13,7 @@
 #include "fleetbak/base/text.h"
 #include "fleetbak/crypto/digest.h"
 #include "tree_file.h"
+#include "tree_seen.h"
 
 #define STEP (128u * 1024)
 
@@ -21,6 +22,7 @@ struct writer {
 	uint64_t size; /* of the whole file */
 	uint64_t at;   /* so far */
 	int old;       /* compared with; -1: none */
+	struct stat was; /* what it is compared with */
 	bool same;     /* equal so far, and nothing written */
 	int fd;        /* written to; -1: nothing yet */
 	char temp[32]; /* its name until it is whole, "" if that is final */
@@ -209,6 +211,9 @@ finish(struct writer *w, struct fb_error *err)
 
 	if (w->same) {
 		w->file->unchanged_bytes += w->size;
+		if (w->was.st_nlink > 1)
+			(void)fb_tree_link_find(
+			    w->file->kept, &w->was, w->file->path);
 		return FB_OK;
 	}
 	rc = fb_io_truncate(w->fd, w->file->path, (off_t)w->size, err);
@@ -222,8 +227,8 @@ finish(struct writer *w, struct fb_error *err)
 	return FB_OK;
 }
 
-/* Look at what is there.  Another name of the same inode may stand in the
- * archive with other content: a file with several names is written anew. */
+/* Look at what is there.  A file that another member of the archive keeps
+ * under its own name is not this one's too: this one is written anew. */
 static int
 look_at_old(struct writer *w, struct fb_error *err)
 {
@@ -236,8 +241,10 @@ look_at_old(struct writer *w, struct fb_error *err)
 		    : fb_fail_sys(err, "cannot look at '%s'", file->path);
 	if (!S_ISREG(st.st_mode) || !file->compare)
 		return fb_fail(err, FB_EEXISTS, "'%s' exists", file->path);
-	if (st.st_nlink != 1 || (uint64_t)st.st_size != w->size)
+	if ((uint64_t)st.st_size != w->size ||
+	    (st.st_nlink > 1 && fb_tree_link_get(file->kept, &st) != NULL))
 		return FB_OK;
+	w->was = st;
 	w->old = fb_io_openat(file->dirfd, file->name,
 	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, file->path);
 	w->same = w->old >= 0;

@@ -10,6 +10,7 @@
 #include "fleetbak/base/attr.h"
 
 struct fb_error;
+struct fb_tree_links;
 
 struct fb_tree_file {
 	struct archive *archive; /* stands at the file's content */
@@ -19,6 +20,8 @@ struct fb_tree_file {
 	const char *path; /* for messages */
 	bool compare; /* a file that is there is written only if it differs,
 	               * and then replaced at once */
+	struct fb_tree_links *kept; /* with compare: the files of several
+	                             * names that were left as they are */
 	uint64_t written_bytes, unchanged_bytes; /* added to */
 	bool archive_failed; /* why FB_ECORRUPT: libarchive knows */
 };

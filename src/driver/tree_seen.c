@@ -6,27 +6,40 @@
 #include "fleetbak/base/mem.h"
 #include "tree_seen.h"
 
-static struct fb_tree_link **
-slot_of(struct fb_tree_links *links, dev_t dev, ino_t ino)
+static size_t
+slot_of(dev_t dev, ino_t ino)
 {
-	return &links->slots[(ino ^ dev) % FB_TREE_LINK_SLOTS];
+	return (ino ^ dev) % FB_TREE_LINK_SLOTS;
+}
+
+struct fb_tree_link *
+fb_tree_link_get(const struct fb_tree_links *links, const struct stat *st)
+{
+	struct fb_tree_link *link =
+	    links->slots[slot_of(st->st_dev, st->st_ino)];
+
+	while (link != NULL &&
+	    (link->dev != st->st_dev || link->ino != st->st_ino))
+		link = link->next;
+	return link;
 }
 
 struct fb_tree_link *
 fb_tree_link_find(
     struct fb_tree_links *links, const struct stat *st, const char *path)
 {
-	struct fb_tree_link **slot = slot_of(links, st->st_dev, st->st_ino);
-	struct fb_tree_link *link;
+	struct fb_tree_link *link = fb_tree_link_get(links, st);
+	struct fb_tree_link **slot =
+	    &links->slots[slot_of(st->st_dev, st->st_ino)];
 
-	for (; *slot != NULL; slot = &(*slot)->next)
-		if ((*slot)->dev == st->st_dev && (*slot)->ino == st->st_ino)
-			return *slot;
+	if (link != NULL)
+		return link;
 	link = fb_alloc(1, sizeof(*link));
 	link->dev = st->st_dev;
 	link->ino = st->st_ino;
 	link->left = st->st_nlink;
 	link->path = fb_strdup(path);
+	link->next = *slot;
 	*slot = link;
 	return NULL;
 }
@@ -34,7 +47,8 @@ fb_tree_link_find(
 void
 fb_tree_link_count(struct fb_tree_links *links, struct fb_tree_link *link)
 {
-	struct fb_tree_link **slot = slot_of(links, link->dev, link->ino);
+	struct fb_tree_link **slot =
+	    &links->slots[slot_of(link->dev, link->ino)];
 
 	if (link->left > 2) {
 		link->left--;

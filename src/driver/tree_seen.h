@@ -1,4 +1,4 @@
-/* What a packer remembers of what it has seen: links and account names. */
+/* What is remembered of a tree that is walked: links and account names. */
 #ifndef FB_DRIVER_TREE_SEEN_H
 #define FB_DRIVER_TREE_SEEN_H
 
@@ -26,6 +26,10 @@ struct fb_tree_links {
 /* The first name of this inode, or NULL: then `path` is the first. */
 struct fb_tree_link *fb_tree_link_find(struct fb_tree_links *links,
     const struct stat *st, const char *path);
+
+/* The same without making one. */
+struct fb_tree_link *fb_tree_link_get(
+    const struct fb_tree_links *links, const struct stat *st);
 
 /* One more name of it was met; when all have been, it is forgotten. */
 void fb_tree_link_count(

@@ -265,7 +265,8 @@ unpack_file(struct fb_unpacker *u, struct archive_entry *entry,
 {
 	struct fb_tree_file file = { .archive = u->archive, .entry = entry,
 		.dirfd = u->parent, .name = fb_unpack_base(u->path), .path = u->path,
-		.compare = u->options->mirror };
+		.compare = u->options->mirror,
+		.kept = &u->kept };
 	int rc = fb_tree_file_write(&file, err);
 
 	if (rc == FB_EEXISTS) { /* something that is no file: make room */
@@ -329,6 +330,7 @@ unpack_hardlink(struct fb_unpacker *u, const char *raw, struct fb_error *err)
 	FB_AUTO_FREE char *target = plain_path(raw);
 	FB_AUTO_CLOSE int from = -1;
 	const char *name = fb_unpack_base(u->path);
+	struct fb_tree_link *kept;
 	struct stat want, now;
 	int rc = fb_path_check_inside("target of a hard link", target,
 	    strlen(target), FB_TREE_PATH_MAX, err);
@@ -349,8 +351,12 @@ unpack_hardlink(struct fb_unpacker *u, const char *raw, struct fb_error *err)
 		return FB_OK;
 	}
 	if (fstatat(u->parent, name, &now, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    now.st_dev == want.st_dev && now.st_ino == want.st_ino)
+	    now.st_dev == want.st_dev && now.st_ino == want.st_ino) {
+		kept = fb_tree_link_get(&u->kept, &now);
+		if (kept != NULL)
+			fb_tree_link_count(&u->kept, kept);
 		return FB_OK;
+	}
 	rc = fb_unpack_clear(u, name, err);
 	if (rc < 0)
 		return rc;
@@ -561,6 +567,7 @@ close_unpacker(struct fb_unpacker *u)
 	fb_closep(&u->root);
 	free(u->path);
 	free(u->last);
+	fb_tree_links_release(&u->kept);
 }
 
 int

@@ -5,6 +5,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/driver/tree.h"
 #include "tree_internal.h"
+#include "tree_seen.h"
 
 /* Of a directory, until its members are there. */
 #define FB_UNPACK_DIR_MODE 0700
@@ -28,6 +29,7 @@ struct fb_unpacker {
 	int rc;                  /* what `pull` said ... */
 	struct fb_error failure; /* ... and why */
 	size_t zeros;            /* at the end of what was pulled so far */
+	struct fb_tree_links kept; /* files with more names to come */
 	char *path;              /* of the member at hand */
 	char *last;              /* of the one before, with mirror */
 	int parent;              /* where it goes, -1: not open */

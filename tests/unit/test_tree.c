@@ -491,6 +491,53 @@ a_mirror_removes_rewrites_and_leaves_alone(void **state)
 	assert_same_archive(&c, &again);
 }
 
+/* Files of several names: what is the same stays the same file, and names that
+ * were tied together wrongly come apart. */
+static void
+a_mirror_leaves_hard_links_that_are_right(void **state)
+{
+	AUTO_DIR char *from = new_dir();
+	AUTO_DIR char *to = new_dir();
+	AUTO_CATCH struct catch c = { 0 }, again = { 0 };
+	struct fb_tree_options options = as_is(&again, true);
+	struct fb_tree_stats stats;
+	FB_AUTO_FREE char *a = at(from, "a"), *b = at(from, "b");
+	FB_AUTO_FREE char *to_a = at(to, "a"), *to_b = at(to, "b");
+	FB_AUTO_FREE char *to_c = at(to, "c"), *to_d = at(to, "d");
+	FB_AUTO_FREE char *extra = at(to, "extra");
+	struct stat before, after;
+
+	(void)state;
+	put_text(from, "a", "one file, two names");
+	assert_int_equal(link(a, b), 0);
+	put_text(from, "c", "the same bytes");
+	put_text(from, "d", "the same bytes");
+	pack(from, &c);
+	assert_ok(unpack(to, fb_buf_span(&c.bytes), &options, &stats, &err));
+
+	assert_int_equal(stat(to_a, &before), 0);
+	assert_ok(unpack(to, fb_buf_span(&c.bytes), &options, &stats, &err));
+	assert_int_equal(stats.written_bytes, 0);
+	assert_int_equal(stat(to_b, &after), 0);
+	assert_int_equal(before.st_ino, after.st_ino);
+
+	/* all four names, and one more, are one file with d's bytes */
+	assert_int_equal(unlink(to_a), 0);
+	assert_int_equal(unlink(to_b), 0);
+	assert_int_equal(unlink(to_c), 0);
+	assert_int_equal(link(to_d, to_a), 0);
+	assert_int_equal(link(to_d, to_b), 0);
+	assert_int_equal(link(to_d, to_c), 0);
+	assert_int_equal(link(to_d, extra), 0);
+	assert_ok(unpack(to, fb_buf_span(&c.bytes), &options, &stats, &err));
+	assert_text(to, "a", "one file, two names");
+	assert_text(to, "c", "the same bytes");
+	assert_text(to, "d", "the same bytes");
+	assert_false(is_there(to, "extra"));
+	pack(to, &again);
+	assert_same_archive(&c, &again);
+}
+
 static void
 a_difference_in_the_middle_is_found(void **state)
 {
@@ -828,6 +875,7 @@ main(void)
 		    a_file_that_changes_is_reported_and_the_archive_stays_whole),
 		cmocka_unit_test(a_very_deep_tree_is_walked),
 		cmocka_unit_test(a_mirror_removes_rewrites_and_leaves_alone),
+		cmocka_unit_test(a_mirror_leaves_hard_links_that_are_right),
 		cmocka_unit_test(a_difference_in_the_middle_is_found),
 		cmocka_unit_test(only_what_was_asked_for_is_extracted),
 		cmocka_unit_test(chosen_files_make_an_archive),
