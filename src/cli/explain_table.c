@@ -423,8 +423,8 @@ static const struct fb_explanation rows[] = {
 	    "predecessor, is gone without a signed record.",
 	    "Somebody removed runs, or put an older copy of the repository "
 	    "back.",
-	    "Find out who did. If it was meant, restore --allow-rollback goes "
-	    "on." },
+	    "Find out who did. If it was meant, restore --allow-rollback and "
+	    "download --allow-rollback go on with what is there." },
 	{ "E-ROOT", "chunks do not make the volume", "14",
 	    "All the pieces are there and do not make the content that was "
 	    "recorded.",

@@ -89,7 +89,7 @@ static const struct fb_option rows[] = {
 	    .commands = "restore" },
 	{ FB_OPT_ALLOW_ROLLBACK, 0, "allow-rollback", NULL, FB_OPTION_SWITCH,
 	    .help = "go on although newer runs are missing",
-	    .commands = "restore" },
+	    .commands = "restore download" },
 
 	{ FB_OPT_SIGNATURES, 0, "signatures", NULL, FB_OPTION_SWITCH,
 	    .help = "signatures, checksums, manifests and history only",

@@ -106,10 +106,23 @@ check_history(struct download *download, struct fb_error *err)
 	FB_AUTO_FREE char *path = fb_state_path(download->engine,
 	    "newest/%s.%s", download->repo->format.repository,
 	    download->engine->config->fleet_name);
+	const char *fleet = download->engine->config->fleet_name;
 	bool known;
+	int rc = fb_history_check(
+	    download->repo, fleet, path, true, &known, err);
 
-	return fb_history_check(download->repo,
-	    download->engine->config->fleet_name, path, true, &known, err);
+	if (rc != FB_EUNTRUSTED || strcmp(err->id, "E-ROLLBACK") != 0)
+		return rc;
+	if (!download->request->rollback) {
+		err->hint[0] = '\0';
+		return fb_hint(err,
+		    "find out who removed runs or put an older copy back; "
+		    "if it was meant, download --allow-rollback goes on with "
+		    "what is there");
+	}
+	fb_observe(&download->engine->observer,
+	    &(struct fb_event){ .kind = FB_EVENT_WARNING, .error = err });
+	return fb_history_accept(download->repo, fleet, path, err);
 }
 
 /* Everything that can be refused before anything is touched. */

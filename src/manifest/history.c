@@ -477,3 +477,23 @@ fb_history_check(struct fb_repo *repo, const char *fleet,
 	*ret_known = memory.known;
 	return rc < 0 ? fb_wrap(err, "history of fleet '%s'", fleet) : FB_OK;
 }
+
+int
+fb_history_accept(struct fb_repo *repo, const char *fleet,
+    const char *memory_path, struct fb_error *err)
+{
+	struct history history = { 0 };
+	struct fb_digest digest;
+	int rc = load_history(repo, fleet, &history, err);
+
+	if (rc == FB_OK && history.count > 0)
+		rc = manifest_digest(
+		    &history, &history.entries[0], &digest, err);
+	if (rc == FB_OK && history.count > 0)
+		rc = save_memory(&history, memory_path,
+		    history.entries[0].ref.run, &digest, err);
+	else if (rc == FB_OK)
+		rc = fb_io_unlink(memory_path, err);
+	release_history(&history);
+	return rc < 0 ? fb_wrap(err, "history of fleet '%s'", fleet) : FB_OK;
+}

@@ -15,6 +15,7 @@ struct fb_download_request {
 	unsigned jobs;     /* 0: as configured */
 	const char *plan;  /* carry out exactly this plan id, or NULL */
 	const char *resume; /* run id, or NULL */
+	bool rollback;      /* go on although newer runs are missing */
 };
 
 /* One step of one machine, in order. */

@@ -170,6 +170,11 @@ FB_MUST_USE int fb_history_check(struct fb_repo *repo, const char *fleet,
     const char *memory_path, bool remember, bool *ret_known,
     struct fb_error *err);
 
+/* A writer was told to go on without the runs that are missing: remember the
+ * newest of those that are there. */
+FB_MUST_USE int fb_history_accept(struct fb_repo *repo, const char *fleet,
+    const char *memory_path, struct fb_error *err);
+
 /* The newest runs of a fleet that no other run of it names as predecessor,
  * oldest first (the order of a manifest's predecessors).  A run whose
  * checksums do not hold counts as if it were not there. */
