@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "fleetbak/base/clock.h"
-#include "fleetbak/base/group.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "run.h"
@@ -257,100 +256,6 @@ open_copier(struct fb_run *run, const json_t *state, struct fb_error *err)
 	return fb_copier_open(&spec, state, &run->copier, err);
 }
 
-/* Slots of the sources of a unit's machines, with run->lock held. */
-static bool
-take_slots(struct fb_run *run, size_t unit, int by)
-{
-	const struct fb_config *config = run->engine->config;
-
-	for (size_t s = 0; s < config->source_count; s++)
-		for (size_t k = 0; k < run->units[unit].count; k++) {
-			const struct fb_job *job =
-			    &run->jobs[run->units[unit].jobs[k]];
-
-			if (strcmp(job->machine->source,
-			        config->sources[s].name) != 0)
-				continue;
-			if (by == 0 && config->sources[s].jobs != 0 &&
-			    run->source_jobs[s] >= config->sources[s].jobs)
-				return false;
-			run->source_jobs[s] += (unsigned)by;
-			break;
-		}
-	return true;
-}
-
-/* The next unit whose sources have room; false when there is none left.  A
- * slot is taken only for a unit that is carried out: others wait for it. */
-static bool
-next_unit(struct fb_run *run, size_t *ret_unit)
-{
-	bool found = false;
-
-	(void)pthread_mutex_lock(&run->lock);
-	while (!found && run->next_unit < run->unit_count &&
-	    !fb_run_stopping_locked(run)) {
-		found = take_slots(run, run->next_unit, 0);
-		if (found) {
-			(void)take_slots(run, run->next_unit, 1);
-			*ret_unit = run->next_unit++;
-		} else {
-			(void)pthread_cond_wait(&run->changed, &run->lock);
-		}
-	}
-	(void)pthread_mutex_unlock(&run->lock);
-	return found;
-}
-
-static int
-work(void *arg, struct fb_error *err)
-{
-	struct fb_run *run = arg;
-	size_t unit;
-
-	while (next_unit(run, &unit)) {
-		int rc = fb_run_unit(run, unit, err);
-
-		(void)pthread_mutex_lock(&run->lock);
-		(void)take_slots(run, unit, -1);
-		(void)pthread_cond_broadcast(&run->changed);
-		(void)pthread_mutex_unlock(&run->lock);
-		if (rc < 0 && rc != FB_ECANCELED)
-			fb_run_fatal(run, err);
-	}
-	return FB_OK;
-}
-
-static int
-run_units(struct download *download, struct fb_run *run, struct fb_error *err)
-{
-	unsigned jobs = download->request->jobs != 0
-	    ? download->request->jobs
-	    : download->engine->config->download.jobs;
-	struct fb_group *group = fb_group_new();
-	int rc;
-
-	for (unsigned i = 0; i < jobs && i < run->unit_count; i++)
-		fb_group_start(group, work, run);
-	rc = fb_group_wait(group, err);
-	fb_run_settle(run);
-	if (rc == FB_OK)
-		rc = fb_run_save_kept(run, err);
-	if (rc == FB_OK && run->fatal.code < 0) {
-		*err = run->fatal;
-		rc = err->code;
-	}
-	if (rc == FB_OK && fb_run_stopping(run)) {
-		(void)fb_fail_id(err, FB_ECANCELED, "E-INTERRUPTED",
-		    "run %s was interrupted; what it has copied is kept",
-		    run->id);
-		rc = fb_hint(err, "fleetbak download --resume %s (the next "
-				  "plain download does the same)",
-		    run->id);
-	}
-	return rc;
-}
-
 /* The fleet after the last snapshot, and the time: facts of the manifest. */
 static int
 record_finish(struct download *download, struct fb_run *run,
@@ -453,7 +358,7 @@ carry_out(struct download *download, struct fb_run *run,
 	        .text = run->id,
 	        .total = download->plan->read_bytes });
 	if (rc == FB_OK && !run->committed && run->finished[0] == '\0')
-		rc = run_units(download, run, err);
+		rc = fb_run_units(run, download->request->jobs, err);
 	if (rc == FB_OK)
 		rc = conclude(download, run, err);
 	if (guardian.pid > 0)

@@ -4,6 +4,7 @@
  *	restore.c          run, report, release
  *	restore_spec.c     options <-> the JSON that is journaled
  *	restore_pick.c     which machines of which runs
+ *	restore_record.c   a machine, made of its record
  *	restore_plan.c     what will happen, and whether it can
  *	restore_paths.c    single paths and removals, by the catalogue
  *	restore_volume.c   one volume from the repository into a target
@@ -17,6 +18,7 @@
 
 #include <jansson.h>
 
+#include "fleetbak/base/mem.h"
 #include "fleetbak/engine/recover.h"
 #include "fleetbak/engine/reader.h"
 #include "fleetbak/engine/restore.h"
@@ -127,6 +129,14 @@ FB_MUST_USE int fb_rst_pick_again(
 struct fb_rst_machine *fb_rst_add(
     struct fb_restore *restore, const struct fb_manifest_machine *record);
 void fb_rst_machine_release(struct fb_rst_machine *machine);
+/* A deep copy: it outlives the manifest that `src` came from. */
+void fb_rst_copy_record(struct fb_manifest_machine *dst,
+    const struct fb_manifest_machine *src);
+static inline char *
+fb_rst_copy_str(const char *str)
+{
+	return str != NULL ? fb_strdup(str) : NULL;
+}
 /* Families together, parents before children. */
 void fb_rst_order(struct fb_restore *restore);
 /* "MACHINE[@RUN]" into its parts; `source` and `run` may be NULL. */

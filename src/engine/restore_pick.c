@@ -70,107 +70,6 @@ fb_rst_parse(const char *argument, char **ret_source, char **ret_id,
 	return FB_OK;
 }
 
-/* Deep copies, so that a machine outlives the manifest it came from. */
-static char *
-copy_str(const char *str)
-{
-	return str ? fb_strdup(str) : NULL;
-}
-
-static void
-copy_record(struct fb_manifest_machine *dst,
-    const struct fb_manifest_machine *src)
-{
-	*dst = *src;
-	dst->source = copy_str(src->source);
-	dst->driver = copy_str(src->driver);
-	dst->id = copy_str(src->id);
-	dst->name = copy_str(src->name);
-	dst->role = copy_str(src->role);
-	dst->parent = copy_str(src->parent);
-	dst->token = copy_str(src->token);
-	dst->labels.items =
-	    fb_alloc(src->labels.count + 1, sizeof(*dst->labels.items));
-	for (size_t i = 0; i < src->labels.count; i++) {
-		dst->labels.items[i].key = copy_str(src->labels.items[i].key);
-		dst->labels.items[i].value =
-		    copy_str(src->labels.items[i].value);
-	}
-	dst->volumes = fb_alloc(src->volume_count + 1, sizeof(*dst->volumes));
-	for (size_t i = 0; i < src->volume_count; i++) {
-		dst->volumes[i] = src->volumes[i];
-		dst->volumes[i].name = copy_str(src->volumes[i].name);
-		dst->volumes[i].method = copy_str(src->volumes[i].method);
-		dst->volumes[i].flat_by = copy_str(src->volumes[i].flat_by);
-	}
-}
-
-/* The machine as drivers know machines; it borrows the record's strings. */
-static void
-make_model(struct fb_rst_machine *m)
-{
-	struct fb_manifest_machine *record = &m->record;
-	struct fb_machine *model = &m->model;
-
-	model->source = record->source;
-	model->driver = record->driver;
-	model->id = record->id;
-	model->name = record->name ? record->name : record->id;
-	model->role = record->role;
-	model->parent = record->parent;
-	model->labels = record->labels;
-	model->power = record->power;
-	model->lifecycle = record->lifecycle;
-	model->description = record->description;
-	model->stop_timeout_ms = record->stop_timeout_ms;
-	model->start_timeout_ms = record->start_timeout_ms;
-	model->volumes =
-	    fb_alloc(record->volume_count + 1, sizeof(*model->volumes));
-	model->volume_count = record->volume_count;
-	for (size_t i = 0; i < record->volume_count; i++) {
-		model->volumes[i].name = record->volumes[i].name;
-		model->volumes[i].kind = record->volumes[i].kind;
-		model->volumes[i].size = record->volumes[i].size;
-		model->volumes[i].method = "none";
-	}
-	model->selected = true;
-}
-
-struct fb_rst_machine *
-fb_rst_add(struct fb_restore *restore, const struct fb_manifest_machine *record)
-{
-	struct fb_rst_machine *m;
-
-	restore->machines = fb_realloc(restore->machines, restore->count + 1,
-	    sizeof(*restore->machines));
-	m = &restore->machines[restore->count++];
-	memset(m, 0, sizeof(*m));
-	copy_record(&m->record, record);
-	m->key = fb_format("%s/%s", record->source, record->id);
-	m->as = fb_strdup(record->id);
-	m->volumes = fb_alloc(record->volume_count + 1, sizeof(*m->volumes));
-	for (size_t i = 0; i < record->volume_count; i++)
-		m->volumes[i].record = &m->record.volumes[i];
-	make_model(m);
-	return m;
-}
-
-void
-fb_rst_machine_release(struct fb_rst_machine *m)
-{
-	for (size_t i = 0; i < m->record.volume_count; i++)
-		free(m->volumes[i].paths.ranges);
-	free(m->volumes);
-	free(m->model.volumes);
-	free(m->key);
-	free(m->as);
-	free(m->definition_dir);
-	fb_error_drop(m->problem);
-	fb_restore_plan_release(&m->plan);
-	fb_manifest_machine_release(&m->record);
-	memset(m, 0, sizeof(*m));
-}
-
 static void
 remember_name(struct picker *p, const struct fb_manifest_machine *record)
 {
@@ -230,7 +129,7 @@ match_want(struct visit *v, struct want *w,
 		return;
 	}
 	w->machine = fb_alloc(1, sizeof(*w->machine));
-	copy_record(&w->machine->record, record);
+	fb_rst_copy_record(&w->machine->record, record);
 	tag_machine(p, w->machine, v->manifest);
 }
 
@@ -482,20 +381,20 @@ fill_fleet(struct fb_fleet *fleet, const struct fb_restore *restore)
 		    &restore->machines[i].record;
 		struct fb_machine *m = fb_fleet_add(fleet);
 
-		m->source = copy_str(record->source);
-		m->driver = copy_str(record->driver);
-		m->id = copy_str(record->id);
+		m->source = fb_rst_copy_str(record->source);
+		m->driver = fb_rst_copy_str(record->driver);
+		m->id = fb_rst_copy_str(record->id);
 		m->name = fb_strdup(record->name ? record->name : record->id);
 		m->role = fb_strdup(record->role ? record->role : "");
-		m->parent = copy_str(record->parent);
+		m->parent = fb_rst_copy_str(record->parent);
 		m->labels.items = fb_alloc(
 		    record->labels.count + 1, sizeof(*m->labels.items));
 		m->labels.count = record->labels.count;
 		for (size_t k = 0; k < record->labels.count; k++) {
 			m->labels.items[k].key =
-			    copy_str(record->labels.items[k].key);
+			    fb_rst_copy_str(record->labels.items[k].key);
 			m->labels.items[k].value =
-			    copy_str(record->labels.items[k].value);
+			    fb_rst_copy_str(record->labels.items[k].value);
 		}
 	}
 }

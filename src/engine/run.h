@@ -158,6 +158,11 @@ FB_MUST_USE int fb_run_window(
 /* Start what failed to start, or went down late: before the run ends. */
 void fb_run_settle(struct fb_run *run);
 
+/* schedule.c: every unit, `jobs` at a time (0: as configured), until all are
+ * through or the run stops.  FB_ECANCELED when it was interrupted. */
+FB_MUST_USE int fb_run_units(
+    struct fb_run *run, unsigned jobs, struct fb_error *err);
+
 /* unit.c: one unit from where it is to copied */
 FB_MUST_USE int fb_run_unit(
     struct fb_run *run, size_t unit, struct fb_error *err);
