@@ -148,7 +148,7 @@ if [ "${FB_VARIANT:-debug}" != release ]; then
 		begin_run
 		kill_run "$guardian" "$run"
 		end_stop
-		expect 0 env FLEETBAK_FAULT=clock.1:$jump \
+		expect 0 env "FLEETBAK_FAULT=clock.1:$jump" \
 			"$fb" -c fleetbak.yaml recover
 		expect_starts 1 "the clock was set"
 	done
