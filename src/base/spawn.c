@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -109,9 +110,13 @@ hold_lock(const struct plan *plan, pid_t command)
 {
 	unsigned lock = (unsigned)plan->spec->lock_fd;
 	struct sigaction action = { .sa_handler = SIG_DFL };
+	const char *slash = strrchr(plan->spec->argv[0], '/');
 	sigset_t all;
 	int status;
 
+	/* Who looks for the holder is told what it holds it for. */
+	(void)prctl(PR_SET_NAME,
+	    slash != NULL ? slash + 1 : plan->spec->argv[0], 0, 0, 0);
 	for (int fd = 0; fd < plan->fd_limit && fd < 3; fd++)
 		(void)close(fd);
 	if (close_range(3, lock - 1, 0) == -1 ||
