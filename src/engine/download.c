@@ -361,8 +361,9 @@ carry_out(struct download *download, struct fb_run *run,
 		rc = fb_run_units(run, download->request->jobs, err);
 	if (rc == FB_OK)
 		rc = conclude(download, run, err);
-	if (guardian.pid > 0)
-		fb_guardian_dismiss(&guardian);
+	if (run->leaves_guard)
+		fb_guardian_leave(&guardian);
+	fb_guardian_dismiss(&guardian);
 	fb_observe(&engine->observer,
 	    &(struct fb_event){ .kind = FB_EVENT_RUN_END, .text = run->id });
 	return rc;

@@ -123,3 +123,11 @@ fb_guardian_dismiss(struct fb_guardian *guardian)
 		continue;
 	*guardian = (struct fb_guardian){ -1, 0 };
 }
+
+void
+fb_guardian_leave(struct fb_guardian *guardian)
+{
+	if (guardian->pid > 0)
+		(void)close(guardian->pipe_fd);
+	*guardian = (struct fb_guardian){ -1, 0 };
+}

@@ -46,6 +46,7 @@ struct fb_job {
 	enum fb_lifecycle lifecycle;  /* really used */
 	bool owes_start;              /* we stopped it: it must come up */
 	bool owed_before;             /* a dead run did, and it is open */
+	bool stop_failed;             /* and it may go down yet */
 	bool resumed;
 	int64_t down_since_ns;        /* monotonic; 0: not down by us */
 	int64_t owed_since_ns;        /* replay: when its start came to be owed */
@@ -82,6 +83,7 @@ struct fb_run {
 	int children_fd;
 	bool resumed, committed, ended;
 	bool effects;              /* the first effect is behind us */
+	bool leaves_guard;         /* it ends, its guardian has work */
 
 	pthread_mutex_t lock;      /* guards the rest */
 	pthread_cond_t changed;

@@ -5,7 +5,9 @@
  */
 #include <string.h>
 
+#include "fleetbak/base/buf.h"
 #include "fleetbak/base/clock.h"
+#include "fleetbak/base/lock.h"
 #include "fleetbak/base/mem.h"
 #include "run.h"
 
@@ -92,8 +94,10 @@ stop_now(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 	fb_run_verb(run, job,
 	    verb_timeout(job->machine->stop_timeout_ms, deadline_ns), &verb);
 	rc = fb_driver_stop(job->driver, job->now, &verb, err);
-	if (rc < 0 && observe(run, job) != FB_POWER_DOWN)
+	if (rc < 0 && observe(run, job) != FB_POWER_DOWN) {
+		job->stop_failed = true;
 		return rc;
+	}
 	return fb_run_state(run, job, FB_MACHINE_STOPPED, true, err);
 }
 
@@ -246,7 +250,9 @@ discharge(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 }
 
 /* A journal that takes nothing more must not keep it down: what allows the
- * start is the obligation, and that is durable. */
+ * start is the obligation, and that is durable.  A machine that is up because
+ * its stop failed may go down late: that it was looked at settles nothing
+ * before the run ends. */
 static int
 start_job(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 {
@@ -261,19 +267,40 @@ start_job(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 		*err = failure;
 		return err->code;
 	}
-	if (rc == FB_OK)
+	if (rc == FB_OK && !job->stop_failed)
 		rc = discharge(run, job, err);
 	if (rc == FB_OK && whole)
 		rc = fb_run_state(run, job, FB_MACHINE_UP, true, err);
 	return rc;
 }
 
+/* What a stop that failed left behind may take the machine down yet: then it
+ * stays owed, and the guardian waits for it. */
+static int
+check_left_behind(struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf who = { 0 };
+
+	if (job->stop_failed)
+		fb_lock_add_holders(&who, run->children_fd);
+	if (who.len == 0)
+		return FB_OK;
+	run->leaves_guard = true;
+	return fb_fail_id(err, FB_EBUSY, "E-CHILD-ALIVE",
+	    "its stop has failed and what it left behind still lives (%s): it "
+	    "is looked at again when that has ended",
+	    fb_buf_str(&who));
+}
+
 static int
 settle_job(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 {
-	enum fb_power power = observe(run, job);
-	int rc = FB_OK;
+	int rc = check_left_behind(run, job, err);
+	enum fb_power power;
 
+	if (rc < 0)
+		return rc;
+	power = observe(run, job);
 	if (power == FB_POWER_UNKNOWN)
 		return fb_fail_id(err, FB_ECONFLICT, "E-POWER-UNKNOWN",
 		    "it is not known whether it is up; it is not started");

@@ -157,7 +157,7 @@ ok "what a command says is escaped wherever it is shown"
 
 # 3. Three processes were left behind: a run does not begin over them, and
 # they are named.  What a start left behind is a machine, and holds nothing up.
-expect 11 "$fb" -c "$conf" download good
+expect 11 "$fb" -c "$conf" download good --lock-wait 2s
 grep -q E-CHILD-ALIVE "$work/stderr" || fail "no word of it"
 for m in in-group a-session silently; do
 	pid=$(cat "machines/stop-leaves-$m/left")
@@ -165,7 +165,7 @@ for m in in-group a-session silently; do
 done
 pid=$(cat machines/start-leaves-a-machine/left)
 ! grep -q "pid $pid " "$work/stderr" || fail "the machine is blamed"
-expect 11 "$fb" -c "$conf" recover
+expect 11 "$fb" -c "$conf" recover --lock-wait 2s
 for m in in-group a-session silently; do
 	kill -KILL "$(cat machines/stop-leaves-$m/left)"
 	rm machines/stop-leaves-$m/left

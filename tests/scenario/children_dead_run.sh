@@ -160,3 +160,49 @@ until_true "$left lives" [ ! -e "/proc/$left" ]
 effects "left behind" "stop stop start "
 settled "left behind"
 ok "what a stop left behind is waited for"
+
+# 7. A stop misses its deadline, its machine is up, and what it left behind
+# takes it down after all: while the run lasts, the run starts it; later, its
+# guardian does.
+late() { # a run that goes on with m2 while m1's stop is late
+	sed -i 's/^stop_timeout: .*/stop_timeout: 1s/' machines/m1/machine.yaml
+	mkfifo machines/m2/gate
+	: >machines/m2/up
+	: >machines/m2/effects
+	echo 'rm -f on-stop; : >held; read -r _ <gate' >machines/m2/on-stop
+	begin outlive stop
+	until_true "m2 is not held" [ -e machines/m2/held ]
+	grep -q "m1.*not down in time" "$work/run.out" ||
+		fail "m1 has not failed: $(cat "$work/run.out")"
+}
+
+ends_late() {
+	echo go >machines/m2/gate
+	status=0
+	wait $run || status=$?
+	[ "$status" -eq 3 ] || fail "$1: exit $status: $(cat "$work/run.out")"
+	rm machines/m2/gate machines/m2/held
+}
+
+late
+go
+until_true "m1 does not go down" [ ! -e machines/m1/up ]
+until_true "$child lives" [ ! -e "/proc/$child" ]
+ends_late "late, in the run"
+[ -e machines/m1/up ] || fail "late, in the run: m1 is down"
+[ "$(tail -1 machines/m1/effects)" = start ] || fail "late: not started"
+expect 0 "$fb" -c "$conf" recover
+grep -q "nothing is owed" "$work/stdout" || fail "late: something is owed"
+ok "a stop that takes effect late, in the run: the run starts the machine"
+
+late
+ends_late "late, after the run"
+grep -q "E-CHILD-ALIVE" "$work/run.out" || grep -q "still lives" \
+	"$work/run.out" || fail "not a word: $(cat "$work/run.out")"
+expect 11 "$fb" -c "$conf" download
+go
+until_true "m1 is not started" grep -q start machines/m1/effects
+until_true "m1 is down" [ -e machines/m1/up ]
+expect 0 "$fb" -c "$conf" recover --lock-wait 60s
+grep -q "nothing is owed" "$work/stdout" || fail "late: something is owed"
+ok "a stop that takes effect after the run: its guardian starts the machine"

@@ -84,5 +84,7 @@ FB_MUST_USE int fb_guardian_start(const char *const *argv,
     struct fb_guardian *ret_guardian, struct fb_error *err);
 /* All obligations are met: it may go.  Waits for it. */
 void fb_guardian_dismiss(struct fb_guardian *guardian);
+/* The run ends without having met all of them: it does what it is for. */
+void fb_guardian_leave(struct fb_guardian *guardian);
 
 #endif
