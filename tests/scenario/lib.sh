@@ -221,3 +221,32 @@ until_true() {
 		sleep 0.05
 	done
 }
+
+# nothing_lost <repository> [what]: every object that a committed run needs
+# that is not forgotten is there, and is what SHA256SUMS says; so is what its
+# register names, whether SHA256SUMS does or not.
+nothing_lost() {
+	(
+		cd "$1" || exit 1
+		for nothing_lost_reg in commits/*; do
+			[ -f "$nothing_lost_reg" ] || continue
+			nothing_lost_sid=${nothing_lost_reg#commits/}
+			[ ! -e "forgets/$nothing_lost_sid" ] || continue
+			sed -n 's/^run //p' "$nothing_lost_reg"
+			sed -n '/^recipes /,$p' "$nothing_lost_reg" >&3
+		done >"$work/lost.runs" 3>"$work/lost.lists"
+		while read -r nothing_lost_run; do
+			cat "runs/$nothing_lost_run/SHA256SUMS" || exit 1
+		done <"$work/lost.runs" | sort -u >"$work/lost.sums"
+		awk '/^(recipes|packs) / { kind = $1 }
+			/^[0-9a-f]+$/ { print $1 "  " kind "/" substr($1, 1, 2) \
+			"/" $1 (kind == "packs" ? ".pack" : "") }' \
+			"$work/lost.lists" | sort -u >"$work/lost.named"
+		sort -u "$work/lost.sums" "$work/lost.named" >"$work/lost.all"
+		[ ! -s "$work/lost.all" ] ||
+			sha256sum -c --quiet --strict "$work/lost.all"
+	) >"$work/lost.out" 2>&1 || {
+		sed 's/^/      lost: /' "$work/lost.out" | tail -20
+		fail "${2:-an object that a run needs is lost}"
+	}
+}
