@@ -119,7 +119,7 @@ harm_by_list(struct verify *verify, const struct verify_run *run)
 	bool any = false;
 	char *line, *rest;
 
-	if (fb_store_get(verify->repo->store, key, FB_SUMS_MAX, &text, NULL,
+	if (fb_store_get_text(verify->repo->store, key, FB_SUMS_MAX, &text,
 	        &ignored) < 0 ||
 	    text.len == 0)
 		return false;
@@ -199,8 +199,8 @@ check_object(struct verify *verify, struct verify_run *run,
 	int rc = fb_sums_find(sums, key, &want, err);
 
 	if (rc == FB_OK)
-		rc = fb_store_get(
-		    verify->repo->store, key, max, &bytes, NULL, err);
+		rc = fb_store_get_text(
+		    verify->repo->store, key, max, &bytes, err);
 	if (rc == FB_OK) {
 		fb_digest_of(fb_buf_span(&bytes), &have);
 		if (fb_digest_cmp(&want, &have) != 0)

@@ -9,7 +9,7 @@
 #include "fleetbak/base/err.h"
 
 /* Deeper than anything we write; shallow enough for any stack. */
-#define DEPTH_MAX 64
+#define DEPTH_MAX 64 /* a message says so */
 
 void
 fb_json_decrefp(json_t **value)
@@ -18,12 +18,17 @@ fb_json_decrefp(json_t **value)
 	*value = NULL;
 }
 
-/* jansson bounds nesting by 2048 only: look at the brackets outside strings
- * before it builds anything. */
-static bool
-too_deep(struct fb_span text)
+/* A value takes jansson some 50 bytes.  A large document with values of less
+ * text than this is none of ours, and would take memory many times its size. */
+#define DENSE_MIN      65536
+#define BYTES_PER_VALUE 4
+
+/* jansson bounds nesting by 2048 only, and the number of values not at all:
+ * look at what is outside strings before it builds anything. */
+static const char *
+shape_fault(struct fb_span text)
 {
-	size_t depth = 0;
+	size_t depth = 0, values = 1;
 	bool quoted = false;
 
 	for (size_t i = 0; i < text.len; i++) {
@@ -34,12 +39,16 @@ too_deep(struct fb_span text)
 		else if (c == '"')
 			quoted = !quoted;
 		else if (!quoted && (c == '[' || c == '{') &&
-		    ++depth > DEPTH_MAX)
-			return true;
+		    (values++, ++depth > DEPTH_MAX))
+			return "it is nested deeper than 64 levels";
 		else if (!quoted && (c == ']' || c == '}') && depth > 0)
 			depth--;
+		else if (!quoted && c == ',')
+			values++;
 	}
-	return false;
+	return text.len > DENSE_MIN && values > text.len / BYTES_PER_VALUE
+	    ? "it holds too many values for its size"
+	    : NULL;
 }
 
 int
@@ -47,15 +56,16 @@ fb_json_parse(struct fb_span text, size_t max, const char *what,
     json_t **ret_value, struct fb_error *err)
 {
 	json_error_t why;
+	const char *fault;
 	json_t *value;
 
 	if (text.len > max)
 		return fb_fail(err, FB_ECORRUPT,
 		    "%s: %zu bytes of JSON, at most %zu are allowed", what,
 		    text.len, max);
-	if (too_deep(text))
-		return fb_fail(err, FB_ECORRUPT,
-		    "%s: JSON nested deeper than %d levels", what, DEPTH_MAX);
+	fault = shape_fault(text);
+	if (fault != NULL)
+		return fb_fail(err, FB_ECORRUPT, "%s: JSON: %s", what, fault);
 	value = json_loadb(text.len == 0 ? "" : (const char *)text.ptr,
 	    text.len, JSON_REJECT_DUPLICATES, &why);
 	if (value == NULL)

@@ -13,6 +13,7 @@
 #include "fleetbak/format/json.h"
 
 #define LIST_MAX (1u << 22)
+#define SOURCES_MAX 4096 /* each machine is looked for among them */
 #define IDS_MAX  1024
 
 struct taker {
@@ -251,6 +252,12 @@ take_sources(
 	const json_t *list;
 	size_t count = take_list(taker, value, "sources", &list);
 
+	if (count > SOURCES_MAX) {
+		TAKE(taker,
+		    fb_fail(taker->err, FB_ECORRUPT, "%s: %zu sources",
+		        taker->what, count));
+		return;
+	}
 	head->sources = fb_alloc(count, sizeof(*head->sources));
 	for (size_t i = 0; i < count; i++) {
 		const json_t *item = json_array_get(list, i);

@@ -13,6 +13,10 @@
 #define MANIFEST_TEXT_MAX 1024 /* bytes of a free text */
 #define VOLUMES_HEAD      "fleetbak-volumes 1\n"
 
+/* The first and the last line hold the head, units included: some hundred
+ * thousand of them.  It is parsed as one document, in memory. */
+#define MANIFEST_HEAD_LINE_MAX (16u << 20)
+
 /* Where the machines stand in the head's canonical form. */
 #define MACHINES_MARK "\"machines\":[]"
 

@@ -18,9 +18,6 @@
 #define PIECE        (1u << 20)
 #define MANIFEST_MAX (UINT64_C(4) << 30)
 
-/* The first and the last line hold the head, units included. */
-#define HEAD_LINE_MAX (64u << 20)
-
 struct fb_manifest {
 	struct fb_manifest_head head;
 	struct fb_digest digest;
@@ -202,7 +199,7 @@ find_last_line(const struct fb_manifest *manifest, uint64_t *ret_at,
 		return break_rule(
 		    FB_ECORRUPT, err, "M03 (lines)", "no final newline");
 	end--;
-	while (end > 0 && manifest->size - end <= HEAD_LINE_MAX) {
+	while (end > 0 && manifest->size - end <= MANIFEST_HEAD_LINE_MAX) {
 		size_t len = end < PIECE ? (size_t)end : PIECE;
 		const uint8_t *newline;
 
@@ -235,7 +232,7 @@ read_head_text(
 	int rc = find_last_line(manifest, &last_at, err);
 
 	if (rc == FB_OK)
-		rc = next_line(&cursor, HEAD_LINE_MAX, &line, err);
+		rc = next_line(&cursor, MANIFEST_HEAD_LINE_MAX, &line, err);
 	if (rc == FB_OK) {
 		manifest->machines_at = cursor.at;
 		manifest->machines_end = last_at;
@@ -249,7 +246,7 @@ read_head_text(
 			    "begin");
 	}
 	if (rc == FB_OK)
-		rc = next_line(&cursor, HEAD_LINE_MAX, &line, err);
+		rc = next_line(&cursor, MANIFEST_HEAD_LINE_MAX, &line, err);
 	if (rc == FB_OK)
 		fb_buf_add(dst, line.ptr, line.len);
 	fb_buf_release(&cursor.window);
@@ -278,7 +275,7 @@ read_head(struct fb_manifest *manifest, struct fb_error *err)
 	int rc = read_head_text(manifest, &text, err);
 
 	if (rc < 0 ||
-	    (rc = fb_json_parse(fb_buf_span(&text), 2 * HEAD_LINE_MAX,
+	    (rc = fb_json_parse(fb_buf_span(&text), 2 * MANIFEST_HEAD_LINE_MAX,
 	         "manifest", &value, err)) < 0 ||
 	    (rc = head_from_json(value, &manifest->head, err)) < 0)
 		return rc;

@@ -89,6 +89,10 @@ begin_text(struct fb_manifest_writer *writer, struct fb_error *err)
 	if (mark == NULL)
 		return fb_fail(err, FB_EBUG, "manifest: no place of machines");
 	cut = (size_t)(mark - fb_buf_str(&text)) + sizeof(MACHINES_MARK) - 2;
+	if (cut >= MANIFEST_HEAD_LINE_MAX ||
+	    text.len - cut >= MANIFEST_HEAD_LINE_MAX)
+		return fb_fail(err, FB_EUNSUP,
+		    "the run has more units than a manifest can name");
 	fb_buf_add(&writer->manifest.buf, text.data, cut);
 	fb_buf_add(&writer->tail, text.data + cut, text.len - cut);
 	fb_buf_add_str(&writer->manifest.buf, "\n");

@@ -17,8 +17,8 @@ get_register(struct fb_repo *repo, const char *sid, struct fb_buf *text,
 	if (!fb_run_id_ok(sid, strlen(sid)))
 		return fb_fail(err, FB_ENOTFOUND, "no session '%s'", sid);
 	(void)snprintf(key, sizeof(key), "commits/%s", sid);
-	return fb_store_get(
-	    repo->store, key, FB_REGISTER_MAX, text, NULL, err);
+	return fb_store_get_text(
+	    repo->store, key, FB_REGISTER_MAX, text, err);
 }
 
 /* The register is taken: by ourselves before a crash, or by a fence. */

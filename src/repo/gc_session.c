@@ -40,8 +40,8 @@ fb_gc_read_set(struct fb_repo *repo, const struct fb_digest *id,
 
 	fb_digest_hex(id, hex);
 	(void)snprintf(key, sizeof(key), "gc/sets/%s", hex);
-	rc = fb_store_get(
-	    repo->store, key, FB_REGISTER_MAX, &text, NULL, err);
+	rc = fb_store_get_text(
+	    repo->store, key, FB_REGISTER_MAX, &text, err);
 	if (rc < 0)
 		return rc;
 	fb_digest_of(fb_buf_span(&text), &digest);

@@ -272,7 +272,7 @@ fb_repo_run_sums(struct fb_repo *repo, const struct fb_run_ref *run,
 	int rc;
 
 	(void)snprintf(key, sizeof(key), "runs/%s/SHA256SUMS", run->run);
-	rc = fb_store_get(repo->store, key, FB_SUMS_MAX, &sums, NULL, err);
+	rc = fb_store_get_text(repo->store, key, FB_SUMS_MAX, &sums, err);
 	if (rc == FB_ENOTFOUND)
 		return fb_fail(err, FB_ECORRUPT, "'%s' is missing", key);
 	if (rc < 0)
@@ -286,7 +286,13 @@ fb_repo_run_sums(struct fb_repo *repo, const struct fb_run_ref *run,
 	rc = fb_trust_verify(&repo->trust, fb_buf_span(&sums),
 	    (struct fb_span){ run->signature, FB_SIGNATURE_LEN }, &signer,
 	    err);
-	fb_buf_add(dst, sums.data, sums.len);
+	if (dst->len == 0) { /* they are large: not twice */
+		fb_buf_release(dst);
+		*dst = sums;
+		sums = (struct fb_buf){ 0 };
+	} else {
+		fb_buf_add(dst, sums.data, sums.len);
+	}
 	if (rc < 0)
 		return fb_wrap(err, "run %s", run->run);
 	if (strcmp(signer, run->signer) != 0)

@@ -7,6 +7,8 @@
 #include "fleetbak/store/store.h"
 #include "stores.h"
 
+#define TEXT_PIECE ((size_t)1 << 20)
+
 static const struct {
 	const char *scheme; /* with its colon */
 	int (*open)(
@@ -176,6 +178,53 @@ fb_store_get(struct fb_store *store, const char *key, size_t max,
 		rc = fb_seam_answer(fault,
 		    store->ops->get(store, key, max, dst, tag, err), err);
 	return wrap(rc, "get", key, err);
+}
+
+/* The object in pieces, each looked at before the next one. */
+static int
+get_pieces(struct fb_store *store, const char *key, size_t max,
+    struct fb_buf *dst, struct fb_error *err)
+{
+	uint64_t size, at = 0;
+	int rc = fb_store_head(store, key, &size, err);
+
+	if (rc == FB_OK && size > max)
+		rc = fb_fail(err, FB_ECORRUPT,
+		    "get '%s': the object is larger than %zu bytes", key, max);
+	while (rc == FB_OK && at < size) {
+		size_t len = size - at < TEXT_PIECE ? (size_t)(size - at)
+		                                    : TEXT_PIECE;
+		uint8_t *piece = fb_buf_reserve(dst, len);
+
+		rc = fb_store_get_range(store, key, at, piece, len, err);
+		if (rc == FB_OK && memchr(piece, '\0', len) != NULL)
+			rc = fb_fail(err, FB_ECORRUPT,
+			    "get '%s': it is no text", key);
+		if (rc == FB_OK) {
+			dst->len += len;
+			dst->data[dst->len] = '\0';
+		}
+		at += len;
+	}
+	return rc;
+}
+
+int
+fb_store_get_text(struct fb_store *store, const char *key, size_t max,
+    struct fb_buf *dst, struct fb_error *err)
+{
+	size_t before = dst->len;
+	int rc = fb_store_get(store, key, max < TEXT_PIECE ? max : TEXT_PIECE,
+	    dst, NULL, err);
+
+	/* Most are small, and one request is enough. */
+	if (rc == FB_ECORRUPT && max > TEXT_PIECE)
+		return get_pieces(store, key, max, dst, err);
+	if (rc == FB_OK && dst->len > before &&
+	    memchr(dst->data + before, '\0', dst->len - before) != NULL)
+		return fb_fail(
+		    err, FB_ECORRUPT, "get '%s': it is no text", key);
+	return rc;
 }
 
 int

@@ -31,3 +31,71 @@ if [ "${HOSTILE:-}" = all ]; then sample=1; else sample=13; fi
 	fail "$(tail -40 "$work/hostile")"
 outside | diff "$work/before" - || fail "something outside was touched"
 ok "$(tail -1 "$work/hostile")"
+
+# Objects that are large where nobody expects it, of somebody without a key:
+# they cost no memory to speak of.
+bounded() { # <what>
+	status=$(status_of timeout 120 "$bin/scenario/peak" "$work/peak" \
+		"$fb" -c "$conf" verify --full)
+	case $status in
+	13 | 14) ;;
+	*) fail "$1: exit $status" ;;
+	esac
+	[ "${FB_VARIANT:-debug}" != debug ] || [ "$(cat "$work/peak")" -le 262144 ] ||
+		fail "$1: $(cat "$work/peak") KiB"
+}
+two=$(find repo/commits -type f | LC_ALL=C sort | tail -1)
+two=${two##*/}
+cp -a repo whole
+again() {
+	chmod -R u+w repo
+	rm -rf repo
+	cp -a whole repo
+	chmod -R u+w repo
+}
+again
+truncate -s 127M "repo/runs/$two/SHA256SUMS"
+bounded "checksums of holes"
+again
+truncate -s 63M "repo/commits/$two"
+bounded "a register of holes"
+again
+truncate -s 4G "repo/runs/$two/manifest.json"
+bounded "a manifest of holes"
+
+# A run that nobody signed, with a manifest of its own.
+forge() { # <what> <word of the answer>; the manifest is $work/manifest
+	again
+	forged=21001231-000000000-00000000
+	mkdir "repo/runs/$forged"
+	sed "s/$two/$forged/g" "$work/manifest" >"repo/runs/$forged/manifest.json"
+	echo 'fleetbak-volumes 1' >"repo/runs/$forged/VOLUMES"
+	(cd repo && sha256sum format/1.json restore.sh \
+		"runs/$forged/VOLUMES" "runs/$forged/manifest.json") \
+		>"repo/runs/$forged/SHA256SUMS"
+	sums=$(sha256sum <"repo/runs/$forged/SHA256SUMS")
+	sed "s/$two/$forged/; s/^sums .*/sums ${sums%% *}/
+		/^predecessors/,\$d" "whole/commits/$two" >"repo/commits/$forged"
+	printf 'predecessors 0\nrecipes 0\npacks 0\nend\n' \
+		>>"repo/commits/$forged"
+	bounded "$1"
+	grep -q "$2" "$work/stdout" "$work/stderr" ||
+		fail "$1: it was not looked at: $(head -20 "$work/stdout")"
+}
+manifest=whole/runs/$two/manifest.json
+{
+	printf '{"drift":['
+	yes 0 | head -n 7000000 | tr '\n' ,
+	printf '0],"machines":[\n],"version":1}\n'
+} >"$work/manifest"
+forge "a manifest of seven million numbers" "too many values"
+{
+	sed '$d' "$manifest"
+	tail -1 "$manifest" | sed 's/"sources":\[.*/"sources":[/' | tr -d '\n'
+	seq 100000 |
+		sed 's/.*/{"driver":"local","name":"s&","problem":null}/' |
+		tr '\n' , | sed 's/,$//'
+	tail -1 "$manifest" | sed 's/.*"sources":\[[^]]*//'
+} >"$work/manifest"
+forge "a manifest of a hundred thousand sources" "100000 sources"
+ok "what is large and signed by nobody takes little memory"

@@ -73,6 +73,38 @@ size_and_depth_are_bounded(void **state)
 	assert_null(value);
 }
 
+/* Text of one kind over and over, in brackets. */
+static int
+parse_list(const char *item, size_t count)
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	json_t *value = NULL;
+	int rc;
+
+	fb_buf_add_str(&text, "[");
+	for (size_t i = 0; i < count; i++) {
+		fb_buf_add_str(&text, i > 0 ? "," : "");
+		fb_buf_add_str(&text, item);
+	}
+	fb_buf_add_str(&text, "]");
+	rc = fb_json_parse(
+	    fb_buf_span(&text), 1u << 30, "list", &value, &err);
+	json_decref(value);
+	return rc;
+}
+
+static void
+values_need_some_text_each(void **state)
+{
+	(void)state;
+	assert_int_equal(parse_list("0", 1000), FB_OK);
+	assert_int_equal(parse_list("0", 1000000), FB_ECORRUPT);
+	assert_non_null(strstr(err.msg, "too many values"));
+	assert_int_equal(parse_list("[]", 1000000), FB_ECORRUPT);
+	assert_int_equal(parse_list("\"a,b,c\"", 10000), FB_OK);
+	assert_int_equal(parse_list("{\"offset\":17}", 10000), FB_OK);
+}
+
 static void
 the_message_says_line_and_column(void **state)
 {
@@ -161,6 +193,7 @@ main(void)
 		cmocka_unit_test(what_is_not_one_document_is_refused),
 		cmocka_unit_test(a_raw_nul_is_refused),
 		cmocka_unit_test(size_and_depth_are_bounded),
+		cmocka_unit_test(values_need_some_text_each),
 		cmocka_unit_test(the_message_says_line_and_column),
 		cmocka_unit_test(the_canonical_form_is_sorted_and_tight),
 		cmocka_unit_test(members_are_typed),

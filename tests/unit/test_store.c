@@ -217,6 +217,45 @@ a_range_is_read_whole_or_not_at_all(void **state)
 }
 
 static void
+text_ends_at_its_first_nul(void **state)
+{
+	struct fixture *fix = *state;
+	static const size_t sizes[] = { 0, 1, 1000, (1u << 20) + 1,
+		(3u << 20) };
+	char key[32];
+
+	for (size_t i = 0; i < FB_COUNT(sizes); i++) {
+		size_t size = sizes[i];
+		FB_AUTO_FREE uint8_t *bytes = fb_alloc(size + 1, 1);
+		FB_AUTO_BUF struct fb_buf got = { 0 };
+
+		memset(bytes, 'x', size);
+		(void)snprintf(key, sizeof(key), "text/%zu", i);
+		assert_ok(fb_store_create(fix->store, key,
+		    (struct fb_span){ bytes, size }, &err));
+		assert_ok(fb_store_get_text(
+		    fix->store, key, 4u << 20, &got, &err));
+		assert_int_equal(got.len, size);
+		assert_memory_equal(fb_buf_str(&got), (char *)bytes, size + 1);
+		if (size == 0)
+			continue;
+		assert_fails(FB_ECORRUPT,
+		    fb_store_get_text(
+		        fix->store, key, size - 1, &got, &err));
+		bytes[size - 1] = '\0';
+		assert_ok(fb_store_remove(fix->store, key, &err));
+		assert_ok(fb_store_create(fix->store, key,
+		    (struct fb_span){ bytes, size }, &err));
+		assert_fails(FB_ECORRUPT,
+		    fb_store_get_text(
+		        fix->store, key, 4u << 20, &got, &err));
+	}
+	assert_fails(FB_ENOTFOUND,
+	    fb_store_get_text(fix->store, "text/none", 4u << 20,
+	        &(struct fb_buf){ 0 }, &err));
+}
+
+static void
 a_key_that_could_lead_elsewhere_is_refused(void **state)
 {
 	static const char *const bad[] = { "", "/", "/etc/passwd", "a/", "a//b",
@@ -567,6 +606,7 @@ static const struct {
 	PROMISE(what_is_not_there_is_not_found),
 	PROMISE(an_object_larger_than_asked_for_is_refused),
 	PROMISE(a_range_is_read_whole_or_not_at_all),
+	PROMISE(text_ends_at_its_first_nul),
 	PROMISE(a_key_that_could_lead_elsewhere_is_refused),
 	PROMISE(keys_are_listed_in_the_order_of_their_bytes),
 	PROMISE(a_prefix_may_end_anywhere),

@@ -109,6 +109,10 @@ FB_MUST_USE int fb_store_replace(struct fb_store *store, const char *key,
 FB_MUST_USE int fb_store_get(struct fb_store *store, const char *key,
     size_t max, struct fb_buf *dst, char tag[FB_STORE_TAG_SIZE],
     struct fb_error *err);
+/* Append an object that is text, which holds no NUL: the first one is
+ * FB_ECORRUPT, so that a large file of holes is not brought into memory. */
+FB_MUST_USE int fb_store_get_text(struct fb_store *store, const char *key,
+    size_t max, struct fb_buf *dst, struct fb_error *err);
 FB_MUST_USE int fb_store_get_range(struct fb_store *store, const char *key,
     uint64_t offset, void *bytes, size_t len, struct fb_error *err);
 FB_MUST_USE int fb_store_head(struct fb_store *store, const char *key,
