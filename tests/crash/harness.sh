@@ -225,6 +225,8 @@ crash_loop() {
 	done <"$work/chosen"
 	[ "$crashes" -ge $(($(wc -l <"$work/chosen") * 9 / 10)) ] ||
 		fail "only $crashes crashes ($1)"
+	[ "$crashes" -gt 0 ] || [ "$variant" != debug ] ||
+		fail "no crash ($1)"
 	ok "$scenario: $crashes crashes ($1${mounted:+, with reflinks})"
 }
 
