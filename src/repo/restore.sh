@@ -53,7 +53,7 @@ done
 [ -z "$pubkey" ] || [ -r "$pubkey" ] || die "cannot read '$pubkey'"
 root=$(dirname -- "$0")
 root=$(cd -- "$root" && pwd)
-[ -r "$root/format/1.json" ] || die "'$root' is no fleetbak repository"
+[ -f "$root/format/1.json" ] || die "'$root' is no fleetbak repository"
 [ ! -e "$root/format/2.json" ] ||
 	die "the repository has a newer format: read its newest restore.sh"
 grep -q '"mode":"clear"' "$root/format/1.json" ||
@@ -69,14 +69,22 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
+# What is no file (a fifo has no end) is not opened, and what is no id is no
+# part of a path: whoever could write here may have written anything.
+is_id() { # text, with so many characters
+	[ ${#1} -eq "$2" ] || return 1
+	case $1 in *[!0-9a-f-]*) return 1 ;; esac
+}
+
 # The committed runs that were not given up, newest first: run, register.
 # A run without a register does not exist.
 for register in "$root"/commits/*; do
-	[ -f "$register" ] || continue
+	[ -f "$register" ] && is_id "${register##*/}" 27 || continue
 	[ ! -e "$root/forgets/${register##*/}" ] || [ -n "$run" ] || continue
 	awk -v name="${register##*/}" '
 	NR == 1 && $0 != "fleetbak-commit 1" { exit }
-	$1 == "run" { print $2, name; exit }' "$register"
+	$1 == "run" && length($2) == 27 && $2 !~ /[^0-9a-f-]/ { print $2, name }
+	$1 == "run" { exit }' "$register"
 done | sort -r >"$tmp/runs"
 [ -s "$tmp/runs" ] || die "there is no committed run"
 
@@ -130,6 +138,10 @@ check_paths() { # the paths stand in $tmp/paths
 			"$sums" "$tmp/paths" >&2
 		die "SHA256SUMS does not name the objects above"
 	fi
+	while read -r object; do
+		[ -f "$root/$object" ] ||
+			die "'$object' is missing, or no file"
+	done <"$tmp/paths"
 	if ! (cd -- "$root" && sha256sum -c "$tmp/check") \
 		>"$tmp/checked" 2>&1; then
 		grep -v ': OK$' "$tmp/checked" >&2 || :
@@ -186,6 +198,10 @@ fi
 read -r _ _ kind size recipe _ <"$tmp/volume"
 
 # Check the recipe, then every pack that it needs.
+is_id "$recipe" 64 || die "run $chosen: '$recipe' is no recipe"
+case $size in
+'' | *[!0-9]*) die "run $chosen: '$size' is no size" ;;
+esac
 path=recipes/$(printf '%.2s' "$recipe")/$recipe
 check_objects "$path"
 [ "$(sed -n 1p "$root/$path")" = 'fleetbak-recipe 1' ] ||
@@ -193,10 +209,16 @@ check_objects "$path"
 awk '
 $1 == "packs" && NF == 2 { packs = $2; next }
 $1 == "runs" && NF == 2 { runs = $2; next }
-packs > 0 && NF == 4 { id[n++] = $1; packs--; next }
+packs > 0 && NF == 4 {
+	if (length($1) != 64 || $1 ~ /[^0-9a-f]/)
+		bad = 1
+	id[n++] = $1
+	packs--
+	next
+}
 runs > 0 && NF == 7 { used[$3]; runs-- }
 END {
-	if (packs != 0 || runs != 0)
+	if (bad || packs != 0 || runs != 0)
 		exit 1
 	for (i = 0; i < n; i++)
 		if (i in used)

@@ -63,6 +63,31 @@ again
 truncate -s 4G "repo/runs/$two/manifest.json"
 bounded "a manifest of holes"
 
+# The script has the same care.
+rescue() { # <what> <object>
+	again
+	rm "repo/$2"
+	mkfifo "repo/$2"
+	status=$(status_of timeout 60 sh repo/restore.sh -r "$two" m1 root \
+		"$work/rescued")
+	[ "$status" -eq 1 ] || fail "restore.sh, $1 is a fifo: exit $status"
+	[ ! -e "$work/rescued" ] || fail "restore.sh, $1: something is left"
+}
+recipe=$(awk '$1 == "lab/m1" && $2 == "root" { print $5 }' \
+	"repo/runs/$two/VOLUMES")
+recipe=recipes/$(printf %.2s "$recipe")/$recipe
+pack=$(sed -n '/^packs [1-9]/{n;s/ .*//p;}' "repo/$recipe")
+rescue "the format" format/1.json
+rescue "the register" "commits/$two"
+rescue "SHA256SUMS" "runs/$two/SHA256SUMS"
+rescue "VOLUMES" "runs/$two/VOLUMES"
+rescue "the recipe" "$recipe"
+rescue "the pack" "packs/$(printf %.2s "$pack")/$pack.pack"
+again
+sh repo/restore.sh -r "$two" m1 root "$work/rescued" 2>/dev/null &&
+	cmp -s machines/m1/disk.img "$work/rescued" || fail "restore.sh"
+ok "restore.sh waits for no fifo"
+
 # A run that nobody signed, with a manifest of its own.
 forge() { # <what> <word of the answer>; the manifest is $work/manifest
 	again
