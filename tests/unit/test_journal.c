@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "faults.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/seam.h"
@@ -488,6 +489,150 @@ no_promised_record_is_lost_by_any_crash(void **state)
 	}
 }
 
+/* Facts are written until one is refused; then the journal takes no more. */
+static uint64_t
+write_until_refused(struct fb_journal *journal)
+{
+	for (uint64_t n = 1; n <= 3; n++) {
+		int rc = append(journal, "fact", n, n != 2, &err);
+
+		if (rc == FB_OK)
+			continue;
+		faults_disarm();
+		assert_fails(rc, append(journal, "fact", n, true, &err));
+		assert_non_null(strstr(err.msg, "nothing more is recorded"));
+		return n - 1;
+	}
+	return 3;
+}
+
+static void
+after_any_failure_what_was_acknowledged_is_there(void **state)
+{
+	static const char *const how[] = { "EIO", "ENOSPC" };
+
+	(void)state;
+	for (size_t i = 0; i < FB_COUNT(how); i++)
+		for (unsigned long at = faults_begin();
+		     faults_arm(at, how[i]); at++) {
+			struct fb_journal *journal = NULL;
+			uint64_t taken = 0;
+			struct seen seen;
+
+			(void)unlink(path);
+			if (fb_journal_create(path, &journal, &err) == FB_OK)
+				taken = write_until_refused(journal);
+			faults_disarm();
+			fb_journal_closep(&journal);
+			if (access(path, F_OK) != 0) {
+				assert_int_equal(taken, 0);
+				continue;
+			}
+			assert_ok(open_and_see(&seen));
+			assert_true(seen.facts >= taken);
+		}
+}
+
+static void
+a_journal_that_cannot_be_opened_keeps_its_records(void **state)
+{
+	FB_AUTO_BUF struct fb_buf before = { 0 };
+	FB_AUTO_BUF struct fb_buf after = { 0 };
+	struct seen seen;
+
+	(void)state;
+	write_facts(3);
+	load(&before);
+	fb_buf_add_str(&before, "5 torn");
+	store(&before);
+	for (unsigned long at = faults_begin(); faults_arm(at, "EIO"); at++) {
+		int rc = open_and_see(&seen);
+
+		faults_disarm();
+		if (rc == FB_OK)
+			assert_int_equal(seen.facts, 3);
+		load(&after);
+		/* Its torn end may be cut, and nothing else. */
+		assert_true(after.len >= before.len - 6);
+		assert_memory_equal(after.data, before.data, before.len - 6);
+		store(&before);
+	}
+	assert_ok(open_and_see(&seen));
+	assert_int_equal(seen.facts, 3);
+}
+
+static void
+a_journal_that_cannot_be_read_says_so(void **state)
+{
+	struct seen seen;
+
+	(void)state;
+	write_facts(3);
+	for (unsigned long at = faults_begin(); faults_arm(at, "EIO"); at++) {
+		int rc;
+
+		seen = (struct seen){ 0 };
+		rc = fb_journal_read(path, see, &seen, &err);
+		faults_disarm();
+		if (rc == FB_OK)
+			assert_int_equal(seen.facts, 3);
+		else
+			assert_fails(FB_ESYS, rc);
+	}
+	assert_fails(FB_ENOTFOUND,
+	    fb_journal_read("/nowhere/journal", see, &seen, &err));
+}
+
+static void
+a_compaction_that_fails_loses_nothing(void **state)
+{
+	FB_AUTO_JSON json_t *body = json_pack("{s:i}", "n", 3);
+	struct fb_journal_record sum = { .type = "sum", .body = body };
+
+	(void)state;
+	for (unsigned long at = faults_begin();; at++) {
+		struct fb_journal *journal = NULL;
+		struct seen seen;
+		bool more;
+		int rc;
+
+		(void)unlink(path);
+		write_facts(3);
+		assert_ok(fb_journal_open(
+		    path, see, &(struct seen){ 0 }, &journal, &err));
+		(void)faults_arm(at, "EIO");
+		rc = fb_journal_compact(journal, &sum, 1, &err);
+		faults_disarm();
+		more = rc < 0;
+		/* It goes on with what it had, or takes nothing more. */
+		rc = append(journal, "fact", 4, true, &err);
+		fb_journal_closep(&journal);
+		assert_ok(open_and_see(&seen));
+		assert_int_equal(seen.facts, rc == FB_OK ? 4 : 3);
+		if (!more)
+			break;
+	}
+}
+
+static void
+a_record_that_is_too_long_leaves_the_journal_as_it_was(void **state)
+{
+	FB_AUTO_JOURNAL struct fb_journal *journal = NULL;
+	FB_AUTO_JSON json_t *body = json_object();
+	FB_AUTO_FREE char *text = fb_alloc(FB_JOURNAL_LINE_MAX, 1);
+	struct seen seen;
+
+	(void)state;
+	assert_ok(fb_journal_create(path, &journal, &err));
+	memset(text, 'a', FB_JOURNAL_LINE_MAX - 1);
+	(void)json_object_set_new(body, "much", json_string(text));
+	assert_fails(FB_EBUG,
+	    fb_journal_append(journal, "fact", body, true, &err));
+	assert_ok(append(journal, "fact", 1, true, &err));
+	assert_ok(open_and_see(&seen));
+	assert_int_equal(seen.facts, 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_dir, remove_dir)
 
 int
@@ -508,6 +653,11 @@ main(int argc, char **argv)
 		TEST(what_is_no_record_is_not_written),
 		TEST(many_writers_make_one_chain),
 		TEST(no_promised_record_is_lost_by_any_crash),
+		TEST(after_any_failure_what_was_acknowledged_is_there),
+		TEST(a_journal_that_cannot_be_opened_keeps_its_records),
+		TEST(a_journal_that_cannot_be_read_says_so),
+		TEST(a_compaction_that_fails_loses_nothing),
+		TEST(a_record_that_is_too_long_leaves_the_journal_as_it_was),
 	};
 
 	if (argc == 2)
