@@ -414,6 +414,21 @@ was_being_closed(const struct fb_run *run)
 	return false;
 }
 
+/* Machines failed in it and nothing is copied yet: going on with it would
+ * only tell old failures, and a new run tries again. */
+static bool
+holds_only_failures(const struct fb_run *run)
+{
+	bool failed = false;
+
+	for (size_t i = 0; i < run->job_count; i++)
+		if (run->jobs[i].state == FB_MACHINE_FAILED)
+			failed = true;
+		else if (!fb_job_active(&run->jobs[i]))
+			return false;
+	return failed;
+}
+
 static bool
 is_continued(const struct download *download, const struct fb_run *run)
 {
@@ -424,7 +439,7 @@ is_continued(const struct download *download, const struct fb_run *run)
 
 	if (download->request->resume != NULL)
 		return strcmp(download->request->resume, run->id) == 0;
-	if (was_being_closed(run))
+	if (was_being_closed(run) || holds_only_failures(run))
 		return false;
 	fb_run_config_digest(download->engine, config);
 	fb_run_selection_digest(download->plan, selection);

@@ -99,6 +99,19 @@ rm machines/m2/fail-stop
 nothing_left "a machine that failed"
 ok "what failed is told in the same bytes by who goes on"
 
+# What failed before anything was copied is tried again, not told again.
+touch machines/m1/fail-stop
+FLEETBAK_CRASH_LOG=$work/failing expect 3 "$fb" -c "$conf" download \
+	--lock-wait 30s
+step=$(awk '/driver stop lab\/m2/ { print $1; exit }' "$work/failing")
+FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" download --lock-wait 30s
+run=$(ls state/runs)
+rm machines/m1/fail-stop
+expect 0 "$fb" -c "$conf" download --lock-wait 30s --json
+[ "$(field run)" != "$run" ] || fail "it went on with a run of failures"
+nothing_left "a run of failures"
+ok "what failed before anything was copied is tried again"
+
 # Cut off while it was being closed: closed, and not continued, though the
 # same is asked for again.
 crash_before "stop lab/m2"
