@@ -4,12 +4,15 @@
 #include <string.h>
 
 #include "fleetbak/base/buf.h"
+#include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/base/seam.h"
 
 #define BUF_CAP_MIN 64
 
-uint8_t *
-fb_buf_reserve(struct fb_buf *buf, size_t len)
+/* The size that it grows to when `len` more bytes come. */
+static size_t
+grown(const struct fb_buf *buf, size_t len)
 {
 	size_t need = buf->len + len + 1;
 	size_t cap = buf->cap ? buf->cap : BUF_CAP_MIN;
@@ -18,6 +21,32 @@ fb_buf_reserve(struct fb_buf *buf, size_t len)
 		need = SIZE_MAX;
 	while (cap < need)
 		cap = cap > SIZE_MAX / 2 ? need : cap * 2;
+	return cap;
+}
+
+int
+fb_buf_reserve_or_fail(struct fb_buf *buf, size_t len, struct fb_error *err)
+{
+	size_t cap = grown(buf, len);
+	uint8_t *data;
+
+	if (cap == buf->cap)
+		return FB_OK;
+	data = fb_seam_fails(FB_STEP_ALLOC, "buffer") ? NULL
+	                                              : realloc(buf->data, cap);
+	if (data == NULL)
+		return fb_fail_sys(err, "cannot get memory for %zu bytes", cap);
+	buf->data = data;
+	buf->cap = cap;
+	buf->data[buf->len] = '\0';
+	return FB_OK;
+}
+
+uint8_t *
+fb_buf_reserve(struct fb_buf *buf, size_t len)
+{
+	size_t cap = grown(buf, len);
+
 	if (cap != buf->cap) {
 		buf->data = fb_realloc(buf->data, cap, 1);
 		buf->cap = cap;

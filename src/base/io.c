@@ -118,11 +118,14 @@ fb_io_read_all(int fd, const char *path, size_t max, struct fb_buf *dst,
 	size_t before = dst->len;
 
 	for (;;) {
-		uint8_t *room = fb_buf_reserve(dst, READ_STEP);
 		size_t want = READ_STEP;
-		ssize_t got =
-		    fb_seam_read_fails(path, &want) ? -1 : read(fd, room, want);
+		ssize_t got;
 
+		if (fb_buf_reserve_or_fail(dst, READ_STEP, err) < 0)
+			return fb_wrap(err, "cannot read '%s'", path);
+		got = fb_seam_read_fails(path, &want)
+		    ? -1
+		    : read(fd, dst->data + dst->len, want);
 		if (got == -1 && errno == EINTR)
 			continue;
 		if (got == -1)

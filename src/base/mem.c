@@ -5,7 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/base/seam.h"
 
 static FB_NORETURN void
 die_nomem(void)
@@ -23,6 +25,19 @@ fb_alloc(size_t count, size_t size)
 
 	if (ptr == NULL)
 		die_nomem();
+	return ptr;
+}
+
+void *
+fb_alloc_or_fail(size_t count, size_t size, struct fb_error *err)
+{
+	void *ptr = fb_seam_fails(FB_STEP_ALLOC, "array")
+	    ? NULL
+	    : calloc(count ? count : 1, size ? size : 1);
+
+	if (ptr == NULL)
+		(void)fb_fail_sys(err,
+		    "cannot get memory for %zu times %zu bytes", count, size);
 	return ptr;
 }
 

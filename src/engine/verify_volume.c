@@ -54,7 +54,9 @@ check_table(struct verify *verify, const struct fb_recipe_pack *pack,
 		    (unsigned long long)size, (unsigned long long)end);
 	if (pack->table_length > FB_PACK_TABLE_MAX)
 		return fb_fail(err, FB_ECORRUPT, "its table is too large");
-	(void)fb_buf_reserve(&table, pack->table_length);
+	rc = fb_buf_reserve_or_fail(&table, pack->table_length, err);
+	if (rc < 0)
+		return fb_wrap(err, "table of '%s'", key);
 	table.len = pack->table_length;
 	rc = fb_store_get_range(verify->repo->store, key,
 	    pack->table_offset + FB_PACK_SKIP_LEN, table.data, table.len, err);

@@ -91,7 +91,10 @@ fb_pack_table_decode(struct fb_span text, struct fb_pack_table *ret_table,
 		return fail_table(err, "not the head of one");
 	if (table.count > text.len / LINE_MIN)
 		return fail_table(err, "fewer lines than it counts");
-	table.chunks = fb_alloc(table.count + 1, sizeof(*table.chunks));
+	table.chunks = fb_alloc_or_fail(
+	    table.count + 1, sizeof(*table.chunks), err);
+	if (table.chunks == NULL)
+		return fb_wrap(err, "pack table");
 	for (size_t i = 0; i < table.count; i++) {
 		if (!decode_chunk(&text, table.offset, &table.chunks[i])) {
 			fb_pack_table_release(&table);

@@ -63,11 +63,14 @@ fill_window(struct cursor *cursor, uint64_t at, size_t len,
     struct fb_error *err)
 {
 	uint64_t left = cursor->manifest->size - at;
+	int rc;
 
 	if (left < len)
 		len = (size_t)left;
 	fb_buf_clear(&cursor->window);
-	(void)fb_buf_reserve(&cursor->window, len);
+	rc = fb_buf_reserve_or_fail(&cursor->window, len, err);
+	if (rc < 0)
+		return fb_wrap(err, "'%s'", cursor->manifest->path);
 	cursor->window.len = len;
 	cursor->window_at = at;
 	return read_at(cursor->manifest, at, cursor->window.data, len, err);

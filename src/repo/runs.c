@@ -50,8 +50,10 @@ read_head(struct fb_repo *repo, const char *key, uint64_t size,
 		size_t len = size < steps[i] ? (size_t)size : steps[i];
 
 		fb_buf_clear(&text);
-		rc = fb_store_get_range(repo->store, key, 0,
-		    fb_buf_reserve(&text, len + 1), len, err);
+		rc = fb_buf_reserve_or_fail(&text, len + 1, err);
+		if (rc == FB_OK)
+			rc = fb_store_get_range(
+			    repo->store, key, 0, text.data, len, err);
 		if (rc < 0)
 			return rc;
 		rc = fb_register_decode_head(

@@ -273,8 +273,10 @@ fetch_text(struct fb_store *store, const char *key, uint64_t offset,
 	size_t len = FB_PACK_SKIP_LEN + (size_t)length;
 	int rc;
 
-	rc = fb_store_get_range(
-	    store, key, offset, fb_buf_reserve(&frame, len), len, err);
+	rc = fb_buf_reserve_or_fail(&frame, len, err);
+	if (rc < 0)
+		return fb_wrap(err, "table of '%s'", key);
+	rc = fb_store_get_range(store, key, offset, frame.data, len, err);
 	if (rc < 0)
 		return rc;
 	frame.len = len;

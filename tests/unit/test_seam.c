@@ -159,6 +159,20 @@ list_dir(const char *path)
 	return strcmp(names[0], "file") == 0 && names[1] == NULL ? 0 : 2;
 }
 
+static int
+take_memory(const char *path)
+{
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	FB_AUTO_FREE void *array = NULL;
+
+	(void)path;
+	fb_buf_add_str(&bytes, "kept");
+	if (fb_buf_reserve_or_fail(&bytes, 1000, &err) < 0)
+		return strcmp(fb_buf_str(&bytes), "kept") == 0 ? err.sys : 1;
+	array = fb_alloc_or_fail(7, 1000, &err);
+	return array == NULL ? err.sys : 0;
+}
+
 /* 0: it is there and known to be; else how it was refused, or lost. */
 static int
 put_object(const char *path)
@@ -209,6 +223,7 @@ static const struct {
 	{ "write_file", write_file },
 	{ "read_file", read_file },
 	{ "list_dir", list_dir },
+	{ "take_memory", take_memory },
 	{ "put_object", put_object },
 	{ "run_a_child", run_a_child },
 	{ "read_clocks", read_clocks },
@@ -317,6 +332,19 @@ a_listing_is_whole_or_fails(void **state)
 		assert_int_equal(scripted(interrupted, "list_dir", NULL), 0);
 	}
 	assert_int_equal(scripted("read.5:EIO", "list_dir", NULL), 0);
+}
+
+static void
+no_memory_for_what_came_from_outside_is_an_error(void **state)
+{
+	(void)state;
+	assert_int_equal(
+	    scripted("alloc.1:ENOMEM", "take_memory", NULL), ENOMEM);
+	assert_int_equal(
+	    scripted("alloc.2:ENOMEM", "take_memory", NULL), ENOMEM);
+	assert_int_equal(scripted("alloc.3:ENOMEM", "take_memory", NULL), 0);
+	assert_int_equal(
+	    scripted("alloc.1:ENOMEM", "read_file", "0123456789"), ENOMEM);
 }
 
 static void
@@ -438,6 +466,8 @@ main(int argc, char **argv)
 		cmocka_unit_test(interruptions_and_short_writes_change_nothing),
 		cmocka_unit_test(reads_fail_too),
 		cmocka_unit_test(a_listing_is_whole_or_fails),
+		cmocka_unit_test(
+		    no_memory_for_what_came_from_outside_is_an_error),
 		cmocka_unit_test(an_answer_is_lost_after_the_effect),
 		cmocka_unit_test(a_refused_call_has_no_effect),
 		cmocka_unit_test(a_child_fails_to_start_or_to_tell),

@@ -19,6 +19,8 @@ struct fb_buf {
 	size_t cap; /* bytes allocated, the NUL included */
 };
 
+struct fb_error;
+
 /* Bytes owned by somebody else; valid as long as their owner says. */
 struct fb_span {
 	const uint8_t *ptr;
@@ -36,6 +38,11 @@ void fb_buf_add_le64(struct fb_buf *buf, uint64_t value);
 
 /* Make room for `len` more bytes and return where they go. */
 uint8_t *fb_buf_reserve(struct fb_buf *buf, size_t len);
+
+/* The same for a length that came from outside: that there is no memory for
+ * it is an error then (FB_ESYS), not our end.  The room is at data + len. */
+FB_MUST_USE int fb_buf_reserve_or_fail(
+    struct fb_buf *buf, size_t len, struct fb_error *err);
 
 /* Empty the buffer but keep its memory for reuse. */
 void fb_buf_clear(struct fb_buf *buf);

@@ -15,11 +15,16 @@
 
 #include "fleetbak/base/attr.h"
 
+struct fb_error;
+
 /* Exit status of a run that ran out of memory (EX_OSERR of sysexits.h). */
 #define FB_EXIT_NOMEM 71
 
 /* Zero-filled array of `count` elements; the product is overflow-checked. */
 void *fb_alloc(size_t count, size_t size);
+/* The same where `count` came from outside: NULL, with the error FB_ESYS. */
+FB_MUST_USE void *fb_alloc_or_fail(
+    size_t count, size_t size, struct fb_error *err);
 void *fb_realloc(void *ptr, size_t count, size_t size);
 char *fb_strdup(const char *str);
 char *fb_format(const char *fmt, ...) FB_PRINTF(1, 2);
