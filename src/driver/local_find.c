@@ -82,12 +82,15 @@ fb_local_dirs(const struct fb_local_driver *driver, char ***ret_dirs,
 	FB_AUTO_NAMES struct fb_names names = { 0 };
 	size_t count = 0;
 	char **dirs;
+	int rc = 0;
 
-	if (fd == FB_EDENIED)
+	if (fd >= 0)
+		rc = fb_names_read(fd, &names);
+	if (fd == FB_EDENIED || (rc == -1 && errno == EACCES))
 		return fb_fail_id(err, FB_EDENIED, "E-SRC-DENIED",
 		    "the root '%s' cannot be read: permission denied",
 		    driver->root);
-	if (fd < 0 || fb_names_read(fd, &names) == -1) {
+	if (fd < 0 || rc == -1) {
 		(void)fb_fail_id(err, FB_EUNREACH, "E-SRC-UNREACHABLE",
 		    "the root '%s' cannot be read: %s", driver->root,
 		    strerror(fd < 0 && err->sys != 0 ? err->sys : errno));
