@@ -119,12 +119,14 @@ fb_topology_digest(const struct fb_fleet *fleet, bool selected_only,
 struct facts {
 	struct fb_buf *dst;
 	size_t count; /* also of those there was no room for */
+	size_t changes;
 };
 
 /* One line; a place for it, and NULL when there have been enough. */
 static struct fb_buf *
 begin_fact(struct facts *facts, const char *mark)
 {
+	facts->changes += mark[0] != '!';
 	if (facts->count++ >= FB_TOPOLOGY_FACTS_MAX)
 		return NULL;
 	fb_buf_add_fmt(facts->dst, "%s ", mark);
@@ -239,12 +241,26 @@ diff_volumes(struct facts *facts, const struct fb_machine *old,
 	}
 }
 
+/* Did the system keep us from describing it? */
+static bool
+is_dark(const struct fb_machine *machine)
+{
+	return machine->problem != NULL && machine->problem->sys != 0;
+}
+
 static void
 diff_machine(struct facts *facts, const struct fb_machine *old,
     const struct fb_machine *new)
 {
 	char was[FB_DIGEST_HEX_SIZE], is[FB_DIGEST_HEX_SIZE];
 
+	if (is_dark(old) || is_dark(new)) {
+		if (is_dark(old) != is_dark(new))
+			say_machine(facts, "!", new,
+			    is_dark(new) ? "cannot be looked at now"
+			                 : "can be looked at again");
+		return;
+	}
 	fb_digest_hex(&old->description, was);
 	fb_digest_hex(&new->description, is);
 	was[12] = is[12] = '\0'; /* enough to tell them apart */
@@ -293,7 +309,7 @@ compare(const struct fb_machine *a, const struct fb_machine *b)
 	return order != 0 ? order : strcmp(a->id, b->id);
 }
 
-void
+size_t
 fb_topology_diff(const struct fb_fleet *before, const struct fb_fleet *after,
     struct fb_buf *dst)
 {
@@ -321,4 +337,5 @@ fb_topology_diff(const struct fb_fleet *before, const struct fb_fleet *after,
 	if (facts.count > FB_TOPOLOGY_FACTS_MAX)
 		fb_buf_add_fmt(dst, "and %zu more\n",
 		    facts.count - FB_TOPOLOGY_FACTS_MAX);
+	return facts.changes;
 }

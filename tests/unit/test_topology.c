@@ -1,5 +1,6 @@
 #include "test.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "fleetbak/base/mem.h"
@@ -121,6 +122,42 @@ what_is_volatile_does_not_count(void **state)
 	fb_fleet_release(&two);
 }
 
+/* Nor has it changed for all we know. */
+static void
+what_cannot_be_looked_at_is_no_change(void **state)
+{
+	struct fb_fleet old = { 0 }, new = { 0 };
+	FB_AUTO_BUF struct fb_buf diff = { 0 };
+	FB_AUTO_BUF struct fb_buf back = { 0 };
+	struct fb_error broken = { 0 }, refused = { 0 };
+	struct fb_machine *web;
+
+	(void)state;
+	make_fleet(&old);
+	fb_fleet_settle(&old);
+	make_fleet(&new);
+	fb_fleet_settle(&new);
+	errno = EIO;
+	(void)fb_fail_sys(&broken, "cannot read it");
+	(void)fb_fail(&refused, FB_ECONFIG, "it has no command");
+	web = fb_fleet_find(&new, "lab", "web-01");
+	web->description.bytes[0] = 0xab;
+	fb_machine_refuse(web, &broken);
+	assert_int_equal(fb_topology_diff(&old, &new, &diff), 0);
+	assert_string_equal(
+	    fb_buf_str(&diff), "! lab/web-01 cannot be looked at now\n");
+	assert_int_equal(fb_topology_diff(&new, &old, &back), 0);
+	assert_string_equal(
+	    fb_buf_str(&back), "! lab/web-01 can be looked at again\n");
+
+	web = fb_fleet_find(&new, "lab", "db");
+	web->description.bytes[0] = 0xab;
+	fb_machine_refuse(web, &refused);
+	assert_int_equal(fb_topology_diff(&old, &new, &diff), 1);
+	fb_fleet_release(&old);
+	fb_fleet_release(&new);
+}
+
 static void
 a_difference_is_said_in_facts(void **state)
 {
@@ -211,6 +248,7 @@ main(void)
 		cmocka_unit_test(no_name_forges_a_field_or_a_line),
 		cmocka_unit_test(the_bytes_are_as_specified),
 		cmocka_unit_test(what_is_volatile_does_not_count),
+		cmocka_unit_test(what_cannot_be_looked_at_is_no_change),
 		cmocka_unit_test(a_difference_is_said_in_facts),
 	};
 

@@ -26,10 +26,13 @@ void fb_topology_digest(const struct fb_fleet *fleet, bool selected_only,
 /*
  * A readable difference between two settled fleets, one line a fact:
  * "+ lab/web-02 new", "- lab/old gone", "~ lab/db: disk 'root' 1073741824 ->
- * 2147483648 bytes".  Nothing is appended exactly when their canonical bytes
- * are the same.
+ * 2147483648 bytes", "! lab/db cannot be looked at now".  Nothing is appended
+ * exactly when their canonical bytes are the same.
+ *
+ * Returns how many facts are changes; the others, which begin with "!", say
+ * that it cannot be told, of a source or of a machine.
  */
-void fb_topology_diff(const struct fb_fleet *before,
+size_t fb_topology_diff(const struct fb_fleet *before,
     const struct fb_fleet *after, struct fb_buf *dst);
 
 /*
