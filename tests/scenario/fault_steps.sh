@@ -282,7 +282,8 @@ check_status() { # <act> <status> <fault> <of>
 	case $4 in
 	config) allowed="$allowed 2" ;;    # the configuration cannot be read
 	key) allowed="$allowed 12" ;;      # a key cannot be read
-	fleet) allowed="$allowed 1 19" ;;    # a machine is not known, or looks otherwise now
+	any) allowed="$allowed 2 12" ;;    # either of them
+	fleet) allowed="$allowed 1" ;;    # the state of a machine is not known
 	medium) allowed="$allowed 14" ;;   # what is stored cannot be read
 	esac
 	case " $allowed " in
@@ -319,8 +320,6 @@ try() { # <act> <fault> <of> <worker>
 			check_done "$1"
 			return 0
 		fi
-	elif [ "$1 $status" = "download 19" ] && [ -s machines/copy/effects ]; then
-		complain "stale, but it was touched" || return 0
 	fi
 	# The guardian, or this, or the next run: a machine comes up.
 	"$fb" -c fleetbak.yaml recover --lock-wait 60s >err 2>&1 ||
@@ -383,6 +382,8 @@ cases_of() { # <act>: from its steps
 			of = "config"
 		else if ($3 ~ /\.pem$/)
 			of = "key"
+		else if ($2 == "alloc")
+			of = "any"
 		else if ($3 ~ /(machines|fast)($|\/)|^names$|^discover$|^pipe$/)
 			of = "fleet"
 		else if (act != "download" && ($3 == "" || $3 ~ /^[a-z]+\// ||
