@@ -7,21 +7,13 @@
  * instead of checksums.  A first line "mirror" mirrors; with a first line
  * "raw" the rest are the archive's bytes as they are.
  */
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "fleetbak/base/err.h"
-#include "fleetbak/base/io.h"
-#include "fleetbak/base/mem.h"
 #include "fleetbak/driver/tree.h"
+#include "fuzz.h"
 
 #define BLOCK 512u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct feed {
 	struct fb_span rest;
@@ -97,36 +89,15 @@ add_line(struct fb_buf *dst, struct fb_span line)
 	add_member(dst, (char)line.ptr[0], name, target);
 }
 
-static struct fb_span
-take_line(struct fb_span *rest)
-{
-	const uint8_t *end =
-	    rest->len > 0 ? memchr(rest->ptr, '\n', rest->len) : NULL;
-	struct fb_span line = { rest->ptr,
-		end != NULL ? (size_t)(end - rest->ptr) : rest->len };
-	size_t used = line.len + (end != NULL);
-
-	rest->ptr += used;
-	rest->len -= used;
-	return line;
-}
-
-static bool
-is_word(struct fb_span line, const char *word)
-{
-	return line.len == strlen(word) &&
-	    memcmp(line.ptr, word, line.len) == 0;
-}
-
 /* The archive that the input describes; whether to mirror. */
 static bool
 make_archive(struct fb_span input, struct fb_buf *archive)
 {
 	struct fb_span rest = input;
 	struct fb_span first = take_line(&rest);
-	bool mirror = is_word(first, "mirror");
+	bool mirror = span_is(first, "mirror");
 
-	if (is_word(first, "raw")) {
+	if (span_is(first, "raw")) {
 		fb_buf_add(archive, rest.ptr, rest.len);
 		return false;
 	}
@@ -140,13 +111,6 @@ make_archive(struct fb_span input, struct fb_buf *archive)
 }
 
 static void
-must(bool good)
-{
-	if (!good)
-		abort();
-}
-
-static void
 make_world(const char *dir)
 {
 	FB_AUTO_FREE char *in = fb_format("%s/in", dir);
@@ -154,13 +118,11 @@ make_world(const char *dir)
 	FB_AUTO_FREE char *file = fb_format("%s/out/file", dir);
 	FB_AUTO_FREE char *link = fb_format("%s/in/old", dir);
 	FB_AUTO_FREE char *sub = fb_format("%s/in/d", dir);
-	struct fb_error err;
 
 	must(mkdir(in, 0700) == 0 && mkdir(out, 0700) == 0 &&
 	    mkdir(sub, 0700) == 0 && symlink("../out", link) == 0);
-	must(fb_io_replace(file,
-	         (struct fb_span){ (const uint8_t *)"canary", 6 }, 0600,
-	         &err) == FB_OK);
+	put_file(file, (struct fb_span){ (const uint8_t *)"canary", 6 });
+	must(chmod(file, 0600) == 0);
 }
 
 static int
@@ -193,7 +155,7 @@ check_world(const char *dir)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	char dir[] = "/tmp/fbfuzz-XXXXXX";
+	FB_AUTO_FREE char *dir = fb_format("%s/world", scratch_dir());
 	FB_AUTO_FREE char *root = NULL;
 	FB_AUTO_BUF struct fb_buf archive = { 0 };
 	struct fb_tree_options options = { 0 };
@@ -203,7 +165,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size > 65536)
 		return 0;
-	must(mkdtemp(dir) != NULL);
+	must(mkdir(dir, 0700) == 0);
 	make_world(dir);
 	root = fb_format("%s/in", dir);
 	options.mirror =
