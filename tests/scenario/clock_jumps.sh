@@ -151,3 +151,36 @@ for jump in +$year -$year; do
 done
 fresh "after deadlines"
 ok "deadlines hold while the clock jumps"
+
+# 6. Prune with a clock that is a year off gives up nothing that is to be kept,
+# and what it does to a writer at work costs no backup and leaves no machine
+# down.
+printf 'retention: {keep: all}\n' >>"$conf"
+before=$("$fb" -c "$conf" list runs --json | jq '.data | length')
+for jump in +$year -$year; do
+	expect 0 env FLEETBAK_FAULT=clock.1:"$jump" "$fb" -c "$conf" prune -y
+	after=$("$fb" -c "$conf" list runs --json | jq '.data | length')
+	[ "$after" -eq "$before" ] || fail "$jump: $before runs became $after"
+	expect 0 "$fb" -c "$conf" verify --structure
+	expect 0 "$fb" -c "$conf" status --check
+	stopped() {
+		grep -q '^State:.T' "/proc/$writer/status"
+	}
+	FLEETBAK_FAULT=store.3:stop "$fb" -c "$conf" download \
+		>"$work/writer.out" 2>&1 &
+	writer=$!
+	until_true "the writer does not stop" stopped
+	# It is fenced off when it looks old; otherwise nothing is deleted.
+	got=$(status_of env FLEETBAK_FAULT=clock.1:"$jump" "$fb" -c "$conf" \
+		prune -y)
+	[ "$got" -eq 0 ] || [ "$got" -eq 11 ] || fail "prune: exit $got"
+	kill -CONT $writer
+	status=0
+	wait $writer || status=$?
+	[ "$status" -lt 128 ] || fail "$jump: the writer ends with $status"
+	[ -e machines/m1/up ] && [ -e machines/m2/up ] || fail "$jump: down"
+	fresh "prune at $jump"
+	expect 0 "$fb" -c "$conf" verify
+	before=$("$fb" -c "$conf" list runs --json | jq '.data | length')
+done
+ok "prune with a wrong clock costs no backup"

@@ -229,8 +229,10 @@ for case in '0 <&-' '0 2>&-' '1 >&-' '1 <&- >&- 2>&-' '1 >/dev/full' \
 		fail "a full device is not named"
 done
 ok "streams that are closed or full: committed, up, and never a false 0"
+run_id=$("$fb" -c "$conf" list runs --json | jq -r '.data[-1].run')
 for command in "list" "status" "show latest" "verify --structure" \
 	"recover" "plan" "discover" "topology" "restore m1 --json --target $work/out" \
+	"prune -y" "prune -n" "forget -n $run_id" "list runs" \
 	"download -o ndjson" "list -o tsv" "explain" "version" "config show"; do
 	# shellcheck disable=SC2086 # a command and its arguments
 	got=$("$fb" -c "$conf" $command 2>"$work/stderr" >/dev/full &&
@@ -274,7 +276,8 @@ if [ "${FB_VARIANT:-debug}" != release ]; then
 	stopped() {
 		grep -q '^State:.T' "/proc/$run/status"
 	}
-	for command in "verify" "restore m1 --target $work/out2" "list" "discover"; do
+	for command in "verify" "restore m1 --target $work/out2" "list" \
+		"discover" "prune -y"; do
 		for at in 20 60; do
 			rm -rf "$work/out2"
 			# shellcheck disable=SC2086 # a command, its arguments
@@ -290,5 +293,5 @@ if [ "${FB_VARIANT:-debug}" != release ]; then
 		# shellcheck disable=SC2086 # a command and its arguments
 		expect 0 "$fb" -c "$conf" $command
 	done
-	ok "verify, restore, list and discover die by the signal, and can go again"
+	ok "verify, restore, list, discover and prune die by it, and can go again"
 fi
