@@ -87,6 +87,7 @@ run_json(const struct fb_run_row *row)
 	fb_json_put_str(item, "fleet", row->ref.fleet);
 	fb_json_put_str(item, "time", row->ref.time);
 	fb_json_put_str(item, "signed_by", row->ref.signer);
+	fb_run_put_fate(item, row);
 	if (row->problem.code < 0) {
 		(void)json_object_set_new(
 		    item, "error", fb_cli_error_json(NULL, &row->problem));
@@ -140,10 +141,11 @@ list_runs(struct fb_cli *cli, const struct fb_snapshots *all)
 		    row->stored_bytes);
 		fb_table_cell(&table, row->ref.signer, NULL);
 		fb_table_cell(&table,
-		    row->problem.code < 0 ? row->problem.id
-		    : row->partial        ? "partial"
-		    : row->drift          ? "drift"
-		                          : "",
+		    row->problem.code < 0      ? row->problem.id
+		    : fb_run_fate(row) != NULL ? fb_run_fate(row)
+		    : row->partial             ? "partial"
+		    : row->drift               ? "drift"
+		                               : "",
 		    NULL);
 	}
 	if (table.row_count > 0 || cli->output == FB_OUTPUT_TSV)

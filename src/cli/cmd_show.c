@@ -102,6 +102,7 @@ show_run(struct fb_cli *cli, const struct fb_snapshots *all,
 	fb_json_put_str(cli->data, "time", run->ref.time);
 	fb_json_put_str(cli->data, "finished", run->finished);
 	fb_json_put_str(cli->data, "signed_by", run->ref.signer);
+	fb_run_put_fate(cli->data, run);
 	(void)json_object_set_new(
 	    cli->data, "partial", json_boolean(run->partial));
 	(void)json_object_set_new(
@@ -122,8 +123,10 @@ show_run(struct fb_cli *cli, const struct fb_snapshots *all,
 	}
 	if (cli->output == FB_OUTPUT_TABLE)
 		fb_buf_add_fmt(&cli->text,
-		    "run %s of %s, signed by %s%s%s\n\n", run->ref.run,
+		    "run %s of %s, signed by %s%s%s%s%s\n\n", run->ref.run,
 		    fb_cli_time(cli, run->ref.time, text), run->ref.signer,
+		    run->pending ? ", to be given up" : "",
+		    run->held ? ", held" : "",
 		    run->partial ? ", partial" : "",
 		    run->drift ? ", the fleet changed meanwhile" : "");
 	fb_cli_add_table(cli, &table);

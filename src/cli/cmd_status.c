@@ -244,6 +244,19 @@ put_head(struct fb_cli *cli, const struct fb_snapshots *all,
 	    fb_cli_time(cli, last->ref.time, time), last->good, last->failed);
 }
 
+/* Runs that are on their way out, or held: newest first. */
+static json_t *
+runs_with_fate(const struct fb_snapshots *all, bool held)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < all->run_count; i++)
+		if (held ? all->runs[i].held : all->runs[i].pending)
+			(void)json_array_append_new(
+			    list, json_string(all->runs[i].ref.run));
+	return list;
+}
+
 static void
 put_page(struct fb_cli *cli, const struct fb_snapshots *all,
     const struct page *page)
@@ -264,6 +277,10 @@ put_page(struct fb_cli *cli, const struct fb_snapshots *all,
 	put_list(cli, "obligations",
 	    "", "was stopped and not started again: fleetbak recover",
 	    obligations(cli));
+	put_list(cli, "pending_runs",
+	    "run ", "is to be given up: fleetbak forget --undo keeps it",
+	    runs_with_fate(all, false));
+	put_list(cli, "held_runs", "run ", "is held", runs_with_fate(all, true));
 }
 
 static void

@@ -4,6 +4,7 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/cli/snapshots.h"
 #include "fleetbak/fleet/selector.h"
+#include "fleetbak/repo/forget.h"
 
 /* A machine that occurs, and its newest rows, when only those are kept; a
  * row that is not there yet has no run. */
@@ -255,6 +256,44 @@ read_manifests(
 	}
 }
 
+/* Which runs are to go, and which must not. */
+static int
+load_fates(struct fb_repo *repo, struct fb_snapshots *out,
+    struct fb_error *err)
+{
+	FB_AUTO_FATES struct fb_fates fates = { 0 };
+	int rc = fb_fates_load(repo, &fates, err);
+
+	for (size_t i = 0; rc == FB_OK && i < out->run_count; i++) {
+		struct fb_run_row *row = &out->runs[i];
+		const struct fb_fate *fate =
+		    fb_fates_find(&fates, row->ref.session);
+
+		if (fate == NULL)
+			continue;
+		row->held = fate->held;
+		row->pending = fate->pending;
+		if (fate->pending)
+			memcpy(row->pending_since, fate->since,
+			    sizeof(row->pending_since));
+	}
+	return rc;
+}
+
+const char *
+fb_run_fate(const struct fb_run_row *row)
+{
+	return row->pending ? "pending" : row->held ? "held" : NULL;
+}
+
+void
+fb_run_put_fate(json_t *object, const struct fb_run_row *row)
+{
+	fb_json_put_str(object, "pending_since",
+	    row->pending ? row->pending_since : NULL);
+	(void)json_object_set_new(object, "held", json_boolean(row->held));
+}
+
 static int
 load(struct fb_cli *cli, struct fb_repo *repo, bool newest_only,
     struct fb_snapshots *snapshots, struct fb_error *err)
@@ -266,6 +305,8 @@ load(struct fb_cli *cli, struct fb_repo *repo, bool newest_only,
 
 	snapshots->fleet.name = fb_strdup(cli->config->fleet_name);
 	rc = fb_repo_runs(repo, visit_run, &loader, err);
+	if (rc == FB_OK)
+		rc = load_fates(repo, snapshots, err);
 	if (rc < 0)
 		return rc;
 	loader.seen = json_object();

@@ -121,6 +121,23 @@ look(struct fb_gc *gc, struct fb_error *err)
 	return FB_OK;
 }
 
+/* What a run needs may be missing because somebody else went on meanwhile,
+ * and gave the run up. */
+static int
+judge_damage(struct fb_gc *gc, int rc)
+{
+	struct fb_error ignored = { 0 };
+	struct fb_gc_doc now;
+	char tag[FB_STORE_TAG_SIZE];
+
+	if (rc != FB_ECORRUPT ||
+	    fb_gc_read_current(gc->repo, &now, tag, &ignored) < 0 ||
+	    strcmp(tag, gc->tag) == 0)
+		return rc;
+	gc->next = STEP_LOOK;
+	return FB_OK;
+}
+
 struct finding {
 	const struct fb_id_list *marked;
 	struct fb_id_list *ids;
@@ -186,7 +203,7 @@ mark(struct fb_gc *gc, struct fb_error *err)
 	fb_gc_marks_release(&marks);
 	fb_run_ids_release(&runs);
 	if (rc < 0)
-		return rc;
+		return judge_damage(gc, rc);
 	gc->next = gc->set.packs.count + gc->set.recipes.count > 0 ||
 	        leftovers.any
 	    ? STEP_PUBLISH
@@ -316,7 +333,7 @@ remark(struct fb_gc *gc, struct fb_error *err)
 		gc->next = STEP_SEAL;
 	}
 	fb_gc_marks_release(&marks);
-	return rc;
+	return rc < 0 ? judge_damage(gc, rc) : FB_OK;
 }
 
 /* G6: from here on every collector deletes the same set. */

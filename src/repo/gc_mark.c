@@ -255,6 +255,7 @@ classify(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 	struct estimating *estimating = arg;
 	enum fb_gc_class class;
 	struct fb_error damage;
+	bool forgotten = false;
 
 	if (run->damage != NULL)
 		return fail_damage(run->damage, err);
@@ -269,6 +270,11 @@ classify(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 	    err->code != FB_ETOONEW)
 		return err->code;
 	damage = *err;
+	/* Somebody else may just have given it up. */
+	if (fb_repo_is_forgotten(
+	        estimating->repo, run->session, &forgotten, err) == FB_OK &&
+	    forgotten)
+		return FB_OK;
 	return fail_damage(&damage, err);
 }
 

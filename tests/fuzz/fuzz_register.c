@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fleetbak/base/err.h"
+#include "fleetbak/format/pending.h"
 #include "fleetbak/format/register.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -66,6 +67,32 @@ try_seal(struct fb_span text)
 }
 
 static void
+try_pending(struct fb_span text)
+{
+	struct fb_pending pending;
+	struct fb_undo undo;
+	struct fb_hold hold;
+	struct fb_span body;
+	struct fb_buf again = { 0 };
+	struct fb_error err = { 0 };
+
+	if (fb_pending_decode(text, &pending, &body, &err) == FB_OK) {
+		fb_pending_encode_signed(&pending, &again);
+		assert(again.len == body.len);
+		fb_pending_encode_signature(&pending, &again);
+		assert_same(&again, text);
+	}
+	if (fb_undo_decode(text, &undo, &err) == FB_OK) {
+		fb_undo_encode(&undo, &again);
+		assert_same(&again, text);
+	}
+	if (fb_hold_decode(text, &hold, &err) == FB_OK) {
+		fb_hold_encode(&hold, &again);
+		assert_same(&again, text);
+	}
+}
+
+static void
 try_set(struct fb_span text)
 {
 	struct fb_gc_set set;
@@ -86,6 +113,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	try_register(text);
 	try_forget(text);
+	try_pending(text);
 	try_seal(text);
 	try_set(text);
 	return 0;

@@ -65,6 +65,10 @@ expect 0 prune -y
 END
 )" -eq 4 ] || fail "a pending run is not listed"
 nothing_lost repo "while runs are pending"
+[ "$("$fb" -c "$conf" status --json | jq '.data.pending_runs | length')" -eq 2 ] ||
+	fail "status does not tell of pending runs"
+"$fb" -c "$conf" list runs | grep -q "^$one .*pending" || fail "list runs"
+"$fb" -c "$conf" show "$two" | grep -q 'to be given up' || fail "show"
 expect 0 "$fb" -c "$conf" restore "m1@$one" --target out
 rm -r out
 expect 0 "$fb" -c "$conf" forget --undo "$one"

@@ -5,6 +5,7 @@
 #include "test.h"
 
 #include "fleetbak/base/mem.h"
+#include "fleetbak/format/pending.h"
 #include "fleetbak/format/register.h"
 
 #define SID   "20261121-013205123-3fa92c17"
@@ -337,6 +338,57 @@ a_delete_set_is_read_back_byte_for_byte(void **state)
 }
 
 static void
+pending_records_undoing_and_holds_are_read_back(void **state)
+{
+	static const char pending_text[] = "fleetbak-pending 1\n"
+	    "session " SID "\nrun " RUN "\nfleet demo\nsums " HEX
+	    "\nnumber 2\ntime 2026-11-21T01:32:06Z\n"
+	    "reason asked%20for\nsigner 0123456789abcdef\n";
+	static const char undo_text[] = "fleetbak-undo 1\nsession " SID
+	    "\nnumber 2\ntime 2026-11-21T01:32:06Z\nend\n";
+	static const char hold_text[] = "fleetbak-hold 1\nsession " SID
+	    "\nrun " RUN "\ntime 2026-11-21T01:32:06Z\n"
+	    "reason evidence\nend\n";
+	FB_AUTO_BUF struct fb_buf text = { 0 }, again = { 0 };
+	struct fb_pending pending;
+	struct fb_undo undo;
+	struct fb_hold hold;
+	struct fb_span body;
+	struct fb_error err = { 0 };
+
+	(void)state;
+	fb_buf_add_fmt(&text, "%ssignature %s%s\n", pending_text, HEX, HEX2);
+	assert_ok(fb_pending_decode(
+	    fb_buf_span(&text), &pending, &body, &err));
+	assert_int_equal(body.len, strlen(pending_text));
+	assert_int_equal(pending.number, 2);
+	assert_string_equal(pending.reason, "asked for");
+	fb_pending_encode_signed(&pending, &again);
+	fb_pending_encode_signature(&pending, &again);
+	assert_string_equal(fb_buf_str(&again), fb_buf_str(&text));
+	/* Every cut is damage. */
+	for (size_t len = 0; len < text.len; len++)
+		assert_fails(FB_ECORRUPT,
+		    fb_pending_decode((struct fb_span){ text.data, len },
+		        &pending, &body, &err));
+
+	assert_ok(fb_undo_decode(SPAN(undo_text), &undo, &err));
+	fb_buf_clear(&again);
+	fb_undo_encode(&undo, &again);
+	assert_string_equal(fb_buf_str(&again), undo_text);
+	assert_ok(fb_hold_decode(SPAN(hold_text), &hold, &err));
+	fb_buf_clear(&again);
+	fb_hold_encode(&hold, &again);
+	assert_string_equal(fb_buf_str(&again), hold_text);
+	assert_fails(FB_ECORRUPT,
+	    fb_undo_decode(SPAN("fleetbak-undo 1\nsession " SID
+	        "\nnumber 0\ntime 2026-11-21T01:32:06Z\nend\n"),
+	        &undo, &err));
+	assert_fails(FB_ETOONEW,
+	    fb_hold_decode(SPAN("fleetbak-hold 2\n"), &hold, &err));
+}
+
+static void
 an_id_list_stays_sorted_and_unique(void **state)
 {
 	struct fb_id_list list = { 0 };
@@ -374,6 +426,8 @@ main(void)
 		cmocka_unit_test(a_session_says_who_and_when),
 		cmocka_unit_test(deletion_names_its_set_or_none),
 		cmocka_unit_test(a_delete_set_is_read_back_byte_for_byte),
+		cmocka_unit_test(
+		    pending_records_undoing_and_holds_are_read_back),
 		cmocka_unit_test(an_id_list_stays_sorted_and_unique),
 	};
 

@@ -24,6 +24,8 @@ struct fb_run_row {
 	struct fb_run_ref ref; /* `damage` is not kept */
 	char finished[32];
 	bool partial, drift;
+	bool pending, held;
+	char pending_since[32]; /* "" when it is not */
 	size_t good, failed;
 	uint64_t size, stored_bytes;
 	struct fb_error problem; /* code < 0: it cannot be read, or trusted */
@@ -49,6 +51,10 @@ FB_MUST_USE int fb_snapshots_load(struct fb_cli *cli, struct fb_repo *repo,
 FB_MUST_USE int fb_snapshots_load_newest(struct fb_cli *cli,
     struct fb_repo *repo, struct fb_snapshots *snapshots,
     struct fb_error *err);
+/* "pending", "held", or NULL; with the members of the row's JSON. */
+const char *fb_run_fate(const struct fb_run_row *row);
+void fb_run_put_fate(json_t *object, const struct fb_run_row *row);
+
 /* Mark the rows of the machines that the arguments and -s choose. */
 FB_MUST_USE int fb_snapshots_select(const struct fb_cli *cli,
     struct fb_snapshots *snapshots, const char *const *machines,
