@@ -20,6 +20,8 @@ fb_io_openat(
 {
 	int fd;
 
+	if ((flags & O_CREAT) != 0)
+		fb_seam_made(dirfd, name);
 	do
 		fd = fb_seam_fails(FB_STEP_OPEN, what)
 		    ? -1
@@ -267,6 +269,7 @@ fb_io_truncate(int fd, const char *path, off_t size, struct fb_error *err)
 {
 	bool failed;
 
+	fb_seam_dirty(fd);
 	do
 		failed = fb_seam_fails(FB_STEP_RENAME, path) ||
 		    ftruncate(fd, size) == -1;
@@ -318,6 +321,7 @@ make_dirs(const char *path, mode_t mode, bool durable, struct fb_error *err)
 		if (rc < 0)
 			return rc;
 	}
+	fb_seam_name(AT_FDCWD, path);
 	if (fb_seam_fails(FB_STEP_RENAME, path) ||
 	    (mkdir(path, mode) == -1 && errno != EEXIST))
 		return fb_fail_sys(err, "cannot make directory '%s'", path);
@@ -339,6 +343,7 @@ fb_io_mkdirs_later(const char *path, mode_t mode, struct fb_error *err)
 int
 fb_io_unlink(const char *path, struct fb_error *err)
 {
+	fb_seam_name(AT_FDCWD, path);
 	if (fb_seam_fails(FB_STEP_RENAME, path) ||
 	    (unlink(path) == -1 && errno != ENOENT))
 		return fb_fail_sys(err, "cannot remove '%s'", path);
@@ -352,6 +357,7 @@ fb_io_rename(const char *from, const char *to, bool fresh, struct fb_error *err)
 	FB_AUTO_FREE char *to_dir = parent_of(to);
 	int rc;
 
+	fb_seam_move(from, to);
 	if (fb_seam_fails(FB_STEP_RENAME, to) ||
 	    renameat2(AT_FDCWD, from, AT_FDCWD, to,
 	        fresh ? RENAME_NOREPLACE : 0) == -1)
@@ -374,6 +380,7 @@ remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 int
 fb_io_remove_tree(const char *path, struct fb_error *err)
 {
+	fb_seam_tree(path);
 	if (fb_seam_fails(FB_STEP_RENAME, path) ||
 	    (nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) ==
 	            -1 &&
@@ -390,6 +397,7 @@ write_new(
 	FB_AUTO_CLOSE int fd = -1;
 	int rc;
 
+	fb_seam_name(AT_FDCWD, path);
 	if (unlink(path) == -1 && errno != ENOENT)
 		return fb_fail_sys(err, "cannot replace '%s'", path);
 	fd = fb_io_open(path, O_WRONLY | O_CREAT | O_EXCL, mode, err);
@@ -409,6 +417,7 @@ fb_io_replace(
 	int rc = write_new(temp, bytes, mode, err);
 
 	if (rc == FB_OK) {
+		fb_seam_move(temp, path);
 		if (fb_seam_fails(FB_STEP_RENAME, path) ||
 		    rename(temp, path) == -1)
 			rc = fb_fail_sys(

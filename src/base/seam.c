@@ -15,13 +15,15 @@
 
 #include "fleetbak/base/attr.h"
 #include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
 
-/* Files with unsynced bytes, and their size when they last had none. */
+/* Files with unsynced bytes, and what they held when they last had none. */
 static struct dirty_file {
-	int fd; /* our own duplicate */
+	int fd; /* our own */
 	dev_t device;
 	ino_t inode;
 	off_t synced_size;
+	uint8_t *synced; /* NULL: of that size, it is not overwritten */
 } dirty_files[64];
 static size_t dirty_count;
 
@@ -112,6 +114,15 @@ shut_down(const char *path, uint32_t how)
 		_exit(FB_EXIT_CRASH + 1); /* a test must not go on */
 }
 
+static void
+lose_bytes(const struct dirty_file *file)
+{
+	(void)!ftruncate(file->fd, file->synced_size);
+	if (file->synced != NULL)
+		(void)!pwrite(file->fd, file->synced,
+		    (size_t)file->synced_size, 0);
+}
+
 /* With the lock held; does not return. */
 static void
 crash_now(const char *plan)
@@ -122,10 +133,11 @@ crash_now(const char *plan)
 		shut_down(place, 2);
 	if (strcmp(crash_mode(plan), "log") == 0)
 		shut_down(place, 1);
-	if (strcmp(crash_mode(plan), "lost") == 0)
+	if (strcmp(crash_mode(plan), "lost") == 0) {
 		for (size_t i = 0; i < dirty_count; i++)
-			(void)!ftruncate(
-			    dirty_files[i].fd, dirty_files[i].synced_size);
+			lose_bytes(&dirty_files[i]);
+		fb_seam_names_lost();
+	}
 	_exit(FB_EXIT_CRASH);
 }
 
@@ -349,19 +361,46 @@ find_dirty(const struct stat *st)
 	return NULL;
 }
 
+static struct dirty_file
+remember_bytes(int fd, const struct stat *st)
+{
+	struct dirty_file file = { -1, st->st_dev, st->st_ino, st->st_size,
+		NULL };
+	char path[64];
+
+	/* Not a duplicate: that may be for appending, or not for reading. */
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	file.fd = open(path, O_RDWR | O_CLOEXEC);
+	if (file.fd == -1 || st->st_size == 0)
+		return file;
+	file.synced = fb_alloc((size_t)st->st_size, 1);
+	if (pread(file.fd, file.synced, (size_t)st->st_size, 0) !=
+	    st->st_size) {
+		free(file.synced);
+		file.synced = NULL;
+	}
+	return file;
+}
+
+static void
+forget_bytes(struct dirty_file *file)
+{
+	(void)close(file->fd);
+	free(file->synced);
+}
+
 void
 fb_seam_dirty(int fd)
 {
+	const char *plan = getenv("FLEETBAK_CRASH");
 	struct stat st;
 
-	if (getenv("FLEETBAK_CRASH") == NULL)
+	if (plan == NULL || strcmp(crash_mode(plan), "lost") != 0)
 		return;
 	(void)pthread_mutex_lock(&lock);
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
 	    find_dirty(&st) == NULL && dirty_count < FB_COUNT(dirty_files))
-		dirty_files[dirty_count++] =
-		    (struct dirty_file){ fcntl(fd, F_DUPFD_CLOEXEC, 0),
-			    st.st_dev, st.st_ino, st.st_size };
+		dirty_files[dirty_count++] = remember_bytes(fd, &st);
 	(void)pthread_mutex_unlock(&lock);
 }
 
@@ -371,9 +410,13 @@ fb_seam_clean(int fd)
 	struct dirty_file *file;
 	struct stat st;
 
+	if (fstat(fd, &st) == -1)
+		return;
+	if (S_ISDIR(st.st_mode))
+		fb_seam_names_kept(&st, false);
 	(void)pthread_mutex_lock(&lock);
-	if (fstat(fd, &st) == 0 && (file = find_dirty(&st)) != NULL) {
-		(void)close(file->fd);
+	if ((file = find_dirty(&st)) != NULL) {
+		forget_bytes(file);
 		*file = dirty_files[--dirty_count];
 	}
 	(void)pthread_mutex_unlock(&lock);
@@ -385,15 +428,16 @@ fb_seam_clean_all(int fd)
 	struct stat st;
 	size_t kept = 0;
 
+	if (fstat(fd, &st) == -1)
+		return;
+	fb_seam_names_kept(&st, true);
 	(void)pthread_mutex_lock(&lock);
-	if (fstat(fd, &st) == 0) {
-		for (size_t i = 0; i < dirty_count; i++)
-			if (dirty_files[i].device == st.st_dev)
-				(void)close(dirty_files[i].fd);
-			else
-				dirty_files[kept++] = dirty_files[i];
-		dirty_count = kept;
-	}
+	for (size_t i = 0; i < dirty_count; i++)
+		if (dirty_files[i].device == st.st_dev)
+			forget_bytes(&dirty_files[i]);
+		else
+			dirty_files[kept++] = dirty_files[i];
+	dirty_count = kept;
 	(void)pthread_mutex_unlock(&lock);
 }
 

@@ -99,6 +99,7 @@ enter(struct dir_store *dir, struct place *place, const char *name, size_t len,
 
 	if (fd == -1 && errno == ENOENT && make) {
 		settled = false;
+		fb_seam_made(place->dir_fd, name);
 		if (fb_seam_fails(FB_STEP_RENAME, place->key) ||
 		    (mkdirat(place->dir_fd, name, 0755) == -1 &&
 		        errno != EEXIST))
@@ -432,6 +433,7 @@ dir_remove(struct fb_store *store, const char *key, struct fb_error *err)
 		return FB_OK;
 	if (rc < 0)
 		return rc;
+	fb_seam_name(place.dir_fd, place.leaf);
 	if (fb_seam_fails(FB_STEP_RENAME, key) ||
 	    (unlinkat(place.dir_fd, place.leaf, 0) == -1 && errno != ENOENT))
 		return fail_at(&place, "remove", err);

@@ -72,6 +72,7 @@ open_draft(const struct place *place, struct draft *draft, struct fb_error *err)
 	fb_random(random, sizeof(random));
 	fb_text_hex(random, sizeof(random), hex);
 	(void)snprintf(draft->name, sizeof(draft->name), ".new-%s", hex);
+	fb_seam_made(place->dir_fd, draft->name);
 	draft->fd = fb_seam_fails(FB_STEP_RENAME, draft->name)
 	    ? -1
 	    : openat(place->dir_fd, draft->name,
@@ -149,6 +150,7 @@ publish(const struct place *place, struct draft *draft, struct fb_error *err)
 
 	if (rc < 0)
 		return rc;
+	fb_seam_made(place->dir_fd, place->leaf);
 	if (fb_seam_fails(FB_STEP_RENAME, place->key))
 		linked = -1;
 	else if (draft->name[0] != '\0')
@@ -217,6 +219,7 @@ link_source(const struct dir_store *dir, const struct place *place, int fd,
 	rc = fb_io_sync(fd, path, err);
 	if (rc < 0)
 		return rc;
+	fb_seam_made(place->dir_fd, place->leaf);
 	linked = fb_seam_fails(FB_STEP_RENAME, place->key)
 	    ? -1
 	    : linkat(AT_FDCWD, path, place->dir_fd, place->leaf, 0);
@@ -386,6 +389,7 @@ write_over(
 	FB_AUTO_CLOSE int fd = -1;
 	int rc;
 
+	fb_seam_name(place->dir_fd, REPLACE_NAME);
 	if (fb_seam_fails(FB_STEP_RENAME, REPLACE_NAME) ||
 	    (unlinkat(place->dir_fd, REPLACE_NAME, 0) == -1 && errno != ENOENT))
 		return fail_at(place, "replace", err);
@@ -398,6 +402,7 @@ write_over(
 	if (rc == FB_OK)
 		rc = fb_io_sync(fd, place->key, err);
 	if (rc == FB_OK) {
+		fb_seam_name(place->dir_fd, place->leaf);
 		if (fb_seam_fails(FB_STEP_RENAME, place->key) ||
 		    renameat(place->dir_fd, REPLACE_NAME, place->dir_fd,
 		        place->leaf) == -1)

@@ -52,6 +52,7 @@ assert_left(const char *plan, int exit_code, const char *content)
 
 	assert_non_null(mkdtemp(dir));
 	path = fb_format("%s/file", dir);
+	assert_ok(fb_io_replace(path, SPAN(""), 0600, &err));
 	spec.argv = (const char *const[]){ "/proc/self/exe", path, NULL };
 	spec.env = (const char *const[]){ crash, NULL };
 	assert_ok(fb_child_run(&spec, &result, &err));
@@ -88,6 +89,70 @@ power_loss_takes_what_was_not_synced(void **state)
 	assert_left("3:lost", FB_EXIT_CRASH, "aaaa");
 	assert_left("4:lost", FB_EXIT_CRASH, "aaaa");
 	assert_left("5:lost", FB_EXIT_CRASH, "aaaabbbb");
+}
+
+/* Steps: 1 write, 2 sync, 3 rename, 4 sync; 5 unlink, 6 sync of the directory;
+ * 7 write of a new file, 8 sync, 9 sync of the directory; 10 write over it. */
+static int
+change_names(const char *path)
+{
+	FB_AUTO_CLOSE int fd = -1;
+
+	if (fb_io_replace(path, SPAN("new"), 0600, &err) < 0 ||
+	    fb_io_unlink(path, &err) < 0 || fb_io_sync_parent(path, &err) < 0)
+		return 1;
+	fd = fb_io_open(path, O_RDWR | O_CREAT, 0600, &err);
+	if (fd < 0 || fb_io_write_all(fd, path, SPAN("made"), &err) < 0 ||
+	    fb_io_sync(fd, path, &err) < 0 ||
+	    fb_io_sync_parent(path, &err) < 0 ||
+	    fb_io_pwrite_all(fd, path, SPAN("over"), 0, &err) < 0 ||
+	    fb_io_sync(fd, path, &err) < 0)
+		return 1;
+	return 0;
+}
+
+/* `content` NULL: the file is not there. */
+static void
+assert_lost(int step, const char *content)
+{
+	char dir[] = "/tmp/fb-seam-XXXXXX";
+	FB_AUTO_FREE char *crash = fb_format("FLEETBAK_CRASH=%d:lost", step);
+	FB_AUTO_FREE char *path = NULL;
+	FB_AUTO_CHILD struct fb_child_result result = { 0 };
+	FB_AUTO_BUF struct fb_buf left = { 0 };
+
+	assert_non_null(mkdtemp(dir));
+	path = fb_format("%s/file", dir);
+	assert_ok(fb_io_replace(path, SPAN("old"), 0600, &err));
+	assert_ok(fb_child_run(
+	    &(struct fb_child_spec){
+	        .lock_fd = -1,
+	        .argv = (const char *const[]){ "/proc/self/exe",
+	            "change_names", path, NULL },
+	        .env = (const char *const[]){ crash, NULL } },
+	    &result, &err));
+	assert_int_equal(result.exit_code, FB_EXIT_CRASH);
+	if (content == NULL) {
+		assert_int_equal(access(path, F_OK), -1);
+	} else {
+		assert_ok(fb_io_read_file(path, 99, &left, &err));
+		assert_string_equal(fb_buf_str(&left), content);
+	}
+	assert_ok(fb_io_remove_tree(dir, &err));
+}
+
+static void
+power_loss_takes_names_back(void **state)
+{
+	(void)state;
+	assert_lost(3, "old");
+	assert_lost(4, "old");  /* renamed, not synced */
+	assert_lost(5, "new");
+	assert_lost(6, "new");  /* removed, not synced */
+	assert_lost(7, NULL);
+	assert_lost(9, NULL);   /* its bytes are synced, its name is not */
+	assert_lost(10, "made");
+	assert_lost(11, "made"); /* written over, not synced */
 }
 
 static void
@@ -226,6 +291,7 @@ static const struct {
 	{ "take_memory", take_memory },
 	{ "put_object", put_object },
 	{ "run_a_child", run_a_child },
+	{ "change_names", change_names },
 	{ "read_clocks", read_clocks },
 };
 
@@ -459,6 +525,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(a_killed_process_leaves_what_it_wrote),
 		cmocka_unit_test(a_torn_write_puts_down_half),
 		cmocka_unit_test(power_loss_takes_what_was_not_synced),
+		cmocka_unit_test(power_loss_takes_names_back),
 		cmocka_unit_test(a_step_that_never_comes_changes_nothing),
 		cmocka_unit_test(the_steps_are_logged),
 		cmocka_unit_test(a_step_fails_as_it_is_told),

@@ -9,7 +9,8 @@
  *
  *	kill   like kill -9: what was written stays written
  *	torn   the step, if it is a write, first puts down half of its bytes
- *	lost   like power loss: what was written but not synced is gone
+ *	lost   like power loss: bytes and names that are not synced are what
+ *	       they were before
  *
  *	power  power loss, truly: the file system FLEETBAK_CRASH_PLACE lies on
  *	       is shut down; with "log" instead it writes its log first
@@ -127,6 +128,20 @@ void fb_seam_clean(int fd);
 /* The whole file system of `fd` has been synced. */
 void fb_seam_clean_all(int fd);
 
+/* What `name` names is about to be removed, replaced or made, or made unless
+ * it is there; `from` is about to become `to`; a tree is about to be removed.
+ * Power loss takes it back unless the directory is synced before. */
+void fb_seam_name(int dirfd, const char *name);
+void fb_seam_made(int dirfd, const char *name);
+void fb_seam_move(const char *from, const char *to);
+void fb_seam_tree(const char *path);
+
+/* For seam.c: the directory `st`, or all of its file system, is synced; the
+ * power is lost. */
+struct stat;
+void fb_seam_names_kept(const struct stat *st, bool all);
+void fb_seam_names_lost(void);
+
 void fb_seam_crash(void);
 
 /* Crashes and faults were meant for another process than this one. */
@@ -208,6 +223,33 @@ static inline void
 fb_seam_clean_all(int fd)
 {
 	(void)fd;
+}
+
+static inline void
+fb_seam_name(int dirfd, const char *name)
+{
+	(void)dirfd;
+	(void)name;
+}
+
+static inline void
+fb_seam_made(int dirfd, const char *name)
+{
+	(void)dirfd;
+	(void)name;
+}
+
+static inline void
+fb_seam_move(const char *from, const char *to)
+{
+	(void)from;
+	(void)to;
+}
+
+static inline void
+fb_seam_tree(const char *path)
+{
+	(void)path;
 }
 
 static inline void
