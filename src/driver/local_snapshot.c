@@ -226,8 +226,11 @@ drop_place(const char *place, const char *token, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	/* Leave nothing behind, if this was the last. */
-	if (!fb_seam_fails(FB_STEP_RENAME, place) && rmdir(place) == 0)
-		(void)rmdir(parent);
+	if (fb_seam_fails(FB_STEP_RENAME, place) || rmdir(place) == -1)
+		return errno == ENOENT || errno == ENOTEMPTY || errno == EEXIST
+		    ? FB_OK
+		    : fb_fail_sys(err, "cannot remove '%s'", place);
+	(void)rmdir(parent);
 	return FB_OK;
 }
 
