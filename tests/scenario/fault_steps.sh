@@ -198,9 +198,12 @@ check_done() { # <act>
 	left= # what could not be cleared away was said; the next one does it
 	unfinished='./state/runs/*'
 	[ "$1" != recover ] || unfinished=none # the next download goes on
-	[ "${warned:-}" = once ] || left=$(find . fast/ \( -name '*.tmp' -o -name '.new-*' -o \
-		-name '.replacing' -o -path '*/.fleetbak/*' -o \
-		-path "$unfinished" -o -path './state/restores/*' \) | head -3)
+	# Of a restore that had not begun its plan may stay: it has no journal.
+	[ "${warned:-}" = once ] ||
+		left=$(find . fast/ \( -name '*.tmp' -o -name '.new-*' -o \
+			-name '.replacing' -o -path '*/.fleetbak/*' -o \
+			-path "$unfinished" -o \
+			-path './state/restores/*/journal' \) | head -3)
 	[ -z "$left" ] || {
 		complain "left behind: $left"
 		return
