@@ -219,6 +219,12 @@ put_space(struct fb_cli *cli, const struct fb_prune_plan *plan)
 	    count, plan->run_count, fb_cli_size(cli, space->now.bytes, now),
 	    fb_cli_size(cli, space->later.bytes, later),
 	    fb_cli_size(cli, space->all.bytes, all));
+	if (!space->weighed)
+		return;
+	fb_json_put_u64(cli->data, "waste_bytes", space->waste);
+	fb_buf_add_fmt(&cli->text,
+	    "%s of what stays is needed by nobody: packs go whole\n",
+	    fb_cli_size(cli, space->waste, now));
 }
 
 void

@@ -229,8 +229,8 @@ make_plan(struct pruning *pruning, struct fb_error *err)
 	if (request->only_judge)
 		return FB_OK;
 	check_limit(pruning);
-	rc = fb_gc_estimate(
-	    pruning->repo, class_of, pruning, &plan->space, err);
+	rc = fb_gc_estimate(pruning->repo, class_of, pruning, request->waste,
+	    &plan->space, err);
 	/* Who forgets a run that is damaged mends something. */
 	return rc == FB_ECORRUPT && request->run_count > 0 ? FB_OK : rc;
 }

@@ -23,6 +23,11 @@ int fb_gc_forgotten(struct fb_repo *repo, struct fb_run_ids *sessions,
 int fb_gc_mark(struct fb_repo *repo, const struct fb_run_ids *except,
     struct fb_gc_marks *marks, struct fb_error *err);
 
+/* Bytes that these packs store and none of these recipes needs.  FB_ECORRUPT,
+ * FB_ENOTFOUND: a recipe cannot be read. */
+int fb_gc_waste(struct fb_repo *repo, const struct fb_gc_marks *marks,
+    uint64_t *ret_bytes, struct fb_error *err);
+
 /* Visit the packs, or recipes, that are there. */
 typedef int fb_gc_visit_object(const struct fb_digest *id, uint64_t size,
     void *arg, struct fb_error *err);

@@ -323,12 +323,13 @@ weigh_recipe(const struct fb_digest *id, uint64_t size, void *arg,
 
 int
 fb_gc_estimate(struct fb_repo *repo, fb_gc_class_of *class_of, void *arg,
-    struct fb_gc_estimate *ret_estimate, struct fb_error *err)
+    bool waste, struct fb_gc_estimate *ret_estimate, struct fb_error *err)
 {
 	struct estimating estimating = { .repo = repo,
 		.class_of = class_of,
 		.arg = arg,
 		.estimate = ret_estimate };
+	struct fb_error ignored = { 0 };
 	int rc;
 
 	memset(ret_estimate, 0, sizeof(*ret_estimate));
@@ -338,6 +339,9 @@ fb_gc_estimate(struct fb_repo *repo, fb_gc_class_of *class_of, void *arg,
 	if (rc == FB_OK)
 		rc = fb_gc_list_recipes(
 		    repo, weigh_recipe, &estimating, err);
+	if (rc == FB_OK && waste)
+		ret_estimate->weighed = fb_gc_waste(repo, &estimating.kept,
+		    &ret_estimate->waste, &ignored) == FB_OK;
 	fb_gc_marks_release(&estimating.kept);
 	fb_gc_marks_release(&estimating.later);
 	return rc;

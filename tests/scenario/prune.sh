@@ -116,6 +116,9 @@ expect 1 "$fb" -c "$conf" forget --undo "$one"
 objects >"$work/before"
 expect 0 prune -y
 objects | cmp -s - "$work/before" || fail "a prune without work did something"
+expect 0 prune -n --json
+[ "$(jq '.data.waste_bytes > 0 and .data.waste_bytes < .data.stored.bytes' \
+	"$work/stdout")" = true ] || fail "what is stored in vain"
 nothing_lost repo "at the end"
 expect 0 "$fb" -c "$conf" verify --full
 

@@ -43,16 +43,20 @@ void fb_gc_report_release(struct fb_gc_report *report);
 
 /*
  * What is in the repository, and what would go: `class_of` says of a run that
- * is not forgotten whether it is kept, is to go later, or is to go now.
+ * is not forgotten whether it is kept, is to go later, or is to go now.  With
+ * `waste` every recipe of the kept runs is read.
  */
 enum fb_gc_class { FB_GC_KEPT, FB_GC_LATER, FB_GC_NOW };
 typedef enum fb_gc_class fb_gc_class_of(
     const struct fb_run_ref *run, void *arg);
 struct fb_gc_estimate {
 	struct fb_gc_usage all, now, later; /* later: in addition to now */
+	bool weighed;   /* with `waste`, when every recipe could be read: */
+	uint64_t waste; /* bytes in packs of kept runs that none needs */
 };
 FB_MUST_USE int fb_gc_estimate(struct fb_repo *repo, fb_gc_class_of *class_of,
-    void *arg, struct fb_gc_estimate *ret_estimate, struct fb_error *err);
+    void *arg, bool waste, struct fb_gc_estimate *ret_estimate,
+    struct fb_error *err);
 
 /*
  * Finish a collection that is under way, then make one.  FB_OK when all that

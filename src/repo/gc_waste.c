@@ -1,0 +1,159 @@
+/* What packs hold beside what is still needed: they go whole, or stay. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/format/pack.h"
+#include "fleetbak/format/recipe.h"
+
+#include "gc_impl.h"
+
+/* A recipe that is longer than this is not looked at. */
+#define RECIPE_MAX (64u << 20)
+
+/* So many stretches are collected before they are joined. */
+#define JOIN_AT (1u << 20)
+
+struct stretch {
+	uint32_t pack, from, end; /* pack: its number in `packs` */
+};
+
+struct wasting {
+	struct fb_id_list packs; /* of the kept runs */
+	uint32_t *sizes;         /* what each of them stores */
+	struct stretch *items;
+	size_t count, cap, joined;
+};
+
+static int
+compare(const void *a, const void *b)
+{
+	const struct stretch *x = a, *y = b;
+
+	if (x->pack != y->pack)
+		return x->pack < y->pack ? -1 : 1;
+	return x->from < y->from ? -1 : x->from > y->from;
+}
+
+static void
+join(struct wasting *w)
+{
+	size_t kept = 0;
+
+	if (w->count == 0)
+		return;
+	qsort(w->items, w->count, sizeof(*w->items), compare);
+	for (size_t i = 1; i < w->count; i++) {
+		struct stretch *last = &w->items[kept];
+
+		if (w->items[i].pack != last->pack ||
+		    w->items[i].from > last->end)
+			w->items[++kept] = w->items[i];
+		else if (w->items[i].end > last->end)
+			last->end = w->items[i].end;
+	}
+	w->count = w->joined = kept + 1;
+}
+
+static void
+add_stretch(struct wasting *w, uint32_t pack, uint32_t from, uint32_t len)
+{
+	if (w->count == w->cap) {
+		if (w->count - w->joined >= JOIN_AT)
+			join(w);
+		if (2 * w->count >= w->cap) {
+			w->cap = 2 * w->cap + 1024;
+			w->items = fb_realloc(
+			    w->items, w->cap, sizeof(*w->items));
+		}
+	}
+	w->items[w->count++] = (struct stretch){ pack, from, from + len };
+}
+
+static uint32_t
+number_of(const struct wasting *w, const struct fb_digest *id)
+{
+	size_t low = 0, high = w->packs.count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+		int order = fb_digest_cmp(&w->packs.ids[middle], id);
+
+		if (order == 0)
+			return (uint32_t)middle;
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return UINT32_MAX;
+}
+
+/* The lines of one recipe; its packs become numbers of ours. */
+static int
+add_lines(struct wasting *w, struct fb_span text, struct fb_error *err)
+{
+	struct fb_recipe_decoder decoder = { 0 };
+	FB_AUTO_FREE uint32_t *numbers = NULL;
+	size_t count = 0;
+
+	while (text.len > 0) {
+		const uint8_t *end = memchr(text.ptr, '\n', text.len);
+		size_t len = end != NULL ? (size_t)(end - text.ptr) : text.len;
+		enum fb_recipe_step step;
+		int rc = fb_recipe_decode_line(&decoder,
+		    (struct fb_span){ text.ptr, len }, &step, err);
+
+		if (rc < 0)
+			return rc;
+		if (step == FB_RECIPE_PACK) {
+			numbers = fb_realloc(
+			    numbers, count + 1, sizeof(*numbers));
+			numbers[count] = number_of(w, &decoder.pack.id);
+			if (numbers[count] != UINT32_MAX)
+				w->sizes[numbers[count]] =
+				    decoder.pack.table_offset;
+			count++;
+		} else if (step == FB_RECIPE_RUN &&
+		    decoder.run.pack < count &&
+		    numbers[decoder.run.pack] != UINT32_MAX) {
+			add_stretch(w, numbers[decoder.run.pack],
+			    decoder.run.pack_offset, decoder.run.pack_length);
+		}
+		if (end == NULL)
+			break;
+		text.ptr += len + 1;
+		text.len -= len + 1;
+	}
+	return FB_OK;
+}
+
+int
+fb_gc_waste(struct fb_repo *repo, const struct fb_gc_marks *marks,
+    uint64_t *ret_bytes, struct fb_error *err)
+{
+	struct wasting w = { .packs = marks->packs };
+	int rc = FB_OK;
+
+	*ret_bytes = 0;
+	w.sizes = fb_alloc(w.packs.count + 1, sizeof(*w.sizes));
+	for (size_t i = 0; rc == FB_OK && i < marks->recipes.count; i++) {
+		FB_AUTO_BUF struct fb_buf text = { 0 };
+		char key[FB_OBJECT_KEY_SIZE];
+
+		fb_recipe_key(&marks->recipes.ids[i], key);
+		rc = fb_store_get(
+		    repo->store, key, RECIPE_MAX, &text, NULL, err);
+		if (rc == FB_OK)
+			rc = add_lines(&w, fb_buf_span(&text), err);
+	}
+	join(&w);
+	for (size_t i = 0; rc == FB_OK && i < w.packs.count; i++)
+		*ret_bytes += w.sizes[i];
+	for (size_t i = 0; rc == FB_OK && i < w.count; i++)
+		*ret_bytes -= w.items[i].end - w.items[i].from;
+	free(w.sizes);
+	free(w.items);
+	return rc;
+}
