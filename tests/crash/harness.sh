@@ -210,6 +210,26 @@ crash_at() { # <step> <how>
 	crashes=$((crashes + 1))
 }
 
+# Steps of declared cases that have not been hit, some steps off.
+missed_cases() { # <how> <off>
+	step_names <"$work/calm.steps" |
+		awk -F'|' -v how="$1" -v off="$2" -v me="$scenario" '
+		FILENAME == ledger_file { hit[$2 "|" $3] = 1; next }
+		FILENAME != "-" {
+			if ($0 !~ /^#/ && $2 == me && $3 == how)
+				wanted[$4] = 1
+			next
+		}
+		{
+			n = $0; sub(/ .*/, "", n)
+			name = substr($0, length(n) + 2)
+			if (name in wanted && !((how "|" name) in hit) &&
+				!(name in seen))
+				print n + off
+			seen[name] = 1
+		}' ledger_file="$ledger" "$ledger" "$cases" -
+}
+
 # crash_loop <how> <every> [kind]: at every n-th step (of a kind).
 crash_loop() {
 	every=$2
@@ -223,6 +243,14 @@ crash_loop() {
 	while read -r step; do
 		crash_at "$step" "$1" || break
 	done <"$work/chosen"
+	# Threads take turns: a step that is declared may have had another's
+	# number for once.
+	for off in 0 1 -1 0 1 -1 0; do
+		missed_cases "$1" $off >"$work/missed"
+		while read -r step; do
+			crash_at "$step" "$1" || break
+		done <"$work/missed"
+	done
 	[ "$crashes" -ge $(($(wc -l <"$work/chosen") * 9 / 10)) ] ||
 		fail "only $crashes crashes ($1)"
 	[ "$crashes" -gt 0 ] || [ "$variant" != debug ] ||
