@@ -52,7 +52,7 @@ asan.cflags    := -O1 -g -DFB_FAULTS -fno-omit-frame-pointer \
 tsan.cflags    := -O1 -g -DFB_FAULTS -fsanitize=thread
 cov.cflags     := -O0 -g -DFB_FAULTS -DFB_COVERAGE --coverage \
 	-fprofile-update=atomic
-cov.ldflags    := -Wl,--wrap=_exit
+cov.ldflags    := -Wl,--wrap=_exit,--wrap=execv,--wrap=execve
 fuzz.cflags    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 	-fno-sanitize-recover=all
 

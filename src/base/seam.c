@@ -458,17 +458,47 @@ fb_seam_forget(void)
 #endif
 
 #ifdef FB_COVERAGE
-/* Who leaves without a farewell, and who is made to crash, would take along
+/* Who leaves without a farewell, or becomes another program, would take along
  * which lines were run: in the cov variant the linker sends them here. */
 void __gcov_dump(void);
+void __gcov_reset(void);
 _Noreturn void __real__exit(int status);
 _Noreturn void __wrap__exit(int status);
+int __real_execve(
+    const char *path, char *const argv[], char *const environment[]);
+int __wrap_execve(
+    const char *path, char *const argv[], char *const environment[]);
+int __real_execv(const char *path, char *const argv[]);
+int __wrap_execv(const char *path, char *const argv[]);
 
 _Noreturn void
 __wrap__exit(int status)
 {
 	__gcov_dump();
 	__real__exit(status);
+}
+
+int
+__wrap_execve(
+    const char *path, char *const argv[], char *const environment[])
+{
+	int rc;
+
+	__gcov_dump();
+	rc = __real_execve(path, argv, environment);
+	__gcov_reset(); /* it is still this program */
+	return rc;
+}
+
+int
+__wrap_execv(const char *path, char *const argv[])
+{
+	int rc;
+
+	__gcov_dump();
+	rc = __real_execv(path, argv);
+	__gcov_reset();
+	return rc;
 }
 #endif
 

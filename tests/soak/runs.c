@@ -159,7 +159,8 @@ check_window(
 }
 
 static void
-check_units(const struct outcome *outcome, json_t *manifest)
+check_units(const struct run *run, const struct outcome *outcome,
+    json_t *manifest)
 {
 	json_t *unit, *machine;
 	size_t i, j, k;
@@ -169,7 +170,8 @@ check_units(const struct outcome *outcome, json_t *manifest)
 		json_int_t epoch = 0;
 		json_t *name;
 
-		if (!outcome->disturbed)
+		/* A run that is only closed was captured before. */
+		if (!outcome->disturbed && step_of_run(run) == walk.step)
 			check_window(outcome, manifest, unit);
 		json_array_foreach(
 		    json_object_get(manifest, "machines"), j, machine)
@@ -212,7 +214,7 @@ load_run(struct run *run, const struct outcome *outcome)
 	run->partial = json_is_true(json_object_get(manifest, "partial"));
 	json_array_foreach(json_object_get(manifest, "machines"), i, machine)
 	    load_kept(run, machine);
-	check_units(outcome, manifest);
+	check_units(run, outcome, manifest);
 	json_decref(manifest);
 }
 

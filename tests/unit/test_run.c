@@ -149,6 +149,189 @@ what_a_dead_run_owes_is_not_taken_for_a_stop_of_ours(void **state)
 	fb_run_free(run);
 }
 
+/* A run of which every kind of record was written. */
+static void
+make_full_run(void)
+{
+	struct fb_run *run = make_run();
+	struct fb_job *job = &run->jobs[0];
+	struct fb_error cause;
+
+	run->predecessors = fb_alloc(1, sizeof(*run->predecessors));
+	append(run, "source",
+	    json_pack("{s:s,s:{s:i,s:s,s:s,s:s}}", "source", "away", "error",
+	        "code", FB_EUNREACH, "id", "E-SRC-UNREACHABLE", "message",
+	        "it is away", "hint", "look"));
+	assert_ok(fb_obligation_begin(run->journal, "lab/web", &err));
+	append(run, "machine", fb_run_machine_json(job));
+	job->parts[0].result.has_flat = true;
+	append_volume(run, 3);
+	append_checkpoint(run, 4);
+	assert_ok(
+	    fb_obligation_end(run->journal, "lab/web", "started", &err));
+	job->state = FB_MACHINE_FAILED;
+	(void)fb_fail_id(&cause, FB_EFAILED, "E-COMMAND", "it did not stop");
+	job->err = fb_error_keep(&cause);
+	append(run, "machine", fb_run_machine_json(job));
+	append(run, "finish",
+	    json_pack("{s:s,s:s,s:b}", "finished", "2026-11-21T01:33:00.000Z",
+	        "topology_after",
+	        "0123456789abcdef0123456789abcdef0123456789abcdef0123456789ab"
+	        "cdef",
+	        "drift", false));
+	append(run, "commit", json_pack("{s:s}", "manifest", "x"));
+	append(run, "end", json_pack("{s:b}", "committed", true));
+	fb_run_free(run);
+}
+
+struct copied {
+	char type[32];
+	json_t *body;
+};
+static struct copied copies[64];
+static size_t copy_count;
+
+static int
+copy_record(const struct fb_journal_record *record, void *arg,
+    struct fb_error *e)
+{
+	struct copied *copy = &copies[copy_count++];
+
+	(void)arg;
+	(void)e;
+	assert_true(copy_count < FB_COUNT(copies));
+	(void)snprintf(copy->type, sizeof(copy->type), "%s", record->type);
+	copy->body = json_deep_copy(record->body);
+	return FB_OK;
+}
+
+/* The records as they are now, in a journal whose chain is right. */
+static int
+replay_copies(void)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/runs/%s/journal", dir, RUN);
+	struct fb_journal *journal = NULL;
+	struct fb_run *run = NULL;
+	json_t *checkpoint = NULL;
+	int rc;
+
+	(void)unlink(path);
+	assert_ok(fb_journal_create(path, &journal, &err));
+	for (size_t i = 0; i < copy_count; i++)
+		assert_ok(fb_journal_append(
+		    journal, copies[i].type, copies[i].body, false, &err));
+	fb_journal_closep(&journal);
+	rc = fb_run_replay(
+	    &engine, &repo, RUN, false, &run, &checkpoint, &err);
+	if (rc == FB_OK) {
+		json_decref(checkpoint);
+		fb_run_free(run);
+	} else {
+		assert_null(run);
+	}
+	return rc;
+}
+
+/* Somebody without a member, or with one of another type, is refused, or is
+ * one that says nothing; nobody is believed half. */
+static void
+try_without(json_t *object, unsigned *refused)
+{
+	char *keys[32];
+	size_t count = 0;
+	const char *key;
+	json_t *value;
+
+	json_object_foreach(object, key, value)
+		keys[count++] = fb_strdup(key);
+	assert_true(count < FB_COUNT(keys));
+	for (size_t i = 0; i < count; i++) {
+		value = json_incref(json_object_get(object, keys[i]));
+		assert_int_equal(json_object_del(object, keys[i]), 0);
+		*refused += replay_copies() < 0;
+		assert_int_equal(
+		    json_object_set_new(object, keys[i], json_real(0.5)), 0);
+		*refused += replay_copies() < 0;
+		assert_int_equal(
+		    json_object_set_new(object, keys[i], value), 0);
+		free(keys[i]);
+	}
+}
+
+static void
+a_record_that_lacks_a_member_or_has_an_odd_one_is_refused(void **state)
+{
+	static const char *const inner[] = { "result", "catalogue", "error" };
+	unsigned refused = 0;
+
+	(void)state;
+	make_full_run();
+	copy_count = 0;
+	{
+		FB_AUTO_FREE char *path =
+		    fb_format("%s/runs/%s/journal", dir, RUN);
+
+		assert_ok(fb_journal_read(path, copy_record, NULL, &err));
+	}
+	assert_ok(replay_copies());
+	for (size_t i = 0; i < copy_count; i++) {
+		try_without(copies[i].body, &refused);
+		for (size_t k = 0; k < FB_COUNT(inner); k++)
+			if (json_is_object(json_object_get(
+			        copies[i].body, inner[k])))
+				try_without(json_object_get(copies[i].body,
+				                inner[k]),
+				    &refused);
+	}
+	/* Nothing of what it was is lost on the way. */
+	assert_ok(replay_copies());
+	assert_true(refused > 80);
+	for (size_t i = 0; i < copy_count; i++)
+		json_decref(copies[i].body);
+}
+
+static void
+a_run_that_is_another_ones_is_left_alone(void **state)
+{
+	static char other[] = "other";
+	struct fb_run *run = make_run();
+
+	(void)state;
+	fb_run_free(run);
+	config.fleet_name = other;
+	assert_fails(FB_ECONFLICT,
+	    fb_run_replay(&engine, &repo, RUN, false, &run, NULL, &err));
+	config.fleet_name = fleet;
+	(void)snprintf(repo.format.repository, sizeof(repo.format.repository),
+	    "00000000000000000000000000000000");
+	assert_fails(FB_ECONFLICT,
+	    fb_run_replay(&engine, &repo, RUN, false, &run, NULL, &err));
+}
+
+static void
+unfinished_runs_are_listed_by_their_ids(void **state)
+{
+	FB_AUTO_FREE char *stray = fb_format("%s/runs/stray", dir);
+	FB_AUTO_FREE char *runs = fb_format("%s/runs", dir);
+	char(*ids)[FB_RUN_ID_SIZE] = NULL;
+	size_t count = 7;
+
+	(void)state;
+	assert_ok(fb_run_unfinished(&engine, &ids, &count, &err));
+	assert_int_equal(count, 0);
+	fb_run_free(make_run());
+	assert_ok(fb_io_mkdirs(stray, 0700, &err));
+	free(ids);
+	assert_ok(fb_run_unfinished(&engine, &ids, &count, &err));
+	assert_int_equal(count, 1);
+	assert_string_equal(ids[0], RUN);
+	free(ids);
+	ids = NULL;
+	assert_ok(fb_io_remove_tree(runs, &err));
+	assert_ok(fb_io_replace(runs, SPAN("no directory"), 0600, &err));
+	assert_true(fb_run_unfinished(&engine, &ids, &count, &err) < 0);
+}
+
 static int
 make_dir(void **state)
 {
@@ -181,6 +364,9 @@ main(void)
 		TEST(a_volume_captured_again_needs_a_checkpoint_again),
 		TEST(the_manifest_names_who_began_the_run_not_who_ends_it),
 		TEST(what_a_dead_run_owes_is_not_taken_for_a_stop_of_ours),
+		TEST(a_record_that_lacks_a_member_or_has_an_odd_one_is_refused),
+		TEST(a_run_that_is_another_ones_is_left_alone),
+		TEST(unfinished_runs_are_listed_by_their_ids),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
