@@ -162,7 +162,7 @@ setup:
 	sh tests/setup.sh all
 
 check:
-	rm -f build/results
+	rm -rf build/results build/crash/$(BUILD)
 	sh tests/setup.sh all
 	[ $(BUILD) != cov ] || find $(B) -name '*.gcda' -delete 2>/dev/null || :
 	$(again) -j$(cpus) all units replays scenario-helpers
