@@ -263,6 +263,26 @@ fb_repo_is_forgotten(struct fb_repo *repo, const char *session,
 	return rc;
 }
 
+/* The same key may sign for several repositories: a run that was made in one
+ * of them is not believed in another. */
+static int
+check_repository(
+    const struct fb_repo *repo, struct fb_span sums, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf format = { 0 };
+	struct fb_digest ours, theirs;
+	int rc = fb_sums_find(sums, "format/1.json", &theirs, err);
+
+	if (rc < 0)
+		return rc;
+	fb_format_doc_encode(&repo->format, &format);
+	fb_digest_of(fb_buf_span(&format), &ours);
+	return fb_digest_cmp(&ours, &theirs) == 0
+	    ? FB_OK
+	    : fb_fail(err, FB_EUNTRUSTED,
+	          "it was not made in this repository");
+}
+
 int
 fb_repo_run_sums(struct fb_repo *repo, const struct fb_run_ref *run,
     struct fb_buf *dst, struct fb_error *err)
@@ -288,6 +308,8 @@ fb_repo_run_sums(struct fb_repo *repo, const struct fb_run_ref *run,
 	rc = fb_trust_verify(&repo->trust, fb_buf_span(&sums),
 	    (struct fb_span){ run->signature, FB_SIGNATURE_LEN }, &signer,
 	    err);
+	if (rc == FB_OK)
+		rc = check_repository(repo, fb_buf_span(&sums), err);
 	if (dst->len == 0) { /* they are large: not twice */
 		fb_buf_release(dst);
 		*dst = sums;

@@ -91,6 +91,17 @@ expect 13 "$fb" -c other.yaml verify
 expect 13 "$fb" -c other.yaml restore m1 --target "$work/out5"
 ok "what nobody trusted signed is refused: 13"
 
+# A run of another repository, signed by the same key for the same fleet.
+sed 's|file:./repo|file:./second|; s|state_dir: .*|state_dir: ./state2|' \
+	$conf >second.yaml
+expect 0 "$fb" -c second.yaml init
+cp -a repo/commits repo/runs repo/packs repo/recipes second/
+expect 13 "$fb" -c second.yaml restore m1 --target "$work/out5b"
+grep -q "not made in this repository" "$work/stderr" || fail "why?"
+got=$(status_of "$fb" -c second.yaml verify)
+[ "$got" -eq 13 ] || [ "$got" -eq 14 ] || fail "a foreign run: exit $got"
+ok "a run of another repository is refused: 13"
+
 # Rolled back: the newest run is gone with its register.
 rm -rf "repo/commits/$two" "repo/runs/$two"
 expect 13 "$fb" -c $conf restore m1 --target "$work/out6"

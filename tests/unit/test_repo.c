@@ -358,24 +358,31 @@ checksums_are_believed_by_digest_and_signature_only(void **state)
 	FB_AUTO_BUF struct fb_buf sums = { 0 };
 	struct fb_register reg = a_register();
 	struct fb_run_ref ref = { .run = RUN1, .session = RUN1 };
-	static const char text[] =
+	static const char foreign[] =
 	    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	    "  format/1.json\n";
-	struct fb_digest digest;
+	FB_AUTO_BUF struct fb_buf format = { 0 };
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	char hex[FB_DIGEST_HEX_SIZE];
+	struct fb_digest digest, ours;
 
-	fb_digest_of(SPAN(text), &reg.sums);
+	read_object(depot, "format/1.json", &format);
+	fb_digest_of(fb_buf_span(&format), &ours);
+	fb_digest_hex(&ours, hex);
+	fb_buf_add_fmt(&text, "%s  format/1.json\n", hex);
+	fb_digest_of(fb_buf_span(&text), &reg.sums);
 	ref.sums = reg.sums;
-	assert_ok(fb_sign(depot->key, SPAN(text), ref.signature, &err));
+	assert_ok(fb_sign(depot->key, fb_buf_span(&text), ref.signature, &err));
 	memcpy(ref.signer, fb_sign_key_id(depot->key), FB_KEY_ID_SIZE);
 	assert_fails(FB_ECORRUPT,
 	    fb_repo_run_sums(depot->repo, &ref, &sums, &err));
 	write_object(depot, "format/1.json.x", SPAN("x"));
 	assert_ok(fb_store_create(depot->repo->store,
-	    "runs/" RUN1 "/SHA256SUMS", SPAN(text), &err));
+	    "runs/" RUN1 "/SHA256SUMS", fb_buf_span(&text), &err));
 	assert_ok(fb_repo_run_sums(depot->repo, &ref, &sums, &err));
 	assert_ok(fb_sums_find(
 	    fb_buf_span(&sums), "format/1.json", &digest, &err));
-	assert_int_equal(digest.bytes[0], 0x01);
+	assert_int_equal(fb_digest_cmp(&digest, &ours), 0);
 	assert_fails(FB_ECORRUPT,
 	    fb_sums_find(fb_buf_span(&sums), "1.json", &digest, &err));
 	ref.signature[0] ^= 1;
@@ -388,6 +395,15 @@ checksums_are_believed_by_digest_and_signature_only(void **state)
 	spoil_object(depot, "runs/" RUN1 "/SHA256SUMS", 1);
 	assert_fails(FB_ECORRUPT,
 	    fb_repo_run_sums(depot->repo, &ref, &sums, &err));
+
+	/* Signed by the same key, but of another repository. */
+	fb_digest_of(SPAN(foreign), &ref.sums);
+	assert_ok(fb_sign(depot->key, SPAN(foreign), ref.signature, &err));
+	memcpy(ref.signer, fb_sign_key_id(depot->key), FB_KEY_ID_SIZE);
+	write_object(depot, "runs/" RUN1 "/SHA256SUMS", SPAN(foreign));
+	assert_fails(FB_EUNTRUSTED,
+	    fb_repo_run_sums(depot->repo, &ref, &sums, &err));
+	assert_non_null(strstr(err.msg, "not made in this repository"));
 }
 
 /* What does not depend on the compressor. */
