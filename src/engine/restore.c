@@ -57,7 +57,7 @@ fb_rst_succeeded(struct fb_restore *r, const struct fb_rst_machine *machine,
 
 /* Locks, and what must be settled before machines are touched. */
 struct holds {
-	int lock_fd, own_fd;
+	int lock_fd;
 	struct fb_guardian guardian;
 	bool guarded;
 };
@@ -76,7 +76,6 @@ settle_debts(struct fb_restore *r, struct fb_error *err)
 static int
 take_holds(struct fb_restore *r, struct holds *h, struct fb_error *err)
 {
-	FB_AUTO_FREE char *own = fb_format("%s/lock", r->dir);
 	int rc = FB_OK;
 
 	/* Into a directory nothing of the fleet is touched: a restore may
@@ -91,12 +90,9 @@ take_holds(struct fb_restore *r, struct holds *h, struct fb_error *err)
 		rc = settle_debts(r, err);
 	}
 	if (rc >= 0)
-		rc = fb_io_mkdirs(r->dir, 0700, err);
+		rc = fb_rst_claim(r, err);
 	if (rc < 0)
 		return rc;
-	h->own_fd = fb_lock_take(own, 0, NULL, "restore", err);
-	if (h->own_fd < 0)
-		return h->own_fd;
 	if (r->kind == FB_RESTORE_TO_MACHINE && r->engine->guardian_argv) {
 		rc = fb_guardian_start(
 		    r->engine->guardian_argv, &h->guardian, err);
@@ -118,7 +114,7 @@ give_holds(struct fb_restore *r, struct holds *h)
 {
 	if (h->guarded)
 		fb_guardian_dismiss(&h->guardian);
-	close_fd(&h->own_fd);
+	close_fd(&r->own_fd);
 	close_fd(&r->children_fd);
 	close_fd(&h->lock_fd);
 }
@@ -194,7 +190,7 @@ fb_restore_run(struct fb_restore *r, struct fb_restore_report *report,
     struct fb_error *err)
 {
 	int64_t began = fb_clock_mono_ns();
-	struct holds holds = { .lock_fd = -1, .own_fd = -1 };
+	struct holds holds = { .lock_fd = -1 };
 	int rc;
 
 	r->report = report;
@@ -229,6 +225,7 @@ fb_restore_free(struct fb_restore *r)
 	if (r->journal == NULL && !r->resumed && r->dir &&
 	    fb_io_remove_tree(r->dir, &err) < 0)
 		fb_rst_warn(r, NULL, &err);
+	close_fd(&r->own_fd);
 	fb_journal_close(r->journal);
 	for (size_t i = 0; i < r->count; i++)
 		fb_rst_machine_release(&r->machines[i]);

@@ -17,9 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
+#include "fleetbak/base/lock.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "restore_parts.h"
@@ -355,13 +358,51 @@ sweep_one(const char *id, void *arg, struct fb_error *err)
 	struct open_visit v = { 0 };
 	int rc = fb_journal_read(path, visit_open, &v, err);
 
-	/* Who has no journal yet may be planning; who has one holds his lock
-	 * until he is done, or dead. */
-	if (rc >= 0 && (v.ended || v.closed >= v.machines) &&
+	/* Without a journal nothing was begun; who is alive holds his lock
+	 * until he is done. */
+	if ((rc == FB_ENOTFOUND ||
+	        (rc >= 0 && (v.ended || v.closed >= v.machines))) &&
 	    strcmp(id, r->id) != 0 && !is_running(r->engine, id) &&
 	    fb_io_remove_tree(dir, err) < 0)
 		fb_rst_warn(r, NULL, err);
 	return FB_OK;
+}
+
+/* A sweeper may have found the directory before its lock was there. */
+#define CLAIM_TRIES 3
+
+static bool
+is_at(const char *path, int fd)
+{
+	struct stat there, ours;
+
+	return stat(path, &there) == 0 && fstat(fd, &ours) == 0 &&
+	    there.st_dev == ours.st_dev && there.st_ino == ours.st_ino;
+}
+
+int
+fb_rst_claim(struct fb_restore *r, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/lock", r->dir);
+	int rc = FB_OK;
+
+	for (int i = 0; i < CLAIM_TRIES && r->own_fd < 0; i++) {
+		rc = fb_io_mkdirs(r->dir, 0700, err);
+		if (rc < 0)
+			return rc;
+		rc = fb_lock_take(path, 0, NULL, "restore", err);
+		if (rc >= 0 && is_at(path, rc))
+			r->own_fd = rc;
+		else if (rc >= 0)
+			(void)close(rc);
+		else if (rc != FB_ENOTFOUND)
+			return rc;
+	}
+	if (r->own_fd >= 0)
+		return FB_OK;
+	return rc < 0 ? rc
+	              : fb_fail(err, FB_ECONFLICT,
+	                    "'%s' is removed as fast as it is made", r->dir);
 }
 
 void

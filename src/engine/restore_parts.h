@@ -108,6 +108,7 @@ struct fb_restore {
 	struct fb_journal *journal;
 	struct fb_reader reader;
 	int children_fd;
+	int own_fd; /* lock of `dir`, once that is there; -1 */
 	struct fb_restore_report *report;
 };
 
@@ -215,6 +216,9 @@ FB_MUST_USE int fb_rst_journal_spec(const struct fb_engine *engine,
     const char *id, json_t **ret_spec, struct fb_error *err);
 /* Create it, or open it and take over what it says. */
 /* Clear away what restores left that have nothing more to do. */
+/* Make the directory of this restore and take its lock: who holds that is
+ * alive.  Again: nothing. */
+FB_MUST_USE int fb_rst_claim(struct fb_restore *restore, struct fb_error *err);
 void fb_rst_sweep(struct fb_restore *restore);
 FB_MUST_USE int fb_rst_journal_open(
     struct fb_restore *restore, struct fb_error *err);

@@ -602,7 +602,7 @@ fb_restore_prepare(const struct fb_engine *engine, struct fb_repo *repo,
 	r->engine = engine;
 	r->repo = repo;
 	r->report = report;
-	r->children_fd = -1;
+	r->children_fd = r->own_fd = -1;
 	report->trusted = true;
 	rc = begin_spec(r, options, err);
 	memcpy(report->id, r->id, sizeof(report->id));

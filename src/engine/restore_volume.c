@@ -341,6 +341,8 @@ unpack_definition(struct fb_restore *restore, struct fb_rst_volume *volume,
 	if (rc >= 0)
 		rc = fb_volume_pull(
 		    reader, 0, volume->record->size, &pull, err);
+	if (rc >= 0)
+		rc = fb_rst_claim(restore, err);
 	/* What an attempt before this one left is not to be trusted. */
 	if (rc >= 0)
 		rc = fb_io_remove_tree(dir, err);
