@@ -24,13 +24,19 @@ find build/cov/src -name '*.gcno' | LC_ALL=C sort >"$work/notes"
 	echo "coverage.sh: nothing is built for it: make check BUILD=cov" >&2
 	exit 1
 }
-# One line per line of code: file, number, count, branches, branches taken.
+# Counters of a build that is gone would be a report of nothing.
 while read -r notes; do
-	gcov -j -t -b "$notes" 2>/dev/null
-done <"$work/notes" | jq -r '.files[] | select(.file | startswith("src/")) |
+	gcov -j -t -b "$notes" >>"$work/json" 2>"$work/said" || {
+		cat "$work/said" >&2
+		echo "coverage.sh: old counters? make check BUILD=cov" >&2
+		exit 1
+	}
+done <"$work/notes"
+# One line per line of code: file, number, count, branches, branches taken.
+jq -r '.files[] | select(.file | startswith("src/")) |
 	.file as $file | .lines[] | [$file, .line_number, .count,
 	(.branches | length), ([.branches[] | select(.count > 0)] | length)] |
-	@tsv' >"$work/lines"
+	@tsv' "$work/json" >"$work/lines"
 
 LC_ALL=C sort -k1,1 -k2,2n "$work/lines" |
 	awk -F '\t' -v least="$least" -v strict="$strict" '

@@ -5,6 +5,7 @@
 
 #include "test.h"
 
+#include "faults.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/manifest/manifest.h"
@@ -404,6 +405,34 @@ SPOIL(bad_hidden_failure, static struct fb_error failure;
       (void)fb_fail(&failure, FB_EFAILED, "broken");
       machines[0].failure = &failure)
 
+static char much[5000];
+static struct fb_manifest_source twins[2];
+static struct fb_predecessor olders[2];
+static struct fb_label odd_labels[1];
+static char *three[] = { S("lab/db-01"), S("lab/zz-01") };
+
+#define SOURCES(n)                                                \
+	twins[0] = twins[1] = sources[0];                         \
+	head->sources = twins;                                    \
+	head->source_count = n
+
+SPOIL(bad_host_empty, head->host = S(""))
+SPOIL(bad_host_long, memset(much, 'a', sizeof(much) - 1); head->host = much)
+SPOIL(bad_finished, memcpy(head->finished, "tomorrow", 9))
+SPOIL(bad_source_twice, SOURCES(2))
+SPOIL(bad_source_name, SOURCES(1); twins[0].name = S("../lab"))
+SPOIL(bad_predecessors, head->predecessor_count = 2000)
+SPOIL(bad_predecessor_id, head->predecessors[0].run[0] = 'x')
+SPOIL(bad_predecessor_order, olders[0] = olders[1] = predecessors[0];
+      head->predecessors = olders; head->predecessor_count = 2)
+SPOIL(bad_unit_epoch, UNIT(0, epoch = UINT64_MAX))
+SPOIL(bad_unit_name, UNIT(0, name = S("")))
+SPOIL(bad_unit_more, UNIT(0, machines = three); bad_units[0].machine_count = 2)
+SPOIL(bad_parent_name, machines[0].parent = S("../db"))
+SPOIL(bad_label, odd_labels[0].key = S("a\tb"); odd_labels[0].value = S("c");
+      machines[0].labels.items = odd_labels; machines[0].labels.count = 1)
+SPOIL(bad_role, machines[0].role = S("a\nb"))
+
 static void
 each_rule_is_named_when_it_is_broken(void **state)
 {
@@ -428,6 +457,15 @@ each_rule_is_named_when_it_is_broken(void **state)
 		{ bad_no_root, "M18" }, { bad_flat_by, "M18" },
 		{ bad_catalogue, "M17" }, { bad_no_failure, "M14" },
 		{ bad_partial, "M19" }, { bad_hidden_failure, "M19" },
+		{ bad_host_empty, "M06" }, { bad_host_long, "M06" },
+		{ bad_finished, "M07" },
+		{ bad_source_twice, "M09" }, { bad_source_name, "M05" },
+		{ bad_predecessors, "M10" },
+		{ bad_predecessor_id, "M04" },
+		{ bad_predecessor_order, "M10" },
+		{ bad_unit_epoch, "M08" }, { bad_unit_name, "M06" },
+		{ bad_unit_more, "M11" }, { bad_parent_name, "M05" },
+		{ bad_label, "M06" }, { bad_role, "M06" },
 	};
 	struct place *place = *state;
 
@@ -442,9 +480,8 @@ each_rule_is_named_when_it_is_broken(void **state)
 
 		head.predecessors = older;
 		cases[i].spoil(&head, machines);
-		assert_fails(
-		    FB_EBUG, write_all(place, &head, machines, 2, &err));
-		if (strncmp(err.msg, name, strlen(name)) != 0)
+		if (write_all(place, &head, machines, 2, &err) != FB_EBUG ||
+		    strncmp(err.msg, name, strlen(name)) != 0)
 			fail_msg("case %zu: %s", i, err.msg);
 		assert_string_equal(err.id, "E-MANIFEST-RULE");
 	}
@@ -562,6 +599,61 @@ the_register_repeats_the_head(void **state)
 	fb_register_release(&reg);
 }
 
+/* The words of a source or a machine may be any bytes. */
+static void
+odd_words_of_a_problem_do_not_lose_the_run(void **state)
+{
+	struct place *place = *state;
+	struct fb_manifest_source away = sources[0];
+	struct fb_manifest_head head = a_head();
+	struct fb_manifest_machine machines[] = { a_machine(),
+		another_machine() };
+	FB_AUTO_MANIFEST struct fb_manifest *manifest = NULL;
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	struct fb_error err = { 0 };
+
+	(void)fb_fail(&away.problem, FB_EUNREACH, "away");
+	memcpy(away.problem.msg, "\xff\n", 3);
+	away.problem.id = NULL;
+	head.sources = &away;
+	head.partial = true;
+	assert_ok(write_all(place, &head, machines, 2, &err));
+	read_text(place->manifest, &text);
+	assert_ok(fb_manifest_parse(fb_buf_span(&text), &manifest, &err));
+	assert_int_equal(
+	    fb_manifest_get_head(manifest)->sources[0].problem.code,
+	    FB_EUNREACH);
+}
+
+static void
+a_manifest_that_cannot_be_written_is_none(void **state)
+{
+	struct place *place = *state;
+	struct fb_error err = { 0 };
+
+	for (unsigned long at = faults_begin(); faults_arm(at, "ENOSPC");
+	     at++) {
+		FB_AUTO_MANIFEST struct fb_manifest *manifest = NULL;
+		FB_AUTO_BUF struct fb_buf text = { 0 };
+		int rc;
+
+		faults_disarm();
+		(void)unlink(place->manifest);
+		(void)unlink(place->volumes);
+		(void)faults_arm(at, "ENOSPC");
+		rc = write_good(place, &err);
+		faults_disarm();
+		if (rc < 0) {
+			assert_fails(FB_ENOSPACE, rc);
+			continue;
+		}
+		read_text(place->manifest, &text);
+		assert_ok(fb_manifest_parse(
+		    fb_buf_span(&text), &manifest, &err));
+		break;
+	}
+}
+
 int
 main(void)
 {
@@ -579,6 +671,8 @@ main(void)
 		cmocka_unit_test(altered_bytes_are_refused),
 		cmocka_unit_test(every_cut_of_a_manifest_is_refused),
 		cmocka_unit_test(the_register_repeats_the_head),
+		cmocka_unit_test(odd_words_of_a_problem_do_not_lose_the_run),
+		cmocka_unit_test(a_manifest_that_cannot_be_written_is_none),
 	};
 
 	return cmocka_run_group_tests(tests, make_place, remove_place);
