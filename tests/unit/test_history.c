@@ -1,6 +1,8 @@
 /* The history of a fleet: forks are legal, gaps are not. */
 #include "repo_tools.h"
 
+#include "faults.h"
+
 #define RUN1 "20261121-010000000-00000001"
 #define RUN2 "20261121-020000000-00000002"
 #define RUN3 "20261121-030000000-00000003"
@@ -357,6 +359,94 @@ a_large_manifest_is_read_from_a_file(void **state)
 	        depot->repo, &ref, false, NULL, &manifest, &err));
 }
 
+/* Everything that is asked of a history, with one step of it failing: it is
+ * answered rightly, or not at all. */
+static void
+a_history_that_cannot_be_read_is_no_history(void **state)
+{
+	struct depot *depot = *state;
+	FB_AUTO_FREE char *path = memory_path(depot);
+	bool known;
+
+	make_run(depot, RUN1, &machine, 1);
+	make_run(depot, RUN2, &machine, 1);
+	assert_ok(check(depot, true, &known));
+	for (unsigned long at = faults_begin(); faults_arm(at, "EIO"); at++) {
+		struct fb_predecessor *heads = NULL;
+		size_t count = 0;
+		int rc = fb_history_heads(
+		    depot->repo, "demo", &heads, &count, &err);
+
+		faults_disarm();
+		if (rc == FB_OK) {
+			assert_int_equal(count, 1);
+			assert_string_equal(heads[0].run, RUN2);
+			free(heads);
+		}
+	}
+	for (unsigned long at = faults_begin(); faults_arm(at, "EIO"); at++) {
+		int rc = check(depot, true, &known);
+
+		faults_disarm();
+		assert_true(rc != FB_OK || known);
+		assert_true(rc != FB_EUNTRUSTED);
+	}
+	for (unsigned long at = faults_begin(); faults_arm(at, "EIO"); at++) {
+		(void)!fb_history_accept(depot->repo, "demo", path, &err);
+		faults_disarm();
+	}
+	assert_ok(check(depot, true, &known));
+	assert_true(known);
+}
+
+static void
+who_is_told_to_go_on_remembers_what_is_there(void **state)
+{
+	struct depot *depot = *state;
+	FB_AUTO_FREE char *path = memory_path(depot);
+	bool known;
+
+	make_run(depot, RUN1, &machine, 1);
+	make_run(depot, RUN2, &machine, 1);
+	assert_ok(check(depot, true, &known));
+	remove_object(depot, "commits/" RUN2);
+	assert_fails(FB_EUNTRUSTED, check(depot, true, &known));
+	assert_ok(fb_history_accept(depot->repo, "demo", path, &err));
+	assert_ok(check(depot, true, &known));
+	assert_true(known);
+	/* Nothing is left: nothing is remembered. */
+	remove_object(depot, "commits/" RUN1);
+	assert_ok(fb_history_accept(depot->repo, "demo", path, &err));
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+/* Small ones are read into memory, large ones into a file. */
+static void
+a_manifest_that_cannot_be_read_is_not_believed(void **state)
+{
+	struct depot *depot = *state;
+	struct fb_run_ref ref;
+
+	add_labels();
+	make_run(depot, RUN1, &machine, 1);
+	fb_labels_release(&machine_labels);
+	assert_ok(fb_repo_runs(depot->repo, take_ref, &ref, &err));
+	for (unsigned long at = faults_begin(); faults_arm(at, "EIO"); at++) {
+		struct fb_manifest *manifest = NULL;
+		size_t count = 0;
+		int rc = fb_manifest_open(
+		    depot->repo, &ref, false, NULL, &manifest, &err);
+
+		if (rc == FB_OK)
+			rc = fb_manifest_machines(
+			    manifest, count_labelled, &count, &err);
+		faults_disarm();
+		if (rc == FB_OK)
+			assert_int_equal(count, 1);
+		fb_manifest_close(manifest);
+	}
+}
+
 int
 main(void)
 {
@@ -378,6 +468,9 @@ main(void)
 		IN(a_writer_completes_the_newest_run),
 		IN(a_manifest_is_opened_only_when_it_is_ours),
 		IN(a_large_manifest_is_read_from_a_file),
+		IN(a_history_that_cannot_be_read_is_no_history),
+		IN(who_is_told_to_go_on_remembers_what_is_there),
+		IN(a_manifest_that_cannot_be_read_is_not_believed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
