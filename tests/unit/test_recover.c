@@ -30,7 +30,8 @@ static char dir[64];
  */
 static const char *machines[] = { "db", "web", "cache" };
 static const char *parents[] = { NULL, "db", "web" };
-static bool silent;          /* the source does not answer */
+static bool silent;
+static bool mute; /* the machines do not say whether they are up */          /* the source does not answer */
 static int start_answer;     /* what start returns ... */
 static bool start_works;     /* ... and whether it starts */
 
@@ -113,7 +114,8 @@ fb_driver_power_get(struct fb_driver *driver, const struct fb_machine *machine,
 
 	(void)driver;
 	(void)verb;
-	(void)e;
+	if (mute)
+		return fb_fail(e, FB_ETIMEOUT, "no answer");
 	*ret_power = strcmp(text, "up") == 0 ? FB_POWER_UP
 	    : strcmp(text, "down") == 0      ? FB_POWER_DOWN
 	                                     : FB_POWER_UNKNOWN;
@@ -431,6 +433,57 @@ a_torn_journal_is_met_and_a_damaged_one_is_said(void **state)
 	assert_string_equal(list(), "- unknown");
 }
 
+/* Half a journal's obligations are none: what is owed is not known. */
+static void
+what_stands_before_damage_is_not_believed(void **state)
+{
+	(void)state;
+	set_power("db", "down");
+	owe("lab/db");
+	owe("db"); /* no machine of any source */
+	assert_string_equal(recover(false), "- unknown");
+	assert_string_equal(get("starts"), "");
+}
+
+static void
+runs_that_cannot_be_listed_are_an_error(void **state)
+{
+	FB_AUTO_FREE char *runs = fb_state_path(&engine, "runs");
+	FB_AUTO_FREE char *parent = fb_state_path(&engine, "x");
+	struct fb_recover_report report = { 0 };
+
+	(void)state;
+	*strrchr(parent, '/') = '\0';
+	assert_ok(fb_io_mkdirs(parent, 0700, &err));
+	assert_ok(fb_io_replace(runs, SPAN("no directory"), 0600, &err));
+	assert_true(fb_recover_list(&engine, &report, &err) < 0);
+	fb_recover_report_release(&report);
+}
+
+static void
+an_obligation_needs_a_name_that_can_be_written(void **state)
+{
+	FB_AUTO_JOURNAL struct fb_journal *journal = open_journal(RUN);
+
+	(void)state;
+	assert_fails(
+	    FB_EBUG, fb_obligation_begin(journal, "lab/\xff", &err));
+	assert_string_equal(list(), "");
+}
+
+static void
+what_cannot_be_asked_is_not_touched(void **state)
+{
+	(void)state;
+	set_power("db", "down");
+	owe("lab/db");
+	mute = true;
+	assert_string_equal(recover(false), "lab/db unknown");
+	mute = false;
+	assert_string_equal(get("starts"), "");
+	assert_string_equal(recover(false), "lab/db started");
+}
+
 static void
 a_hostile_record_is_refused(void **state)
 {
@@ -650,6 +703,10 @@ main(int argc, char **argv)
 	static const struct CMUnitTest tests[] = {
 		TEST(a_torn_journal_is_met_and_a_damaged_one_is_said),
 		TEST(a_hostile_record_is_refused),
+		TEST(what_stands_before_damage_is_not_believed),
+		TEST(runs_that_cannot_be_listed_are_an_error),
+		TEST(an_obligation_needs_a_name_that_can_be_written),
+		TEST(what_cannot_be_asked_is_not_touched),
 		TEST(a_stopped_machine_is_started_once),
 		TEST(nothing_is_owed_where_nothing_was_begun),
 		TEST(what_is_up_is_discharged_without_a_start),

@@ -273,6 +273,10 @@ a_record_that_lacks_a_member_or_has_an_odd_one_is_refused(void **state)
 
 		assert_ok(fb_journal_read(path, copy_record, NULL, &err));
 	}
+	(void)json_array_append_new(
+	    json_object_get(copies[0].body, "predecessors"),
+	    json_pack("{s:s,s:O}", "run", RUN, "manifest",
+	        json_object_get(copies[0].body, "topology")));
 	assert_ok(replay_copies());
 	for (size_t i = 0; i < copy_count; i++) {
 		try_without(copies[i].body, &refused);
@@ -283,11 +287,69 @@ a_record_that_lacks_a_member_or_has_an_odd_one_is_refused(void **state)
 				                inner[k]),
 				    &refused);
 	}
+	try_without(json_array_get(json_object_get(copies[0].body,
+	                               "predecessors"), 0), &refused);
+	try_without(
+	    json_array_get(json_object_get(copies[0].body, "sources"), 0),
+	    &refused);
 	/* Nothing of what it was is lost on the way. */
 	assert_ok(replay_copies());
 	assert_true(refused > 80);
 	for (size_t i = 0; i < copy_count; i++)
 		json_decref(copies[i].body);
+}
+
+static void
+a_record_of_another_run_or_machine_is_refused(void **state)
+{
+	struct fb_run *run = make_run();
+
+	(void)state;
+	append(run, "machine",
+	    json_pack("{s:s,s:s}", "machine", "lab/ghost", "state", "up"));
+	fb_run_free(run);
+	assert_fails(FB_ECORRUPT,
+	    fb_run_replay(&engine, &repo, RUN, false, &run, NULL, &err));
+	assert_non_null(strstr(err.msg, "ghost"));
+}
+
+static void
+a_run_that_had_not_begun_is_none(void **state)
+{
+	FB_AUTO_FREE char *run_dir = fb_format("%s/runs/%s", dir, RUN);
+	FB_AUTO_FREE char *path = fb_format("%s/journal", run_dir);
+	struct fb_journal *journal = NULL;
+	struct fb_run *run = NULL;
+
+	(void)state;
+	assert_ok(fb_io_mkdirs(run_dir, 0700, &err));
+	assert_ok(fb_journal_create(path, &journal, &err));
+	fb_journal_closep(&journal);
+	assert_fails(FB_ENOTFOUND,
+	    fb_run_replay(&engine, &repo, RUN, true, &run, NULL, &err));
+	assert_non_null(strstr(err.msg, "before it began"));
+}
+
+static void
+how_long_it_was_down_lies_between_two_records(void **state)
+{
+	struct fb_run *run = make_run();
+
+	(void)state;
+	append(run, "obligation",
+	    json_pack("{s:s,s:s}", "at", "2026-11-21T01:32:10.000Z",
+	        "machine", "lab/web"));
+	append(run, "discharged",
+	    json_pack("{s:s,s:s,s:s}", "at", "2026-11-21T01:32:12.500Z",
+	        "how", "started", "machine", "lab/web"));
+	fb_run_free(run);
+	assert_ok(fb_run_replay(
+	    &engine, &repo, RUN, true, &run, NULL, &err));
+	assert_int_equal(run->jobs[0].downtime_ms, 2500);
+	assert_false(run->jobs[0].owes_start);
+	/* It was opened to go on. */
+	append_checkpoint(run, 9);
+	fb_run_free(run);
 }
 
 static void
@@ -365,6 +427,9 @@ main(void)
 		TEST(the_manifest_names_who_began_the_run_not_who_ends_it),
 		TEST(what_a_dead_run_owes_is_not_taken_for_a_stop_of_ours),
 		TEST(a_record_that_lacks_a_member_or_has_an_odd_one_is_refused),
+		TEST(a_record_of_another_run_or_machine_is_refused),
+		TEST(a_run_that_had_not_begun_is_none),
+		TEST(how_long_it_was_down_lies_between_two_records),
 		TEST(a_run_that_is_another_ones_is_left_alone),
 		TEST(unfinished_runs_are_listed_by_their_ids),
 	};
