@@ -18,6 +18,7 @@ policy_of(const json_t *section, uint32_t min)
 	struct fb_error judged;
 
 	if (keep != NULL && fb_retention_parse(keep, &policy, &judged) < 0)
+		/* uncovered: the schema has checked it */
 		policy.rule_count = 0; /* keeps everything */
 	policy.min = own_min != NULL ? (uint32_t)json_integer_value(own_min)
 	                             : min;

@@ -367,6 +367,7 @@ check_kind(
 	case FB_SETTING_LABELS:
 		return FB_OK;
 	}
+	/* uncovered: every kind has its case above */
 	return fb_fail(err, FB_EBUG, "a setting without a type");
 }
 

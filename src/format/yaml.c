@@ -395,6 +395,7 @@ fb_yaml_parse(struct fb_span text, size_t max, const char *path,
 		    "%s:1:1: the file has %zu bytes, at most %zu are read",
 		    path, text.len, max);
 	if (yaml_parser_initialize(&in.parser) == 0)
+		/* uncovered: only want of memory */
 		return fb_fail(err, FB_ESYS, "%s: cannot make a parser", path);
 	/* Without this libyaml guesses, and reads UTF-16 too. */
 	yaml_parser_set_encoding(&in.parser, YAML_UTF8_ENCODING);

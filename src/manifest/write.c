@@ -83,10 +83,12 @@ begin_text(struct fb_manifest_writer *writer, struct fb_error *err)
 	size_t cut;
 
 	if (value == NULL)
+		/* uncovered: checked before: JSON can hold it */
 		return fb_fail(err, FB_EBUG, "manifest: no JSON of its head");
 	fb_json_add(&text, value);
 	mark = strstr(fb_buf_str(&text), MACHINES_MARK);
 	if (mark == NULL)
+		/* uncovered: the encoder always writes it */
 		return fb_fail(err, FB_EBUG, "manifest: no place of machines");
 	cut = (size_t)(mark - fb_buf_str(&text)) + sizeof(MACHINES_MARK) - 2;
 	if (cut >= MANIFEST_HEAD_LINE_MAX ||
@@ -132,6 +134,7 @@ copy_head(struct fb_manifest_writer *writer,
 		return rc;
 	value = head_to_json(&head);
 	if (value == NULL)
+		/* uncovered: checked before: JSON can hold it */
 		return fb_fail(err, FB_EBUG, "manifest: no JSON of its head");
 	rc = head_from_json(value, &writer->head, err);
 	if (rc < 0)

@@ -62,16 +62,19 @@ is_gone(const struct kept *kept)
 	return machine != NULL && !machine->present;
 }
 
-/* Nothing was begun before it says what it is for. */
+/* Nothing was begun before it says what it is for, and nothing is left when
+ * its machine is closed: it died between that and its journal's removal. */
 static bool
-was_begun(const char *id)
+is_unfinished(const char *id)
 {
 	char *journal =
 	    read_file(path_of("state/restores/%s/journal", id), NULL);
-	bool begun = journal != NULL && strstr(journal, " restore {") != NULL;
+	bool unfinished = journal != NULL &&
+	    strstr(journal, " restore {") != NULL &&
+	    strstr(journal, " closed {") == NULL;
 
 	free(journal);
-	return begun;
+	return unfinished;
 }
 
 /* The id of a restore that is not finished and that we did not know of. */
@@ -84,7 +87,7 @@ find_unfinished(char *id)
 	id[0] = '\0';
 	while (dir != NULL && (entry = readdir(dir)) != NULL) {
 		bool known = entry->d_name[0] == '.' ||
-		    !was_begun(entry->d_name);
+		    !is_unfinished(entry->d_name);
 
 		for (size_t i = 0; i < walk.machine_count; i++)
 			known = known ||

@@ -625,10 +625,38 @@ booleans_and_sizes_are_strict(void **state)
 	assert_string_equal(err.id, "E-CFG-UNIT");
 }
 
+static void
+what_cannot_be_a_value_is_refused_where_it_stands(void **state)
+{
+	static const char *const env[] = { "FLEETBAK_SOURCES_A_B_ROOT=/x",
+		NULL };
+	char text[9000];
+
+	(void)state;
+	refuses("state_dir: \"\"\n", "E-CFG-TYPE", "the path is empty", "");
+	refuses("repositories: {r: {url: \"file:\"}}\n", "E-CFG-TYPE",
+	    "the path is empty", "");
+	refuses("fleet: {timezone: \"a\\tb\"}\n", "E-CFG-TYPE",
+	    "control character", "");
+	(void)snprintf(
+	    text, sizeof(text), "state_dir: /%08500d\n", 1);
+	refuses(text, "E-CFG-RANGE", "longer than", "");
+	refuses(BASE "# \xc3\xa4\nunits: {u: {label: \"\xff\"}}\n",
+	    "E-CFG-SYNTAX", "", "");
+	refuses(BASE "zzzzzzzzzzzzzzzz: {jobs: 4}\n", "E-CFG-KEY", "", "");
+	refuses_with("fleet: {name: x}\n"
+	             "repositories: {r: {url: \"file:/r\"}}\n"
+	             "sources: {a-b: {driver: local, root: /m},\n"
+	             "  a_b: {driver: local, root: /n}}\n",
+	    env, NULL, "E-CFG-REFERENCE", "means both", "");
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(
+		    what_cannot_be_a_value_is_refused_where_it_stands),
 		cmocka_unit_test(every_setting_arrives),
 		cmocka_unit_test(what_is_not_said_has_its_default),
 		cmocka_unit_test(the_order_of_the_file_is_kept),

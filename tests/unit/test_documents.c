@@ -65,6 +65,26 @@ static const char session_text[] =
     "\"started\":\"2026-11-21T01:40:00Z\",\"tool\":\"fleetbak 0.1.0\","
     "\"version\":1}\n";
 
+static const char format_text[] =
+    "{\"chunking\":{\"average\":98304,\"max\":1048576,\"min\":16384,"
+    "\"rule\":\"shift-add-32\"},\"created\":\"2026-11-21T01:40:00Z\","
+    "\"domain\":\"0123456789abcdef0123456789abcdef\",\"mode\":\"clear\","
+    "\"repository\":\"0123456789abcdef0123456789abcdef\",\"version\":1}\n";
+static const char commit_text[] = "fleetbak-commit 1\n"
+				  "session " SID "\n"
+				  "run " RUN "\n"
+				  "fleet demo\n"
+				  "time 2026-11-21T01:40:00Z\n"
+				  "sums " HEX "\n"
+				  "signer 0123456789abcdef\n"
+				  "signature " HEX HEX "\n"
+				  "predecessors 2\n"
+				  "20261119-013206456-00000001 " HEX "\n"
+				  "20261120-013206456-00000001 " HEX "\n"
+				  "recipes 1\n" HEX "\n"
+				  "packs 1\n" HEX "\n"
+				  "end\n";
+
 static struct fb_error err;
 
 /* Read the text; when that works, write it again into `again`. */
@@ -175,6 +195,17 @@ read_doc(struct fb_span text, struct fb_buf *again)
 }
 
 static int
+read_format(struct fb_span text, struct fb_buf *again)
+{
+	struct fb_format_doc doc;
+	int rc = fb_format_doc_decode(text, &doc, &err);
+
+	if (rc == FB_OK)
+		fb_format_doc_encode(&doc, again);
+	return rc;
+}
+
+static int
 read_session(struct fb_span text, struct fb_buf *again)
 {
 	struct fb_session_doc doc;
@@ -198,6 +229,8 @@ static const struct document {
 	{ fence_text, read_register },
 	{ doc_text, read_doc },
 	{ session_text, read_session },
+	{ format_text, read_format },
+	{ commit_text, read_register },
 };
 
 static int
@@ -294,6 +327,23 @@ what_breaks_a_rule_is_refused(void **state)
 		    FB_ECORRUPT },
 		{ session_text, "2026-11-21T01:40:00Z", "now", FB_ECORRUPT },
 		{ session_text, ":7,", ": 7,", FB_ECORRUPT },
+		{ format_text, "\"rule\":\"shift-add-32\"", "\"rule\":7",
+		    FB_ECORRUPT },
+		{ format_text, "{\"average\":98304", "{\"other\":98304",
+		    FB_ECORRUPT },
+		{ format_text, "\"created\":", "\"creator\":", FB_ECORRUPT },
+		{ format_text, "\"mode\":\"clear\"", "\"mode\":7",
+		    FB_ECORRUPT },
+		{ format_text, "\"mode\":\"clear\"",
+		    "\"mode\":\"encrypted\",\"odd\":1", FB_ECORRUPT },
+		{ format_text, "\"mode\":\"clear\"",
+		    "\"mode\":\"encrypted\"", FB_ECORRUPT },
+		{ commit_text, "20261119-013206456-00000001 " HEX,
+		    "20261121-013206456-00000001 " HEX, FB_ECORRUPT },
+		{ commit_text, "20261119-013206456-00000001 0",
+		    "20261119-013206456-00000001 x", FB_ECORRUPT },
+		{ commit_text, "2026-11-21T01:40:00Z",
+		    "2026-11-21T01:40:00.000000000000000Z", FB_ECORRUPT },
 	};
 
 	(void)state;

@@ -54,10 +54,21 @@ a_state_is_its_own_name(void **state)
 	    FB_ECORRUPT, fb_machine_state_parse("stoped", &got, &err));
 }
 
+static void
+what_is_no_state_follows_none(void **state)
+{
+	(void)state;
+	assert_fails(FB_EBUG,
+	    fb_machine_step(FB_MACHINE_STATE_COUNT, FB_MACHINE_UP, &err));
+	assert_fails(FB_EBUG,
+	    fb_machine_step(FB_MACHINE_UP, FB_MACHINE_STATE_COUNT, &err));
+}
+
 int
 main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_is_no_state_follows_none),
 		cmocka_unit_test(every_pair_of_states_is_as_the_table_says),
 		cmocka_unit_test(a_state_is_its_own_name),
 	};
