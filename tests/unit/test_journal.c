@@ -624,6 +624,10 @@ a_record_that_is_too_long_leaves_the_journal_as_it_was(void **state)
 
 	(void)state;
 	assert_ok(fb_journal_create(path, &journal, &err));
+	assert_fails(FB_EBUG,
+	    fb_journal_compact(journal,
+	        &(struct fb_journal_record){ .type = "no type!", .body = body },
+	        1, &err));
 	memset(text, 'a', FB_JOURNAL_LINE_MAX - 1);
 	(void)json_object_set_new(body, "much", json_string(text));
 	assert_fails(FB_EBUG,
