@@ -447,6 +447,27 @@ a_manifest_that_cannot_be_read_is_not_believed(void **state)
 	}
 }
 
+static void
+checksums_of_what_cannot_be_read_are_none(void **state)
+{
+	struct depot *depot = *state;
+	struct fb_id_list none = { 0 };
+	struct fb_digest digest = { { 1 } };
+	size_t whole = 0;
+
+	for (unsigned long at = faults_begin(); faults_arm(at, "EIO"); at++) {
+		FB_AUTO_BUF struct fb_buf sums = { 0 };
+		int rc = fb_sums_write(depot->repo, RUN1, &digest, &digest,
+		    &none, &none, &sums, &err);
+
+		faults_disarm();
+		assert_true(rc == FB_OK || rc == FB_ESYS);
+		if (rc == FB_OK)
+			whole = sums.len;
+	}
+	assert_true(whole > 0);
+}
+
 int
 main(void)
 {
@@ -471,6 +492,7 @@ main(void)
 		IN(a_history_that_cannot_be_read_is_no_history),
 		IN(who_is_told_to_go_on_remembers_what_is_there),
 		IN(a_manifest_that_cannot_be_read_is_not_believed),
+		IN(checksums_of_what_cannot_be_read_are_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

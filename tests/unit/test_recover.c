@@ -31,6 +31,7 @@ static char dir[64];
 static const char *machines[] = { "db", "web", "cache" };
 static const char *parents[] = { NULL, "db", "web" };
 static bool silent;
+static bool twice; /* the source tells of the machine 'db' two times */
 static bool mute; /* the machines do not say whether they are up */          /* the source does not answer */
 static int start_answer;     /* what start returns ... */
 static bool start_works;     /* ... and whether it starts */
@@ -95,6 +96,8 @@ fb_driver_discover(
 	(void)driver;
 	if (silent)
 		return fb_fail(e, FB_EUNREACH, "nobody there");
+	if (twice)
+		fb_fleet_add(fleet)->id = fb_strdup(machines[0]);
 	for (size_t i = 0; i < FB_COUNT(machines); i++) {
 		struct fb_machine *machine = fb_fleet_add(fleet);
 
@@ -485,6 +488,18 @@ what_cannot_be_asked_is_not_touched(void **state)
 }
 
 static void
+of_two_machines_of_one_id_none_is_started(void **state)
+{
+	(void)state;
+	set_power("db", "down");
+	owe("lab/db");
+	twice = true;
+	assert_string_equal(recover(false), "lab/db unknown");
+	twice = false;
+	assert_string_equal(get("starts"), "");
+}
+
+static void
 a_hostile_record_is_refused(void **state)
 {
 	static const char *const bad[] = { "db", "/", "a/..", "../x", "a/b/c",
@@ -707,6 +722,7 @@ main(int argc, char **argv)
 		TEST(runs_that_cannot_be_listed_are_an_error),
 		TEST(an_obligation_needs_a_name_that_can_be_written),
 		TEST(what_cannot_be_asked_is_not_touched),
+		TEST(of_two_machines_of_one_id_none_is_started),
 		TEST(a_stopped_machine_is_started_once),
 		TEST(nothing_is_owed_where_nothing_was_begun),
 		TEST(what_is_up_is_discharged_without_a_start),
