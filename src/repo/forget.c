@@ -252,10 +252,9 @@ undo_all(struct fb_repo *repo, const char *session, bool *ret_any,
 	for (size_t i = 0; rc == FB_OK && i < records.count; i++) {
 		struct record *record = &records.items[i];
 
-		if (record->outcome == OPEN) {
+		if (record->outcome == OPEN)
 			rc = undo_record(repo, record, err);
-			*ret_any = true;
-		}
+		*ret_any = *ret_any || record->outcome == UNDONE;
 		forgotten = forgotten || record->outcome == ONE_WAY;
 	}
 	forget_key(session, key);

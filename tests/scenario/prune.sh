@@ -72,8 +72,9 @@ nothing_lost repo "while runs are pending"
 expect 0 "$fb" -c "$conf" restore "m1@$one" --target out
 rm -r out
 expect 0 "$fb" -c "$conf" forget --undo "$one"
-expect 1 "$fb" -c "$conf" forget --undo "$one"
-grep -q E-NOT-PENDING "$work/stderr" || fail "undone twice"
+expect 0 "$fb" -c "$conf" forget --undo "$one"
+expect 1 "$fb" -c "$conf" forget --undo latest
+grep -q E-NOT-PENDING "$work/stderr" || fail "what was never pending is undone"
 day 10
 expect 0 "$fb" -c "$conf" hold "$one" --reason 'evidence'
 expect 20 "$fb" -c "$conf" forget -y "$one"

@@ -53,8 +53,9 @@ FB_MUST_USE int fb_forget_begin(struct fb_repo *repo,
     const struct fb_run_ref *run, const struct fb_sign_key *key,
     const char *reason, struct fb_error *err);
 
-/* It stays.  Errors: FB_ENOTFOUND, id E-NOT-PENDING; FB_EREFUSED, id
- * E-FORGOTTEN: too late. */
+/* It stays.  FB_OK too when it was undone before: who lost the answer asks
+ * again.  Errors: FB_ENOTFOUND, id E-NOT-PENDING: it was never to go;
+ * FB_EREFUSED, id E-FORGOTTEN: too late. */
 FB_MUST_USE int fb_forget_undo(
     struct fb_repo *repo, const char *session, struct fb_error *err);
 
