@@ -197,8 +197,8 @@ check_event(
 		anchor = event->data.mapping_start.anchor;
 		tag = event->data.mapping_start.tag;
 		break;
-	default:
-		break;
+	default: /* uncovered: nothing else can have either */
+		break; /* uncovered: nothing else can have either */
 	}
 	if (anchor != NULL)
 		return fail_refused(in, event, "anchor", anchor, err);

@@ -175,6 +175,7 @@ add_machine(struct fb_manifest_writer *writer,
 		return rc;
 	value = machine_to_json(machine);
 	if (value == NULL)
+		/* uncovered: checked before: JSON can hold it */
 		return fb_fail(err, FB_EBUG, "manifest: no JSON of '%s/%s'",
 		    machine->source, machine->id);
 	if (writer->any)

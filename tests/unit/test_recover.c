@@ -500,6 +500,18 @@ of_two_machines_of_one_id_none_is_started(void **state)
 }
 
 static void
+a_guardian_that_was_never_started_needs_no_farewell(void **state)
+{
+	struct fb_guardian none = { 0 };
+
+	(void)state;
+	fb_guardian_dismiss(&none);
+	assert_int_equal(none.pid, 0);
+	fb_guardian_leave(&none);
+	assert_int_equal(none.pipe_fd, -1);
+}
+
+static void
 a_hostile_record_is_refused(void **state)
 {
 	static const char *const bad[] = { "db", "/", "a/..", "../x", "a/b/c",
@@ -722,6 +734,7 @@ main(int argc, char **argv)
 		TEST(runs_that_cannot_be_listed_are_an_error),
 		TEST(an_obligation_needs_a_name_that_can_be_written),
 		TEST(what_cannot_be_asked_is_not_touched),
+		TEST(a_guardian_that_was_never_started_needs_no_farewell),
 		TEST(of_two_machines_of_one_id_none_is_started),
 		TEST(a_stopped_machine_is_started_once),
 		TEST(nothing_is_owed_where_nothing_was_begun),
