@@ -468,6 +468,47 @@ checksums_of_what_cannot_be_read_are_none(void **state)
 	assert_true(whole > 0);
 }
 
+/* The memory says another manifest of the same run: that run was replaced. */
+static void
+a_run_that_was_replaced_is_found_out(void **state)
+{
+	struct depot *depot = *state;
+	FB_AUTO_FREE char *path = memory_path(depot);
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	bool known;
+	char *digest;
+
+	make_run(depot, RUN1, &machine, 1);
+	/* Without a place to remember it nothing is known, nor wrong. */
+	assert_ok(fb_history_check(
+	    depot->repo, "demo", NULL, true, &known, &err));
+	assert_false(known);
+	assert_ok(check(depot, true, &known));
+	assert_ok(fb_io_read_file(path, 65536, &text, &err));
+	digest = strstr(fb_buf_str(&text), "\"manifest\":\"");
+	assert_non_null(digest);
+	digest[12] = digest[12] == '0' ? '1' : '0';
+	assert_ok(fb_io_replace(path, fb_buf_span(&text), 0600, &err));
+	assert_fails(FB_EUNTRUSTED, check(depot, true, &known));
+	assert_non_null(strstr(err.msg, "not the one that was seen"));
+	digest[12] = 'x';
+	assert_ok(fb_io_replace(path, fb_buf_span(&text), 0600, &err));
+	assert_fails(FB_ECORRUPT, check(depot, true, &known));
+}
+
+static void
+predecessors_are_the_same_when_all_of_them_are(void **state)
+{
+	struct fb_predecessor a[] = { { .run = RUN1 }, { .run = RUN2 } };
+	struct fb_predecessor b[] = { { .run = RUN1 }, { .run = RUN2 } };
+
+	(void)state;
+	assert_true(fb_predecessors_same(a, 2, b, 2));
+	assert_false(fb_predecessors_same(a, 2, b, 1));
+	b[1].manifest.bytes[0] = 1;
+	assert_false(fb_predecessors_same(a, 2, b, 2));
+}
+
 int
 main(void)
 {
@@ -493,6 +534,8 @@ main(void)
 		IN(who_is_told_to_go_on_remembers_what_is_there),
 		IN(a_manifest_that_cannot_be_read_is_not_believed),
 		IN(checksums_of_what_cannot_be_read_are_none),
+		IN(a_run_that_was_replaced_is_found_out),
+		IN(predecessors_are_the_same_when_all_of_them_are),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
