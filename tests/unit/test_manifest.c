@@ -431,6 +431,8 @@ SPOIL(bad_unit_more, UNIT(0, machines = three); bad_units[0].machine_count = 2)
 SPOIL(bad_parent_name, machines[0].parent = S("../db"))
 SPOIL(bad_label, odd_labels[0].key = S("a\tb"); odd_labels[0].value = S("c");
       machines[0].labels.items = odd_labels; machines[0].labels.count = 1)
+SPOIL(bad_method, VOLUME(2, method = S("a\nb")))
+SPOIL(bad_changed, VOLUME(2, changed_files = UINT64_MAX))
 SPOIL(bad_role, machines[0].role = S("a\nb"))
 
 static void
@@ -466,6 +468,7 @@ each_rule_is_named_when_it_is_broken(void **state)
 		{ bad_unit_epoch, "M08" }, { bad_unit_name, "M06" },
 		{ bad_unit_more, "M11" }, { bad_parent_name, "M05" },
 		{ bad_label, "M06" }, { bad_role, "M06" },
+		{ bad_method, "M06" }, { bad_changed, "M08" },
 	};
 	struct place *place = *state;
 
@@ -526,6 +529,8 @@ altered_bytes_are_refused(void **state)
 		{ "\"description\":\"00", "\"description\":\"0", "M02",
 		    FB_ECORRUPT },
 		{ "\"failure\":null", "\"failure\":{}", "M02", FB_ECORRUPT },
+		{ "\"machines\":[\"lab/db-01\"]", "\"machines\":[7]", "M02",
+		    FB_ECORRUPT },
 		{ "{\"drift\"", "{ \"drift\"", "M03", FB_ECORRUPT },
 		{ "\"downtime_ms\":1234", "\"downtime_ms\": 1234", "M03",
 		    FB_ECORRUPT },
