@@ -65,13 +65,18 @@ is_gone(const struct kept *kept)
 /* Nothing was begun before it says what it is for, and nothing is left when
  * its machine is closed: it died between that and its journal's removal. */
 static bool
-is_unfinished(const char *id)
+is_unfinished(const char *id, const char *machine)
 {
 	char *journal =
 	    read_file(path_of("state/restores/%s/journal", id), NULL);
-	bool unfinished = journal != NULL &&
+	char name[ID_MAX + 8];
+	bool unfinished;
+
+	(void)snprintf(name, sizeof(name), "\"lab/%s\"", machine);
+	unfinished = journal != NULL &&
 	    strstr(journal, " restore {") != NULL &&
-	    strstr(journal, " closed {") == NULL;
+	    strstr(journal, " closed {") == NULL &&
+	    strstr(journal, name) != NULL;
 
 	free(journal);
 	return unfinished;
@@ -79,7 +84,7 @@ is_unfinished(const char *id)
 
 /* The id of a restore that is not finished and that we did not know of. */
 static bool
-find_unfinished(char *id)
+find_unfinished(const char *machine, char *id)
 {
 	DIR *dir = opendir(path_of("state/restores"));
 	struct dirent *entry;
@@ -87,7 +92,7 @@ find_unfinished(char *id)
 	id[0] = '\0';
 	while (dir != NULL && (entry = readdir(dir)) != NULL) {
 		bool known = entry->d_name[0] == '.' ||
-		    !is_unfinished(entry->d_name);
+		    !is_unfinished(entry->d_name, machine);
 
 		for (size_t i = 0; i < walk.machine_count; i++)
 			known = known ||
@@ -125,9 +130,15 @@ in_place_cut(struct machine *machine, const struct digest *content)
 {
 	struct digest now;
 	bool whole, untouched;
+	char id[RUN_MAX];
 
-	(void)find_unfinished(machine->pending);
-	machine->pending_content = *content;
+	/* It took the place of an earlier one, or that one still stands. */
+	if (find_unfinished(machine->id, id)) {
+		memcpy(machine->pending, id, sizeof(id));
+		machine->pending_content = *content;
+	} else if (!is_unfinished(machine->pending, machine->id)) {
+		machine->pending[0] = '\0';
+	}
 	digest_machine(machine_dir(machine), false, &now);
 	untouched = digest_same(&now, &machine->content);
 	whole = digest_same(&now, content);
@@ -269,12 +280,13 @@ restore_finish_pending(void)
 /* A restore that makes something new was cut off: it is resumed, or given
  * up as the manual says. */
 static void
-finish_new(const char *restored, const struct digest *content)
+finish_new(const char *of, const char *restored,
+    const struct digest *content)
 {
 	struct outcome outcome;
 	char id[RUN_MAX];
 
-	while (find_unfinished(id)) {
+	while (find_unfinished(of, id)) {
 		if (random_chance(50)) {
 			run_program(&outcome, NULL,
 			    (const char *const[]){ "restore", "--resume", id,
@@ -321,7 +333,7 @@ step_restore_dir(void)
 	if (outcome.status != 0 && !outcome.disturbed)
 		fail("restore to a directory: exit %d", outcome.status);
 	if (outcome.status != 0 || outcome.disturbed)
-		finish_new(NULL, NULL);
+		finish_new(kept->id, NULL, NULL);
 	if (outcome.status == 0 || exists(path_of("target/%s", kept->id))) {
 		if (path) {
 			if (!digest_file(
@@ -424,7 +436,7 @@ step_restore_new(void)
 	if (outcome.status != 0 && !outcome.disturbed)
 		fail("restore as %s: exit %d", id, outcome.status);
 	if (outcome.status != 0 || outcome.disturbed)
-		finish_new(id, &kept->content);
+		finish_new(kept->id, id, &kept->content);
 	adopt(id, kept, outcome.status == 0 && !outcome.disturbed,
 	    gone ? kept->up : start);
 	remove_tree(path_of("machines/.fleetbak-new"));
