@@ -39,11 +39,8 @@ session=20270115-080000000-0000000a
 
 crash_end() {
 	cd /
-	if [ -n "$mounted" ]; then
-		# A guardian may be at its end still.
-		umount "$base" 2>/dev/null || umount -l "$base" || return
-	fi
-	rm -rf "$work"
+	[ -z "$mounted" ] || unmount "$base"
+	clear_work
 }
 
 # crash_base: $base, in memory where that is possible (a run syncs hundreds of

@@ -28,8 +28,7 @@ leave() {
 	for file in "$work"/[fs]/machines/*/left; do
 		[ ! -e "$file" ] || kill -KILL "$(cat "$file")" 2>/dev/null || :
 	done
-	chmod -R u+rwX "$work" 2>/dev/null
-	rm -rf "$work"
+	clear_work
 }
 trap leave EXIT
 

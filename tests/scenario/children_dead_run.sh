@@ -19,7 +19,7 @@ expect 0 "$fb" -c "$conf" download
 child=
 leave() {
 	[ -z "$child" ] || kill -KILL "$child" 2>/dev/null || :
-	rm -rf "$work"
+	clear_work
 }
 trap leave EXIT
 

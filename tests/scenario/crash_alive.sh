@@ -140,12 +140,12 @@ alive 'lock-held-by-descendant' download snap stop '"state":"stopping"' child
 
 fresh
 [ "$(run fleetbak download)" -eq 0 ] || fail "download"
-rm -rf state/runs
+retry rm -rf state/runs
 printf 'scribble' | dd of=machines/copy/disk.img bs=1 seek=700000 \
 	conv=notrunc status=none
 for m in copy snap; do : >machines/$m/effects; done
 cd "$base"
-rm -rf "$pristine"
+retry rm -rf "$pristine"
 mv "$dir" "$pristine"
 
 alive 'restore stop' restore snap stop '"verb":"stop"'

@@ -66,7 +66,7 @@ crash_loop kill 1
 crash_loop lost 3
 
 cd "$base"
-rm -rf "$pristine"
+retry rm -rf "$pristine"
 mv "$dir" "$pristine"
 act() { run fleetbak forget --undo $gone; }
 mend() {

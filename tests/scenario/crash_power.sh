@@ -42,7 +42,7 @@ crash_fleet
 mv machines "$base/machines"
 sed -i "s|root: ./machines|root: $base/machines|" fleetbak.yaml
 ln -s "$base/machines" machines
-rm -rf "$pristine"
+retry rm -rf "$pristine"
 mv "$dir" "$pristine"
 keep_machines=yes
 dir=$place/dir

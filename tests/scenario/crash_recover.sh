@@ -34,7 +34,7 @@ for m in copy snap; do
 	: >machines/$m/effects
 done
 cd "$base"
-rm -rf "$pristine"
+retry rm -rf "$pristine"
 mv "$dir" "$pristine"
 
 act() { run fleetbak recover; }
@@ -70,7 +70,7 @@ crash_loop lost 2
 # journal has both times.
 [ -n "$mounted" ] || exit 0 # it takes a snapshot that outlives the run
 cd "$base"
-rm -rf "$pristine" "$dir"
+retry rm -rf "$pristine" "$dir"
 crash_fleet
 cp -a "$dir" "$pristine"
 act() { run fleetbak download; }

@@ -14,7 +14,7 @@ crash_fleet
 act() { run fleetbak download; }
 cut_at=
 [ "$(act)" -eq 0 ] || fail "download"
-rm -rf state/runs
+retry rm -rf state/runs
 cp -a machines "$base/saved"
 cp -a --reflink=auto "$dir" "$pristine"
 
@@ -122,7 +122,7 @@ crash_loop torn 4 write
 crash_loop lost 8
 
 # As a new machine.
-rm -rf "$pristine/machines"
+retry rm -rf "$pristine/machines"
 cp -a "$base/saved" "$pristine/machines"
 
 whole() {

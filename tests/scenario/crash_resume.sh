@@ -62,7 +62,7 @@ from() {
 	number=$(step_names <"$work/first.steps" | grep -m 1 " $1\$" |
 		cut -d' ' -f1)
 	[ -n "$number" ] || fail "no step '$1'"
-	rm -rf "$pristine"
+	retry rm -rf "$pristine"
 	cp -a --reflink=auto "$base/new" "$pristine"
 	fresh
 	cut_at=$number:kill
@@ -73,7 +73,7 @@ from() {
 	# Its guardian comes to an end.
 	[ "$(run fleetbak recover)" -eq 0 ] || fail "recover"
 	cd "$base"
-	rm -rf "$pristine"
+	retry rm -rf "$pristine"
 	mv "$dir" "$pristine"
 	survey
 }

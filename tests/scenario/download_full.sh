@@ -8,9 +8,8 @@ requires_root
 
 mounted=
 clean_up() {
-	for clean_up_dir in $mounted; do umount "$clean_up_dir" || true; done
-	cd /
-	rm -rf "$work"
+	for clean_up_dir in $mounted; do unmount "$clean_up_dir"; done
+	clear_work
 }
 trap clean_up EXIT
 

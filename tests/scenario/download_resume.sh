@@ -17,7 +17,7 @@ mkfs.xfs -q -m reflink=1 "$work/fs.img" 2>/dev/null &&
 	echo 'skip  cannot mount a file system with reflinks'
 	exit 77
 }
-trap 'cd /; umount "$fs"; rm -rf "$work"' EXIT
+trap 'unmount "$fs"; clear_work' EXIT
 
 make_fleet "$fs/f" 1
 cd "$fs/f"

@@ -31,13 +31,13 @@ if [ "$(id -u)" -eq 0 ] && command -v mkfs.xfs >/dev/null &&
 	mkfs.xfs -q -m reflink=1 "$work/fs.img" 2>/dev/null &&
 	mount -o loop "$work/fs.img" "$fast" 2>/dev/null; then
 	mounted=yes
-	trap 'cd /; umount "$fast" && rm -rf "$work"' EXIT
+	trap 'unmount "$fast"; clear_work' EXIT
 fi
 
 # A template is a fleet in $work/<name> and, of its fast source, what is in
 # $fast/<name>; a worker's copy is $work/w<n>, with $fast/w<n>.
 copy_fleet() { # <from> <to>
-	rm -rf "${work:?}/$2" "${fast:?}/$2"
+	retry rm -rf "${work:?}/$2" "${fast:?}/$2"
 	cp -a "$work/$1" "$work/$2"
 	cp -a --reflink=auto "$fast/$1" "$fast/$2"
 	ln -sfn "$fast/$2" "$work/$2/fast"

@@ -14,7 +14,25 @@ fb=$bin/fleetbak
 here=$(cd "$(dirname "$0")" && pwd -P)
 work=$(mktemp -d "${TMPDIR:-/tmp}/fleetbak.XXXXXX")
 work=$(cd "$work" && pwd -P)
-trap 'chmod -R u+rwX "$work" 2>/dev/null; rm -rf "$work"' EXIT
+# What is left is given back, also while a guardian is at its end there: what
+# fails in here would make the scenario fail.
+retry() { # <command>...: for 10 s at most
+	retry_i=0
+	until "$@" 2>/dev/null; do
+		retry_i=$((retry_i + 1))
+		[ $retry_i -lt 200 ] || return 1
+		sleep 0.05
+	done
+}
+unmount() { # <directory>
+	cd /
+	retry umount "$1" || umount -l "$1" || :
+}
+clear_work() {
+	chmod -R u+rwX "$work" 2>/dev/null || :
+	retry rm -rf "$work" || :
+}
+trap clear_work EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 

@@ -12,7 +12,7 @@ device=$(losetup -f --show image 2>"$work/stderr") || {
 	echo 'skip  no loop devices'
 	exit 77
 }
-trap 'losetup -d "$device"; rm -rf "$work"' EXIT
+trap 'losetup -d "$device" || :; clear_work' EXIT
 
 make_fleet . 0
 conf=fleetbak.yaml

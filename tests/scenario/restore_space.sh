@@ -7,7 +7,7 @@ mount -t tmpfs -o size=100k none "$work/small" 2>/dev/null || {
 	echo 'skip  cannot mount'
 	exit 77
 }
-trap 'umount "$work/small"; chmod -R u+rwX "$work"; rm -rf "$work"' EXIT
+trap 'unmount "$work/small"; clear_work' EXIT
 
 make_fleet "$work/a" 1
 expect 0 "$fb" -c "$conf" init

@@ -46,7 +46,7 @@ cleanup() {
 	for d in "$work"/f/machines/*/data; do
 		as_pg "$pgbin/pg_ctl" -m immediate -D "$d" stop || :
 	done >/dev/null 2>&1
-	rm -rf "$work"
+	clear_work
 }
 trap cleanup EXIT
 $pg/ctl start >/dev/null || fail "the server does not start"
