@@ -209,6 +209,16 @@ add_machine(struct world *w, const char *id, const char *parent,
 }
 
 static void
+release_results(struct world *w)
+{
+	for (size_t i = 0; i < w->report.result_count; i++)
+		fb_error_drop(w->report.results[i].err);
+	free(w->report.results);
+	w->report.results = NULL;
+	w->report.result_count = 0;
+}
+
+static void
 run(struct world *w)
 {
 	struct fb_restore *r = &w->restore;
@@ -221,7 +231,8 @@ run(struct world *w)
 		w->now[i] = m->model;
 		m->now = &w->now[i];
 	}
-	free(w->report.results);
+	release_results(w);
+	w->report.result_count = r->count;
 	w->report.results =
 	    fb_alloc(r->count, sizeof(*w->report.results));
 	w->log[0] = '\0';
@@ -272,7 +283,7 @@ tear_down(void **state)
 	free(w->restore.machines);
 	free(w->restore.dir);
 	json_decref(w->restore.spec);
-	free(w->report.results);
+	release_results(w);
 	assert_ok(fb_io_remove_tree(w->dir, &err));
 	free(w->dir);
 	free(w);
