@@ -12,7 +12,7 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/json.h"
 
-#define LIST_MAX (1u << 22)
+#define LIST_MAX (1u << 20)
 #define SOURCES_MAX 4096 /* each machine is looked for among them */
 #define IDS_MAX  1024
 

@@ -52,6 +52,7 @@ read_at(const struct fb_manifest *manifest, uint64_t offset, void *dst,
 	if (rc < 0)
 		return rc;
 	if (got != len)
+		/* uncovered: our own file, unlinked and written whole */
 		return fb_fail(
 		    err, FB_ECORRUPT, "'%s' is cut short", manifest->path);
 	return FB_OK;
@@ -285,6 +286,7 @@ read_head(struct fb_manifest *manifest, struct fb_error *err)
 	json_decref(FB_STEAL(value)); /* of a large fleet, much */
 	again = head_to_json(&manifest->head);
 	if (again == NULL)
+		/* uncovered: what came from JSON can go back */
 		return fb_fail(err, FB_ECORRUPT, "manifest: odd texts");
 	return same_bytes(again, fb_buf_span(&text), err);
 }
@@ -307,9 +309,11 @@ parse_machine(struct fb_span line, bool last,
 	if (rc < 0 || (rc = machine_from_json(value, ret_machine, err)) < 0)
 		return rc;
 	again = machine_to_json(ret_machine);
-	rc = again == NULL
-	    ? fb_fail(err, FB_ECORRUPT, "machine: odd texts")
-	    : same_bytes(again, line, err);
+	if (again == NULL)
+		/* uncovered: what came from JSON can go back */
+		rc = fb_fail(err, FB_ECORRUPT, "machine: odd texts");
+	else
+		rc = same_bytes(again, line, err);
 	if (rc < 0)
 		fb_manifest_machine_release(ret_machine);
 	return rc;

@@ -420,6 +420,7 @@ SPOIL(bad_host_empty, head->host = S(""))
 SPOIL(bad_host_long, memset(much, 'a', sizeof(much) - 1); head->host = much)
 SPOIL(bad_finished, memcpy(head->finished, "tomorrow", 9))
 SPOIL(bad_source_twice, SOURCES(2))
+SPOIL(bad_problem, SOURCES(1); twins[0].problem.code = FB_EUNREACH)
 SPOIL(bad_source_name, SOURCES(1); twins[0].name = S("../lab"))
 SPOIL(bad_predecessors, head->predecessor_count = 2000)
 SPOIL(bad_predecessor_id, head->predecessors[0].run[0] = 'x')
@@ -460,7 +461,7 @@ each_rule_is_named_when_it_is_broken(void **state)
 		{ bad_catalogue, "M17" }, { bad_no_failure, "M14" },
 		{ bad_partial, "M19" }, { bad_hidden_failure, "M19" },
 		{ bad_host_empty, "M06" }, { bad_host_long, "M06" },
-		{ bad_finished, "M07" },
+		{ bad_finished, "M07" }, { bad_problem, "M14" },
 		{ bad_source_twice, "M09" }, { bad_source_name, "M05" },
 		{ bad_predecessors, "M10" },
 		{ bad_predecessor_id, "M04" },
@@ -630,33 +631,197 @@ odd_words_of_a_problem_do_not_lose_the_run(void **state)
 	    FB_EUNREACH);
 }
 
+/* Of these many the text of a machine, or of a head, is long. */
+static struct fb_label *
+make_labels(size_t count)
+{
+	struct fb_label *many = fb_alloc(count, sizeof(*many));
+
+	for (size_t i = 0; i < count; i++)
+		many[i] = (struct fb_label){ fb_format("k%05zu", i),
+			fb_format("%01000zu", i) };
+	return many;
+}
+
+static void
+free_labels(struct fb_label *many, size_t count)
+{
+	struct fb_labels owned = { many, count };
+
+	fb_labels_release(&owned);
+}
+
 static void
 a_manifest_that_cannot_be_written_is_none(void **state)
 {
 	struct place *place = *state;
+	unsigned refused = 0;
 	struct fb_error err = { 0 };
 
 	for (unsigned long at = faults_begin(); faults_arm(at, "ENOSPC");
 	     at++) {
 		FB_AUTO_MANIFEST struct fb_manifest *manifest = NULL;
 		FB_AUTO_BUF struct fb_buf text = { 0 };
-		int rc;
+		int rc = write_good(place, &err);
 
-		faults_disarm();
-		(void)unlink(place->manifest);
-		(void)unlink(place->volumes);
-		(void)faults_arm(at, "ENOSPC");
-		rc = write_good(place, &err);
 		faults_disarm();
 		if (rc < 0) {
 			assert_fails(FB_ENOSPACE, rc);
+			refused++;
 			continue;
 		}
 		read_text(place->manifest, &text);
 		assert_ok(fb_manifest_parse(
 		    fb_buf_span(&text), &manifest, &err));
-		break;
 	}
+	/* To open, to write and to sync, each of the two. */
+	assert_true(refused >= 6);
+	fb_manifest_abandon(NULL); /* of one that was never begun */
+}
+
+/* What is long is not held back until the end. */
+static void
+a_full_disk_is_told_while_machines_are_added(void **state)
+{
+	struct place *place = *state;
+	struct fb_manifest_head head = a_head();
+	struct fb_manifest_machine machine = a_machine();
+	struct fb_label *many = make_labels(1100);
+	struct fb_manifest_writer *writer;
+	struct fb_error err = { 0 };
+
+	machine.labels = (struct fb_labels){ many, 1100 };
+	assert_ok(fb_manifest_begin(
+	    "/dev/full", place->volumes, &head, &writer, &err));
+	assert_fails(FB_ENOSPACE, fb_manifest_add(writer, &machine, &err));
+	fb_manifest_abandon(writer);
+	free_labels(many, 1100);
+}
+
+static void
+a_machine_that_no_reader_takes_is_not_written(void **state)
+{
+	struct place *place = *state;
+	struct fb_manifest_head head = a_head();
+	struct fb_manifest_machine machines[] = { a_machine(),
+		another_machine() };
+	struct fb_label *many = make_labels(4400);
+	struct fb_error err = { 0 };
+
+	machines[0].labels = (struct fb_labels){ many, 4400 };
+	assert_fails(FB_EBUG, write_all(place, &head, machines, 2, &err));
+	assert_non_null(strstr(err.msg, "M03 (lines): machine 'lab/db-01'"));
+	free_labels(many, 4400);
+}
+
+static void
+a_head_that_no_reader_takes_is_not_written(void **state)
+{
+	enum { UNITS = 17000, SOURCES = 4097 };
+	struct place *place = *state;
+	struct fb_manifest_head head = a_head();
+	struct fb_label *names = make_labels(UNITS);
+	struct fb_manifest_unit *many = fb_alloc(UNITS, sizeof(*many));
+	struct fb_manifest_source *away = fb_alloc(SOURCES, sizeof(*away));
+	struct fb_error err = { 0 };
+
+	for (size_t i = 0; i < UNITS; i++)
+		many[i] = (struct fb_manifest_unit){ names[i].value, 1,
+			&names[i].key, 1 };
+	head.units = many;
+	head.unit_count = UNITS;
+	assert_fails(FB_EUNSUP, write_all(place, &head, NULL, 0, &err));
+	assert_non_null(strstr(err.msg, "more units than a manifest"));
+	head = a_head();
+	for (size_t i = 0; i < SOURCES; i++) {
+		away[i].name = names[i].key;
+		away[i].driver = S("local");
+	}
+	head.sources = away;
+	head.source_count = SOURCES;
+	assert_fails(FB_ECORRUPT, write_all(place, &head, NULL, 0, &err));
+	assert_non_null(strstr(err.msg, "4097 sources"));
+	free(many);
+	free(away);
+	free_labels(names, UNITS);
+}
+
+/* A good manifest with `to` in the place of what stands from `from` up to
+ * `end`. */
+static void
+alter(struct place *place, const char *from, const char *end,
+    struct fb_span to, struct fb_buf *dst)
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	struct fb_error err = { 0 };
+	const char *all, *at, *rest;
+
+	assert_ok(write_good(place, &err));
+	read_text(place->manifest, &text);
+	all = fb_buf_str(&text);
+	at = strstr(all, from);
+	assert_non_null(at);
+	rest = strstr(at, end);
+	assert_non_null(rest);
+	fb_buf_add(dst, all, (size_t)(at - all));
+	fb_buf_add(dst, to.ptr, to.len);
+	fb_buf_add_str(dst, rest);
+}
+
+static void
+expect_refusal(const struct fb_buf *text, const char *why)
+{
+	struct fb_manifest *manifest = NULL;
+	struct fb_error err = { 0 };
+
+	assert_fails(FB_ECORRUPT,
+	    fb_manifest_parse(fb_buf_span(text), &manifest, &err));
+	if (strstr(err.msg, why) == NULL)
+		fail_msg("%s", err.msg);
+}
+
+static void
+a_line_without_end_is_refused_and_not_kept(void **state)
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 }, line = { 0 };
+
+	memset(fb_buf_reserve(&line, 18u << 20), 'x', 18u << 20);
+	line.len = 18u << 20;
+	alter(*state, "{\"description\":", "\n", fb_buf_span(&line), &text);
+	expect_refusal(&text, "M03 (lines): the line at");
+}
+
+static void
+a_list_longer_than_any_fleet_is_refused(void **state)
+{
+	static const char begin[] = "\"units\":[0", end[] = "]";
+	FB_AUTO_BUF struct fb_buf text = { 0 }, list = { 0 };
+
+	fb_buf_add_str(&list, begin);
+	for (size_t i = 0; i < 1u << 20; i++)
+		fb_buf_add(&list, ",  0", 4);
+	fb_buf_add_str(&list, end);
+	alter(*state, "\"units\":", ",\"version\"", fb_buf_span(&list),
+	    &text);
+	expect_refusal(&text, "'units' is too long");
+}
+
+static void
+a_failed_machine_that_has_something_is_refused(void **state)
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+
+	alter(*state, "\"epoch\":1,\"failure\":null", ",\"volumes\"",
+	    SPAN("\"epoch\":null,\"failure\":{\"code\":\"failed\","
+	         "\"id\":\"E-COMMAND\",\"message\":\"it broke\"},"
+	         "\"id\":\"db-01\",\"labels\":{},\"level\":null,"
+	         "\"lifecycle\":\"stop-snapshot-start\",\"name\":\"db-01\","
+	         "\"parent\":null,\"power\":\"up\",\"role\":\"db\","
+	         "\"snapshot_time\":null,\"source\":\"lab\","
+	         "\"start_timeout_ms\":0,\"stop_timeout_ms\":0,"
+	         "\"token\":null"),
+	    &text);
+	expect_refusal(&text, "M17 (captures)");
 }
 
 int
@@ -678,6 +843,14 @@ main(void)
 		cmocka_unit_test(the_register_repeats_the_head),
 		cmocka_unit_test(odd_words_of_a_problem_do_not_lose_the_run),
 		cmocka_unit_test(a_manifest_that_cannot_be_written_is_none),
+		cmocka_unit_test(a_full_disk_is_told_while_machines_are_added),
+		cmocka_unit_test(
+		    a_machine_that_no_reader_takes_is_not_written),
+		cmocka_unit_test(a_head_that_no_reader_takes_is_not_written),
+		cmocka_unit_test(a_line_without_end_is_refused_and_not_kept),
+		cmocka_unit_test(a_list_longer_than_any_fleet_is_refused),
+		cmocka_unit_test(
+		    a_failed_machine_that_has_something_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, make_place, remove_place);
