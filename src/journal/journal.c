@@ -227,6 +227,7 @@ sync_up_to(struct fb_journal *journal, uint64_t sequence, struct fb_error *err)
 		int rc = refuse_if_failed(journal, err);
 
 		if (rc < 0)
+			/* uncovered: another thread's fsync failed meanwhile */
 			return rc;
 		if (journal->syncing) {
 			(void)pthread_cond_wait(

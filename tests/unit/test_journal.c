@@ -278,6 +278,18 @@ a_line_longer_than_legal_is_no_record(void **state)
 	store(&bytes);
 	assert_ok(open_and_see(&seen));
 	assert_int_equal(seen.facts, 2);
+	/* So, too, when the file ends with what was read last. */
+	for (size_t pieces = 16; pieces <= 18; pieces++) {
+		size_t more = pieces * 65536;
+
+		load(&bytes);
+		more -= bytes.len;
+		memset(fb_buf_reserve(&bytes, more), 'x', more);
+		bytes.len += more;
+		store(&bytes);
+		assert_ok(open_and_see(&seen));
+		assert_int_equal(seen.facts, 2);
+	}
 }
 
 static void
@@ -294,6 +306,24 @@ a_newer_format_is_refused_as_newer(void **state)
 	    &bytes, 1, &chain, "journal", body, &err));
 	store(&bytes);
 	assert_fails(FB_ETOONEW, open_and_see(&seen));
+}
+
+static void
+a_count_that_is_no_number_is_refused(void **state)
+{
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	FB_AUTO_JSON json_t *body =
+	    json_pack("{s:i,s:s}", "format", 1, "compacted_from", "many");
+	struct fb_digest chain;
+	struct seen seen;
+
+	(void)state;
+	fb_journal_seed(&chain);
+	assert_ok(fb_journal_line_add(
+	    &bytes, 1, &chain, "journal", body, &err));
+	store(&bytes);
+	assert_fails(FB_ECORRUPT, open_and_see(&seen));
+	assert_non_null(strstr(err.msg, "compacted_from"));
 }
 
 static void
@@ -564,10 +594,16 @@ a_journal_that_cannot_be_opened_keeps_its_records(void **state)
 static void
 a_journal_that_cannot_be_read_says_so(void **state)
 {
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
 	struct seen seen;
 
 	(void)state;
 	write_facts(3);
+	load(&bytes);
+	/* A torn tail is one only when all behind it was read. */
+	for (int line = 0; line < 60000; line++)
+		fb_buf_add_str(&bytes, "x\n");
+	store(&bytes);
 	for (unsigned long at = faults_begin(); faults_arm(at, "EIO"); at++) {
 		int rc;
 
@@ -650,6 +686,7 @@ main(int argc, char **argv)
 		TEST(an_empty_or_headless_file_is_refused),
 		TEST(a_line_longer_than_legal_is_no_record),
 		TEST(a_newer_format_is_refused_as_newer),
+		TEST(a_count_that_is_no_number_is_refused),
 		TEST(what_was_appended_comes_back_in_order),
 		TEST(the_bytes_are_as_specified),
 		TEST(a_taken_path_is_not_overwritten),
