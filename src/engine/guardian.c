@@ -52,10 +52,11 @@ wait_for_end(int fd)
 	char byte;
 
 	for (;;) {
-		ssize_t got = read(fd, &byte, 1);
+		ssize_t got;
 
-		if (got == -1 && errno == EINTR)
-			continue;
+		do
+			got = read(fd, &byte, 1);
+		while (got == -1 && errno == EINTR);
 		if (got <= 0)
 			return farewell;
 		farewell = byte == FAREWELL;
@@ -114,13 +115,15 @@ void
 fb_guardian_dismiss(struct fb_guardian *guardian)
 {
 	static const char farewell = FAREWELL;
+	pid_t pid;
 
 	if (guardian->pid <= 0)
 		return;
 	(void)send(guardian->pipe_fd, &farewell, 1, MSG_NOSIGNAL);
 	(void)close(guardian->pipe_fd);
-	while (waitpid(guardian->pid, NULL, 0) == -1 && errno == EINTR)
-		continue;
+	do
+		pid = waitpid(guardian->pid, NULL, 0);
+	while (pid == -1 && errno == EINTR);
 	*guardian = (struct fb_guardian){ -1, 0 };
 }
 

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -647,6 +648,63 @@ the_guardian_leaves_when_it_is_told_farewell(void **state)
 }
 
 static void
+a_guardian_that_cannot_act_says_so_by_its_end(void **state)
+{
+	static const char *const argv[] = { "/nowhere/fleetbak", NULL };
+	struct fb_guardian guardian;
+	pid_t pid;
+
+	(void)state;
+	assert_ok(fb_guardian_start(argv, &guardian, &err));
+	pid = guardian.pid;
+	fb_guardian_leave(&guardian);
+	assert_int_equal(wait_for(pid), 127);
+}
+
+static void
+a_guardian_without_a_pipe_is_not_started(void **state)
+{
+	static const char *const argv[] = { "/nowhere/fleetbak", NULL };
+	struct rlimit before, none;
+	struct fb_guardian guardian = { 0 };
+	int rc;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = (struct rlimit){ 0, before.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	rc = fb_guardian_start(argv, &guardian, &err);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_fails(FB_ESYS, rc);
+	assert_int_equal(guardian.pid, 0);
+}
+
+/* Who was started without standard streams must not lend it their numbers. */
+static void
+the_pipe_keeps_clear_of_closed_standard_streams(void **state)
+{
+	static const char *const argv[] = { "/nowhere/fleetbak", NULL };
+	struct fb_guardian guardian;
+	int saved[2], rc;
+
+	(void)state;
+	for (int fd = 0; fd < 2; fd++) {
+		saved[fd] = fcntl(fd, F_DUPFD_CLOEXEC, 10);
+		assert_true(saved[fd] >= 10);
+	}
+	(void)close(0);
+	(void)close(1);
+	rc = fb_guardian_start(argv, &guardian, &err);
+	for (int fd = 0; fd < 2; fd++) {
+		(void)dup2(saved[fd], fd);
+		(void)close(saved[fd]);
+	}
+	assert_ok(rc);
+	assert_true(guardian.pipe_fd > 2);
+	fb_guardian_dismiss(&guardian);
+}
+
+static void
 a_second_run_is_told_who_holds_the_lock(void **state)
 {
 	FB_AUTO_CLOSE int fd = fb_state_lock(&engine, "download", &err);
@@ -751,6 +809,9 @@ main(int argc, char **argv)
 		TEST(a_recovery_cut_off_anywhere_starts_once),
 		TEST(the_guardian_acts_when_the_run_dies),
 		TEST(the_guardian_leaves_when_it_is_told_farewell),
+		TEST(a_guardian_that_cannot_act_says_so_by_its_end),
+		TEST(a_guardian_without_a_pipe_is_not_started),
+		TEST(the_pipe_keeps_clear_of_closed_standard_streams),
 		TEST(a_second_run_is_told_who_holds_the_lock),
 		TEST(a_living_child_of_a_dead_run_is_noticed),
 	};
