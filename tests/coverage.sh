@@ -14,7 +14,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 least=85 # percent of the lines of every other layer
-strict='^src/(journal|manifest|format)/|^src/engine/(recover|owed|guardian|run_replay)\.c$'
+strict='^src/(journal|manifest|format)/|^src/engine/(recover|owed|guardian|facts|run_replay)\.c$'
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/fleetbak.XXXXXX")
 trap 'rm -rf "$work"' EXIT

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "../../src/engine/facts.h"
 #include "../../src/engine/run.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
@@ -15,6 +16,7 @@ static char dir[64], fleet[] = "demo";
 static struct fb_config config;
 static struct fb_engine engine;
 static struct fb_repo repo;
+static const struct fb_error *its_problem; /* of the machine of a run */
 
 /* A run of one machine with one volume, its journal begun. */
 static struct fb_run *
@@ -37,6 +39,8 @@ make_run(void)
 	machine->id = fb_strdup("web");
 	machine->name = fb_strdup("web");
 	machine->role = fb_strdup("");
+	if (its_problem != NULL)
+		machine->problem = fb_error_keep(its_problem);
 	volume->name = fb_strdup("root");
 	volume->method = "reflink";
 	run->jobs = job = fb_alloc(1, sizeof(*job));
@@ -313,6 +317,78 @@ a_record_of_another_run_or_machine_is_refused(void **state)
 	assert_non_null(strstr(err.msg, "ghost"));
 }
 
+/* Ids of errors outlive their journal, in bounded memory: of a hostile one
+ * with too many, the rest get a general one. */
+static void
+a_flood_of_error_ids_is_bounded(void **state)
+{
+	struct fb_error told = { 0 };
+
+	(void)state;
+	for (int i = 0; i < 600; i++) {
+		FB_AUTO_FREE char *id = fb_format("E-FLOOD-%d", i);
+		FB_AUTO_JSON json_t *body = json_pack(
+		    "{s:{s:i,s:s,s:s,s:s}}", "error", "code", FB_EFAILED, "id",
+		    id, "message", "m", "hint", "");
+
+		assert_ok(fb_fact_error(body, "error", &told, &err));
+		if (i == 0)
+			assert_string_equal(told.id, id);
+	}
+	assert_string_equal(told.id, "E-FAILED");
+}
+
+static void
+a_machine_that_was_refused_stays_so(void **state)
+{
+	struct fb_error cause = { 0 };
+	struct fb_run *run;
+
+	(void)state;
+	(void)fb_fail_id(&cause, FB_EUNSUP, "E-LOCAL-FILE", "no such file");
+	its_problem = &cause;
+	run = replay(make_run());
+	its_problem = NULL;
+	assert_non_null(run->jobs[0].machine->problem);
+	assert_string_equal(run->jobs[0].machine->problem->id, "E-LOCAL-FILE");
+	assert_string_equal(
+	    run->jobs[0].machine->problem->msg, "no such file");
+	fb_run_free(run);
+}
+
+static void
+a_label_that_is_no_text_is_refused(void **state)
+{
+	struct fb_run *run = make_run();
+	FB_AUTO_FREE char *path = fb_format("%s/runs/%s/journal", dir, RUN);
+
+	(void)state;
+	fb_run_free(run);
+	copy_count = 0;
+	assert_ok(fb_journal_read(path, copy_record, NULL, &err));
+	for (size_t i = 0; i < copy_count; i++) {
+		if (strcmp(copies[i].type, "plan") == 0)
+			(void)json_object_set_new(copies[i].body, "labels",
+			    json_pack("{s:i}", "rack", 7));
+	}
+	assert_fails(FB_ECORRUPT, replay_copies());
+	assert_non_null(strstr(err.msg, "a label is no text"));
+	for (size_t i = 0; i < copy_count; i++)
+		json_decref(copies[i].body);
+}
+
+static void
+a_name_that_is_no_run_leads_nowhere(void **state)
+{
+	struct fb_run *run = NULL;
+
+	(void)state;
+	assert_fails(FB_ECONFIG,
+	    fb_run_replay(
+	        &engine, &repo, "../" RUN, true, &run, NULL, &err));
+	assert_null(run);
+}
+
 static void
 a_run_that_had_not_begun_is_none(void **state)
 {
@@ -428,10 +504,14 @@ main(void)
 		TEST(what_a_dead_run_owes_is_not_taken_for_a_stop_of_ours),
 		TEST(a_record_that_lacks_a_member_or_has_an_odd_one_is_refused),
 		TEST(a_record_of_another_run_or_machine_is_refused),
+		TEST(a_machine_that_was_refused_stays_so),
+		TEST(a_label_that_is_no_text_is_refused),
+		TEST(a_name_that_is_no_run_leads_nowhere),
 		TEST(a_run_that_had_not_begun_is_none),
 		TEST(how_long_it_was_down_lies_between_two_records),
 		TEST(a_run_that_is_another_ones_is_left_alone),
 		TEST(unfinished_runs_are_listed_by_their_ids),
+		TEST(a_flood_of_error_ids_is_bounded), /* last: it fills up */
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
