@@ -149,10 +149,9 @@ next_event(struct reader *in, yaml_event_t *event, struct fb_error *err)
 static size_t
 byte_of(struct reader *in, size_t index)
 {
-	if (index < in->index) {
-		in->index = 0;
-		in->offset = 0;
-	}
+	if (index < in->index)
+		/* uncovered: libyaml promises no order, but keeps one */
+		in->index = in->offset = 0;
 	while (in->index < index && in->offset < in->text.len) {
 		in->offset += character_len(in->text, in->offset);
 		in->index++;

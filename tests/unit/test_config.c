@@ -380,6 +380,9 @@ units_are_cross_checked(void **state)
 	refuses(BASE "units: {a: {subtree: lba/db}}\n", "E-CFG-REFERENCE",
 	    "units.a.subtree 'lba/db': there is no source 'lba'",
 	    "did you mean 'lab'?");
+	refuses(BASE "units: {a: {subtree: zzzzzzzzzzzz/db}}\n",
+	    "E-CFG-REFERENCE", "there is no source 'zzzzzzzzzzzz'", "");
+	assert_string_equal(err.hint, "");
 	refuses(BASE "units: {a: {subtree: \"lab/d*\"}}\n", "E-NAME",
 	    "units.a.subtree", "");
 	refuses(BASE "units: {a: {label: \"rack=\"}}\n", "E-CFG-TYPE",
@@ -448,7 +451,8 @@ the_environment_and_sets_override_in_order(void **state)
 		"FLEETBAK_REPOSITORIES_MAIN_URL=file:../other",
 		"FLEETBAK_TRUSTED_SIGNERS=[\"env:A\", \"env:B\"]", NULL };
 	static const char *const sets[] = { "download.level=1",
-		"sources.lab.jobs=2", "sources.new.driver=local",
+		"sources.lab.jobs=2", "sources.lab.driver=local",
+		"sources.new.driver=local",
 		"sources.new.root=./n", NULL };
 	FB_AUTO_CONFIG struct fb_config *config = NULL;
 	const json_t *origins;
@@ -592,6 +596,60 @@ the_json_schema_follows_the_table(void **state)
 	assert_non_null(strstr(fb_buf_str(&text), "2020-12"));
 }
 
+/* Read `text` by a table of two sections of which one's name begins the
+ * other's; the answer is FB_OK or why not. */
+static int
+read_sections(const char *text, const char *fallback, json_t **ret_values)
+{
+	const struct fb_setting rows[] = {
+		{ .path = "a.one", .kind = FB_SETTING_INTEGER, .max = 9,
+		    .fallback = fallback },
+		{ .path = "ab.two", .kind = FB_SETTING_INTEGER, .max = 9 },
+	};
+	struct fb_schema schema = { .rows = rows,
+		.row_count = FB_COUNT(rows),
+		.file = "f.yaml" };
+	FB_AUTO_YAML struct fb_yaml_node *root = NULL;
+	int rc;
+
+	assert_ok(fb_yaml_parse(
+	    (struct fb_span){ (const uint8_t *)text, strlen(text) }, 4096,
+	    "f.yaml", &root, &err));
+	rc = fb_schema_read(&schema, root, &err);
+	*ret_values = json_incref(schema.values);
+	fb_schema_release(&schema);
+	return rc;
+}
+
+static void
+a_section_is_not_mistaken_for_one_whose_name_it_begins(void **state)
+{
+	json_t *values;
+
+	(void)state;
+	assert_ok(read_sections("ab: {two: 2}\na: {one: 1}\n", NULL, &values));
+	assert_int_equal(
+	    json_integer_value(json_object_get(
+	        json_object_get(values, "a"), "one")),
+	    1);
+	json_decref(values);
+	assert_fails(FB_ECONFIG, read_sections("a: {two: 2}\n", NULL, &values));
+	assert_string_equal(err.id, "E-CFG-KEY");
+	json_decref(values);
+}
+
+/* The table's tests see to it that there is none. */
+static void
+a_default_that_is_no_value_is_refused(void **state)
+{
+	json_t *values;
+
+	(void)state;
+	assert_fails(FB_ECONFIG, read_sections("a: {}\n", "many", &values));
+	assert_non_null(strstr(err.msg, "built-in: a.one 'many'"));
+	json_decref(values);
+}
+
 /* Types that no setting of today has are judged all the same. */
 static void
 booleans_and_sizes_are_strict(void **state)
@@ -610,6 +668,9 @@ booleans_and_sizes_are_strict(void **state)
 	(void)state;
 	assert_ok(fb_scalar_check(&scalar, &value, &err));
 	assert_true(json_is_true(value));
+	scalar.text = "false";
+	assert_ok(fb_scalar_check(&scalar, &value, &err));
+	assert_true(json_is_false(value));
 	fb_json_decrefp(&value);
 	for (size_t i = 0; i < FB_COUNT(bad); i++) {
 		scalar.text = bad[i];
@@ -677,6 +738,9 @@ main(void)
 		cmocka_unit_test(an_unknown_variable_is_reported),
 		cmocka_unit_test(the_table_is_complete_and_its_defaults_are_good),
 		cmocka_unit_test(the_json_schema_follows_the_table),
+		cmocka_unit_test(
+		    a_section_is_not_mistaken_for_one_whose_name_it_begins),
+		cmocka_unit_test(a_default_that_is_no_value_is_refused),
 		cmocka_unit_test(booleans_and_sizes_are_strict),
 	};
 

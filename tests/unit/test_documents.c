@@ -332,6 +332,7 @@ what_breaks_a_rule_is_refused(void **state)
 		{ format_text, "{\"average\":98304", "{\"other\":98304",
 		    FB_ECORRUPT },
 		{ format_text, "\"created\":", "\"creator\":", FB_ECORRUPT },
+		{ format_text, "\"2026-11-21T01:40:00Z\"", "7", FB_ECORRUPT },
 		{ format_text, "\"mode\":\"clear\"", "\"mode\":7",
 		    FB_ECORRUPT },
 		{ format_text, "\"mode\":\"clear\"",

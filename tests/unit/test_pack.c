@@ -2,6 +2,7 @@
 
 #include "test.h"
 
+#include "faults.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/pack.h"
 #include "fleetbak/format/recipe.h"
@@ -139,6 +140,30 @@ huge_numbers_in_a_table_are_refused(void **unused)
 		assert_fails(FB_ECORRUPT,
 		    fb_pack_table_decode(fb_buf_span(&text), &again, &err));
 	}
+}
+
+static void
+a_table_that_memory_cannot_hold_is_an_error(void **unused)
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	FB_AUTO_FREE uint8_t *much = fb_alloc(FB_PACK_TABLE_MAX + 1, 1);
+	struct fb_pack_table table, again;
+	int rc;
+
+	(void)unused;
+	assert_fails(FB_ECORRUPT,
+	    fb_pack_table_decode(
+	        (struct fb_span){ much, FB_PACK_TABLE_MAX + 1 }, &again,
+	        &err));
+	assert_non_null(strstr(err.msg, "larger than the format allows"));
+	make_table(&table, 3);
+	fb_pack_table_encode(&table, &text);
+	fb_pack_table_release(&table);
+	assert_true(faults_arm(faults_begin(), "ENOMEM"));
+	rc = fb_pack_table_decode(fb_buf_span(&text), &again, &err);
+	faults_disarm();
+	assert_true(rc < 0 && rc != FB_ECORRUPT);
+	assert_non_null(strstr(err.msg, "pack table"));
 }
 
 static void
@@ -309,6 +334,7 @@ main(void)
 		cmocka_unit_test(a_shortened_or_lengthened_table_is_refused),
 		cmocka_unit_test(what_a_flipped_bit_leaves_has_one_spelling),
 		cmocka_unit_test(huge_numbers_in_a_table_are_refused),
+		cmocka_unit_test(a_table_that_memory_cannot_hold_is_an_error),
 		cmocka_unit_test(keys_show_the_digest),
 		cmocka_unit_test(a_recipe_comes_back_as_it_was),
 		cmocka_unit_test(
