@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "faults.h"
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
@@ -677,6 +678,32 @@ a_guardian_without_a_pipe_is_not_started(void **state)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 	assert_fails(FB_ESYS, rc);
 	assert_int_equal(guardian.pid, 0);
+	/* Nor one without a process; the pipe is given back. */
+	assert_true(faults_arm(faults_begin(), "EAGAIN"));
+	rc = fb_guardian_start(argv, &guardian, &err);
+	faults_disarm();
+	assert_true(rc < 0);
+	assert_non_null(strstr(err.msg, "guardian: cannot be started"));
+	assert_int_equal(guardian.pid, 0);
+}
+
+/* A lock is free when the run is dead, whatever its guardian still does. */
+static void
+a_guardian_holds_nothing_of_the_run(void **state)
+{
+	static const char *const argv[] = { "/nowhere/fleetbak", NULL };
+	struct fb_guardian guardian;
+	int pipes[2];
+	char byte;
+
+	(void)state;
+	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+	assert_ok(fb_guardian_start(argv, &guardian, &err));
+	(void)close(pipes[1]);
+	/* The end comes while it lives: it let go of the other end. */
+	assert_int_equal(read(pipes[0], &byte, 1), 0);
+	(void)close(pipes[0]);
+	fb_guardian_dismiss(&guardian);
 }
 
 /* Who was started without standard streams must not lend it their numbers. */
@@ -811,6 +838,7 @@ main(int argc, char **argv)
 		TEST(the_guardian_leaves_when_it_is_told_farewell),
 		TEST(a_guardian_that_cannot_act_says_so_by_its_end),
 		TEST(a_guardian_without_a_pipe_is_not_started),
+		TEST(a_guardian_holds_nothing_of_the_run),
 		TEST(the_pipe_keeps_clear_of_closed_standard_streams),
 		TEST(a_second_run_is_told_who_holds_the_lock),
 		TEST(a_living_child_of_a_dead_run_is_noticed),
