@@ -58,7 +58,6 @@ sed "s/$one/20261121-013205123-3fa92c17/" repo/hints/$one | seed fuzz_hints run
 seed fuzz_keys private keys/sign.pem
 seed fuzz_keys public keys/sign.pub.pem
 seed fuzz_newest run "$(find state/newest -type f | head -1)"
-"$fb" -c fleetbak.yaml topology | seed fuzz_topology fleet
 for recipe in repo/recipes/*/*; do
 	seed fuzz_recipe "$(sed -n 's/^kind //p' "$recipe")" "$recipe"
 done
