@@ -125,8 +125,6 @@ fb_packer_open(struct fb_repo *repo, const struct fb_session *session,
 	packer->repo = repo;
 	packer->session = session;
 	packer->spool_dir = fb_strdup(spool_dir);
-	packer->tables = fb_tables_new(
-	    repo->store, repo->recent, FB_TABLES_BYTES_MAX);
 	packer->open_number = LOCAL_NONE;
 	packer->new_names = true;
 	packer->pack.fd = packer->chunks.fd = -1;
@@ -166,7 +164,6 @@ fb_packer_close(struct fb_packer *packer)
 	fb_spool_close(&packer->hints);
 	fb_digester_free(packer->digester);
 	fb_pack_table_release(&packer->open);
-	fb_tables_free(packer->tables);
 	fb_index_release(&packer->index);
 	(void)pthread_mutex_destroy(&packer->lock);
 	free(packer->packs);
@@ -303,14 +300,14 @@ confirm(struct fb_packer *packer, const struct fb_index_entry *entry,
 
 	if (rc == FB_OK)
 		rc = fb_tables_get(
-		    packer->tables, entry->pack, &place, &table, err);
+		    packer->repo->tables, &place, &table, err);
 	if (rc == FB_ECANCELED)
 		return rc;
 	if (pack->kind == PACK_PAST)
 		judge_pack(packer, entry->pack, rc == FB_OK);
 	if (rc == FB_OK)
 		*ret_found = match(&table->table, entry, id, ret_place);
-	fb_tables_put(packer->tables, table);
+	fb_tables_put(packer->repo->tables, table);
 	return FB_OK;
 }
 
@@ -516,7 +513,8 @@ settle_pack(struct fb_packer *packer, const struct fb_digest *id,
 	copy = *pack;
 	packer->open_number = LOCAL_NONE;
 	packer->open_cap = 0;
-	fb_tables_add(packer->tables, number, &packer->open, text);
+	fb_tables_add(packer->repo->tables, id, &packer->open,
+	    &hint.table_digest, hint.table_length);
 	(void)pthread_mutex_unlock(&packer->lock);
 	rc = write_pack_record(packer, &copy, err);
 	return rc < 0

@@ -38,7 +38,6 @@ struct fb_packer {
 	struct fb_repo *repo;
 	const struct fb_session *session;
 	char *spool_dir;
-	struct fb_tables *tables;
 
 	pthread_mutex_t lock; /* index, packs, open.chunks */
 	struct fb_index index;

@@ -189,7 +189,7 @@ open_repo(struct fb_store *store, struct fb_trust *trust,
 	int rc;
 
 	repo->store = store;
-	repo->recent = fb_recent_tables_new();
+	repo->tables = fb_tables_new(store, FB_TABLES_BYTES_MAX);
 	repo->trust = *trust;
 	memset(trust, 0, sizeof(*trust));
 	rc = read_format(repo, &text, err);
@@ -227,7 +227,7 @@ fb_repo_close(struct fb_repo *repo)
 {
 	if (repo == NULL)
 		return;
-	fb_recent_tables_free(repo->recent);
+	fb_tables_free(repo->tables);
 	fb_store_close(repo->store);
 	fb_trust_release(&repo->trust);
 	fb_freep(&repo);

@@ -9,128 +9,24 @@
 #include "bytes.h"
 #include "tables.h"
 
-/* So many, and none with more chunks than this: 10 MiB together. */
-#define RECENT_COUNT  4
-#define RECENT_CHUNKS 40000u
-
-struct fb_shared_table {
-	struct fb_recent_tables *recent;
-	unsigned users; /* its slot is one; under the lock */
-	struct fb_pack_table table;
-	struct fb_digest pack, digest;
-	uint32_t offset, length;
-};
-
-struct fb_recent_tables {
-	pthread_mutex_t lock;
-	struct fb_shared_table *slots[RECENT_COUNT];
-	size_t next;
-};
+#define BUCKETS 4096u
 
 struct fb_tables {
 	struct fb_store *store;
-	struct fb_recent_tables *recent;
 	size_t max_bytes;
 
 	pthread_mutex_t lock; /* all below */
-	struct fb_table **slots;
-	size_t slot_count;
 	struct fb_table *newest, *oldest;
 	size_t bytes;
+	struct fb_table *buckets[BUCKETS];
 };
 
-struct fb_recent_tables *
-fb_recent_tables_new(void)
-{
-	struct fb_recent_tables *recent = fb_alloc(1, sizeof(*recent));
-
-	(void)pthread_mutex_init(&recent->lock, NULL);
-	return recent;
-}
-
-/* With the lock held. */
-static void
-drop_shared(struct fb_shared_table *shared)
-{
-	if (shared == NULL || --shared->users > 0)
-		return;
-	fb_pack_table_release(&shared->table);
-	free(shared);
-}
-
-void
-fb_recent_tables_free(struct fb_recent_tables *recent)
-{
-	if (recent == NULL)
-		return;
-	for (size_t i = 0; i < RECENT_COUNT; i++)
-		drop_shared(recent->slots[i]);
-	(void)pthread_mutex_destroy(&recent->lock);
-	free(recent);
-}
-
-static void
-adopt_shared(struct fb_table *table, struct fb_shared_table *shared)
-{
-	shared->users++;
-	table->shared = shared;
-	table->table = shared->table;
-	table->digest = shared->digest;
-	table->length = shared->length;
-}
-
-/* The same place and digest: the same bytes, judged already. */
-static bool
-recent_take(struct fb_recent_tables *recent,
-    const struct fb_table_place *place, struct fb_table *table)
-{
-	bool found = false;
-
-	if (recent == NULL || place->digest == NULL)
-		return false;
-	(void)pthread_mutex_lock(&recent->lock);
-	for (size_t i = 0; !found && i < RECENT_COUNT; i++) {
-		struct fb_shared_table *shared = recent->slots[i];
-
-		found = shared != NULL && shared->offset == place->offset &&
-		    shared->length == place->length &&
-		    fb_digest_cmp(&shared->digest, place->digest) == 0 &&
-		    fb_digest_cmp(&shared->pack, &place->pack) == 0;
-		if (found)
-			adopt_shared(table, shared);
-	}
-	(void)pthread_mutex_unlock(&recent->lock);
-	return found;
-}
-
-static void
-recent_offer(struct fb_recent_tables *recent,
-    const struct fb_table_place *place, struct fb_table *table)
-{
-	struct fb_shared_table *shared;
-
-	if (recent == NULL || place->digest == NULL ||
-	    table->table.count > RECENT_CHUNKS)
-		return;
-	shared = fb_alloc(1, sizeof(*shared));
-	*shared = (struct fb_shared_table){ recent, 1, table->table,
-		place->pack, table->digest, place->offset, table->length };
-	(void)pthread_mutex_lock(&recent->lock);
-	adopt_shared(table, shared);
-	drop_shared(recent->slots[recent->next]);
-	recent->slots[recent->next] = shared;
-	recent->next = (recent->next + 1) % RECENT_COUNT;
-	(void)pthread_mutex_unlock(&recent->lock);
-}
-
 struct fb_tables *
-fb_tables_new(struct fb_store *store, struct fb_recent_tables *recent,
-    size_t max_bytes)
+fb_tables_new(struct fb_store *store, size_t max_bytes)
 {
 	struct fb_tables *tables = fb_alloc(1, sizeof(*tables));
 
 	tables->store = store;
-	tables->recent = recent;
 	tables->max_bytes = max_bytes;
 	(void)pthread_mutex_init(&tables->lock, NULL);
 	return tables;
@@ -139,17 +35,7 @@ fb_tables_new(struct fb_store *store, struct fb_recent_tables *recent,
 static void
 free_table(struct fb_table *table)
 {
-	struct fb_shared_table *shared = table->shared;
-
-	if (shared != NULL) {
-		struct fb_recent_tables *recent = shared->recent;
-
-		(void)pthread_mutex_lock(&recent->lock);
-		drop_shared(shared);
-		(void)pthread_mutex_unlock(&recent->lock);
-	} else {
-		fb_pack_table_release(&table->table);
-	}
+	fb_pack_table_release(&table->table);
 	free(table);
 }
 
@@ -165,7 +51,6 @@ fb_tables_free(struct fb_tables *tables)
 		free_table(table);
 	}
 	(void)pthread_mutex_destroy(&tables->lock);
-	free(tables->slots);
 	free(tables);
 }
 
@@ -174,6 +59,12 @@ table_bytes(const struct fb_table *table)
 {
 	return sizeof(*table) +
 	    (table->table.count + 1) * sizeof(*table->table.chunks);
+}
+
+static struct fb_table **
+bucket_of(struct fb_tables *tables, const struct fb_digest *pack)
+{
+	return &tables->buckets[fb_load_le32(pack->bytes) % BUCKETS];
 }
 
 static void
@@ -194,6 +85,19 @@ link_newest(struct fb_tables *tables, struct fb_table *table)
 	tables->newest = table;
 }
 
+static void
+drop(struct fb_tables *tables, struct fb_table *table)
+{
+	struct fb_table **link = bucket_of(tables, &table->pack);
+
+	while (*link != table)
+		link = &(*link)->next;
+	*link = table->next;
+	unlink_table(tables, table);
+	tables->bytes -= table_bytes(table);
+	free_table(table);
+}
+
 /* Drop the oldest ones that nobody uses, as long as there is too much. */
 static void
 evict(struct fb_tables *tables)
@@ -203,39 +107,37 @@ evict(struct fb_tables *tables)
 	while (table != NULL && tables->bytes > tables->max_bytes) {
 		struct fb_table *newer = table->newer;
 
-		if (table->users == 0) {
-			unlink_table(tables, table);
-			tables->bytes -= table_bytes(table);
-			tables->slots[table->number] = NULL;
-			free_table(table);
-		}
+		if (table->users == 0)
+			drop(tables, table);
 		table = newer;
 	}
 }
 
-/* With the lock held.  The table in the end is the one that came first. */
+/* The same place and digest: the same bytes, judged already. */
 static struct fb_table *
+find(struct fb_tables *tables, const struct fb_table_place *place)
+{
+	struct fb_table *table = *bucket_of(tables, &place->pack);
+
+	while (table != NULL &&
+	    (fb_digest_cmp(&table->pack, &place->pack) != 0 ||
+	        fb_digest_cmp(&table->digest, place->digest) != 0 ||
+	        table->table.offset != place->offset ||
+	        table->length != place->length))
+		table = table->next;
+	return table;
+}
+
+/* With the lock held. */
+static void
 keep(struct fb_tables *tables, struct fb_table *table)
 {
-	uint32_t number = table->number;
+	struct fb_table **bucket = bucket_of(tables, &table->pack);
 
-	if (number >= tables->slot_count) {
-		size_t count = (size_t)number + 1 + number / 2;
-
-		tables->slots = fb_realloc(
-		    tables->slots, count, sizeof(struct fb_table *));
-		memset(tables->slots + tables->slot_count, 0,
-		    (count - tables->slot_count) * sizeof(struct fb_table *));
-		tables->slot_count = count;
-	}
-	if (tables->slots[number] != NULL) {
-		free_table(table);
-		return tables->slots[number];
-	}
-	tables->slots[number] = table;
+	table->next = *bucket;
+	*bucket = table;
 	tables->bytes += table_bytes(table);
 	link_newest(tables, table);
-	return table;
 }
 
 /* Where the table is, from the object's size and its last bytes. */
@@ -309,6 +211,7 @@ fb_table_fetch(struct fb_store *store, const struct fb_table_place *place,
 	int rc;
 
 	fb_pack_key(&place->pack, key);
+	ret_table->pack = place->pack;
 	if (place->digest == NULL) {
 		rc = fb_store_head(store, key, &size, err);
 		if (rc == FB_OK && length == 0)
@@ -329,6 +232,7 @@ fb_table_fetch(struct fb_store *store, const struct fb_table_place *place,
 	    store, key, offset, length, place->digest, ret_table, err);
 }
 
+/* Make it the newest, and used once more. */
 static struct fb_table *
 take(struct fb_tables *tables, struct fb_table *table)
 {
@@ -338,44 +242,47 @@ take(struct fb_tables *tables, struct fb_table *table)
 	return table;
 }
 
-static int
-fetch_shared(struct fb_tables *tables, const struct fb_table_place *place,
-    struct fb_table *table, struct fb_error *err)
+/* Of two threads that fetched the same one, the first one's is kept. */
+static struct fb_table *
+keep_or_take(struct fb_tables *tables, const struct fb_table_place *place,
+    struct fb_table *table)
 {
-	int rc;
+	struct fb_table *kept;
 
-	if (recent_take(tables->recent, place, table))
-		return FB_OK;
-	rc = fb_table_fetch(tables->store, place, table, err);
-	if (rc == FB_OK)
-		recent_offer(tables->recent, place, table);
-	return rc;
+	(void)pthread_mutex_lock(&tables->lock);
+	kept = find(tables, place);
+	if (kept == NULL) {
+		keep(tables, table);
+		kept = table;
+	} else {
+		free_table(table);
+	}
+	(void)take(tables, kept);
+	evict(tables);
+	(void)pthread_mutex_unlock(&tables->lock);
+	return kept;
 }
 
 int
-fb_tables_get(struct fb_tables *tables, uint32_t number,
-    const struct fb_table_place *place, struct fb_table **ret_table,
-    struct fb_error *err)
+fb_tables_get(struct fb_tables *tables, const struct fb_table_place *place,
+    struct fb_table **ret_table, struct fb_error *err)
 {
-	struct fb_table *table = NULL;
+	struct fb_table *table;
 	int rc;
 
 	(void)pthread_mutex_lock(&tables->lock);
-	if (number < tables->slot_count && tables->slots[number] != NULL)
-		table = take(tables, tables->slots[number]);
+	table = find(tables, place);
+	if (table != NULL)
+		(void)take(tables, table);
 	(void)pthread_mutex_unlock(&tables->lock);
 	if (table == NULL) {
 		table = fb_alloc(1, sizeof(*table));
-		table->number = number;
-		rc = fetch_shared(tables, place, table, err);
+		rc = fb_table_fetch(tables->store, place, table, err);
 		if (rc < 0) {
 			free(table);
 			return rc;
 		}
-		(void)pthread_mutex_lock(&tables->lock);
-		table = take(tables, keep(tables, table));
-		evict(tables);
-		(void)pthread_mutex_unlock(&tables->lock);
+		table = keep_or_take(tables, place, table);
 	}
 	*ret_table = table;
 	return FB_OK;
@@ -392,18 +299,19 @@ fb_tables_put(struct fb_tables *tables, struct fb_table *table)
 }
 
 void
-fb_tables_add(struct fb_tables *tables, uint32_t number,
-    struct fb_pack_table *source, struct fb_span text)
+fb_tables_add(struct fb_tables *tables, const struct fb_digest *pack,
+    struct fb_pack_table *source, const struct fb_digest *digest,
+    uint32_t length)
 {
 	struct fb_table *table = fb_alloc(1, sizeof(*table));
 
 	table->table = *source;
 	*source = (struct fb_pack_table){ 0 };
-	table->number = number;
-	table->length = (uint32_t)text.len;
-	fb_digest_of(text, &table->digest);
+	table->pack = *pack;
+	table->digest = *digest;
+	table->length = length;
 	(void)pthread_mutex_lock(&tables->lock);
-	(void)keep(tables, table);
+	keep(tables, table);
 	evict(tables);
 	(void)pthread_mutex_unlock(&tables->lock);
 }

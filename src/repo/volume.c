@@ -34,7 +34,7 @@ fetch(struct fb_volume_reader *reader, const struct fb_digest *id,
     struct fb_error *err)
 {
 	FB_AUTO_DIGESTER struct fb_digester *digester = fb_digester_new();
-	FB_AUTO_FREE uint8_t *step = fb_alloc(FETCH_STEP, 1);
+	FB_AUTO_FREE uint8_t *step = NULL;
 	struct fb_digest digest;
 	int rc;
 
@@ -43,6 +43,9 @@ fetch(struct fb_volume_reader *reader, const struct fb_digest *id,
 		rc = reader->fd = open_spool(err);
 	if (rc < 0)
 		return rc;
+	step = fb_alloc(
+	    reader->size < FETCH_STEP ? (size_t)reader->size + 1 : FETCH_STEP,
+	    1);
 	for (uint64_t at = 0; at < reader->size;) {
 		struct fb_span part = { step,
 			reader->size - at < FETCH_STEP
@@ -221,8 +224,6 @@ fb_volume_open(struct fb_repo *repo, const struct fb_digest *id,
 	reader->repo = repo;
 	reader->fd = -1;
 	fb_recipe_key(id, reader->key);
-	reader->tables = fb_tables_new(
-	    repo->store, repo->recent, FB_TABLES_BYTES_MAX);
 	rc = fetch(reader, id, err);
 	if (rc == FB_OK)
 		rc = parse(reader, err);
@@ -241,7 +242,6 @@ fb_volume_close(struct fb_volume_reader *reader)
 	if (reader->fd >= 0)
 		(void)close(reader->fd);
 	fb_buf_release(&reader->bytes);
-	fb_tables_free(reader->tables);
 	free(reader->packs);
 	free(reader->marks);
 	free(reader);

@@ -52,7 +52,7 @@ void
 fb_cursor_close(struct cursor *cursor)
 {
 	if (cursor->reader != NULL)
-		fb_tables_put(cursor->reader->tables, cursor->table);
+		fb_tables_put(cursor->reader->repo->tables, cursor->table);
 	free(cursor->lines);
 	*cursor = (struct cursor){ 0 };
 }
@@ -87,10 +87,10 @@ open_table(struct cursor *cursor, struct fb_error *err)
 	struct fb_table_place place = { pack->id, pack->table_offset,
 		pack->table_length, &pack->table_digest };
 
-	fb_tables_put(reader->tables, cursor->table);
+	fb_tables_put(reader->repo->tables, cursor->table);
 	cursor->table = NULL;
-	return fb_tables_get(reader->tables, cursor->run.pack, &place,
-	    &cursor->table, err);
+	return fb_tables_get(
+	    reader->repo->tables, &place, &cursor->table, err);
 }
 
 /* Make the first run that ends after `from` the current one. */

@@ -28,7 +28,6 @@ struct fb_volume_reader {
 	struct fb_recipe_pack *packs;
 	uint32_t pack_count;
 	uint64_t data_size; /* of all runs */
-	struct fb_tables *tables;
 	struct fb_recipe_decoder at_runs; /* as it was before the first run */
 	uint64_t runs_offset;
 	struct mark *marks; /* one for every MARK_EVERY runs */

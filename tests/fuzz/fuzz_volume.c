@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <zstd.h>
 
+#include "../../src/repo/tables.h"
 #include "fleetbak/base/text.h"
 #include "fleetbak/format/pack.h"
 #include "fleetbak/repo/volume.h"
@@ -278,12 +279,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint64_t bytes;
 
 	must(fb_store_open("mem:", true, &world.repo.store, &err) == FB_OK);
+	world.repo.tables =
+	    fb_tables_new(world.repo.store, FB_TABLES_BYTES_MAX);
 	while (rest.len > 0)
 		add_line(&world, take_line(&rest));
 	store_pack(&world, &pack);
 	store_recipe(&world, &pack);
 	read_volume(&world);
 	(void)!fb_pack_verify(&world.repo, &pack.id, true, &bytes, &err);
+	fb_tables_free(world.repo.tables);
 	fb_store_close(world.repo.store);
 	fb_buf_release(&world.pack);
 	fb_buf_release(&world.runs);

@@ -6,6 +6,7 @@
 
 #include "test.h"
 
+#include "../../src/repo/tables.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/pack.h"
@@ -50,6 +51,8 @@ make_world(struct world *world)
 	*world = (struct world){ .dir = "/tmp/fleetbak-copier-XXXXXX" };
 	assert_non_null(mkdtemp(world->dir));
 	assert_ok(fb_store_open("mem:", true, &world->repo.store, &err));
+	world->repo.tables =
+	    fb_tables_new(world->repo.store, FB_TABLES_BYTES_MAX);
 	world->repo.format.chunk_min = 16384;
 	world->repo.format.chunk_average = 65536;
 	world->repo.format.chunk_max = 262144;
@@ -62,6 +65,7 @@ static void
 end_world(struct world *world)
 {
 	json_decref(world->state);
+	fb_tables_free(world->repo.tables);
 	fb_store_close(world->repo.store);
 	fb_trust_release(&world->repo.trust);
 	fb_sign_key_free(world->key);
@@ -95,6 +99,10 @@ open_copier(struct world *world, unsigned workers, uint64_t pack_size,
 		.arg = world };
 	struct fb_copier *copier;
 
+	/* As a process begins: no table is known. */
+	fb_tables_free(world->repo.tables);
+	world->repo.tables =
+	    fb_tables_new(world->repo.store, FB_TABLES_BYTES_MAX);
 	assert_ok(fb_copier_open(&spec, state, &copier, &err));
 	return copier;
 }

@@ -4,6 +4,7 @@
 
 #include "test.h"
 
+#include "../../src/repo/tables.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/pack.h"
@@ -42,6 +43,8 @@ make_world(struct world *world)
 	*world = (struct world){ 0 };
 	assert_non_null(mkdtemp(dir));
 	assert_ok(fb_store_open("mem:", true, &world->repo.store, &err));
+	world->repo.tables =
+	    fb_tables_new(world->repo.store, FB_TABLES_BYTES_MAX);
 	world->repo.format.chunk_min = 1024;
 	world->repo.format.chunk_average = 4096;
 	world->repo.format.chunk_max = 16384;
@@ -67,9 +70,146 @@ make_world(struct world *world)
 static void
 end_world(struct world *world)
 {
+	fb_tables_free(world->repo.tables);
 	fb_store_close(world->repo.store);
 	free(world->bytes);
 	free(world->packs.ids);
+}
+
+/* Tiny volumes side by side in one pack: each is one chunk of it. */
+#define TINY_CHUNKS 50000u
+#define TINY_VOLUMES 20u
+
+static size_t pack_reads;
+static const struct fb_store_ops *store_ops;
+
+static int
+count_pack_reads(struct fb_store *store, const char *key, uint64_t offset,
+    void *bytes, size_t len, struct fb_error *error)
+{
+	pack_reads += strncmp(key, "packs/", 6) == 0;
+	return store_ops->get_range(store, key, offset, bytes, len, error);
+}
+
+static void
+make_tiny_pack(struct fb_repo *repo, struct fb_recipe_pack *ret_pack)
+{
+	struct fb_pack_table table = { .session = SESSION,
+		.chunks = fb_alloc(TINY_CHUNKS, sizeof(*table.chunks)),
+		.count = TINY_CHUNKS,
+		.offset = TINY_CHUNKS };
+	FB_AUTO_BUF struct fb_buf pack = { 0 }, text = { 0 };
+	char key[FB_OBJECT_KEY_SIZE];
+
+	for (uint32_t i = 0; i < TINY_CHUNKS; i++) {
+		table.chunks[i] = (struct fb_pack_chunk){ .offset = i,
+			.stored_length = 1,
+			.length = 1 };
+		memcpy(table.chunks[i].id.bytes, &i, sizeof(i));
+		fb_buf_add(&pack, "x", 1);
+	}
+	fb_pack_table_encode(&table, &text);
+	fb_buf_add_le32(&pack, FB_PACK_MAGIC);
+	fb_buf_add_le32(&pack, (uint32_t)text.len);
+	fb_buf_add(&pack, text.data, text.len);
+	*ret_pack = (struct fb_recipe_pack){ .table_offset = TINY_CHUNKS,
+		.table_length = (uint32_t)text.len };
+	fb_digest_of(fb_buf_span(&pack), &ret_pack->id);
+	fb_digest_of(fb_buf_span(&text), &ret_pack->table_digest);
+	fb_pack_key(&ret_pack->id, key);
+	assert_ok(fb_store_create(repo->store, key, fb_buf_span(&pack), &err));
+	fb_pack_table_release(&table);
+}
+
+static void
+make_tiny_volume(struct fb_repo *repo, const struct fb_recipe_pack *pack,
+    uint32_t number, struct fb_digest *ret_recipe)
+{
+	struct fb_recipe_head head = { .session = SESSION, .kind = "disk",
+		.size = 1, .pack_count = 1 };
+	struct fb_recipe_run run = { .length = 1, .pack_offset = number,
+		.pack_length = 1, .first = number, .count = 1 };
+	FB_AUTO_BUF struct fb_buf recipe = { 0 };
+	struct fb_digest id = { 0 };
+	struct fb_merkle merkle;
+	char key[FB_OBJECT_KEY_SIZE];
+
+	memcpy(id.bytes, &number, sizeof(number));
+	fb_merkle_init(&merkle);
+	fb_merkle_add_data(&merkle, 1, &id);
+	fb_merkle_root(&merkle, &head.root);
+	fb_recipe_add_head(&recipe, &head);
+	fb_recipe_add_pack(&recipe, pack);
+	fb_recipe_add_runs(&recipe, 1);
+	fb_recipe_add_run(&recipe, &run);
+	fb_recipe_add_end(&recipe);
+	fb_digest_of(fb_buf_span(&recipe), ret_recipe);
+	fb_recipe_key(ret_recipe, key);
+	assert_ok(
+	    fb_store_create(repo->store, key, fb_buf_span(&recipe), &err));
+}
+
+static void
+a_packs_table_is_read_once_for_all_its_volumes(void **unused)
+{
+	struct fb_repo repo = { 0 };
+	struct fb_store_ops counting;
+	struct fb_recipe_pack pack;
+
+	(void)unused;
+	pack_reads = 0;
+	assert_ok(fb_store_open("mem:", true, &repo.store, &err));
+	repo.tables = fb_tables_new(repo.store, FB_TABLES_BYTES_MAX);
+	store_ops = repo.store->ops;
+	counting = *store_ops;
+	counting.get_range = count_pack_reads;
+	repo.store->ops = &counting;
+	make_tiny_pack(&repo, &pack);
+	for (uint32_t i = 0; i < TINY_VOLUMES; i++) {
+		FB_AUTO_VOLUME struct fb_volume_reader *reader = NULL;
+		struct fb_digest recipe;
+
+		make_tiny_volume(
+		    &repo, &pack, i * (TINY_CHUNKS / TINY_VOLUMES), &recipe);
+		assert_ok(fb_volume_open(&repo, &recipe, &reader, &err));
+		assert_ok(fb_volume_check(reader, &err));
+	}
+	assert_int_equal(pack_reads, 1);
+	fb_tables_free(repo.tables);
+	fb_store_close(repo.store);
+}
+
+/* What is kept has a bound; what is in use stays, and stays right. */
+static void
+tables_are_dropped_when_there_is_no_room(void **unused)
+{
+	struct world world;
+	size_t first;
+
+	(void)unused;
+	make_world(&world);
+	store_ops = world.repo.store->ops;
+	pack_reads = 0;
+	for (int small = 0; small < 2; small++) {
+		FB_AUTO_VOLUME struct fb_volume_reader *reader = NULL;
+		struct fb_store_ops counting = *store_ops;
+
+		counting.get_range = count_pack_reads;
+		world.repo.store->ops = &counting;
+		fb_tables_free(world.repo.tables);
+		world.repo.tables = fb_tables_new(
+		    world.repo.store, small ? 1 : FB_TABLES_BYTES_MAX);
+		pack_reads = 0;
+		assert_ok(fb_volume_open(
+		    &world.repo, &world.recipe, &reader, &err));
+		assert_ok(fb_volume_check(reader, &err));
+		first = pack_reads;
+		assert_true(first >= world.packs.count);
+		assert_ok(fb_volume_check(reader, &err));
+		assert_int_equal(pack_reads, small ? 2 * first : first);
+		world.repo.store->ops = store_ops;
+	}
+	end_world(&world);
 }
 
 static int
@@ -86,6 +226,15 @@ compare(uint64_t offset, const void *bytes, uint64_t length, void *arg,
 	return FB_OK;
 }
 
+/* As a process begins: no table is known. */
+static void
+forget_tables(struct world *world)
+{
+	fb_tables_free(world->repo.tables);
+	world->repo.tables =
+	    fb_tables_new(world->repo.store, FB_TABLES_BYTES_MAX);
+}
+
 /* Open, check and read everything. */
 static int
 read_all(struct world *world)
@@ -94,6 +243,7 @@ read_all(struct world *world)
 	int rc, rc_check;
 
 	err = (struct fb_error){ 0 };
+	forget_tables(world);
 	rc = fb_volume_open(&world->repo, &world->recipe, &reader, &err);
 	if (rc < 0)
 		return rc;
@@ -230,6 +380,7 @@ a_lying_recipe_is_found(void **unused)
 		fb_digest_of(fb_buf_span(&recipe), &world.recipe);
 		fb_recipe_key(&world.recipe, lie_key);
 		put_object(&world, lie_key, fb_buf_span(&recipe));
+		forget_tables(&world);
 		rc = fb_volume_open(
 		    &world.repo, &world.recipe, &reader, &err);
 		if (rc == FB_OK)
@@ -330,6 +481,9 @@ main(void)
 		cmocka_unit_test(a_lying_recipe_is_found),
 		cmocka_unit_test(the_visitor_can_stop_it),
 		cmocka_unit_test(chunks_are_visited_without_their_bytes),
+		cmocka_unit_test(
+		    a_packs_table_is_read_once_for_all_its_volumes),
+		cmocka_unit_test(tables_are_dropped_when_there_is_no_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,7 +12,7 @@ struct fb_repo {
 	struct fb_store *store; /* owned */
 	struct fb_format_doc format;
 	struct fb_trust trust; /* owned */
-	struct fb_recent_tables *recent; /* owned: what readers share */
+	struct fb_tables *tables; /* owned: the packs' latest used ones */
 };
 
 /*
