@@ -302,6 +302,24 @@ fb_io_sync_parent(const char *path, struct fb_error *err)
 	return fb_io_sync(fd, dir, err);
 }
 
+/*
+ * A directory that is there need not be durable: whoever made it may be just
+ * about to sync it, or dead.  What lies where we may not look was made by
+ * somebody else, as we sync each one before we make the next below it.
+ */
+static int
+settle_dir(const char *path, struct fb_error *err)
+{
+	struct fb_error cause = { 0 };
+	int rc = fb_io_sync_parent(path, &cause);
+
+	if (rc < 0 && (cause.sys != EACCES && cause.sys != EPERM))
+		*err = cause;
+	else
+		rc = FB_OK;
+	return rc;
+}
+
 static int
 make_dirs(const char *path, mode_t mode, bool durable, struct fb_error *err)
 {
@@ -310,10 +328,10 @@ make_dirs(const char *path, mode_t mode, bool durable, struct fb_error *err)
 	int rc;
 
 	if (stat(path, &st) == 0) {
-		if (S_ISDIR(st.st_mode))
-			return FB_OK;
-		return fb_fail(
-		    err, FB_EEXISTS, "'%s' is not a directory", path);
+		if (!S_ISDIR(st.st_mode))
+			return fb_fail(err, FB_EEXISTS,
+			    "'%s' is not a directory", path);
+		return durable ? settle_dir(path, err) : FB_OK;
 	}
 	parent = parent_of(path);
 	if (strcmp(parent, path) != 0 && strcmp(parent, ".") != 0) {

@@ -3,8 +3,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "faults.h"
 
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
@@ -148,6 +151,52 @@ directories_are_made_with_their_parents(void **state)
 	assert_fails(FB_EEXISTS, fb_io_mkdirs(below, 0700, &err));
 }
 
+#ifdef FB_FAULTS
+/* What the seam logs while a directory that is there is asked for. */
+static int
+ask_for_dir(const char *path, const char *log, struct fb_buf *ret_steps)
+{
+	int rc;
+
+	(void)setenv("FLEETBAK_FAULT_LOG", log, 1);
+	rc = fb_io_mkdirs(path, 0700, &err);
+	(void)unsetenv("FLEETBAK_FAULT_LOG");
+	assert_ok(fb_io_read_file(log, 4096, ret_steps, &err));
+	return rc;
+}
+
+/* Whoever made it may have died before it was durable. */
+static void
+a_directory_that_is_there_is_made_durable(void **state)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/made", (char *)*state);
+	FB_AUTO_FREE char *log = fb_format("%s/log", (char *)*state);
+	FB_AUTO_FREE char *sync = fb_format(" sync %s\n", (char *)*state);
+	FB_AUTO_BUF struct fb_buf steps = { 0 };
+
+	assert_int_equal(mkdir(path, 0700), 0);
+	assert_ok(ask_for_dir(path, log, &steps));
+	assert_non_null(strstr(fb_buf_str(&steps), sync));
+}
+
+/* One that lies where we may not look is somebody else's, and is there. */
+static void
+a_parent_that_may_not_be_read_needs_no_sync(void **state)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/made", (char *)*state);
+	unsigned long first;
+
+	assert_int_equal(mkdir(path, 0700), 0);
+	first = faults_begin();
+	assert_true(faults_arm(first, "EACCES"));
+	assert_ok(fb_io_mkdirs(path, 0700, &err));
+	assert_true(faults_arm(first, "EIO"));
+	assert_fails(FB_ESYS, fb_io_mkdirs(path, 0700, &err));
+	faults_disarm();
+	assert_ok(fb_io_mkdirs(path, 0700, &err));
+}
+#endif
+
 static void
 a_fresh_rename_replaces_nothing(void **state)
 {
@@ -235,6 +284,10 @@ main(void)
 		IN_DIR(a_file_larger_than_allowed_is_refused),
 		IN_DIR(bytes_are_read_and_written_where_asked),
 		IN_DIR(directories_are_made_with_their_parents),
+#ifdef FB_FAULTS
+		IN_DIR(a_directory_that_is_there_is_made_durable),
+		IN_DIR(a_parent_that_may_not_be_read_needs_no_sync),
+#endif
 		IN_DIR(a_fresh_rename_replaces_nothing),
 		IN_DIR(a_listing_is_sorted_and_knows_no_dots),
 		IN_DIR(removing_what_is_gone_is_no_error),

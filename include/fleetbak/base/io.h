@@ -80,7 +80,8 @@ FB_MUST_USE int fb_io_sync_parent(const char *path, struct fb_error *err);
 FB_MUST_USE int fb_io_truncate(
     int fd, const char *path, off_t size, struct fb_error *err);
 
-/* Make a directory and its missing parents, durably; FB_OK if it is there. */
+/* Make a directory and its missing parents, durably; FB_OK if it is there,
+ * and then it is durable too: its maker may have died before. */
 FB_MUST_USE int fb_io_mkdirs(
     const char *path, mode_t mode, struct fb_error *err);
 
