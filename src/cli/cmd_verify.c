@@ -131,13 +131,21 @@ choose_machines(struct fb_cli *cli, struct fb_repo *repo, struct wish *wish,
 	return FB_OK;
 }
 
+/* Not known to be damaged: the medium did not give it out. */
+static bool
+is_unreadable(const struct fb_verify_damage *damage)
+{
+	return damage->err.code == FB_ESYS;
+}
+
 static void
 put_damage(struct fb_cli *cli, const struct fb_verify_damage *damage,
     json_t *list)
 {
 	json_t *item = json_object(), *harms = json_array();
 
-	fb_buf_add_fmt(&cli->text, "DAMAGED  %s\n  ", damage->object);
+	fb_buf_add_fmt(&cli->text, "%s  %s\n  ",
+	    is_unreadable(damage) ? "UNREADABLE" : "DAMAGED", damage->object);
 	fb_cli_add_failure(&cli->text, &damage->err);
 	fb_json_put_str(item, "object", damage->object);
 	(void)json_object_set_new(
@@ -199,6 +207,7 @@ put_report(struct fb_cli *cli, const struct fb_verify_report *report,
 	json_t *damages = json_array();
 	char size[FB_CLI_TEXT];
 	enum fb_exit status = status_of(report);
+	size_t unreadable = 0;
 
 	cli->data = json_object();
 	fb_json_put_str(cli->data, "depth", names[depth]);
@@ -209,16 +218,22 @@ put_report(struct fb_cli *cli, const struct fb_verify_report *report,
 	fb_json_put_u64(cli->data, "read_bytes", report->bytes);
 	(void)json_object_set_new(cli->data, "history_known",
 	    json_boolean(report->history_known));
-	for (size_t i = 0; i < report->damage_count; i++)
+	for (size_t i = 0; i < report->damage_count; i++) {
 		put_damage(cli, &report->damages[i], damages);
+		unreadable += is_unreadable(&report->damages[i]);
+	}
 	(void)json_object_set_new(cli->data, "damages", damages);
 	put_whole(cli, report);
 	fb_buf_add_fmt(&cli->text,
-	    "%s: %llu runs, %llu volumes, %llu packs, %s read, %zu damaged\n",
+	    "%s: %llu runs, %llu volumes, %llu packs, %s read, %zu damaged",
 	    names[depth], (unsigned long long)report->runs,
 	    (unsigned long long)report->volumes,
 	    (unsigned long long)report->packs,
-	    fb_cli_size(cli, report->bytes, size), report->damage_count);
+	    fb_cli_size(cli, report->bytes, size),
+	    report->damage_count - unreadable);
+	if (unreadable > 0)
+		fb_buf_add_fmt(&cli->text, ", %zu cannot be read", unreadable);
+	fb_buf_add_str(&cli->text, "\n");
 	if (!report->history_known)
 		fb_buf_add_str(&cli->text,
 		    "no newer run was ever seen from here: a rollback could "

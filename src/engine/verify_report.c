@@ -1,4 +1,5 @@
 /* Damages, whom they harm, and what is whole in spite of them. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,11 +22,12 @@ add_damage(struct verify *verify, const char *object,
 	damage = &report->damages[report->damage_count];
 	*damage = (struct fb_verify_damage){ .object = fb_strdup(object),
 		.err = *cause };
-	/* A missing object is damage like any other. */
+	/* A missing object is damage like any other; one that the medium does
+	 * not give out may still be whole, or be read the next time. */
 	if (cause->code == FB_ENOTFOUND)
 		(void)fb_fail(&damage->err, FB_ECORRUPT, "it is missing");
 	else if (cause->code != FB_EUNTRUSTED && cause->code != FB_ETOONEW &&
-	    cause->code != FB_ECORRUPT) {
+	    cause->code != FB_ECORRUPT && cause->sys != EIO) {
 		damage->err.code = FB_ECORRUPT;
 		damage->err.id = fb_code_id(FB_ECORRUPT);
 	}

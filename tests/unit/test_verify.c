@@ -1,6 +1,8 @@
 /* verify: every damage is named with all that it harms. */
 #include "repo_tools.h"
 
+#include "faults.h"
+
 #include "fleetbak/engine/verify.h"
 #include "fleetbak/format/pack.h"
 
@@ -350,6 +352,38 @@ a_register_that_names_too_little_is_damage(void **state)
 	fb_verify_report_release(&report);
 }
 
+#ifdef FB_FAULTS
+/* It may be whole, and be read the next time; the rest is looked at. */
+static void
+what_cannot_be_read_is_not_called_damaged(void **state)
+{
+	struct depot *depot = *state;
+	struct fb_verify_request request = { .depth = FB_VERIFY_FULL };
+	size_t told = 0;
+
+	for (unsigned long at = faults_begin(); faults_arm(at, "EIO"); at++) {
+		struct fb_verify_report report;
+		int rc = fb_verify(NULL, depot->repo, &request, &report, &err);
+
+		faults_disarm();
+		assert_true(rc == FB_OK || rc == FB_ESYS);
+		for (size_t i = 0; rc == FB_OK && i < report.damage_count; i++) {
+			const struct fb_error *cause = &report.damages[i].err;
+
+			if (cause->code != FB_ESYS)
+				fail_msg("step %lu: %s: %s", at,
+				    report.damages[i].object, cause->msg);
+			assert_string_equal(cause->id, "E-SYSTEM");
+			told++;
+		}
+		if (rc == FB_OK && report.damage_count == 0)
+			assert_string_equal(report.newest_whole, RUN2);
+		fb_verify_report_release(&report);
+	}
+	assert_true(told > 20);
+}
+#endif
+
 int
 main(void)
 {
@@ -366,6 +400,9 @@ main(void)
 		IN(the_damage_of_several_objects_is_all_told),
 		IN(a_register_that_names_too_little_is_damage),
 		IN(a_register_does_not_choose_the_time_of_its_run),
+#ifdef FB_FAULTS
+		IN(what_cannot_be_read_is_not_called_damaged),
+#endif
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

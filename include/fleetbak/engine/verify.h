@@ -22,8 +22,9 @@ struct fb_verify_request {
 };
 
 struct fb_verify_damage {
-	char *object;        /* key of the damaged or missing object */
-	struct fb_error err; /* FB_ECORRUPT or FB_EUNTRUSTED */
+	char *object;        /* key of the damaged, missing, unreadable one */
+	struct fb_error err; /* FB_ECORRUPT, FB_EUNTRUSTED, FB_ETOONEW; FB_ESYS:
+	                      * it could not be read, so nothing is known */
 	char **harms;        /* "source/id volume @run", each once; or
 	                      * "everything @run" when none can be named */
 	size_t harm_count;
