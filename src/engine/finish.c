@@ -477,7 +477,9 @@ record_release(struct fb_run *run, struct fb_job *job, bool tracked,
 static int
 remove_snapshot(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 {
+	struct fb_error lookup = { 0 };
 	struct fb_verb verb;
+	int rc;
 
 	if (job->away)
 		return fb_fail_id(err, FB_EUNREACH, "E-SRC-UNREACHABLE",
@@ -486,7 +488,12 @@ remove_snapshot(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 	if (job->driver == NULL || job->now == NULL)
 		return FB_OK;
 	fb_run_verb(run, job, 0, &verb);
-	return fb_driver_remove_snapshot(job->driver, job->now, &verb, err);
+	rc = fb_driver_remove_snapshot(job->driver, job->now, &verb, err);
+	if ((rc == FB_EUNKNOWN || rc == FB_ETIMEOUT) &&
+	    fb_driver_find_by_token(job->driver, job->now, job->token,
+	        &lookup) == FB_ENOTFOUND)
+		rc = FB_OK; /* only the answer was lost */
+	return rc;
 }
 
 /* Remove the snapshot of one machine; what is left is said, not fatal: a
