@@ -612,8 +612,9 @@ static const struct fb_explanation rows[] = {
 	    "A misspelling; the parent was removed.",
 	    "Correct parent." },
 	{ "E-TREE-ESCAPE", "an archive member leads outside", "14",
-	    "A member of a tree's archive would be written outside of the "
-	    "target. It was refused, and nothing was written there.",
+	    "A member of a tree's archive, or a volume whose path leads through "
+	    "a link in one, would be written outside of the target. It was "
+	    "refused, and nothing was written there.",
 	    "A forged archive; a target that contains symbolic links made "
 	    "meanwhile.",
 	    "Find out who made the backup." },

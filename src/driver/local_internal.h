@@ -123,6 +123,21 @@ int fb_local_restore_finish(struct fb_driver *,
     const struct fb_restore_request *, const struct fb_verb *,
     struct fb_error *);
 
+/* Directories that a restore fills with what the backup says; real paths. */
+struct fb_local_written {
+	char **dirs;
+	size_t count;
+};
+/* A directory that is not there yet holds nothing, and is left out. */
+void fb_local_written_add(struct fb_local_written *written, const char *dir);
+void fb_local_written_release(struct fb_local_written *written);
+#define FB_AUTO_WRITTEN FB_CLEANUP(fb_local_written_release)
+
+/* Is `path` reached, as far as it is there, without a link of a directory in
+ * `written`, and no device or fifo in one?  Else E-TREE-ESCAPE. */
+FB_MUST_USE int fb_local_check_way(const struct fb_local_written *written,
+    const char *path, struct fb_error *err);
+
 /* A directory as the target of a tree (local_tree.c). */
 FB_MUST_USE int fb_local_tree_target(const char *path,
     const char *const *exclude, bool mirror, struct fb_target **ret_target,

@@ -380,6 +380,25 @@ open_disk(const char *path, uint64_t size, struct fb_target **ret_target,
 	    path, size, stat(path, &st) == -1, ret_target, err);
 }
 
+/* What the backup's trees brought is not followed to another volume. */
+static int
+check_way(const struct site *site, const struct fb_local_volume *volume,
+    const char *path, struct fb_error *err)
+{
+	FB_AUTO_WRITTEN struct fb_local_written written = { 0 };
+
+	if (site->stage != NULL)
+		fb_local_written_add(&written, site->stage);
+	for (size_t i = 0; i < site->spec->volume_count; i++) {
+		const struct fb_local_volume *other = &site->spec->volumes[i];
+		FB_AUTO_FREE char *tree = path_of(site, other);
+
+		if (other->kind == FB_LOCAL_TREE && other != volume)
+			fb_local_written_add(&written, tree);
+	}
+	return fb_local_check_way(&written, path, err);
+}
+
 int
 fb_local_restore_open(struct fb_driver *base,
     const struct fb_restore_request *request, const struct fb_volume *wanted,
@@ -409,6 +428,9 @@ fb_local_restore_open(struct fb_driver *base,
 		    "volume '%s' leads out of the machine's directory",
 		    wanted->name);
 	path = path_of(&site, volume);
+	rc = check_way(&site, volume, path, err);
+	if (rc < 0)
+		return rc;
 	if (wanted->kind == FB_VOLUME_TREE)
 		return open_tree(volume, path, ret_target, err);
 	return open_disk(path, wanted->size, ret_target, err);
