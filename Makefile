@@ -10,7 +10,7 @@
 #   make fuzz             fuzz every target for FUZZ_SECONDS (needs clang)
 #   make lint             layers, headers, scripts, man pages, static analysis
 #   make soak             a random walk for SOAK_SECONDS (an hour)
-#   make bench            a table of speed and memory for this machine
+#   make bench            speed, memory and stored bytes, next to the peers'
 #   make install          PREFIX=/usr/local DESTDIR=
 #
 # Variants live side by side in build/<variant>; switching needs no clean.
@@ -211,22 +211,31 @@ demo:
 	$(again) all
 	sh tests/demo.sh $(B)/fleetbak
 
-# A table of speed and memory for this machine; BENCH_SIZE, BENCH_RUNS and
-# BENCH_DIR are explained in tests/bench/bench.sh.
-bench_tools := $(B)/bench/mkfleet $(B)/bench/measure
+# Tables of speed, memory and stored bytes, with the peers and the yardstick;
+# tests/bench/README.md explains them and the settings BENCH_*.
+bench_tools := $(addprefix $(B)/bench/,mkfleet mktree measure limit)
+bench_limit := limit limit_index limit_read limit_hash limit_cut
+
+# The yardstick asks the processor for these before it goes there.
+ifeq ($(shell uname -m),x86_64)
+bench_wide := -mavx512f -mavx512bw -mavx512vl -mavx512dq -msha -mbmi
+endif
+$(patsubst %,$(B)/tests/bench/limit_%.o,hash cut): private CFLAGS += -O3 $(bench_wide)
 
 $(B)/bench/mkfleet: $(B)/tests/bench/mkfleet.o $(B)/tests/bench/material.o
+$(B)/bench/mktree: $(B)/tests/bench/mktree.o $(B)/tests/bench/material.o
 $(B)/bench/measure: $(B)/tests/bench/measure.o
+$(B)/bench/limit: $(bench_limit:%=$(B)/tests/bench/%.o)
+$(B)/bench/limit: private LIBS += -lzstd
 $(bench_tools):
 	@mkdir -p $(@D)
 	$(link) -o $@ $^ -lm $(LIBS)
 
 bench-tools: $(B)/fleetbak $(bench_tools)
 bench:
-	sh tests/setup.sh build
-	$(again) BUILD=release bench-tools
-	sh tests/bench/bench.sh build/release/fleetbak build/release/bench/mkfleet \
-	    build/release/bench/measure
+	sh tests/setup.sh bench
+	$(again) -j$(cpus) BUILD=release bench-tools
+	sh tests/bench/bench.sh build/release/fleetbak build/release/bench
 .PHONY: bench bench-tools
 
 # A random walk against a model; SOAK_SECONDS, SOAK_SEED and SOAK_STEPS are

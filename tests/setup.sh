@@ -1,6 +1,7 @@
 #!/bin/sh
-# Install what building (setup.sh build) and testing (setup.sh all) need, from
-# Debian's packages.  Asks for nothing when all of it is there already.
+# Install what building (setup.sh build), testing (setup.sh all) and measuring
+# (setup.sh bench) need, from Debian's packages.  Asks for nothing when all of it
+# is there already.
 set -eu
 
 build='gcc libc6-dev make pkg-config libarchive-dev libzstd-dev libssl-dev
@@ -8,12 +9,14 @@ build='gcc libc6-dev make pkg-config libarchive-dev libzstd-dev libssl-dev
 test='libcmocka-dev shellcheck cppcheck clang clang-tidy mandoc man-db acl
 	attr strace jq bash zsh fish procps util-linux e2fsprogs xfsprogs
 	btrfs-progs postgresql xz-utils bzip2 file git bsdutils psmisc'
+bench='jq restic borgbackup casync'
 
 case ${1:-all} in
 build) wanted=$build ;;
+bench) wanted="$build $bench" ;;
 all) wanted="$build $test" ;;
 *)
-	echo "usage: setup.sh [build|all]" >&2
+	echo "usage: setup.sh [build|bench|all]" >&2
 	exit 2
 	;;
 esac

@@ -1,234 +1,259 @@
 #!/bin/sh
-# A table of speed, processor time, memory and stored bytes for this machine.
+# fleetbak, its peers and the yardstick, alternating over the same data.
 #
-#	bench.sh FLEETBAK MKFLEET MEASURE        (`make bench` builds and calls it)
+#	bench.sh FLEETBAK TOOLS        (`make bench` builds and calls it)
 #
-# BENCH_SIZE=1G   size of each of the four images (M or G); less when the
-#                 directory has no room, and then it says so
-# BENCH_RUNS=3    rounds; the table shows the median of each figure
-# BENCH_DIR=DIR   where to work; else /dev/shm, else $TMPDIR, else /tmp
+# README.md says what is measured and how to read it.  Settings:
 #
-# Each round: first backup, nothing changed, 3 % changed, restore into an empty
-# directory (compared byte by byte with the source), verify of every byte; and
-# over the same images `zstd -T0 -3 | openssl dgst -sha256`, there and back.
-# Fails when a restore differs or fleetbak ever needed more than 256 MiB.
+# BENCH_RUNS=5       rounds; the tables show medians
+# BENCH_SIZE=1G      size of each of the four images (M or G)
+# BENCH_FILES=60000  entries of the small-file tree
+# BENCH_SETS="images tree"              what to measure
+# BENCH_PEERS="restic borg casync"      with whom; borg-blake2 is known too
+# BENCH_DIR=DIR      where to work; else /dev/shm, else $TMPDIR, else /tmp
+# BENCH_GATE=30      seconds to wait for a quiet machine before each command
+# BENCH_OUT=FILE     rows as JSON lines; else build/bench/rows.jsonl
+# BENCH_ASSERT=1     a missed target fails
+#
+# shellcheck disable=SC2317 # each() calls by name
 set -eu
 
-fleetbak=$1 mkfleet=$2 measure=$3
-runs=${BENCH_RUNS:-3}
-machines='machine00 machine01 machine02 machine03'
-memory_max=256
+fleetbak=$1 tools=$2
+here=$(cd "$(dirname "$0")" && pwd)
+runs=${BENCH_RUNS:-5}
+sets=${BENCH_SETS:-images tree}
+peers=${BENCH_PEERS-restic borg casync}
+gate=${BENCH_GATE:-30}
+out=${BENCH_OUT:-build/bench/rows.jsonl}
+threads=$(getconf _NPROCESSORS_ONLN)
 
-fail() {
-	echo "bench: $*" >&2
-	exit 1
-}
+. "$here/common.sh"
+. "$here/tools.sh"
 
-# MiB of "512M", "1G" or plain bytes.
-to_mib() {
-	case $1 in
-	*[!0-9]*[!0-9MG] | *[!0-9MG]* | [MG]*) fail "'$1' is not a size: write 512M or 1G" ;;
-	*G) echo $((${1%G} * 1024)) ;;
-	*M) echo "${1%M}" ;;
-	*) echo $(($1 / 1048576)) ;;
-	esac
-}
-
-choose_dir() {
-	if [ -n "${BENCH_DIR:-}" ]; then
-		echo "$BENCH_DIR"
-	elif [ -d /dev/shm ] && [ -w /dev/shm ]; then
-		echo /dev/shm
-	else
-		echo "${TMPDIR:-/tmp}"
-	fi
-}
-
-# MiB that can be used there; what memory holds counts against memory too.
-room_in() {
-	room=$(($(df -Pk "$1" | awk 'NR == 2 { print $4 }') / 1024))
-	if [ "$(stat -f -c %T "$1")" = tmpfs ]; then
-		memory=$(awk '/^MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)
-		memory=$((memory - 1024))
-		[ "$memory" -ge "$room" ] || room=$memory
-	fi
-	echo "$room"
-}
-
-# At the most: images 3.1, repository and spool 1.9, what is restored 3.1, the
-# pipeline's files 1.9 times the size of one image.
+# At the most, times the size of one image: images 3.1, what is restored 3.1,
+# and a repository of 1.2 to 2 for each tool.
 choose_size() {
 	size=$(to_mib "${BENCH_SIZE:-1G}")
-	room=$(room_in "$1")
+	room=$(room_in "$dir")
+	parts=$((8 + 2 * $(echo "$peers" | wc -w) + 2))
 	[ "$size" -ge 64 ] || fail "images of $size MiB are too small: 64M at least"
-	if [ $((size * 10)) -gt "$room" ]; then
-		fits=$((room / 10 / 64 * 64))
-		[ "$fits" -ge 64 ] || fail "$1 has $room MiB of room, 640 are needed: \
-set BENCH_DIR to a larger directory"
-		echo "bench: $1 has $room MiB of room, $((size * 10)) are needed for" \
-			"images of $size MiB: making them $fits MiB" >&2
+	if [ $((size * parts)) -gt "$room" ]; then
+		fits=$((room / parts / 64 * 64))
+		[ "$fits" -ge 64 ] || fail "$dir has $room MiB of room," \
+			"$((64 * parts)) are needed: set BENCH_DIR to a larger directory"
+		echo "bench: $dir has $room MiB of room, $((size * parts)) are needed" \
+			"for images of $size MiB: making them $fits MiB" >&2
 		size=$fits
 	fi
-	echo "$size"
 }
 
-case $runs in
-'' | *[!0-9]* | 0*) fail "BENCH_RUNS is '$runs', not a number of rounds" ;;
-esac
-dir=$(choose_dir)
-size=$(choose_size "$dir")
-for tool in zstd openssl cmp; do
-	command -v $tool >/dev/null || fail "$tool is not installed: make setup"
-done
+choose_files() {
+	files=$(number BENCH_FILES "${BENCH_FILES:-60000}")
+	[ "$files" -ge 1000 ] || fail "BENCH_FILES is $files: 1000 at least"
+	tree_mib=$((files / 40))
+	room=$(room_in "$dir")
+	parts=$((4 + $(echo "$peers" | wc -w)))
+	if [ $((tree_mib * parts)) -gt "$room" ]; then
+		files=$((room * 40 / parts))
+		echo "bench: $dir has $room MiB of room: a tree of $files files" >&2
+		tree_mib=$((files / 40))
+	fi
+}
+
+# record OPERATION CHECK: what the last command cost, and what it stored.
+record() {
+	# shellcheck disable=SC2046 # words
+	set -- "$1" "$2" $(tail -n 1 "$work/cost")
+	jq -nc --arg set "$set" --argjson round "$round" --arg tool "$tool" \
+		--arg op "$1" --arg check "$2" --argjson wall "$3" \
+		--argjson cpu "$4" --argjson peak_kib "$5" --argjson others "$6" \
+		--argjson stored "$stored" --argjson added "$added" \
+		--argjson waste "$waste" \
+		'$ARGS.named | with_entries(select(.value != null and .value != ""))' \
+		>>"$out"
+	printf '%s %-13s %-15s %8.3f s  cpu %8.3f  peak %4d MiB  others %.2f %s\n' \
+		"$round" "$tool" "$1" "$3" "$4" $(($5 / 1024)) "$6" "$2" >&2
+}
+
+# timed OPERATION: the tool's command for it, when it has one.
+timed() {
+	stored=null added=null waste=null
+	command=$(command_of "$tool" "$1")
+	[ -n "$command" ] || return 1
+	"$tools/measure" -q "$gate" "$work/cost" sh -ec "$command" \
+		</dev/null >"$work/out" 2>"$work/err" || {
+		rc=$?
+		cat "$work/out" "$work/err" >&2
+		fail "$tool: $1: exit $rc: $command"
+	}
+}
+
+plain() { # OPERATION
+	timed "$1" || return 0
+	record "$1" ""
+}
+
+# What a backup has added to the repository.
+backup() { # OPERATION
+	before=$(bytes_in "$(repo_of "$tool")")
+	timed "$1" || return 0
+	stored=$(bytes_in "$(repo_of "$tool")")
+	added=$((stored - before))
+	record "$1" ""
+}
+
+# Was it restored as it was?  A peer's failure is a row, ours ends the bench.
+judge() { # OPERATION, then the command that compares
+	operation=$1
+	shift
+	verdict=same
+	"$@" || verdict=different
+	record "$operation" "$verdict"
+	[ "$tool $verdict" != "fleetbak different" ] ||
+		fail "$set: $operation: not restored as it was"
+}
+
+restore() {
+	mkdir -p "$work/target"
+	if timed restore; then
+		judge restore compare_restored
+	fi
+	rm -rf "$work/target"
+}
+
+in_place() {
+	[ -n "$(command_of "$tool" in-place)" ] || return 0
+	make_day 1
+	timed in-place
+	judge in-place compare_digests
+}
+
+prune() {
+	timed prune || return 0
+	stored=$(bytes_in "$(repo_of "$tool")")
+	if [ "$tool" = fleetbak ]; then
+		waste=$(jq .data.waste_bytes "$work/out")
+	fi
+	record prune ""
+}
+
+make_day() { # 1 or 2
+	if [ "$set" = images ]; then
+		if [ "$1" = 1 ]; then
+			"$tools/mkfleet" images --out "$work/images" --size "${size}M"
+		else
+			"$tools/mkfleet" mutate --out "$work/images" --size "${size}M"
+		fi
+	else
+		rm -rf "$work/tree"
+		"$tools/mktree" tree --out "$work/tree" --files "$files" \
+			--size "${tree_mib}M"
+	fi
+	# borg reads the file with the newest change time always: this one.
+	sleep 0.05
+	date +%N >"$work/$set/zz-newest"
+}
+
+digests_of_images() {
+	for image in "$work"/images/*.img; do
+		openssl dgst -r -sha256 "$image"
+	done
+}
+
+compare_digests() {
+	digests_of_images | cmp -s - "$work/digests"
+}
+
+# Where the tool has put what it restored: under the names the source has.
+compare_restored() {
+	if [ "$set" = tree ]; then
+		place=$(find "$work/target" -name zz-newest -exec dirname {} \;)
+		[ -n "$place" ] || return 1
+		diff -rq --no-dereference "$work/tree" "$place"
+		return
+	fi
+	for image in "$work"/images/*.img; do
+		name=${image##*/}
+		place=$(find "$work/target" -name "$name" -o \
+			-path "*/${name%.img}/root.img")
+		cmp "$image" "$place" || return 1
+	done
+}
+
+# each STEP [ARGUMENT]: of every tool, another one first in each round.
+each() {
+	for tool in $order; do
+		"$@"
+	done
+}
+
+rotate() {
+	# shellcheck disable=SC2086 # words
+	set -- $order
+	first=$1
+	shift
+	order="$* $first"
+}
+
+images_round() {
+	each plain init
+	each plain list
+	make_day 1
+	each backup first
+	make_day 2
+	each backup changed
+	each backup unchanged-read
+	each backup unchanged-skip
+	each restore
+	each plain verify
+	digests_of_images >"$work/digests"
+	each in_place
+	each prune
+}
+
+tree_round() {
+	each timed init || :
+	make_day 1
+	each backup first
+	each backup unchanged
+	each restore
+}
+
+measure_set() {
+	set=$1
+	order="$(tools_of "$set" "$peers")"
+	round=0
+	while [ "$round" -lt "$runs" ]; do
+		round=$((round + 1))
+		echo "bench: $set, round $round of $runs" >&2
+		prepare "$set"
+		"${set}_round"
+		rotate
+	done
+	rm -rf "$work/images" "$work/tree" "$work/repos"
+}
+
+runs=$(number BENCH_RUNS "$runs")
+gate=$(number BENCH_GATE "$gate")
+choose_dir
+choose_size
+choose_files
+check_tools
 work=$(mktemp -d "$dir/fleetbak-bench.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 unset FLEETBAK_CONFIG FLEETBAK_CRASH FLEETBAK_CLOCK FLEETBAK_SESSION
 
-write_fleet() {
-	mkdir -p "$work/machines"
-	for machine in $machines; do
-		mkdir -p "$work/machines/$machine"
-		cat >"$work/machines/$machine/machine.yaml" <<-END
-			id: $machine
-			volumes:
-			  - {name: root, kind: disk, path: $work/images/$machine.img}
-		END
-	done
-	cat >"$work/fleetbak.yaml" <<-END
-		fleet: {name: bench}
-		state_dir: ./state
-		repositories:
-		  main: {url: "file:./repo", sign_with: "file:./keys/sign.pem"}
-		trusted_signers: ["file:./keys/sign.pub.pem"]
-		sources:
-		  bench: {driver: local, root: ./machines}
-	END
-}
-
-make_images() {
-	rm -rf "$work/images"
-	"$mkfleet" images --out "$work/images" --machines 4 --size "${size}M"
-}
-
-# Bytes of all files under a directory, as a user of it is billed for.
-bytes_in() {
-	find "$1" -type f -printf '%s\n' | awk '{ n += $1 } END { printf "%.0f", n }'
-}
-
-# timed OPERATION COMMAND...: one line more in $work/OPERATION.
-timed() {
-	operation=$1
-	shift
-	"$measure" "$work/$operation" "$@" </dev/null >"$work/out" 2>"$work/err" || {
-		rc=$?
-		cat "$work/out" "$work/err" >&2
-		fail "$operation: exit $rc: $*"
-	}
-}
-
-fb() {
-	operation=$1
-	shift
-	timed "$operation" "$fleetbak" -c "$work/fleetbak.yaml" "$@"
-}
-
-# What a backup added to the repository.
-backup() {
-	before=$(bytes_in "$work/repo")
-	fb "$1" download
-	echo $(($(bytes_in "$work/repo") - before)) >>"$work/$1.bytes"
-}
-
-compare() {
-	for machine in $machines; do
-		cmp "$work/images/$machine.img" "$1/$machine$2.img" ||
-			fail "$machine was not restored as it was"
-	done
-}
-
-# The least that anyone would do with stock tools, one image after the other.
-pipeline() {
-	mkdir -p "$work/pipe" "$work/back"
-	# shellcheck disable=SC2016
-	timed pipe-out sh -ec 'for image in "$1"/images/*.img; do
-		zstd -q -T0 -3 -c "$image" | tee "$1/pipe/${image##*/}.zst" |
-			openssl dgst -sha256; done' sh "$work"
-	bytes_in "$work/pipe" >>"$work/pipe-out.bytes"
-	echo >>"$work/pipe-out.bytes"
-	# shellcheck disable=SC2016
-	timed pipe-in sh -ec 'for image in "$1"/images/*.img; do
-		zstd -q -d -c "$1/pipe/${image##*/}.zst" |
-			tee "$1/back/${image##*/}" | openssl dgst -sha256
-		done' sh "$work"
-	compare "$work/back" ""
-	rm -rf "$work/pipe" "$work/back"
-}
-
-round() {
-	rm -rf "$work/repo" "$work/state" "$work/target"
-	make_images
-	timed init "$fleetbak" -c "$work/fleetbak.yaml" init
-	backup first
-	backup unchanged
-	"$mkfleet" mutate --out "$work/images" --machines 4 --size "${size}M" --rate 3
-	backup changed
-	fb restore restore --run latest --all --target "$work/target" --yes
-	compare "$work/target" /root
-	rm -rf "$work/target"
-	fb verify verify --full
-	rm -rf "$work/repo" "$work/state"
-	pipeline
-}
-
-# median FILE COLUMN
-median() {
-	awk -v column="$2" '{ print $column }' "$1" | sort -n | awk '
-	{ value[NR] = $1 }
-	END { print (value[int((NR + 1) / 2)] + value[int(NR / 2) + 1]) / 2 }'
-}
-
-# row TITLE OPERATION: the medians, and the speed over all the images' bytes.
-row() {
-	stored=-
-	[ ! -f "$work/$2.bytes" ] || stored=$(median "$work/$2.bytes" 1)
-	awk -v title="$1" -v wall="$(median "$work/$2" 1)" \
-		-v cpu="$(median "$work/$2" 2)" -v peak="$(median "$work/$2" 3)" \
-		-v stored="$stored" -v mib=$((size * 4)) 'BEGIN {
-		if (stored != "-")
-			stored = sprintf("%.1f", stored / 1048576)
-		printf "%-24s %9.2f %9.2f %9.1f %11s %9.0f\n", title, wall, cpu,
-		    peak / 1024, stored, mib * 1.048576 / (wall > 0.001 ? wall : 0.001)
-	}'
-}
-
-check_memory() {
-	for operation in first unchanged changed restore verify; do
-		peak=$(sort -n -k 3 "$work/$operation" | awk 'END { print int($3 / 1024) }')
-		[ "$peak" -le $memory_max ] ||
-			fail "$operation: peak of $peak MiB, more than $memory_max"
-	done
-}
-
-write_fleet
-n=0
-while [ "$n" -lt "$runs" ]; do
-	n=$((n + 1))
-	echo "bench: round $n of $runs" >&2
-	round
+mkdir -p "$(dirname "$out")"
+describe_machine >"$out"
+for set in $sets; do
+	case $set in
+	images | tree) measure_set "$set" ;;
+	*) fail "BENCH_SETS names '$set': images and tree are known" ;;
+	esac
 done
-
-echo "$("$fleetbak" version | head -n 1): 4 images of $size MiB on" \
-	"$(stat -f -c %T "$work"), $(getconf _NPROCESSORS_ONLN) processors," \
-	"median of $runs"
-printf '%-24s %9s %9s %9s %11s %9s\n' '' 'wall s' 'cpu s' 'peak MiB' \
-	'stored MiB' 'MB/s'
-row 'first backup' first
-row 'nothing changed' unchanged
-row '3 % changed' changed
-row 'restore' restore
-row 'verify every byte' verify
-row 'zstd | sha256, out' pipe-out
-row 'zstd | sha256, back' pipe-in
-check_memory
+jq -rs --arg assert "${BENCH_ASSERT:-}" -f "$here/report.jq" "$out" >"$work/report"
+sed '/^exit /d' "$work/report"
+echo "rows: $out"
+exit "$(sed -n 's/^exit //p' "$work/report")"
