@@ -17,6 +17,7 @@ fb_cli_download_request(
 		.jobs = (unsigned)args->options[FB_OPT_JOBS].number,
 		.plan = fb_arguments_value(args, FB_OPT_PLAN),
 		.resume = fb_arguments_value(args, FB_OPT_RESUME),
+		.full = fb_arguments_on(args, FB_OPT_FULL),
 		.rollback = fb_arguments_on(args, FB_OPT_ALLOW_ROLLBACK),
 	};
 }

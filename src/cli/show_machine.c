@@ -36,12 +36,17 @@ add_volume(struct fb_cli *cli, struct fb_table *table,
 	fb_table_cell(table, fb_volume_kind_name(volume->kind), NULL);
 	if (!volume->captured) {
 		fb_table_cell(table, "-", "0");
+		fb_table_cell(table, "-", "0");
 		fb_table_cell(table, "not captured", NULL);
 		return;
 	}
 	(void)snprintf(exact, sizeof(exact), "%llu",
 	    (unsigned long long)volume->size);
 	fb_table_cell(table, fb_cli_size(cli, volume->size, text), exact);
+	(void)snprintf(exact, sizeof(exact), "%llu",
+	    (unsigned long long)volume->read_bytes);
+	fb_table_cell(
+	    table, fb_cli_size(cli, volume->read_bytes, text), exact);
 	fb_table_cell(
 	    table, volume->method != NULL ? volume->method : "-", NULL);
 	fb_digest_hex(&volume->root, hex);
@@ -98,8 +103,8 @@ fb_cli_show_machine(struct fb_cli *cli, struct fb_repo *repo,
     const struct fb_manifest_machine *machine, struct fb_error *err)
 {
 	static const struct fb_column columns[] = { { "VOLUME", false },
-		{ "KIND", false }, { "SIZE", true }, { "METHOD", false },
-		{ "ROOT", false } };
+		{ "KIND", false }, { "SIZE", true }, { "READ", true },
+		{ "METHOD", false }, { "ROOT", false } };
 	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
 		NULL, NULL, 0 };
 	json_t *volumes = json_array();

@@ -53,7 +53,23 @@ add_machine(struct fb_cli *cli, const struct fb_plan_machine *machine,
 		if (volume->note != NULL)
 			fb_buf_add_fmt(dst, "      %s: %s\n", volume->name,
 			    volume->note);
+		if (fb_plan_leaves(machine, i))
+			fb_buf_add_fmt(dst,
+			    "      %s: unchanged so far: not read\n",
+			    volume->name);
 	}
+}
+
+static json_t *
+not_read_json(const struct fb_plan_machine *planned)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < planned->machine->volume_count; i++)
+		if (fb_plan_leaves(planned, i))
+			(void)json_array_append_new(list,
+			    json_string(planned->machine->volumes[i].name));
+	return list;
 }
 
 static json_t *
@@ -80,6 +96,7 @@ machine_json(const struct fb_plan_machine *machine, const char *name)
 	fb_json_put_u64(item, "read_bytes", machine->read_bytes);
 	fb_json_put_seconds(item, "downtime_seconds", machine->downtime_ms);
 	(void)json_object_set_new(item, "steps", list);
+	(void)json_object_set_new(item, "not_read", not_read_json(machine));
 	if (machine->refusal != NULL)
 		(void)json_object_set_new(item, "error",
 		    fb_cli_error_json(NULL, machine->refusal));

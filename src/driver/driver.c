@@ -303,6 +303,8 @@ fb_driver_open_volume(struct fb_driver *driver,
 		rc = answer(driver->ops->open_volume(driver, machine, volume,
 		                token, ret_artifact, err),
 		    driver, machine, "open_volume", err);
+	if (rc == FB_OK && !fb_change_token_ok((*ret_artifact)->token))
+		(*ret_artifact)->token[0] = '\0';
 	return rc;
 }
 

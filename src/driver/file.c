@@ -3,12 +3,14 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
@@ -16,6 +18,45 @@
 #include "fleetbak/driver/artifact.h"
 
 #define ZERO_STEP (256u * 1024)
+
+/* A file that changed less than this before it was looked at may change once
+ * more within the same tick of its file system's clock.  2 s is the coarsest
+ * tick there is (FAT). */
+#define RACY_NS INT64_C(2000000000)
+
+static int64_t
+time_ns(const struct timespec *time)
+{
+	return (int64_t)time->tv_sec * 1000000000 + time->tv_nsec;
+}
+
+void
+fb_file_token(const struct stat *st, char ret_token[FB_CHANGE_TOKEN_SIZE])
+{
+	int64_t newest = time_ns(&st->st_ctim);
+
+	ret_token[0] = '\0';
+	if (time_ns(&st->st_mtim) > newest)
+		newest = time_ns(&st->st_mtim);
+	if (!S_ISREG(st->st_mode) || newest > fb_clock_wall_ns() - RACY_NS)
+		return;
+	(void)snprintf(ret_token, FB_CHANGE_TOKEN_SIZE,
+	    "file:%" PRIuMAX ":%" PRIuMAX ":%" PRIdMAX ":%" PRId64 ":%" PRId64,
+	    (uintmax_t)st->st_dev, (uintmax_t)st->st_ino,
+	    (intmax_t)st->st_size, time_ns(&st->st_mtim),
+	    time_ns(&st->st_ctim));
+}
+
+bool
+fb_change_token_ok(const char *token)
+{
+	size_t len = strlen(token);
+
+	for (size_t i = 0; i < len; i++)
+		if (token[i] < 0x21 || token[i] > 0x7e)
+			return false;
+	return len < FB_CHANGE_TOKEN_SIZE;
+}
 
 static int
 size_of(int fd, const char *path, uint64_t *ret_size, struct stat *ret_st,
@@ -157,6 +198,7 @@ fb_artifact_open_file(const char *path, struct fb_artifact **ret_artifact,
 	rc = size_of(file->fd, path, &artifact->size, &file->before, err);
 	if (rc < 0)
 		return rc;
+	fb_file_token(&file->before, artifact->token);
 	*ret_artifact = FB_STEAL(artifact);
 	return FB_OK;
 }

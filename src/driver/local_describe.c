@@ -178,6 +178,7 @@ disk_shape(const char *path, struct fb_local_shape *shape, struct fb_error *err)
 	if (!S_ISREG(st.st_mode))
 		return fb_fail(err, FB_ECONFIG,
 		    "'%s' is neither a regular file nor a block device", path);
+	fb_file_token(&st, shape->token);
 	shape->size = (uint64_t)st.st_size;
 	shape->allocated = (uint64_t)st.st_blocks * 512;
 	if (shape->allocated > shape->size)
@@ -281,6 +282,8 @@ add_volume(const struct fb_local_found *found,
 	added->method = method_name(shape.method);
 	added->read_stopped = shape.method == FB_LOCAL_STOPPED;
 	added->note = note_of(found, volume, &shape);
+	if (shape.token[0] != '\0')
+		added->token = fb_strdup(shape.token);
 	if (rc < 0) {
 		(void)fb_hint(err, "correct 'path' in %s/%s, or put the "
 		                   "volume there", found->dir, FB_LOCAL_YAML);

@@ -74,6 +74,7 @@ enum fb_local_method {
 struct fb_local_shape {
 	enum fb_local_method method;
 	uint64_t size, allocated;
+	char token[FB_CHANGE_TOKEN_SIZE];
 	bool at_least; /* a tree too large to be counted at each discovery */
 };
 FB_MUST_USE int fb_local_shape(const struct fb_local_found *found,

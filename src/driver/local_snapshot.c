@@ -262,14 +262,46 @@ fb_local_remove_snapshot(struct fb_driver *base,
 
 /* ----------------------------------------------------------- creation */
 
+/* What the original's metadata say is kept beside its clone, whose own say
+ * nothing of it. */
 static int
-clone_file(const char *from, const char *to, struct fb_error *err)
+keep_token(int fd, const char *to, struct fb_error *err)
+{
+	char token[FB_CHANGE_TOKEN_SIZE];
+	FB_AUTO_CLOSE int out = -1;
+	struct stat st;
+
+	if (fstat(fd, &st) == -1)
+		return fb_fail_sys(err, "cannot look at the original of '%s'", to);
+	fb_file_token(&st, token);
+	if (token[0] == '\0')
+		return FB_OK;
+	out = fb_io_open(to, O_WRONLY | O_CREAT | O_EXCL, 0600, err);
+	if (out < 0)
+		return out;
+	return fb_io_write_all(out, to,
+	    (struct fb_span){ (const uint8_t *)token, strlen(token) }, err);
+}
+
+static char *
+token_path(const char *dir, const char *volume)
+{
+	return fb_format("%s/+%s", dir, volume); /* no volume's name */
+}
+
+static int
+clone_file(const char *from, const char *to, const char *token,
+    struct fb_error *err)
 {
 	FB_AUTO_CLOSE int in = fb_io_open(from, O_RDONLY | O_NONBLOCK, 0, err);
 	FB_AUTO_CLOSE int out = -1;
+	int rc;
 
 	if (in < 0)
 		return in;
+	rc = keep_token(in, token, err); /* before its bytes are taken */
+	if (rc < 0)
+		return rc;
 	if (fb_seam_fails(FB_STEP_RENAME, to))
 		return fb_fail_sys(err, "cannot make '%s'", to);
 	out = fb_io_open(to, O_WRONLY | O_CREAT | O_EXCL, 0600, err);
@@ -321,11 +353,12 @@ capture_volume(const struct fb_local_found *found,
 	FB_AUTO_FREE char *place = place_of(found, volume);
 	FB_AUTO_FREE char *part = fb_format("%s/+%s", place, token);
 	FB_AUTO_FREE char *to = fb_path_join(part, volume->name);
+	FB_AUTO_FREE char *token_file = token_path(part, volume->name);
 	struct fb_local_shape shape;
 	int rc = fb_local_shape(found, volume, false, &shape, err);
 
 	if (rc == FB_OK && shape.method == FB_LOCAL_REFLINK)
-		rc = clone_file(path, to, err);
+		rc = clone_file(path, to, token_file, err);
 	else if (rc == FB_OK && shape.method == FB_LOCAL_BTRFS)
 		rc = snapshot_subvolume(path, part, volume->name, err);
 	return rc < 0 ? fb_wrap(err, "volume '%s'", volume->name) : FB_OK;
@@ -522,6 +555,29 @@ open_disk(const char *path, bool live, struct fb_artifact **ret_artifact,
 	return rc;
 }
 
+/* The clone has the original's token, if that had one. */
+static int
+open_clone(const char *dir, const char *volume,
+    struct fb_artifact **ret_artifact, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = fb_path_join(dir, volume);
+	FB_AUTO_FREE char *token_file = token_path(dir, volume);
+	FB_AUTO_BUF struct fb_buf token = { 0 };
+	struct fb_error ignored = { 0 };
+	int rc = fb_artifact_open_file(path, ret_artifact, err);
+
+	if (rc < 0)
+		return rc;
+	(*ret_artifact)->token[0] = '\0';
+	/* Without it more is read. */
+	if (fb_io_read_file(token_file, FB_CHANGE_TOKEN_SIZE - 1, &token,
+	        &ignored) == FB_OK &&
+	    fb_change_token_ok(fb_buf_str(&token)))
+		memcpy((*ret_artifact)->token, fb_buf_str(&token),
+		    strlen(fb_buf_str(&token)) + 1);
+	return FB_OK;
+}
+
 int
 fb_local_open_volume(struct fb_driver *base, const struct fb_machine *machine,
     const struct fb_volume *wanted, const char *token,
@@ -529,7 +585,7 @@ fb_local_open_volume(struct fb_driver *base, const struct fb_machine *machine,
 {
 	FB_AUTO_FOUND struct fb_local_found found = { 0 };
 	FB_AUTO_FREE char *path = NULL;
-	FB_AUTO_FREE char *place = NULL;
+	FB_AUTO_FREE char *dir = NULL;
 	const struct fb_local_volume *volume;
 	int rc = fb_local_find(
 	    (struct fb_local_driver *)base, machine->id, &found, err);
@@ -543,14 +599,17 @@ fb_local_open_volume(struct fb_driver *base, const struct fb_machine *machine,
 		return fb_fail(err, FB_ENOTFOUND,
 		    "machine '%s' has no volume '%s' that could be read",
 		    machine->id, wanted->name);
-	if (token != NULL) {
-		place = place_of(&found, volume);
-		path = fb_format("%s/%s/%s", place, token, volume->name);
-	} else {
+	if (token == NULL) {
 		path = fb_local_volume_path(&found, volume);
+	} else {
+		FB_AUTO_FREE char *place = place_of(&found, volume);
+
+		dir = fb_path_join(place, token);
+		path = fb_path_join(dir, volume->name);
 	}
 	if (volume->kind == FB_LOCAL_TREE)
 		return open_tree(path, volume, ret_artifact, err);
-	return open_disk(
-	    path, token == NULL && found.spec->stop == NULL, ret_artifact, err);
+	return dir != NULL
+	    ? open_clone(dir, volume->name, ret_artifact, err)
+	    : open_disk(path, found.spec->stop == NULL, ret_artifact, err);
 }

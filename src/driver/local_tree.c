@@ -206,8 +206,10 @@ fb_local_copy_files(const char *from, const char *const *files, const char *to,
 {
 	static const char *const everything[] = { "*", NULL };
 	struct packed packed = { 0 };
-	struct fb_sink sink = { &packed, keep_bytes, no_cut, NULL,
-		keep_warning };
+	struct fb_sink sink = { .arg = &packed,
+		.data = keep_bytes,
+		.cut = no_cut,
+		.warn = keep_warning };
 	struct fb_pull pull = { &packed, give_bytes };
 	struct fb_tree_options options = { .mirror = true,
 		.keep_extra = true, .exclude = everything,

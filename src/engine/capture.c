@@ -10,7 +10,7 @@
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
-#include "run.h"
+#include "capture.h"
 
 /* Most read from a disk at once; progress is told at this grain. */
 #define READ_MAX ((size_t)4 << 20)
@@ -18,19 +18,6 @@
 /* The catalogue of a tree is kept aside until the tree is copied: one copy
  * at a time, so that what is stored follows from content and order alone. */
 #define CATALOGUE_STEP ((size_t)64 << 10)
-
-struct capture {
-	struct fb_run *run;
-	struct fb_job *job;
-	struct fb_part *part;
-	struct fb_copy *copy;
-	int64_t deadline_ns;
-	uint64_t offset;      /* of the next byte of the volume */
-	bool store_failed;    /* not the machine's fault: the run ends */
-	int catalogue_fd;     /* unlinked; -1: no catalogue */
-	struct fb_buf catalogue;
-	uint64_t catalogue_size;
-};
 
 void
 fb_run_copy_key(const struct fb_job *job, size_t part, bool catalogue,
@@ -40,17 +27,16 @@ fb_run_copy_key(const struct fb_job *job, size_t part, bool catalogue,
 	    (unsigned long long)job->epoch, part, catalogue ? "-cat" : "");
 }
 
-/* Copier errors are the repository's or the spool's: they end the run. */
-static int
-copier_rc(struct capture *capture, int rc)
+int
+fb_capture_copier_rc(struct capture *capture, int rc)
 {
 	if (rc < 0)
 		capture->store_failed = true;
 	return rc;
 }
 
-static int
-check_going(struct capture *capture, struct fb_error *err)
+int
+fb_capture_check(struct capture *capture, struct fb_error *err)
 {
 	if (fb_run_stopping(capture->run))
 		return fb_fail(err, FB_ECANCELED, "canceled");
@@ -65,8 +51,8 @@ check_going(struct capture *capture, struct fb_error *err)
 	return FB_OK;
 }
 
-static void
-tell_progress(struct capture *capture)
+void
+fb_capture_progress(struct capture *capture)
 {
 	struct fb_run *run = capture->run;
 
@@ -82,16 +68,17 @@ tell_progress(struct capture *capture)
 
 /* [capture->offset, end) of the disk holds data. */
 static int
-read_data(struct capture *capture, struct fb_artifact *artifact, uint64_t end,
-    struct fb_error *err)
+read_data(struct capture *capture, uint64_t end, struct fb_error *err)
 {
+	struct fb_artifact *artifact = capture->artifact;
+
 	while (capture->offset < end) {
 		void *room;
 		size_t len;
-		int rc = check_going(capture, err);
+		int rc = fb_capture_check(capture, err);
 
 		if (rc == FB_OK)
-			rc = copier_rc(capture,
+			rc = fb_capture_copier_rc(capture,
 			    fb_copy_room(capture->copy, &room, &len, err));
 		if (rc < 0)
 			return rc;
@@ -103,42 +90,74 @@ read_data(struct capture *capture, struct fb_artifact *artifact, uint64_t end,
 		    artifact, capture->offset, room, len, err);
 		if (rc < 0)
 			return rc;
-		rc = copier_rc(
+		rc = fb_capture_copier_rc(
 		    capture, fb_copy_filled(capture->copy, len, err));
 		if (rc < 0)
 			return rc;
 		capture->offset += len;
 		capture->part->read_bytes += len;
-		tell_progress(capture);
+		fb_capture_progress(capture);
 	}
 	return FB_OK;
 }
 
-static int
-read_disk(struct capture *capture, struct fb_artifact *artifact,
-    struct fb_error *err)
+int
+fb_capture_read(struct capture *capture, uint64_t limit, struct fb_error *err)
 {
-	while (capture->offset < artifact->size) {
+	struct fb_artifact *artifact = capture->artifact;
+
+	while (capture->offset < limit) {
 		uint64_t start, end;
 		int rc = artifact->ops->extent(
 		    artifact, capture->offset, &start, &end, err);
 
-		if (rc == FB_OK && start > capture->offset)
-			rc = copier_rc(capture,
+		if (rc < 0)
+			return rc;
+		if (start > limit)
+			start = limit;
+		if (end > limit)
+			end = limit;
+		if (start > capture->offset)
+			rc = fb_capture_copier_rc(capture,
 			    fb_copy_zero(capture->copy,
 			        start - capture->offset, err));
 		if (rc < 0)
 			return rc;
 		capture->offset = start;
-		rc = read_data(capture, artifact, end, err);
+		rc = read_data(capture, end, err);
 		if (rc < 0)
 			return rc;
 	}
-	if (artifact->ops->changed == NULL || !artifact->ops->changed(artifact))
-		return FB_OK;
-	if (capture->job->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE)
+	return FB_OK;
+}
+
+/* A token is of what it was taken before, and of nothing that changed then:
+ * a copy that goes on after a crash has bytes that are older, unless they
+ * came from a snapshot. */
+static void
+note_token(struct capture *capture, bool changed)
+{
+	const char *token = capture->artifact->token;
+
+	if (token[0] != '\0' && !changed && !(capture->continued && capture->live))
+		capture->part->token = fb_strdup(token);
+}
+
+static int
+read_disk(struct capture *capture, struct fb_error *err)
+{
+	struct fb_artifact *artifact = capture->artifact;
+	bool changed;
+	int rc = fb_capture_disk(capture, err);
+
+	if (rc < 0)
+		return rc;
+	changed = artifact->ops->changed != NULL &&
+	    artifact->ops->changed(artifact);
+	note_token(capture, changed);
+	if (changed && capture->job->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE)
 		capture->part->fuzzy = true;
-	else
+	else if (changed)
 		capture->part->changed_files++;
 	return FB_OK;
 }
@@ -148,15 +167,15 @@ static int
 take_data(void *arg, const void *bytes, size_t len, struct fb_error *err)
 {
 	struct capture *capture = arg;
-	int rc = check_going(capture, err);
+	int rc = fb_capture_check(capture, err);
 
 	if (rc == FB_OK)
-		rc = copier_rc(
+		rc = fb_capture_copier_rc(
 		    capture, fb_copy_data(capture->copy, bytes, len, err));
 	if (rc < 0)
 		return rc;
 	if ((capture->offset ^ (capture->offset + len)) & ~(READ_MAX - 1))
-		tell_progress(capture);
+		fb_capture_progress(capture);
 	capture->offset += len;
 	capture->part->read_bytes += len;
 	return FB_OK;
@@ -167,7 +186,7 @@ take_cut(void *arg, struct fb_error *err)
 {
 	struct capture *capture = arg;
 
-	return copier_rc(capture, fb_copy_cut(capture->copy, err));
+	return fb_capture_copier_rc(capture, fb_copy_cut(capture->copy, err));
 }
 
 static int
@@ -177,7 +196,7 @@ spill_catalogue(struct capture *capture, struct fb_error *err)
 	    fb_buf_span(&capture->catalogue), err);
 
 	if (rc < 0)
-		return copier_rc(capture, rc);
+		return fb_capture_copier_rc(capture, rc);
 	capture->catalogue_size += capture->catalogue.len;
 	fb_buf_clear(&capture->catalogue);
 	return FB_OK;
@@ -222,7 +241,7 @@ open_catalogue(struct capture *capture, struct fb_error *err)
 		    capture->job->index);
 		fd = fb_io_open(path, O_RDWR | O_CREAT | O_TRUNC, 0600, err);
 		if (fd < 0)
-			return copier_rc(capture, fd);
+			return fb_capture_copier_rc(capture, fd);
 		(void)unlink(path);
 	}
 	capture->catalogue_fd = fd;
@@ -231,9 +250,9 @@ open_catalogue(struct capture *capture, struct fb_error *err)
 }
 
 static int
-read_stream(struct capture *capture, struct fb_artifact *artifact,
-    struct fb_error *err)
+read_stream(struct capture *capture, struct fb_error *err)
 {
+	struct fb_artifact *artifact = capture->artifact;
 	bool catalogued = capture->part->volume->kind == FB_VOLUME_TREE ||
 	    capture->part->volume->kind == FB_VOLUME_DEFINITION;
 	struct fb_sink sink = { .arg = capture,
@@ -243,6 +262,11 @@ read_stream(struct capture *capture, struct fb_artifact *artifact,
 		.warn = take_warning };
 	int rc = FB_OK;
 
+	if (capture->entries != NULL) {
+		sink.past = fb_capture_entry;
+		sink.same = fb_capture_same;
+		sink.past_ns = capture->known->time_ns;
+	}
 	if (catalogued)
 		rc = open_catalogue(capture, err);
 	if (rc == FB_OK)
@@ -276,14 +300,14 @@ feed_catalogue(struct capture *capture, struct fb_copy *copy,
 }
 
 static int
-copy_catalogue(struct capture *capture, size_t part, struct fb_error *err)
+copy_catalogue(struct capture *capture, struct fb_error *err)
 {
 	struct fb_copy *copy = NULL;
 	uint64_t offset;
 	char key[64];
 	int rc;
 
-	fb_run_copy_key(capture->job, part, true, key, sizeof(key));
+	fb_run_copy_key(capture->job, capture->index, true, key, sizeof(key));
 	rc = fb_copy_begin(capture->run->copier, key, "catalogue", false, false,
 	    &copy, &offset, err);
 	if (rc < 0)
@@ -299,56 +323,88 @@ copy_catalogue(struct capture *capture, size_t part, struct fb_error *err)
 }
 
 static int
-read_volume(struct capture *capture, struct fb_artifact *artifact,
-    struct fb_error *err)
+begin_copy(struct capture *capture, bool resume, struct fb_error *err)
 {
-	if (artifact->ops->produce != NULL)
-		return read_stream(capture, artifact, err);
-	return read_disk(capture, artifact, err);
-}
-
-static int
-copy_volume(struct capture *capture, struct fb_artifact *artifact, size_t part,
-    struct fb_error *err)
-{
-	bool stream = artifact->ops->produce != NULL;
 	bool flat = capture->run->engine->config->download.digest ==
 	    FB_DIGEST_FLAT;
 	char key[64];
+
+	fb_run_copy_key(capture->job, capture->index, false, key, sizeof(key));
+	/* Of a volume that is taken over as a whole it is known. */
+	flat = flat && capture->past == NULL;
+	return fb_capture_copier_rc(capture,
+	    fb_copy_begin(capture->run->copier, key,
+	        fb_volume_kind_name(capture->part->volume->kind), flat, resume,
+	        &capture->copy, &capture->offset, err));
+}
+
+/* Read it into a copy, which is kept when it can be gone on with. */
+static int
+read_volume(struct capture *capture, bool resume, struct fb_error *err)
+{
+	bool stream = capture->artifact->ops->produce != NULL;
 	int rc;
 
-	fb_run_copy_key(capture->job, part, false, key, sizeof(key));
-	rc = copier_rc(capture,
-	    fb_copy_begin(capture->run->copier, key,
-	        fb_volume_kind_name(capture->part->volume->kind), flat,
-	        capture->run->resumed && !stream, &capture->copy,
-	        &capture->offset, err));
+	fb_capture_open_past(capture);
+	rc = begin_copy(capture, resume, err);
 	if (rc < 0)
 		return rc;
-	rc = read_volume(capture, artifact, err);
-	if (rc < 0) {
-		if (rc == FB_ECANCELED && !stream) {
-			fb_run_keep(capture->run, capture->copy);
-			return rc;
-		}
-		fb_copy_abandon(capture->copy);
+	capture->continued = capture->offset > 0;
+	rc = stream ? read_stream(capture, err) : read_disk(capture, err);
+	if (rc == FB_ECANCELED && !stream) {
+		fb_run_keep(capture->run, capture->copy);
 		return rc;
 	}
-	rc = fb_copy_finish(capture->copy, &capture->part->result, err);
-	if (rc == FB_OK && capture->catalogue_fd >= 0)
-		rc = copy_catalogue(capture, part, err);
-	return copier_rc(capture, rc);
+	if (rc < 0)
+		fb_copy_abandon(capture->copy);
+	return rc;
+}
+
+/* Begin anew, without what an earlier run has. */
+static void
+start_over(struct capture *capture)
+{
+	fb_capture_close_past(capture);
+	fb_part_reset(capture->part);
+	fb_closep(&capture->catalogue_fd);
+	capture->catalogue_fd = -1;
+	fb_buf_clear(&capture->catalogue);
+	capture->catalogue_size = 0;
+	capture->offset = 0;
+	capture->store_failed = false;
 }
 
 static int
-journal_part(struct capture *capture, size_t part, struct fb_error *err)
+copy_volume(struct capture *capture, struct fb_error *err)
 {
-	FB_AUTO_JSON json_t *body = fb_run_part_json(capture->job, part);
+	bool stream = capture->artifact->ops->produce != NULL;
+	int rc = read_volume(
+	    capture, capture->run->resumed && !stream, err);
+
+	if (rc < 0 && fb_capture_past_failed(capture, err)) {
+		start_over(capture);
+		rc = read_volume(capture, false, err);
+	}
+	if (rc < 0)
+		return rc;
+	rc = fb_copy_finish(capture->copy, &capture->part->result, err);
+	if (rc == FB_OK)
+		rc = fb_capture_settle(capture, err);
+	if (rc == FB_OK && capture->catalogue_fd >= 0)
+		rc = copy_catalogue(capture, err);
+	return fb_capture_copier_rc(capture, rc);
+}
+
+static int
+journal_part(struct capture *capture, struct fb_error *err)
+{
+	FB_AUTO_JSON json_t *body =
+	    fb_run_part_json(capture->job, capture->index);
 	int rc = fb_journal_append(
 	    capture->run->journal, "volume", body, false, err);
 
 	capture->part->done = rc == FB_OK;
-	return copier_rc(capture, rc);
+	return fb_capture_copier_rc(capture, rc);
 }
 
 int
@@ -359,19 +415,24 @@ fb_run_copy(struct fb_run *run, struct fb_job *job, size_t part,
 	struct capture capture = { .run = run,
 		.job = job,
 		.part = &job->parts[part],
+		.index = part,
+		.live = fb_job_captures(job, part, true),
 		.deadline_ns = deadline_ns,
 		.catalogue_fd = -1 };
 	int rc;
 
-	*capture.part = (struct fb_part){ .volume = capture.part->volume };
+	fb_part_reset(capture.part);
+	if (!run->full)
+		capture.known = fb_job_past(job, capture.part->volume);
 	rc = fb_driver_open_volume(job->driver, job->now,
-	    capture.part->volume,
-	    fb_job_captures(job, part, true) ? NULL : job->token, &artifact,
+	    capture.part->volume, capture.live ? NULL : job->token, &artifact,
 	    err);
+	capture.artifact = artifact;
 	if (rc == FB_OK)
-		rc = copy_volume(&capture, artifact, part, err);
+		rc = copy_volume(&capture, err);
 	if (rc == FB_OK)
-		rc = journal_part(&capture, part, err);
+		rc = journal_part(&capture, err);
+	fb_capture_close_past(&capture);
 	fb_buf_release(&capture.catalogue);
 	fb_closep(&capture.catalogue_fd);
 	if (rc < 0)

@@ -343,6 +343,7 @@ carry_out(struct download *download, struct fb_run *run,
 	int rc = FB_OK;
 
 	run->children_fd = download->children_fd;
+	run->full = download->request->full;
 	fb_run_bind(run, download->plan);
 	if (engine->guardian_argv != NULL && fb_run_may_stop(run))
 		rc = fb_guardian_start(engine->guardian_argv, &guardian, err);

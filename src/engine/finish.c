@@ -157,6 +157,8 @@ fill_volume(const struct fb_part *part, struct fb_manifest_volume *ret)
 	ret->catalogue_size = part->catalogue.size;
 	ret->catalogue_recipe = part->catalogue_recipe;
 	ret->catalogue_root = part->catalogue.root;
+	if (part->token != NULL)
+		ret->change_token = fb_strdup(part->token);
 	ret->read_bytes = part->read_bytes;
 	ret->new_bytes =
 	    part->result.new_bytes + part->catalogue.new_bytes;
@@ -201,8 +203,10 @@ add_machine(struct fb_manifest_writer *writer, struct fb_job *job,
 	for (size_t i = 0; i < machine->volume_count; i++)
 		fill_volume(&job->parts[i], &volumes[i]);
 	rc = fb_manifest_add(writer, &entry, err);
-	for (size_t i = 0; i < machine->volume_count; i++)
+	for (size_t i = 0; i < machine->volume_count; i++) {
 		free(volumes[i].method);
+		free(volumes[i].change_token);
+	}
 	return rc;
 }
 

@@ -17,13 +17,23 @@
 /* What stopping, snapshotting and starting is assumed to take. */
 #define STOP_START_MS 2000
 
+static void
+release_machine(struct fb_plan_machine *planned)
+{
+	fb_error_drop(planned->refusal);
+	for (size_t i = 0;
+	     planned->past != NULL && i < planned->machine->volume_count; i++)
+		free(planned->past[i].token);
+	free(planned->past);
+}
+
 void
 fb_plan_free(struct fb_plan *plan)
 {
 	if (plan == NULL)
 		return;
 	for (size_t i = 0; i < plan->machine_count; i++)
-		fb_error_drop(plan->machines[i].refusal);
+		release_machine(&plan->machines[i]);
 	free(plan->machines);
 	for (size_t i = 0; i < plan->gone_count; i++)
 		free(plan->gone[i]);
@@ -262,6 +272,8 @@ compare_machine(const struct fb_manifest_machine *then, void *arg,
 	(void)err;
 	planned = fb_plan_find(plan, then->source, then->id);
 	if (planned != NULL) {
+		if (!then->failed && !plan->full)
+			fb_plan_note_past(planned, then);
 		if (!then->failed)
 			comparison->seen[planned - plan->machines] = true;
 		if (strcmp(planned->change, "new") != 0)
@@ -461,6 +473,7 @@ fill_plan(const struct fb_engine *engine, struct fb_repo *repo,
 {
 	int rc = fb_engine_discover(engine, &plan->drivers, &plan->fleet, err);
 
+	plan->full = request->full;
 	if (rc == FB_OK)
 		rc = fb_fleet_check_size(&plan->fleet, err);
 	if (rc == FB_OK)

@@ -34,6 +34,8 @@ fb_rst_copy_record(struct fb_manifest_machine *dst,
 		dst->volumes[i].name = fb_rst_copy_str(src->volumes[i].name);
 		dst->volumes[i].method = fb_rst_copy_str(src->volumes[i].method);
 		dst->volumes[i].flat_by = fb_rst_copy_str(src->volumes[i].flat_by);
+		dst->volumes[i].change_token =
+		    fb_rst_copy_str(src->volumes[i].change_token);
 	}
 }
 

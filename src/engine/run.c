@@ -67,6 +67,13 @@ free_machine(struct fb_machine *machine)
 }
 
 void
+fb_part_reset(struct fb_part *part)
+{
+	free(part->token);
+	*part = (struct fb_part){ .volume = part->volume };
+}
+
+void
 fb_run_free(struct fb_run *run)
 {
 	if (run == NULL)
@@ -76,6 +83,9 @@ fb_run_free(struct fb_run *run)
 	fb_session_release(&run->session);
 	for (size_t i = 0; i < run->job_count; i++) {
 		free(run->jobs[i].name);
+		for (size_t k = 0; run->jobs[i].parts != NULL &&
+		     k < run->jobs[i].machine->volume_count; k++)
+			fb_part_reset(&run->jobs[i].parts[k]);
 		free(run->jobs[i].parts);
 		fb_error_drop(run->jobs[i].err);
 		free_machine(run->jobs[i].machine);
@@ -169,6 +179,8 @@ fb_run_bind(struct fb_run *run, const struct fb_plan *plan)
 
 		job->now = fb_fleet_find(
 		    &plan->fleet, job->machine->source, job->machine->id);
+		job->planned = fb_plan_find(
+		    plan, job->machine->source, job->machine->id);
 		job->driver = fb_engine_driver(
 		    run->engine, &plan->drivers, job->machine->source);
 		job->refused = find_refusal(plan, job->machine);
@@ -411,6 +423,7 @@ copy_machine(const struct fb_machine *from)
 		to->volumes[i] = from->volumes[i];
 		to->volumes[i].name = fb_strdup(from->volumes[i].name);
 		to->volumes[i].note = NULL;
+		to->volumes[i].token = NULL;
 	}
 	return to;
 }

@@ -26,17 +26,22 @@ struct fb_part {
 	bool has_catalogue;
 	struct fb_copy_result catalogue;
 	uint64_t read_bytes;
+	char *token;         /* what its source says of it; NULL: nothing */
 	uint64_t changed_files;
 	bool fuzzy;          /* it changed while it was read live */
 	bool has_recipe;
 	struct fb_digest recipe, catalogue_recipe;
 };
 
+/* Nothing has been captured of it. */
+void fb_part_reset(struct fb_part *part);
+
 struct fb_job {
 	size_t index;                 /* in run->jobs: part of copy keys */
 	char *name;                   /* "source/id" */
 	struct fb_machine *machine;   /* as planned: journaled, owned */
 	const struct fb_machine *now; /* as discovered; NULL when it is gone */
+	const struct fb_plan_machine *planned; /* today; NULL: not selected */
 	const struct fb_error *refused; /* today's reason not to touch it */
 	bool away;                    /* its source does not answer today */
 	struct fb_driver *driver;     /* NULL when its source is gone */
@@ -82,6 +87,7 @@ struct fb_run {
 	size_t job_count;
 	int children_fd;
 	bool resumed, committed, ended;
+	bool full;                 /* read what has not changed, too */
 	bool effects;              /* the first effect is behind us */
 	bool leaves_guard;         /* it ends, its guardian has work */
 
@@ -170,6 +176,12 @@ FB_MUST_USE int fb_run_unit(
     struct fb_run *run, size_t unit, struct fb_error *err);
 bool fb_job_active(const struct fb_job *job);
 bool fb_job_captures(const struct fb_job *job, size_t part, bool stopped);
+
+/* past.c: what an earlier run has, noted in the plan and looked up */
+void fb_plan_note_past(struct fb_plan_machine *planned,
+    const struct fb_manifest_machine *then);
+const struct fb_plan_past *fb_job_past(
+    const struct fb_job *job, const struct fb_volume *volume);
 
 /* capture.c: one volume into the copier */
 FB_MUST_USE int fb_run_copy(struct fb_run *run, struct fb_job *job,

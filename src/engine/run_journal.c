@@ -117,6 +117,9 @@ fb_run_part_json(const struct fb_job *job, size_t index)
 	    (json_int_t)part->changed_files, "fuzzy", part->fuzzy, "result",
 	    result_json(&part->result));
 
+	if (part->token != NULL)
+		(void)json_object_set_new(
+		    body, "change_token", json_string(part->token));
 	if (part->has_catalogue)
 		(void)json_object_set_new(
 		    body, "catalogue", result_json(&part->catalogue));

@@ -252,9 +252,7 @@ replay_machine(struct replay *replay, const json_t *body, struct fb_error *err)
 		rc = fb_fact_kept_error(body, "error", &job->err, err);
 	if (rc == FB_OK && job->state == FB_MACHINE_PLANNED)
 		for (size_t i = 0; i < job->machine->volume_count; i++)
-			job->parts[i] = (struct fb_part){
-				.volume = job->parts[i].volume
-			};
+			fb_part_reset(&job->parts[i]);
 	return rc;
 }
 
@@ -326,6 +324,9 @@ replay_volume(struct replay *replay, const json_t *body, struct fb_error *err)
 		    &part->changed_files, err);
 	if (rc == FB_OK)
 		rc = fb_json_bool(body, "fuzzy", "journal", &part->fuzzy, err);
+	free(FB_STEAL(part->token));
+	if (rc == FB_OK && json_object_get(body, "change_token") != NULL)
+		rc = fb_fact_copy(body, "change_token", &part->token, err);
 	if (rc == FB_OK)
 		rc = read_result(body, "result", &part->result, err);
 	if (rc == FB_OK && json_object_get(body, "catalogue") != NULL) {

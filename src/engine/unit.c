@@ -79,8 +79,7 @@ begin_again(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < job->machine->volume_count; i++)
-		job->parts[i] =
-		    (struct fb_part){ .volume = job->parts[i].volume };
+		fb_part_reset(&job->parts[i]);
 	job->token[0] = '\0';
 	job->lifecycle = job->machine->lifecycle;
 	job->down_since_ns = 0;

@@ -58,6 +58,7 @@ release_machine(struct fb_machine *machine)
 	for (size_t i = 0; i < machine->volume_count; i++) {
 		free(machine->volumes[i].name);
 		free(machine->volumes[i].note);
+		free(machine->volumes[i].token);
 	}
 	free(machine->volumes);
 	fb_labels_release(&machine->labels);

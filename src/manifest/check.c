@@ -471,6 +471,10 @@ check_volume(struct checker *checker,
 		return rc;
 	if (!volume->captured)
 		return FB_OK;
+	if (volume->change_token != NULL &&
+	    (rc = check_text(checker, "change token", volume->change_token,
+	         false, err)) < 0)
+		return rc;
 	if ((rc = check_number(
 	         checker, "catalogue size", volume->catalogue_size, err)) <
 	        0 ||

@@ -430,7 +430,7 @@ take_volume(
 	static const char *const listed_keys[] = { "captured", "kind",
 		"method", "name", "size", NULL };
 	static const char *const keys[] = { "captured", "catalogue",
-		"changed_files", "flat", "kind", "method", "name", "new_bytes",
+		"change_token", "changed_files", "flat", "kind", "method", "name", "new_bytes",
 		"read_bytes", "recipe", "root", "size", "stored_bytes", NULL };
 
 	volume->captured = take_bool(taker, item, "captured");
@@ -448,6 +448,8 @@ take_volume(
 	volume->read_bytes = take_number(taker, item, "read_bytes");
 	volume->stored_bytes = take_number(taker, item, "stored_bytes");
 	take_digest(taker, item, "recipe", &volume->recipe);
+	if (json_object_get(item, "change_token") != NULL)
+		volume->change_token = take_text(taker, item, "change_token");
 	take_digests(taker, item, volume);
 	take_catalogue(taker, item, volume);
 }

@@ -148,13 +148,14 @@ volume_to_json(const struct fb_manifest_volume *volume)
 {
 	const char *method =
 	    volume->method != NULL ? volume->method : "none";
+	json_t *item;
 
 	if (!volume->captured)
 		return json_pack("{s:b,s:s,s:o,s:o,s:o}", "captured", 0,
 		    "kind", fb_volume_kind_name(volume->kind), "method",
 		    text_json(method), "name", text_json(volume->name), "size",
 		    number_json(volume->size));
-	return json_pack(
+	item = json_pack(
 	    "{s:b,s:o,s:o,s:o,s:s,s:o,s:o,s:o,s:o,s:o,s:{s:s,s:o},s:o,s:o}",
 	    "captured", 1, "catalogue", catalogue_json(volume),
 	    "changed_files", number_json(volume->changed_files), "flat",
@@ -165,6 +166,10 @@ volume_to_json(const struct fb_manifest_volume *volume)
 	    digest_json(&volume->recipe), "root", "by", "fleetbak", "digest",
 	    digest_json(&volume->root), "size", number_json(volume->size),
 	    "stored_bytes", number_json(volume->stored_bytes));
+	if (volume->change_token != NULL)
+		(void)json_object_set_new(
+		    item, "change_token", text_json(volume->change_token));
+	return item;
 }
 
 static json_t *

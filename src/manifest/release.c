@@ -42,6 +42,7 @@ fb_manifest_machine_release(struct fb_manifest_machine *machine)
 		free(machine->volumes[i].name);
 		free(machine->volumes[i].method);
 		free(machine->volumes[i].flat_by);
+		free(machine->volumes[i].change_token);
 	}
 	free(machine->volumes);
 	fb_labels_release(&machine->labels);

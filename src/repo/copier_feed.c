@@ -12,6 +12,9 @@
 
 #define CUTS_MAX 65536
 
+/* Items of a batch that is handed on although it has room for bytes. */
+#define ITEMS_MAX 4096
+
 static struct item *
 add_item(struct batch *batch)
 {
@@ -250,6 +253,31 @@ fb_copy_zero(struct fb_copy *copy, uint64_t len, struct fb_error *err)
 	}
 	if (rc == FB_OK)
 		rc = feed_zero_bytes(copy, (size_t)(len - blocks), err);
+	return rc == FB_OK ? fb_copier_check(copy->copier, err) : rc;
+}
+
+int
+fb_copy_take_over(struct fb_copy *copy, const struct fb_pack_chunk *chunk,
+    uint32_t pack, uint32_t number, struct fb_error *err)
+{
+	struct item *item;
+	int rc = need_batch(copy, err);
+
+	if (rc < 0)
+		return rc;
+	scan(copy, false);
+	cut_chunks(copy, copy->fill, true);
+	copy->scanned = copy->fill; /* what is no whole block was data */
+	item = add_item(copy->current);
+	item->taken_over = item->known = true;
+	item->length = chunk->length;
+	item->id = chunk->id;
+	item->place = (struct fb_place){ pack, number, chunk->offset,
+		chunk->stored_length };
+	copy->offset += chunk->length;
+	if (copy->current->item_count < ITEMS_MAX)
+		return FB_OK;
+	rc = rotate(copy, err);
 	return rc == FB_OK ? fb_copier_check(copy->copier, err) : rc;
 }
 

@@ -33,6 +33,7 @@
 /* A chunk or a stretch of zeros of a batch. */
 struct item {
 	uint64_t zeros; /* 0: a chunk */
+	bool taken_over; /* known by an earlier run's recipe: without bytes */
 	uint32_t start, length;
 	struct fb_digest id;
 	bool known;
@@ -127,6 +128,10 @@ int fb_copier_own(struct fb_copier *copier, struct fb_error *err);
 void fb_copier_disown(struct fb_copier *copier);
 char *fb_copier_path(
     const struct fb_copier *copier, const char *key, const char *suffix);
+
+/* copier_feed.c: a chunk that an earlier run stored comes next. */
+int fb_copy_take_over(struct fb_copy *copy, const struct fb_pack_chunk *chunk,
+    uint32_t pack, uint32_t number, struct fb_error *err);
 
 /* copier_work.c: on worker threads, and appending. */
 int fb_batch_process(struct fb_copier *copier, ZSTD_CCtx *cctx,

@@ -53,6 +53,12 @@ repeats(const struct batch *batch, size_t index)
 	return false;
 }
 
+static bool
+has_bytes(const struct item *item)
+{
+	return item->zeros == 0 && !item->taken_over;
+}
+
 static void
 reserve_jobs(struct batch *batch)
 {
@@ -70,7 +76,7 @@ hash_contents(struct batch *batch)
 
 	reserve_jobs(batch);
 	for (size_t i = 0; i < batch->item_count; i++)
-		if (batch->items[i].zeros == 0)
+		if (has_bytes(&batch->items[i]))
 			batch->jobs[count++].bytes = (struct fb_span){
 				batch->data + batch->items[i].start,
 				batch->items[i].length
@@ -78,7 +84,7 @@ hash_contents(struct batch *batch)
 	fb_digest_many(batch->jobs, count);
 	count = 0;
 	for (size_t i = 0; i < batch->item_count; i++)
-		if (batch->items[i].zeros == 0)
+		if (has_bytes(&batch->items[i]))
 			batch->items[i].id = batch->jobs[count++].digest;
 }
 
@@ -114,7 +120,7 @@ fb_batch_process(struct fb_copier *copier, ZSTD_CCtx *cctx,
 	for (size_t i = 0; rc == FB_OK && i < batch->item_count; i++) {
 		struct item *item = &batch->items[i];
 
-		if (item->zeros > 0)
+		if (!has_bytes(item))
 			continue;
 		rc = fb_packer_find(copier->packer, &item->id, &item->place,
 		    &item->known, err);
@@ -210,7 +216,7 @@ append_chunk(struct fb_copier *copier, struct batch *batch, struct item *item,
 	leaf.stored_length = item->place.stored_length;
 	fb_merkle_add_data(&copy->merkle, leaf.length, &leaf.id);
 	rc = fb_leaves_add(&copy->leaves, &leaf, err);
-	if (rc == FB_OK &&
+	if (rc == FB_OK && !item->known &&
 	    (fb_packer_open_bytes(copier->packer) >= copier->spec.pack_size ||
 	        item->place.chunk >= CHUNKS_PER_PACK))
 		rc = fb_copier_cut_pack(copier, err);

@@ -11,9 +11,6 @@
 #include "bytes.h"
 #include "packer_impl.h"
 
-/* Packs of the past that are kept in mind at most. */
-#define PAST_PACKS_MAX (1u << 18)
-
 uint64_t
 fb_id_prefix(const struct fb_digest *id)
 {
@@ -169,6 +166,7 @@ fb_packer_close(struct fb_packer *packer)
 	free(packer->packs);
 	free(packer->local_packs);
 	free(packer->resumed);
+	free(packer->by_id);
 	free(packer->spool_dir);
 	free(packer);
 }
@@ -192,6 +190,17 @@ compare_ids(const void *a, const void *b)
 	return fb_digest_cmp(a, b);
 }
 
+bool
+fb_packer_is_condemned(
+    const struct fb_packer *packer, const struct fb_digest *id)
+{
+	const struct fb_id_list *condemned = &packer->session->condemned;
+
+	return condemned->count > 0 &&
+	    bsearch(id, condemned->ids, condemned->count, sizeof(*id),
+	        compare_ids) != NULL;
+}
+
 int64_t
 fb_packer_past_pack(
     struct fb_packer *packer, const struct fb_hint_pack *pack)
@@ -204,11 +213,8 @@ fb_packer_past_pack(
 		.kind = PACK_PAST };
 	size_t low = 0, high = packer->resumed_count;
 
-	if (packer->pack_count >= PAST_PACKS_MAX ||
-	    (packer->session->condemned.count > 0 &&
-	        bsearch(&pack->id, packer->session->condemned.ids,
-	            packer->session->condemned.count,
-	            sizeof(struct fb_digest), compare_ids) != NULL))
+	if (packer->pack_count >= FB_PAST_PACKS_MAX ||
+	    fb_packer_is_condemned(packer, &pack->id))
 		return -1;
 	while (low < high) {
 		size_t middle = (low + high) / 2;
@@ -237,9 +243,8 @@ fb_packer_past_chunk(struct fb_packer *packer, uint32_t pack, uint32_t chunk,
 	return true;
 }
 
-/* Of its table something was seen now, or not. */
-static void
-judge_pack(struct fb_packer *packer, uint32_t number, bool good)
+void
+fb_packer_judge(struct fb_packer *packer, uint32_t number, bool good)
 {
 	struct known_pack *pack;
 
@@ -250,9 +255,8 @@ judge_pack(struct fb_packer *packer, uint32_t number, bool good)
 	(void)pthread_mutex_unlock(&packer->lock);
 }
 
-/* The object is there, and as long as its hint says. */
-static int
-check_there(struct fb_packer *packer, const struct known_pack *pack,
+int
+fb_packer_check_there(struct fb_packer *packer, const struct known_pack *pack,
     struct fb_error *err)
 {
 	char key[FB_OBJECT_KEY_SIZE];
@@ -295,8 +299,9 @@ confirm(struct fb_packer *packer, const struct fb_index_entry *entry,
 	struct fb_table_place place = { pack->id, pack->table_offset,
 		pack->table_length, &pack->table_digest };
 	struct fb_table *table = NULL;
-	int rc = pack->kind == PACK_PAST ? check_there(packer, pack, err)
-	                                 : FB_OK;
+	int rc = pack->kind == PACK_PAST
+	    ? fb_packer_check_there(packer, pack, err)
+	    : FB_OK;
 
 	if (rc == FB_OK)
 		rc = fb_tables_get(
@@ -304,7 +309,7 @@ confirm(struct fb_packer *packer, const struct fb_index_entry *entry,
 	if (rc == FB_ECANCELED)
 		return rc;
 	if (pack->kind == PACK_PAST)
-		judge_pack(packer, entry->pack, rc == FB_OK);
+		fb_packer_judge(packer, entry->pack, rc == FB_OK);
 	if (rc == FB_OK)
 		*ret_found = match(&table->table, entry, id, ret_place);
 	fb_tables_put(packer->repo->tables, table);

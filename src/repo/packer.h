@@ -86,6 +86,16 @@ FB_MUST_USE int fb_packer_find(struct fb_packer *packer,
     const struct fb_digest *id, struct fb_place *ret_place, bool *ret_found,
     struct fb_error *err);
 
+/*
+ * The number of a pack that an earlier run's recipe names, to be used again:
+ * it is not being deleted, and it is there as the recipe has it.  From any
+ * thread.  Errors: FB_ENOTFOUND, FB_ECORRUPT (E-PACK-TABLE); FB_EUNSUP when
+ * there are too many.
+ */
+FB_MUST_USE int fb_packer_adopt(struct fb_packer *packer,
+    const struct fb_recipe_pack *pack, uint32_t *ret_number,
+    struct fb_error *err);
+
 /* Append a frame to the open pack. */
 FB_MUST_USE int fb_packer_append(struct fb_packer *packer,
     const struct fb_pack_chunk *chunk, struct fb_span frame,

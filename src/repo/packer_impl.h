@@ -12,6 +12,9 @@
 
 #define LOCAL_NONE UINT32_MAX
 
+/* Packs of the past that are kept in mind at most. */
+#define FB_PAST_PACKS_MAX (1u << 18)
+
 enum pack_kind {
 	PACK_PAST, /* of a committed run, not looked at yet */
 	PACK_GOOD, /* its table is known to be there */
@@ -61,6 +64,11 @@ struct fb_packer {
 	/* Packs that were known at the resumption, sorted by id. */
 	uint32_t *resumed;
 	size_t resumed_count;
+
+	/* Packs that can be taken over, sorted by id; with the lock held. */
+	uint32_t *by_id;
+	size_t by_id_count, by_id_cap;
+	bool by_id_made;
 };
 
 int fb_spool_open(struct spool_file *file, char *path, uint64_t size,
@@ -78,6 +86,13 @@ void fb_packer_add_chunk(
     struct fb_packer *packer, const struct fb_pack_chunk *chunk);
 void fb_packer_chunk_path(struct fb_packer *packer, uint32_t local,
     char **ret_pack, char **ret_chunks);
+bool fb_packer_is_condemned(
+    const struct fb_packer *packer, const struct fb_digest *id);
+/* The object is there, and as long as what is known of its table says. */
+int fb_packer_check_there(struct fb_packer *packer,
+    const struct known_pack *pack, struct fb_error *err);
+/* Of its table something was seen now, or not. */
+void fb_packer_judge(struct fb_packer *packer, uint32_t number, bool good);
 uint64_t fb_id_prefix(const struct fb_digest *id);
 
 /* Continue from `state`: data_resume.c. */

@@ -86,8 +86,11 @@ catch_report(void *arg, const char *path, const char *what)
 static inline struct fb_sink
 catch_sink(struct catch *c)
 {
-	return (struct fb_sink){ c, catch_data, catch_cut, catch_entry,
-		catch_warn };
+	return (struct fb_sink){ .arg = c,
+		.data = catch_data,
+		.cut = catch_cut,
+		.entry = catch_entry,
+		.warn = catch_warn };
 }
 
 /* Bytes in odd pieces. */

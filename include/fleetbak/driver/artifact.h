@@ -29,6 +29,19 @@ struct fb_sink {
 	/* `path` changed, vanished or could not be read while it was being
 	 * read; the archive stays well-formed.  Not fatal. */
 	void (*warn)(void *arg, const char *path, const char *what);
+
+	/* What an earlier run has of the same stream; NULL: nothing.
+	 * The next entry of its catalogue, NULL at the end; borrowed until
+	 * the next call.  An entry whose ctime is 0.000000000 is of nothing
+	 * that can be told to be the same. */
+	int (*past)(void *arg, const struct fb_entry **ret_entry,
+	    struct fb_error *err);
+	/* The next `length` bytes are those that lie at `offset` there. */
+	int (*same)(void *arg, uint64_t offset, uint64_t length,
+	    struct fb_error *err);
+	/* When it was taken: what changed shortly before that may have
+	 * changed once more without another time. */
+	int64_t past_ns;
 };
 
 /* Where a stream comes from: *ret_bytes is borrowed until the next call; an
@@ -37,6 +50,13 @@ struct fb_pull {
 	void *arg;
 	int (*next)(void *arg, struct fb_span *ret_bytes, struct fb_error *err);
 };
+
+/*
+ * What a source's metadata says of a volume's content: while the token is the
+ * same, so is the content.  Printable ASCII without spaces, "": it cannot
+ * tell.  Nobody but the driver looks into it.
+ */
+#define FB_CHANGE_TOKEN_SIZE 192
 
 /* An open volume to be read. */
 struct fb_artifact;
@@ -60,6 +80,8 @@ struct fb_artifact_ops {
 struct fb_artifact {
 	const struct fb_artifact_ops *ops;
 	uint64_t size; /* disks: bytes; streams: 0 */
+	/* Disks: of what is read, taken before it could be. */
+	char token[FB_CHANGE_TOKEN_SIZE];
 };
 static inline void
 fb_artifact_closep(struct fb_artifact **artifact)
@@ -121,6 +143,16 @@ FB_MUST_USE int fb_target_open_file(const char *path, uint64_t size,
 /* A regular file or block device as an artifact; holes by SEEK_DATA. */
 FB_MUST_USE int fb_artifact_open_file(const char *path,
     struct fb_artifact **ret_artifact, struct fb_error *err);
+/*
+ * The token of a file: its device, inode, size and times.  "" for a device,
+ * whose times say nothing, and for a file that changed so lately that it may
+ * change again without another time.
+ */
+struct stat;
+void fb_file_token(
+    const struct stat *st, char ret_token[FB_CHANGE_TOKEN_SIZE]);
+/* Is it one that a driver could have made? */
+bool fb_change_token_ok(const char *token);
 /* Whoever writes to it goes on meanwhile: of a device, which cannot tell,
  * `changed` is then to say yes. */
 void fb_artifact_file_is_live(struct fb_artifact *artifact);

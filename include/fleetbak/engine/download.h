@@ -16,6 +16,7 @@ struct fb_download_request {
 	const char *plan;  /* carry out exactly this plan id, or NULL */
 	const char *resume; /* run id, or NULL */
 	bool rollback;      /* go on although newer runs are missing */
+	bool full;          /* read what has not changed, too */
 };
 
 /* One step of one machine, in order. */
@@ -29,8 +30,26 @@ struct fb_plan_steps {
 	size_t count;
 };
 
+/* What the newest run that has a volume says of it: what did not change since
+ * can be taken over from there.  From a manifest that a trusted key signed. */
+struct fb_plan_past {
+	bool known;
+	bool unchanged; /* by what its source says now: it will not be read,
+	                 * unless it changes before */
+	struct fb_digest recipe, root;
+	uint64_t size;
+	bool has_flat;
+	struct fb_digest flat;
+	char *token; /* what its source said of it, or NULL */
+	bool has_catalogue;
+	struct fb_digest catalogue_recipe, catalogue_root;
+	uint64_t catalogue_size;
+	int64_t time_ns; /* the moment that its content is of */
+};
+
 struct fb_plan_machine {
 	const struct fb_machine *machine; /* in plan->fleet */
+	struct fb_plan_past *past; /* by machine->volumes; NULL: nothing */
 	uint64_t read_bytes;
 	uint64_t downtime_ms;   /* expected */
 	const char *change;     /* "new", "changed", "same": since the last run */
@@ -42,6 +61,7 @@ struct fb_plan {
 	struct fb_fleet fleet;
 	struct fb_units units;
 	struct fb_drivers drivers;
+	bool full;              /* nothing is taken over */
 	struct fb_digest topology, topology_selection;
 	struct fb_plan_machine *machines; /* the selected ones, fleet order */
 	size_t machine_count;
@@ -65,6 +85,13 @@ void fb_plan_free(struct fb_plan *plan);
 void fb_plan_steps_make(
     const struct fb_plan_machine *planned, struct fb_plan_steps *ret_steps);
 void fb_plan_steps_release(struct fb_plan_steps *steps);
+
+/* Will this one of the machine's volumes not be read? */
+static inline bool
+fb_plan_leaves(const struct fb_plan_machine *planned, size_t volume)
+{
+	return planned->past != NULL && planned->past[volume].unchanged;
+}
 
 /* The plan of a machine, or NULL.  O(log n). */
 struct fb_plan_machine *fb_plan_find(

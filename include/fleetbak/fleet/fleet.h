@@ -45,6 +45,7 @@ struct fb_volume {
 	                      * static; how its snapshot is taken */
 	bool read_stopped;   /* read while the machine is stopped */
 	char *note;          /* said in the plan, or NULL */
+	char *token;         /* as of driver/artifact.h, now; or NULL */
 };
 
 struct fb_machine {

@@ -70,6 +70,8 @@ struct fb_manifest_volume {
 	bool has_catalogue;
 	uint64_t catalogue_size;
 	struct fb_digest catalogue_recipe, catalogue_root;
+	char *change_token;  /* what the source said of the content, or NULL;
+	                      * see driver/artifact.h */
 	uint64_t read_bytes, new_bytes, stored_bytes;
 	uint64_t changed_files; /* of a tree: changed or vanished while read */
 };

@@ -68,6 +68,46 @@ FB_MUST_USE int fb_copy_zero(
 /* Content starts or ends here: prefer a chunk boundary. */
 FB_MUST_USE int fb_copy_cut(struct fb_copy *copy, struct fb_error *err);
 
+/*
+ * What an earlier, committed run made of the same volume: its parts can be
+ * taken over instead of being read.  They are protected from deletion as any
+ * chunk that is used again: the session was announced before, and no pack of
+ * the recipe is being deleted; each is looked at.
+ *
+ * `from`: where the first part that is wanted lies.  Used by one thread, in
+ * ascending order.  Errors: FB_ENOTFOUND, FB_ECORRUPT, FB_EUNSUP: it cannot
+ * be used, which is no harm but more to read.
+ */
+struct fb_past;
+struct fb_past_spec {
+	struct fb_digest recipe, root; /* as the signed manifest has them */
+	uint64_t size;
+	const char *kind;
+};
+FB_MUST_USE int fb_past_open(struct fb_copier *copier,
+    const struct fb_past_spec *spec, uint64_t from, struct fb_past **ret_past,
+    struct fb_error *err);
+void fb_past_close(struct fb_past *past);
+void fb_past_closep(struct fb_past **past);
+#define FB_AUTO_PAST FB_CLEANUP(fb_past_closep)
+
+/* The piece that comes next; `length` 0 at the end. */
+struct fb_past_piece {
+	uint64_t offset, length;
+	bool zeros;
+	struct fb_digest id; /* unless zeros */
+};
+FB_MUST_USE int fb_past_peek(struct fb_past *past,
+    struct fb_past_piece *ret_piece, struct fb_error *err);
+FB_MUST_USE int fb_past_skip(struct fb_past *past, struct fb_error *err);
+/* Whether what failed is the past, and the copy may begin anew without it. */
+bool fb_past_failed(const struct fb_past *past);
+
+/* The next `length` bytes are those at `offset` of the past: whole chunks by
+ * reference, holes as holes, parts of a chunk from the repository. */
+FB_MUST_USE int fb_copy_same(struct fb_copy *copy, struct fb_past *past,
+    uint64_t offset, uint64_t length, struct fb_error *err);
+
 struct fb_copy_result {
 	uint64_t size;         /* bytes of the volume */
 	uint64_t zero_bytes;   /* of them in zero leaves */

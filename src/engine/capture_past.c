@@ -1,0 +1,282 @@
+/*
+ * What need not be read: what an earlier run has of a volume is taken over
+ * where the source's metadata say that it did not change.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/mem.h"
+#include "fleetbak/repo/volume.h"
+#include "capture.h"
+
+/* The entries of a tree's catalogue, one after the other. */
+struct fb_past_entries {
+	struct fb_volume_reader *reader;
+	struct fb_pull pull;
+	struct fb_span piece; /* what was pulled and not used */
+	struct fb_buf line;   /* one that two pieces share */
+	struct fb_buf scratch;
+	struct fb_entry entry;
+	bool begun, failed;
+};
+
+static void
+close_entries(struct fb_past_entries *entries)
+{
+	if (entries == NULL)
+		return;
+	fb_volume_close(entries->reader);
+	fb_buf_release(&entries->line);
+	fb_buf_release(&entries->scratch);
+	free(entries);
+}
+
+static int
+open_entries(struct capture *capture, struct fb_error *err)
+{
+	const struct fb_plan_past *known = capture->known;
+	struct fb_past_entries *entries = fb_alloc(1, sizeof(*entries));
+	const struct fb_recipe_head *head;
+	int rc = fb_volume_open(capture->run->repo, &known->catalogue_recipe,
+	    &entries->reader, err);
+
+	if (rc == FB_OK) {
+		head = fb_volume_head(entries->reader);
+		if (head->size != known->catalogue_size ||
+		    fb_digest_cmp(&head->root, &known->catalogue_root) != 0)
+			rc = fb_fail_id(err, FB_ECORRUPT, "E-RECIPE",
+			    "its catalogue is not what its manifest has");
+	}
+	if (rc == FB_OK)
+		rc = fb_volume_pull(entries->reader, 0, known->catalogue_size,
+		    &entries->pull, err);
+	if (rc < 0) {
+		close_entries(entries);
+		return rc;
+	}
+	capture->entries = entries;
+	return FB_OK;
+}
+
+/* The next line without its newline; an empty one is the end.  It is there
+ * until the next call. */
+static int
+next_line(struct fb_past_entries *entries, struct fb_span *ret_line,
+    struct fb_error *err)
+{
+	struct fb_span *piece = &entries->piece;
+
+	fb_buf_clear(&entries->line);
+	*ret_line = (struct fb_span){ NULL, 0 };
+	for (;;) {
+		const uint8_t *end = piece->len > 0
+		    ? memchr(piece->ptr, '\n', piece->len)
+		    : NULL;
+		size_t len = end != NULL ? (size_t)(end - piece->ptr)
+		                         : piece->len;
+
+		if (end != NULL && entries->line.len == 0)
+			*ret_line = (struct fb_span){ piece->ptr, len };
+		else if (entries->line.len + len < FB_CATALOGUE_LINE_MAX)
+			fb_buf_add(&entries->line, piece->ptr, len);
+		else
+			return fb_fail(err, FB_ECORRUPT,
+			    "a line of the catalogue is too long");
+		if (end != NULL) {
+			piece->ptr += len + 1;
+			piece->len -= len + 1;
+			if (entries->line.len > 0)
+				*ret_line = fb_buf_span(&entries->line);
+			return FB_OK;
+		}
+		if (entries->pull.next(entries->pull.arg, piece, err) < 0)
+			return err->code;
+		if (piece->len == 0)
+			return FB_OK;
+	}
+}
+
+static int
+next_entry(struct fb_past_entries *entries,
+    const struct fb_entry **ret_entry, struct fb_error *err)
+{
+	static const char head[] = FB_CATALOGUE_HEAD;
+	struct fb_span line;
+	int rc = next_line(entries, &line, err);
+
+	if (rc == FB_OK && !entries->begun) {
+		entries->begun = true;
+		if (line.len != sizeof(head) - 2 ||
+		    memcmp(line.ptr, head, line.len) != 0)
+			return fb_fail(err, FB_ECORRUPT,
+			    "the catalogue does not begin like one");
+		rc = next_line(entries, &line, err);
+	}
+	*ret_entry = NULL;
+	if (rc < 0 || line.len == 0)
+		return rc;
+	rc = fb_catalogue_decode(
+	    line, &entries->scratch, &entries->entry, err);
+	if (rc == FB_OK)
+		*ret_entry = &entries->entry;
+	return rc;
+}
+
+int
+fb_capture_entry(
+    void *arg, const struct fb_entry **ret_entry, struct fb_error *err)
+{
+	struct capture *capture = arg;
+	int rc = next_entry(capture->entries, ret_entry, err);
+
+	capture->entries->failed |= rc < 0;
+	return rc;
+}
+
+int
+fb_capture_same(
+    void *arg, uint64_t offset, uint64_t length, struct fb_error *err)
+{
+	struct capture *capture = arg;
+	int rc = fb_capture_check(capture, err);
+
+	if (rc == FB_OK)
+		rc = fb_capture_copier_rc(capture,
+		    fb_copy_same(
+		        capture->copy, capture->past, offset, length, err));
+	capture->offset += length;
+	return rc;
+}
+
+/* Does its source say that it is what the earlier run has? */
+static bool
+is_unchanged(const struct capture *capture)
+{
+	const struct fb_plan_past *known = capture->known;
+
+	return known->token != NULL &&
+	    strcmp(known->token, capture->artifact->token) == 0 &&
+	    known->size == capture->artifact->size;
+}
+
+/* The flat digest is of all bytes: only that of a whole volume is known. */
+static bool
+is_wanted(const struct capture *capture)
+{
+	bool flat = capture->run->engine->config->download.digest ==
+	    FB_DIGEST_FLAT;
+
+	if (capture->artifact->ops->produce != NULL)
+		return capture->part->volume->kind == FB_VOLUME_TREE &&
+		    capture->known->has_catalogue && !flat;
+	return is_unchanged(capture) && (!flat || capture->known->has_flat);
+}
+
+static void
+warn(struct capture *capture, const struct fb_error *why)
+{
+	struct fb_error warning = *why;
+
+	(void)fb_wrap(&warning,
+	    "volume '%s' is read as a whole, for what the last run has of it "
+	    "cannot be used",
+	    capture->part->volume->name);
+	fb_run_notify(capture->run,
+	    &(struct fb_event){ .kind = FB_EVENT_WARNING,
+	        .machine = capture->job->name,
+	        .error = &warning });
+}
+
+void
+fb_capture_open_past(struct capture *capture)
+{
+	struct fb_past_spec spec = { .kind = fb_volume_kind_name(
+		                         capture->part->volume->kind) };
+	struct fb_error err = { 0 };
+	int rc;
+
+	if (capture->known == NULL || !is_wanted(capture))
+		return;
+	spec.recipe = capture->known->recipe;
+	spec.root = capture->known->root;
+	spec.size = capture->known->size;
+	rc = fb_past_open(
+	    capture->run->copier, &spec, 0, &capture->past, &err);
+	if (rc == FB_OK && capture->artifact->ops->produce != NULL)
+		rc = open_entries(capture, &err);
+	if (rc == FB_OK)
+		return;
+	fb_capture_close_past(capture);
+	if (rc != FB_ENOTFOUND) /* what is deleted meanwhile is no trouble */
+		warn(capture, &err);
+}
+
+void
+fb_capture_close_past(struct capture *capture)
+{
+	fb_past_close(FB_STEAL(capture->past));
+	close_entries(FB_STEAL(capture->entries));
+	capture->known = NULL;
+}
+
+bool
+fb_capture_past_failed(struct capture *capture, const struct fb_error *err)
+{
+	bool failed = (capture->past != NULL &&
+	                  fb_past_failed(capture->past)) ||
+	    (capture->entries != NULL && capture->entries->failed);
+
+	if (failed && err->code != FB_ECANCELED)
+		warn(capture, err);
+	return failed && err->code != FB_ECANCELED;
+}
+
+int
+fb_capture_disk(struct capture *capture, struct fb_error *err)
+{
+	uint64_t size = capture->artifact->size;
+
+	while (capture->past != NULL && capture->offset < size) {
+		struct fb_past_piece piece;
+		int rc = fb_past_peek(capture->past, &piece, err);
+		uint64_t end = piece.offset + piece.length;
+
+		if (rc < 0 || (rc = fb_capture_check(capture, err)) < 0)
+			return rc;
+		if (piece.length == 0)
+			break;
+		if (piece.offset == capture->offset || piece.zeros)
+			rc = fb_capture_copier_rc(capture,
+			    fb_copy_same(capture->copy, capture->past,
+			        capture->offset, end - capture->offset, err));
+		else /* the copy goes on in the middle of it */
+			rc = fb_capture_read(capture, end, err);
+		if (rc < 0)
+			return rc;
+		if (capture->offset < end)
+			capture->offset = end;
+		fb_capture_progress(capture);
+	}
+	return fb_capture_read(capture, size, err);
+}
+
+int
+fb_capture_settle(struct capture *capture, struct fb_error *err)
+{
+	struct fb_copy_result *result = &capture->part->result;
+
+	if (capture->past == NULL || capture->entries != NULL)
+		return FB_OK;
+	/* One that went on after a crash may have other chunks. */
+	if (!capture->continued &&
+	    fb_digest_cmp(&result->root, &capture->known->root) != 0) {
+		(void)fb_fail_id(err, FB_ECORRUPT, "E-ROOT",
+		    "what was taken over from an earlier run is not what its "
+		    "manifest has");
+		return fb_hint(err, "read it as a whole: fleetbak download "
+				    "--full");
+	}
+	result->has_flat = capture->known->has_flat;
+	result->flat = capture->known->flat;
+	return FB_OK;
+}
