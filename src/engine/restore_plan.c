@@ -203,6 +203,7 @@ is_there(const char *path)
 	return lstat(path, &st) == 0;
 }
 
+/* '+' is in no name, so none of these is another machine's. */
 static void
 name_in_directory(struct fb_restore *r)
 {
@@ -215,7 +216,7 @@ name_in_directory(struct fb_restore *r)
 				continue;
 			free(m->as);
 			m->as = fb_format(
-			    "%s.%s", m->record.source, m->record.id);
+			    "%s+%s", m->record.source, m->record.id);
 			break;
 		}
 }

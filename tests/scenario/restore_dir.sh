@@ -146,11 +146,15 @@ make_fleet "$work/b" 1
 make_machine "$work/b/other" m1
 sed -i 's#^sources:#sources:\n  other: {driver: local, root: ./other}#' \
 	"$conf"
+make_machine "$work/b/machines" lab.m1 # as if it were the one of lab
+make_machine "$work/b/machines" other.m1
 expect 0 "$fb" -c "$conf" init
 expect 0 "$fb" -c "$conf" download
 expect 2 "$fb" -c "$conf" restore m1 --target "$work/two"
 grep -q E-RST-AMBIGUOUS "$work/stderr" || fail "no id"
 expect 0 "$fb" -c "$conf" restore --run latest --all --target "$work/two"
-[ -d "$work/two/lab.m1" ] || fail "no lab.m1"
-[ -d "$work/two/other.m1" ] || fail "no other.m1"
+for m in lab+m1 other+m1 lab.m1 other.m1; do
+	[ -f "$work/two/$m/root.img" ] || fail "no $m"
+done
+grep -aq 'end of lab.m1' "$work/two/lab.m1/root.img" || fail "another's disk"
 ok "machines of one name are told apart by their sources"
