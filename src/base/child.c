@@ -66,7 +66,13 @@ close_one(int *fd)
 static int
 make_pipe(int ends[2], struct fb_error *err)
 {
-	if (fb_seam_fails(FB_STEP_OPEN, "pipe") || pipe2(ends, O_CLOEXEC) == -1)
+	bool failed;
+
+	do
+		failed = fb_seam_fails(FB_STEP_OPEN, "pipe") ||
+		    pipe2(ends, O_CLOEXEC) == -1;
+	while (failed && errno == EINTR);
+	if (failed)
 		return fb_fail_sys(err, "cannot make a pipe");
 	for (int i = 0; i < 2; i++) {
 		int low = ends[i];

@@ -361,11 +361,11 @@ check_status() { # <act> <status> <fault> <of>
 	*) allowed='0 1 3 15' ;;
 	esac
 	case $4 in
-	config) allowed="$allowed 2" ;;    # the configuration cannot be read
 	fleet) allowed="$allowed 1" ;;     # the state of a machine is not known
 	esac
 	# Threads take turns, so a step is not always the same.
 	! grep -q ' E-KEY: ' err || allowed="$allowed 12"
+	! grep -q ' E-CFG-FILE: ' err || allowed="$allowed 2"
 	case $3 in
 	*+:*) allowed="$allowed 2 12" ;; # and all that comes after it
 	esac
@@ -464,17 +464,14 @@ cases_of() { # <act>: from its steps
 		for (i = 1; i <= n; i++)
 			ways_of[$2, i] = ways[i]
 		of = "-"
-		if ($3 ~ /fleetbak.yaml$/)
-			of = "config"
-		else if ($3 ~ /(machines|fast)($|\/)|^names$|^discover$|^pipe$/)
+		if ($3 ~ /(machines|fast)($|\/)|^names$|^discover$|^pipe$/)
 			of = "fleet"
 		for (i = 1; i <= n; i++)
-			if ($3 != "pipe" || ways[i] != "EINTR")
-				add($2 "." of_kind[$2] ":" ways[i], of)
+			add($2 "." of_kind[$2] ":" ways[i], of)
 		if ($2 ~ /^(write|sync|rename|store)$/)
-			add($2 "." of_kind[$2] "+:ENOSPC", of)
+				add($2 "." of_kind[$2] "+:ENOSPC", of)
 		if ($2 == "open")
-			add($2 "." of_kind[$2] "+:EMFILE", of)
+				add($2 "." of_kind[$2] "+:EMFILE", of)
 	}
 	END {
 		for (round = 1; round <= 8; round++)
