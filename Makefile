@@ -42,7 +42,15 @@ fb_warnings := -Wall -Wextra -Werror -Wpedantic -Wshadow -Wundef \
 fb_cflags   := -std=c17 -fno-common -pthread $(fb_warnings) \
 	-ffile-prefix-map=$(CURDIR)=.
 fb_ldflags  := -pthread
-fb_libs      = $(shell pkg-config --libs $(fb_packages) 2>/dev/null)
+fb_libs      = $(shell pkg-config --libs $(fb_packages) 2>/dev/null) \
+	$(if $(fb_ipsec_mb),-lIPSec_MB)
+
+# Hashes several messages at once where it is there (Debian: libipsec-mb-dev);
+# IPSEC_MB= does without.  It has no file for pkg-config.
+IPSEC_MB ?= $(shell printf '\043include <intel-ipsec-mb.h>\n' | \
+	$(CC) $(CPPFLAGS) -E -o /dev/null - 2>/dev/null && echo yes)
+fb_ipsec_mb := $(IPSEC_MB)
+fb_cppflags += $(if $(fb_ipsec_mb),-DFB_IPSEC_MB)
 
 debug.cflags   := -O2 -g -DFB_FAULTS
 release.cflags := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE

@@ -13,6 +13,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/group.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/crypto/digest_many.h"
 #include "fleetbak/format/pack.h"
 #include "restore_parts.h"
 
@@ -372,7 +373,7 @@ compare_chunks(void *arg, struct fb_error *err)
 		pthread_mutex_unlock(&c->target_lock);
 		if (rc < 0)
 			return rc;
-		fb_digest_of(
+		fb_digest_pieces(
 		    (struct fb_span){ bytes, c->pieces[i].length }, &id);
 		c->pieces[i].differs = fb_digest_cmp(&id, &c->pieces[i].id);
 	}

@@ -21,7 +21,7 @@ check_frames(struct fb_digest_job *jobs, const struct fb_pack_chunk *chunks,
 		    (struct fb_span){ frames, chunks[i].stored_length };
 		frames += chunks[i].stored_length;
 	}
-	fb_digest_many(jobs, count);
+	fb_digest_pieces_many(jobs, count);
 	for (uint32_t i = 0; i < count; i++)
 		if (memcmp(jobs[i].digest.bytes, chunks[i].stored_digest,
 		        FB_STORED_DIGEST_LEN) != 0)
@@ -44,7 +44,7 @@ check_contents(struct fb_digest_job *jobs,
 		jobs[i].bytes = (struct fb_span){ content, chunks[i].length };
 		content += chunks[i].length;
 	}
-	fb_digest_many(jobs, count);
+	fb_digest_pieces_many(jobs, count);
 	for (uint32_t i = 0; i < count; i++)
 		if (fb_digest_cmp(&jobs[i].digest, &chunks[i].id) != 0)
 			return fb_fail_id(err, FB_ECORRUPT, "E-CHUNK",

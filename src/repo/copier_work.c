@@ -81,7 +81,7 @@ hash_contents(struct batch *batch)
 				batch->data + batch->items[i].start,
 				batch->items[i].length
 			};
-	fb_digest_many(batch->jobs, count);
+	fb_digest_pieces_many(batch->jobs, count);
 	count = 0;
 	for (size_t i = 0; i < batch->item_count; i++)
 		if (has_bytes(&batch->items[i]))
@@ -99,7 +99,7 @@ hash_frames(struct batch *batch)
 				batch->out.data + batch->items[i].out_start,
 				batch->items[i].out_length
 			};
-	fb_digest_many(batch->jobs, count);
+	fb_digest_pieces_many(batch->jobs, count);
 	count = 0;
 	for (size_t i = 0; i < batch->item_count; i++)
 		if (batch->items[i].out_length > 0)
@@ -145,8 +145,9 @@ compress_late(struct fb_copier *copier, struct batch *batch,
 	rc = compress(copier->cctx, batch, item, err);
 	if (rc < 0)
 		return rc;
-	fb_digest_of((struct fb_span){ batch->out.data + item->out_start,
-	                 item->out_length },
+	fb_digest_pieces(
+	    (struct fb_span){
+	        batch->out.data + item->out_start, item->out_length },
 	    &digest);
 	memcpy(item->stored_digest, digest.bytes, FB_STORED_DIGEST_LEN);
 	return FB_OK;

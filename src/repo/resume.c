@@ -8,6 +8,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/crypto/digest_many.h"
 #include "fleetbak/format/json.h"
 
 #include "bytes.h"
@@ -182,7 +183,7 @@ copy_frames(struct fb_packer *packer, int from, const char *path,
 			return rc;
 		if (got < bytes.len)
 			return fail_spool(path, err);
-		fb_digest_of(bytes, &digest);
+		fb_digest_pieces(bytes, &digest);
 		if (memcmp(digest.bytes, chunk->stored_digest,
 		        FB_STORED_DIGEST_LEN) != 0)
 			return fail_spool(path, err);

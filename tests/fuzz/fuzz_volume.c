@@ -16,6 +16,7 @@
 
 #include "../../src/repo/tables.h"
 #include "fleetbak/base/text.h"
+#include "fleetbak/crypto/digest_many.h"
 #include "fleetbak/format/pack.h"
 #include "fleetbak/repo/volume.h"
 #include "fuzz.h"
@@ -41,7 +42,7 @@ add_frame(struct world *world, struct fb_span frame, uint64_t length,
 
 	if (world->table.count == CHUNKS_MAX || frame.len == 0)
 		return;
-	fb_digest_of(frame, &digest);
+	fb_digest_pieces(frame, &digest);
 	chunk->id = *id;
 	memcpy(chunk->stored_digest, digest.bytes, FB_STORED_DIGEST_LEN);
 	chunk->offset = (uint32_t)world->table.offset;
@@ -59,7 +60,7 @@ add_content(struct world *world, struct fb_span content)
 	size_t room = ZSTD_compressBound(content.len);
 	struct fb_digest id;
 
-	fb_digest_of(content, &id);
+	fb_digest_pieces(content, &id);
 	frame.len = ZSTD_compress(fb_buf_reserve(&frame, room), room,
 	    content.ptr, content.len, 1);
 	must(!ZSTD_isError(frame.len));
@@ -100,7 +101,7 @@ add_raw(struct world *world, const char *text)
 	len = ZSTD_decompress(content, FB_CHUNK_MAX, frame, digits / 2);
 	if (ZSTD_isError(len))
 		len = 0;
-	fb_digest_of((struct fb_span){ content, len }, &id);
+	fb_digest_pieces((struct fb_span){ content, len }, &id);
 	add_frame(
 	    world, (struct fb_span){ frame, digits / 2 }, length, &id);
 }

@@ -6,6 +6,7 @@
 #define UNIT_FAKE_VOLUME_H
 
 #include "fleetbak/base/err.h"
+#include "fleetbak/crypto/digest_many.h"
 #include "fleetbak/repo/volume.h"
 
 /* A volume: its bytes, cut into pieces; a piece may be a run of zeros. */
@@ -99,7 +100,7 @@ fb_volume_chunks(struct fb_volume_reader *reader, uint64_t offset,
 
 		if (p->offset + p->length <= offset || p->offset >= end)
 			continue;
-		fb_digest_of((struct fb_span){ reader->bytes + p->offset,
+		fb_digest_pieces((struct fb_span){ reader->bytes + p->offset,
 		    (size_t)p->length }, &id);
 		rc = visit(
 		    p->offset, p->length, p->zero ? NULL : &id, arg, err);

@@ -7,6 +7,7 @@
 #include "../../src/repo/tables.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/crypto/digest_many.h"
 #include "fleetbak/format/pack.h"
 #include "fleetbak/repo/copier.h"
 #include "fleetbak/repo/volume.h"
@@ -445,7 +446,7 @@ check_chunk(uint64_t offset, uint64_t length, const struct fb_digest *id,
 		walk->zeros += length;
 		return FB_OK;
 	}
-	fb_digest_of(
+	fb_digest_pieces(
 	    (struct fb_span){ walk->bytes + offset, (size_t)length }, &digest);
 	assert_memory_equal(&digest, id, sizeof(digest));
 	return FB_OK;

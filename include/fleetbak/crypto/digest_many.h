@@ -1,7 +1,15 @@
 /*
- * SHA-256 of many messages at once: all the chunks of a batch.  The library
- * hashes one after the other; whatever hashes several side by side belongs
- * here and nowhere else.
+ * Digests by pieces: SHA-256 made so that a processor can hash one message in
+ * several lanes of its vector registers, and many messages at once.
+ *
+ * The digest by pieces of a message is the SHA-256 of the SHA-256s, one after
+ * the other, of its pieces of FB_PIECE_LEN bytes; the last piece may be
+ * shorter, and an empty message has none.  Where the bytes lie, stock tools
+ * make it too:
+ *
+ *	split -b 8K --filter='openssl dgst -sha256 -binary' FILE | sha256sum
+ *
+ * Spec: fleetbak-format(5), "Digests by pieces".
  */
 #ifndef FB_CRYPTO_DIGEST_MANY_H
 #define FB_CRYPTO_DIGEST_MANY_H
@@ -10,12 +18,18 @@
 
 #include "fleetbak/crypto/digest.h"
 
+#define FB_PIECE_LEN 8192u
+
 struct fb_digest_job {
 	struct fb_span bytes;
 	struct fb_digest digest; /* the result */
 };
 
-/* Threads: any. */
-void fb_digest_many(struct fb_digest_job *jobs, size_t count);
+/* The digest by pieces of each job's bytes.  The more bytes there are in all,
+ * the fuller are the lanes: 256 KiB fill them.  Threads: any. */
+void fb_digest_pieces_many(struct fb_digest_job *jobs, size_t count);
+
+/* The same for one message. */
+void fb_digest_pieces(struct fb_span bytes, struct fb_digest *ret_digest);
 
 #endif
