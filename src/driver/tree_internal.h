@@ -10,11 +10,16 @@
 #include <locale.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/stat.h>
 
 #include "fleetbak/base/buf.h"
 
 struct fb_error;
+
+/* What changed less than this before it was read may change once more within
+ * the same tick of its file system's clock; 2 s is the coarsest (FAT). */
+#define FB_TREE_RACY_NS INT64_C(2000000000)
 
 /* Longest path inside a tree that is kept. */
 #define FB_TREE_PATH_MAX 4096
@@ -81,6 +86,9 @@ FB_MUST_USE int fb_tree_walk(
     const char *root, const struct fb_tree_walk *walk, struct fb_error *err);
 
 /* ---------------------------------------------------------- metadata */
+
+/* Tell the entry where the holes of the open file are. */
+void fb_tree_map_holes(struct archive_entry *entry, int fd, uint64_t size);
 
 typedef void fb_tree_note(void *arg, const char *what);
 

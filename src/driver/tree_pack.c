@@ -14,6 +14,7 @@
 #include "fleetbak/base/seam.h"
 #include "fleetbak/driver/tree.h"
 #include "tree_internal.h"
+#include "tree_past.h"
 #include "tree_seen.h"
 
 #define READ_STEP (256u * 1024)
@@ -24,11 +25,6 @@
 #define CUT_CONTENT   (64u * 1024)
 #define CUT_GROUP_MIN (4u * 1024)
 #define CUT_GROUP_MAX (16u * 1024)
-
-/* A hole of less is stored as zeros; it doubles with every so many found, so
- * that a map stays small whatever the file. */
-#define HOLE_MIN  4096u
-#define HOLE_STEP 4096u
 
 struct packer {
 	const struct fb_sink *sink;
@@ -43,11 +39,14 @@ struct packer {
 	struct fb_tree_links links;
 	struct fb_tree_owners owners;
 	bool named;          /* the members are asked for by name */
+	bool doubtful;       /* of this member not all could be had */
+	struct fb_tree_past past;
 };
 
 static void
 warn(struct packer *p, const char *what)
 {
+	p->doubtful = true;
 	if (p->sink->warn != NULL)
 		p->sink->warn(p->sink->arg, p->path, what);
 }
@@ -121,6 +120,21 @@ ask_cut(struct packer *p, struct fb_error *err)
 	if (p->pos == p->last_cut || p->sink->cut == NULL)
 		return FB_OK;
 	p->last_cut = p->pos;
+	/* What is the same has the boundaries it had. */
+	return p->past.length > 0 ? FB_OK : p->sink->cut(p->sink->arg, err);
+}
+
+/* Bytes follow what is the same. */
+static int
+end_same(struct packer *p, struct fb_error *err)
+{
+	int rc;
+
+	if (p->past.length == 0)
+		return FB_OK;
+	rc = fb_tree_past_flush(&p->past, err);
+	if (rc < 0 || p->last_cut != p->pos || p->sink->cut == NULL)
+		return rc;
 	return p->sink->cut(p->sink->arg, err);
 }
 
@@ -165,43 +179,6 @@ fill_entry(struct packer *p, const struct stat *st)
 		archive_entry_set_rdevmajor(e, major(st->st_rdev));
 		archive_entry_set_rdevminor(e, minor(st->st_rdev));
 	}
-}
-
-/* Tell the archive where the holes are. */
-static void
-map_holes(struct archive_entry *entry, int fd, uint64_t size)
-{
-	uint64_t data = 0, end = 0, count = 0, hole_min = HOLE_MIN;
-	off_t hole = size > 0 ? lseek(fd, 0, SEEK_HOLE) : -1;
-	off_t next;
-
-	if (hole < 0 || (uint64_t)hole >= size)
-		return;
-	for (;;) {
-		/* [data, end) is the data found so far, perhaps empty. */
-		next = lseek(fd, (off_t)end, SEEK_DATA);
-		if (next < 0 || (uint64_t)next >= size)
-			break;
-		if ((uint64_t)next - end >= hole_min) {
-			if (end > data)
-				archive_entry_sparse_add_entry(entry,
-				    (int64_t)data, (int64_t)(end - data));
-			count += end > data;
-			hole_min = HOLE_MIN << (count / HOLE_STEP < 40
-			    ? count / HOLE_STEP : 40);
-			data = (uint64_t)next;
-		}
-		hole = lseek(fd, next, SEEK_HOLE);
-		end = hole < 0 || (uint64_t)hole > size ? size
-		                                        : (uint64_t)hole;
-		if (end == size)
-			break;
-	}
-	if (end > data)
-		archive_entry_sparse_add_entry(
-		    entry, (int64_t)data, (int64_t)(end - data));
-	else if (count == 0)
-		archive_entry_sparse_add_entry(entry, 0, 0);
 }
 
 static int
@@ -349,9 +326,11 @@ tell_entry(struct packer *p, enum fb_entry_type type, const struct stat *st,
 	/* What is asked for by name is a copy in a snapshot: what the file
 	 * system calls it says nothing of the original, and the same machine
 	 * must make the same bytes. */
-	if (!p->named) {
+	if (!p->named && !p->doubtful) {
 		entry.ctime_s = st->st_ctim.tv_sec;
 		entry.ctime_ns = (uint32_t)st->st_ctim.tv_nsec;
+	}
+	if (!p->named) {
 		entry.dev = st->st_dev;
 		entry.ino = st->st_ino;
 	}
@@ -412,7 +391,7 @@ pack_file(struct packer *p, const struct fb_tree_node *node,
 	}
 	fill_entry(p, &st);
 	fb_tree_meta_read(fd, -1, NULL, p->entry, note, p);
-	map_holes(p->entry, fd, (uint64_t)st.st_size);
+	fb_tree_map_holes(p->entry, fd, (uint64_t)st.st_size);
 	rc = write_member(p, fd, &st, err);
 	if (rc < 0)
 		return rc;
@@ -477,30 +456,70 @@ pack_other(struct packer *p, const struct fb_tree_node *node,
 	    p, type_of(&node->st), &node->st, offset, NULL, err);
 }
 
+/* Nothing of it is read: it is as an earlier run has it. */
+static int
+keep_member(struct packer *p, const struct fb_tree_node *node,
+    const struct fb_entry *entry, struct fb_error *err)
+{
+	FB_AUTO_FREE char *target = entry->target.len > 0
+	    ? fb_format("%.*s", (int)entry->target.len, entry->target.ptr)
+	    : NULL;
+	enum fb_entry_type type = entry->type;
+	uint64_t offset = p->pos, length = entry->length;
+	bool large = type == FB_ENTRY_FILE && entry->size >= CUT_CONTENT;
+	int rc = fb_tree_past_take(&p->past, entry, err);
+
+	if (rc < 0)
+		return rc;
+	p->pos += length;
+	if (large)
+		p->last_cut = p->pos;
+	return tell_entry(p, type, &node->st, offset, target, err);
+}
+
+static int
+pack_member(struct packer *p, const struct fb_tree_node *node,
+    struct fb_error *err)
+{
+	if (S_ISREG(node->st.st_mode))
+		return pack_file(p, node, err);
+	if (S_ISLNK(node->st.st_mode))
+		return pack_symlink(p, node, err);
+	return pack_other(p, node, err);
+}
+
 static int
 pack_node(void *arg, const struct fb_tree_node *node, struct fb_error *err)
 {
 	struct packer *p = arg;
-	struct fb_tree_link *first;
+	struct fb_tree_link *first = NULL;
+	const struct fb_entry *kept = NULL;
 	int rc;
 
 	p->path = node->path;
+	p->doubtful = false;
 	if (S_ISSOCK(node->st.st_mode))
 		return tell_entry(
 		    p, FB_ENTRY_SOCKET, &node->st, p->pos, NULL, err);
 	rc = cut_group(p, err);
 	if (rc < 0)
 		return rc;
-	if (!S_ISDIR(node->st.st_mode) && node->st.st_nlink > 1) {
+	if (!S_ISDIR(node->st.st_mode) && node->st.st_nlink > 1)
 		first = fb_tree_link_find(&p->links, &node->st, node->path);
+	rc = fb_tree_past_find(&p->past, node,
+	    first != NULL ? FB_ENTRY_HARDLINK : type_of(&node->st),
+	    first != NULL ? first->path : NULL, &kept, err);
+	if (rc == FB_OK && kept != NULL) {
 		if (first != NULL)
-			return pack_hardlink(p, node, first, err);
+			fb_tree_link_count(&p->links, first);
+		return keep_member(p, node, kept, err);
 	}
-	if (S_ISREG(node->st.st_mode))
-		return pack_file(p, node, err);
-	if (S_ISLNK(node->st.st_mode))
-		return pack_symlink(p, node, err);
-	return pack_other(p, node, err);
+	if (rc == FB_OK)
+		rc = end_same(p, err);
+	if (rc < 0)
+		return rc;
+	return first != NULL ? pack_hardlink(p, node, first, err)
+	                     : pack_member(p, node, err);
 }
 
 static int
@@ -528,6 +547,10 @@ open_packer(struct packer *p, const struct fb_sink *sink, struct fb_error *err)
 static int
 finish_packer(struct packer *p, struct fb_error *err)
 {
+	int rc = end_same(p, err);
+
+	if (rc < 0)
+		return rc;
 	p->path = ".";
 	if (archive_write_close(p->archive) != ARCHIVE_OK)
 		return fail_pack(p, err);
@@ -548,6 +571,7 @@ free_packer(struct packer *p)
 	archive_entry_free(p->entry);
 	free(p->room);
 	fb_tree_links_release(&p->links);
+	fb_tree_past_release(&p->past);
 	free(p);
 }
 
@@ -561,6 +585,7 @@ fb_tree_pack(const char *root, const char *const *exclude,
 	locale_t before = fb_tree_locale_enter();
 	int rc = open_packer(p, sink, err);
 
+	fb_tree_past_begin(&p->past, root, sink);
 	if (rc == FB_OK)
 		rc = fb_tree_walk(root, &walk, err);
 	if (rc == FB_OK)
@@ -649,6 +674,7 @@ fb_tree_pack_files(const char *root, const char *const *paths,
 	int rc = open_packer(p, sink, err);
 
 	p->named = true;
+	p->past.sink = sink;
 	if (rc == FB_OK)
 		rc = pack_paths(p, root, paths, err);
 	if (rc == FB_OK)

@@ -209,11 +209,13 @@ fb_copy_same(struct fb_copy *copy, struct fb_past *past, uint64_t offset,
 		if (rc < 0)
 			return rc;
 		piece_end = piece.offset + piece.length;
-		if (piece.length == 0 || piece.offset > offset)
-			return fb_fail(err, FB_EBUG,
+		if (piece.length == 0 || piece.offset > offset) {
+			past->failed = true;
+			return fb_fail(err, FB_ECORRUPT,
 			    "no %" PRIu64 " bytes at %" PRIu64
 			    " of the earlier volume",
 			    end - offset, offset);
+		}
 		if (piece_end <= offset) {
 			fb_cursor_take(&past->cursor, &piece);
 			continue;
