@@ -284,9 +284,7 @@ set_chunker(struct fb_copier *copier, struct fb_error *err)
 	copier->chunker = (struct fb_chunker){ format->chunk_min,
 		format->chunk_max,
 		(uint32_t)((UINT64_C(1) << 32) / format->chunk_average) };
-	copier->batch_bytes = format->chunk_max +
-	    (copier->worker_count > MANY_WORKERS ? BATCH_SIZE_MANY
-	                                         : BATCH_SIZE);
+	copier->batch_bytes = format->chunk_max + BATCH_SIZE;
 	return FB_OK;
 }
 

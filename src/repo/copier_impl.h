@@ -23,11 +23,9 @@
 #include "packer.h"
 #include "sender.h"
 
-/* Of a batch, without room for one chunk more: the more chunks, the better
- * are they hashed, but with many workers memory counts. */
-#define BATCH_SIZE      (2u << 20)
-#define BATCH_SIZE_MANY (1u << 20)
-#define MANY_WORKERS    4
+/* Of a batch, without room for one chunk more: enough to fill all lanes of a
+ * hash, and little enough to stay in a core's cache from there to zstd. */
+#define BATCH_SIZE (1u << 20)
 #define ZERO_BLOCK 65536u
 
 /* A chunk or a stretch of zeros of a batch. */
