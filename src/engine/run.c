@@ -27,8 +27,6 @@ fb_run_new(const struct fb_engine *engine, struct fb_repo *repo,
 	run->children_fd = -1;
 	memcpy(run->id, id, len + 1);
 	run->dir = fb_state_path(engine, "runs/%s", id);
-	run->source_jobs = fb_alloc(
-	    engine->config->source_count, sizeof(*run->source_jobs));
 	if (gethostname(run->host, sizeof(run->host) - 1) == -1)
 		run->host[0] = '\0';
 	(void)pthread_mutex_init(&run->lock, NULL);
@@ -105,7 +103,6 @@ fb_run_free(struct fb_run *run)
 	}
 	free(run->sources);
 	free(run->predecessors);
-	free(run->source_jobs);
 	free(run->dir);
 	(void)pthread_cond_destroy(&run->changed);
 	(void)pthread_mutex_destroy(&run->lock);

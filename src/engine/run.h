@@ -3,7 +3,7 @@
  *
  * One thread at a time works on a job (a machine of the run); the journal,
  * the copier and the observer serialise themselves.  `lock` guards what all
- * threads write: the fatal error, the queue of units, the source slots.
+ * threads write: the fatal error, the schedule of units.
  */
 #ifndef FB_ENGINE_RUN_H
 #define FB_ENGINE_RUN_H
@@ -93,8 +93,6 @@ struct fb_run {
 
 	pthread_mutex_t lock;      /* guards the rest */
 	pthread_cond_t changed;
-	size_t next_unit;
-	unsigned *source_jobs;     /* running now, by configured source */
 	struct fb_error fatal;     /* stops the run as a whole */
 	struct fb_copy **kept;     /* interrupted copies: to be resumed */
 	size_t kept_count;

@@ -85,7 +85,9 @@ static const struct fb_setting settings[] = {
 	            "values." },
 	{ .path = "download.jobs", INTEGER, .fallback = "4", .min = 1,
 	    .max = 256, .variable = "FLEETBAK_DOWNLOAD_JOBS",
-	    .help = "How many machines are worked on at once." },
+	    .help = "How many machines are worked on at once.  The next one is "
+	            "of the source that has the fewest under way, so that a "
+	            "slow source keeps no other waiting." },
 	{ .path = "download.max_downtime", SPAN,
 	    .variable = "FLEETBAK_DOWNLOAD_MAX_DOWNTIME",
 	    .help = "How long a machine may be down for its backup.  When it "

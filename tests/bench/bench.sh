@@ -132,7 +132,8 @@ prune() {
 	timed prune || return 0
 	stored=$(bytes_in "$(repo_of "$tool")")
 	if [ "$tool" = fleetbak ]; then
-		waste=$(jq .data.waste_bytes "$work/out")
+		waste=$("$fleetbak" -c "$work/repos/fleetbak/fleetbak.yaml" \
+			prune -n --json | jq .data.waste_bytes)
 	fi
 	record prune ""
 }
