@@ -154,8 +154,10 @@ int
 fb_copy_room(struct fb_copy *copy, void **ret_bytes, size_t *ret_len,
     struct fb_error *err)
 {
-	int rc = need_batch(copy, err);
+	int rc = fb_copier_check(copy->copier, err);
 
+	if (rc == FB_OK)
+		rc = need_batch(copy, err);
 	if (rc == FB_OK && copy->fill == copy->copier->batch_bytes) {
 		scan(copy, false);
 		rc = rotate(copy, err);
@@ -232,7 +234,10 @@ fb_copy_zero(struct fb_copy *copy, uint64_t len, struct fb_error *err)
 {
 	uint64_t inside = copy->offset % ZERO_BLOCK, blocks;
 	size_t head = inside > 0 ? (size_t)(ZERO_BLOCK - inside) : 0;
-	int rc;
+	int rc = fb_copier_check(copy->copier, err);
+
+	if (rc < 0)
+		return rc;
 
 	if (head > len)
 		head = (size_t)len;
