@@ -155,6 +155,72 @@ read_catalogue(struct fb_restore *restore,
 	              : FB_OK;
 }
 
+/* A set of names, as 64 bits of the digest of each.  A catalogue may say the
+ * same any number of times: what is there twice is dropped before the set
+ * grows. */
+struct hashes {
+	uint64_t *items;
+	size_t count, cap;
+};
+
+#define SET_MIN 65536 /* elements, before anything is dropped */
+
+static uint64_t
+hash_name(struct fb_span name)
+{
+	struct fb_digest digest;
+	uint64_t value;
+
+	fb_digest_of(name, &digest);
+	memcpy(&value, digest.bytes, sizeof(value));
+	return value;
+}
+
+static int
+compare_hashes(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static void
+sort_hashes(struct hashes *h)
+{
+	size_t kept = 0;
+
+	if (h->count < 2)
+		return;
+	qsort(h->items, h->count, sizeof(*h->items), compare_hashes);
+	for (size_t i = 1; i < h->count; i++)
+		if (h->items[i] != h->items[kept])
+			h->items[++kept] = h->items[i];
+	h->count = kept + 1;
+}
+
+static void
+add_hash(struct hashes *h, struct fb_span name)
+{
+	if (h->count == h->cap && h->cap >= SET_MIN)
+		sort_hashes(h);
+	if (h->count >= h->cap - h->cap / 4) {
+		h->cap = h->cap ? 2 * h->cap : 1024;
+		h->items = fb_realloc(h->items, h->cap, sizeof(*h->items));
+	}
+	h->items[h->count++] = hash_name(name);
+}
+
+/* Of a sorted set. */
+static bool
+has_hash(const struct hashes *h, struct fb_span name)
+{
+	uint64_t hash = hash_name(name);
+
+	return h->count > 0 &&
+	    bsearch(&hash, h->items, h->count, sizeof(hash), compare_hashes) !=
+	    NULL;
+}
+
 /* The nearest spelling so far, of any number of paths. */
 struct nearest {
 	const char *wrong;
@@ -199,8 +265,7 @@ struct chooser {
 	struct fb_rst_paths *paths;
 	bool *matched;       /* one for each path that is wanted */
 	struct nearest near; /* to the first */
-	char **targets;      /* of hard links, chosen without them */
-	size_t target_count;
+	struct hashes targets; /* of hard links, chosen without them */
 	size_t cap;
 };
 
@@ -239,6 +304,33 @@ is_chosen(struct chooser *c, struct fb_span path, bool mark)
 }
 
 static int
+compare_ranges(const void *a, const void *b)
+{
+	const struct fb_rst_range *x = a, *y = b;
+
+	return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* Sorted, and those that meet are one. */
+static void
+merge_ranges(struct fb_rst_paths *p)
+{
+	size_t kept = 0;
+
+	if (p->count > 1)
+		qsort(p->ranges, p->count, sizeof(*p->ranges), compare_ranges);
+	for (size_t i = 0; i < p->count; i++) {
+		struct fb_rst_range range = p->ranges[i];
+
+		if (kept == 0 || p->ranges[kept - 1].end < range.offset)
+			p->ranges[kept++] = range;
+		else if (p->ranges[kept - 1].end < range.end)
+			p->ranges[kept - 1].end = range.end;
+	}
+	p->count = kept;
+}
+
+static int
 add_range(struct chooser *c, const struct fb_entry *entry,
     struct fb_error *err)
 {
@@ -259,7 +351,9 @@ add_range(struct chooser *c, const struct fb_entry *entry,
 			p->ranges[p->count - 1].end = end;
 		return FB_OK;
 	}
-	if (p->count == c->cap) {
+	if (p->count == c->cap && c->cap >= SET_MIN)
+		merge_ranges(p);
+	if (p->count >= c->cap - c->cap / 4) {
 		c->cap = c->cap ? 2 * c->cap : 64;
 		p->ranges = fb_realloc(p->ranges, c->cap, sizeof(*p->ranges));
 	}
@@ -277,13 +371,8 @@ choose_entry(const struct fb_entry *entry, void *arg, struct fb_error *err)
 		offer_nearest(&c->near, entry->path);
 	if (is_chosen(c, entry->path, true)) {
 		if (entry->type == FB_ENTRY_HARDLINK &&
-		    !is_chosen(c, entry->target, false)) {
-			c->targets = fb_realloc(c->targets,
-			    c->target_count + 1, sizeof(*c->targets));
-			c->targets[c->target_count++] =
-			    fb_format("%.*s", (int)entry->target.len,
-			        (const char *)entry->target.ptr);
-		}
+		    !is_chosen(c, entry->target, false))
+			add_hash(&c->targets, entry->target);
 		return add_range(c, entry, err);
 	}
 	/* A plain directory gets the directories above as they were; a
@@ -296,59 +385,29 @@ choose_entry(const struct fb_entry *entry, void *arg, struct fb_error *err)
 	return FB_OK;
 }
 
-static int
-compare_names(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 /* The second pass: files that chosen hard links point at. */
 static int
 choose_target(const struct fb_entry *entry, void *arg, struct fb_error *err)
 {
 	struct chooser *c = arg;
-	FB_AUTO_FREE char *path = fb_format(
-	    "%.*s", (int)entry->path.len, (const char *)entry->path.ptr);
 
-	if (bsearch(&path, c->targets, c->target_count, sizeof(path),
-	        compare_names) == NULL)
-		return FB_OK;
-	return add_range(c, entry, err);
-}
-
-static int
-compare_ranges(const void *a, const void *b)
-{
-	const struct fb_rst_range *x = a, *y = b;
-
-	return x->offset < y->offset ? -1 : x->offset > y->offset;
+	return has_hash(&c->targets, entry->path)
+	    ? add_range(c, entry, err)
+	    : FB_OK;
 }
 
 static int
 join_ranges(struct fb_rst_paths *p, uint64_t size, struct fb_error *err)
 {
-	size_t kept = 0;
-
-	if (p->count > 1)
-		qsort(p->ranges, p->count, sizeof(*p->ranges), compare_ranges);
+	merge_ranges(p);
+	p->bytes = 0;
 	for (size_t i = 0; i < p->count; i++) {
-		struct fb_rst_range range = p->ranges[i];
-
-		if (range.end > size)
+		if (p->ranges[i].end > size)
 			return fb_fail(err, FB_ECORRUPT,
 			    "the catalogue places a member outside the "
 			    "archive");
-		if (kept > 0 && p->ranges[kept - 1].end >= range.offset) {
-			if (p->ranges[kept - 1].end < range.end)
-				p->ranges[kept - 1].end = range.end;
-			continue;
-		}
-		p->ranges[kept++] = range;
-	}
-	p->count = kept;
-	p->bytes = 0;
-	for (size_t i = 0; i < kept; i++)
 		p->bytes += p->ranges[i].end - p->ranges[i].offset;
+	}
 	return FB_OK;
 }
 
@@ -382,9 +441,8 @@ fb_rst_paths_find(struct fb_restore *restore, struct fb_rst_volume *volume,
 	const struct fb_manifest_volume *record = volume->record;
 	int rc = read_catalogue(restore, record, choose_entry, &c, err);
 
-	if (rc >= 0 && c.target_count > 0) {
-		qsort(c.targets, c.target_count, sizeof(*c.targets),
-		    compare_names);
+	if (rc >= 0 && c.targets.count > 0) {
+		sort_hashes(&c.targets);
 		rc = read_catalogue(
 		    restore, record, choose_target, &c, err);
 	}
@@ -394,54 +452,22 @@ fb_rst_paths_find(struct fb_restore *restore, struct fb_rst_volume *volume,
 		rc = join_ranges(&volume->paths, record->size, err);
 	for (size_t i = 0; i < c.near.count; i++)
 		free(c.near.names[i]);
-	for (size_t i = 0; i < c.target_count; i++)
-		free(c.targets[i]);
-	free(c.targets);
+	free(c.targets.items);
 	return rc;
 }
 
-/* Removals: which names does the archive lack?  Names are kept as 64 bits of
- * their digest: a collision hides a line of the plan and nothing else. */
-struct names {
-	uint64_t *items;
-	size_t count, cap;
-};
-
-static uint64_t
-hash_name(const void *bytes, size_t len)
-{
-	struct fb_digest digest;
-	uint64_t value;
-
-	fb_digest_of((struct fb_span){ bytes, len }, &digest);
-	memcpy(&value, digest.bytes, sizeof(value));
-	return value;
-}
-
+/* Removals: which names does the archive lack?  A collision hides a line of
+ * the plan and nothing else. */
 static int
 add_name(const struct fb_entry *entry, void *arg, struct fb_error *err)
 {
-	struct names *n = arg;
-
 	(void)err;
-	if (n->count == n->cap) {
-		n->cap = n->cap ? 2 * n->cap : 1024;
-		n->items = fb_realloc(n->items, n->cap, sizeof(*n->items));
-	}
-	n->items[n->count++] = hash_name(entry->path.ptr, entry->path.len);
+	add_hash(arg, entry->path);
 	return FB_OK;
 }
 
-static int
-compare_hashes(const void *a, const void *b)
-{
-	const uint64_t *x = a, *y = b;
-
-	return *x < *y ? -1 : *x > *y;
-}
-
 struct remover {
-	struct names names;
+	struct hashes names;
 	struct fb_restore_report *report;
 	const char *machine, *volume;
 };
@@ -452,14 +478,13 @@ judge_path(void *arg, const char *path, struct fb_error *err)
 	struct remover *rm = arg;
 	struct fb_restore_report *report = rm->report;
 	size_t len = strlen(path);
-	uint64_t hash;
 
 	(void)err;
 	while (len > 0 && path[len - 1] == '/')
 		len--;
-	hash = hash_name(path, len);
-	if (len == 0 || bsearch(&hash, rm->names.items, rm->names.count,
-	                    sizeof(hash), compare_hashes) != NULL)
+	if (len == 0 ||
+	    has_hash(&rm->names,
+	        (struct fb_span){ (const uint8_t *)path, len }))
 		return FB_OK;
 	report->removals = fb_realloc(report->removals,
 	    report->removal_count + 1, sizeof(*report->removals));
@@ -480,9 +505,7 @@ fb_rst_removals(struct fb_restore *restore, struct fb_rst_machine *machine,
 	int rc = FB_OK;
 
 	rc = read_catalogue(restore, record, add_name, &rm.names, err);
-	if (rc >= 0 && rm.names.count > 1)
-		qsort(rm.names.items, rm.names.count,
-		    sizeof(*rm.names.items), compare_hashes);
+	sort_hashes(&rm.names);
 	if (rc >= 0)
 		rc = fb_driver_restore_list(machine->driver, &request,
 		    &machine->model.volumes[index], judge_path, &rm, err);

@@ -409,3 +409,142 @@ if loop=$(losetup --show -f "$world/outside/canary.img" 2>/dev/null); then
 		clear_work' EXIT
 fi
 ok "$attacks restores, with definitions that a trusted key signed"
+
+# ------------------------------------------- manifests, recipes, catalogues
+
+# To a directory only: they are the same to all.
+attack_dir() { # <what> <statuses> [restore's arguments]...
+	attack_dir_what=$1 attack_dir_statuses=$2
+	shift 2
+	attack "$attack_dir_what" "$attack_dir_statuses" m1 \
+		--target "$world/out/t" "$@"
+	fresh
+}
+
+edited() { # <what> <statuses> <sed program over the manifest's lines>
+	begin
+	sed "$3" "$work/machine" >"$work/now"
+	sign
+	attack_dir "$1" "$2"
+}
+
+edited "a machine named .." 14 's/"id":"m1"/"id":".."/'
+edited "a machine with a slash" 14 's/"id":"m1"/"id":"..\/m1"/'
+edited "a volume named .." 14 's/"name":"data"/"name":".."/'
+edited "a volume with a slash" 14 's/"name":"data"/"name":"a\/..\/..\/b"/'
+edited "an absolute volume" 14 's/"name":"data"/"name":"\/evil"/'
+edited "a volume with a NUL" 14 's/"name":"data"/"name":"data\\u0000x"/'
+edited "volumes twice" 14 's/"name":"data"/"name":"definition"/'
+edited "control characters in a text" 14 's/"role":"web"/"role":"\\u001B[2J"/'
+edited "a negative size" 14 's/"size":4194304/"size":-1/'
+edited "a size of 8 EiB" 14 's/"size":4194304/"size":9223372036854775807/'
+edited "a size of more" 14 's/"size":4194304/"size":18446744073709551616/'
+edited "a tree that is a disk" 14 's/"kind":"tree"/"kind":"disk"/'
+edited "a disk that is a tree" 14 's/"kind":"disk"/"kind":"tree"/'
+edited "a machine a thousand deep" 14 \
+	"s/\"labels\":{/&\"x\":$(printf '%1000s' '' | sed 's/ /[/g'),/"
+begin
+machine '.labels = ([range(100000; 180000) | { ("l\(.)"): "" }] | add)'
+sign
+attack_dir "eighty thousand labels" 0
+
+# recipe_of <volume>: of the first run, as text, into $work/recipe
+recipe_of() {
+	recipe_id=$(jq -r --arg name "$1" \
+		'.volumes[] | select(.name == $name) | .recipe' "$work/machine")
+	cp "repo/recipes/$(printf %.2s "$recipe_id")/$recipe_id" "$work/recipe"
+}
+
+# forged_recipe <what> <statuses>: the disk's is $work/recipe
+forged_recipe() {
+	begin
+	sed -i "s/^session .*/session $run/" "$work/recipe"
+	recipe=$(sha256sum <"$work/recipe")
+	recipe=${recipe%% *}
+	mkdir -p "repo/recipes/$(printf %.2s "$recipe")"
+	cp "$work/recipe" "repo/recipes/$(printf %.2s "$recipe")/$recipe"
+	recipes="$recipes $recipe"
+	size=$(sed -n 's/^size //p' "$work/recipe")
+	sed "s/$recipe_id/$recipe/; s/\"size\":4194304/\"size\":$size/" \
+		"$work/machine" >"$work/now"
+	sign
+	attack_dir "$1" "$2"
+	recipe_of root
+}
+
+recipe_of root
+run_1=$(sed -n '/^runs /{n;p;}' "$work/recipe") # <offset> <length> ...
+length_1=$(echo "$run_1" | cut -d' ' -f2)
+sed -i "s/^runs .*/runs 2/; /^runs /,\$!b; /^runs /n; c$run_1\\n$run_1\\nend" \
+	"$work/recipe"
+sed -i '/^end/,$d' "$work/recipe"
+echo end >>"$work/recipe"
+forged_recipe "runs that overlap" 14
+sed -i 's/^size .*/size 1000/' "$work/recipe"
+forged_recipe "runs past the end" 14
+sed -i 's/^runs .*/runs 18446744073709551615/' "$work/recipe"
+forged_recipe "more runs than there are" 14
+sed -i 's/^packs .*/packs 16777216/' "$work/recipe"
+forged_recipe "sixteen million packs that are not there" 14
+sed -i "s/^\\(0 $length_1 0 [0-9]* \\)[0-9]* \\([0-9]*\\) .*/\\14294967295 \\2 4294967295/" \
+	"$work/recipe"
+forged_recipe "a run of four billion chunks" 14
+sed -i "s/^0 $length_1 0 [0-9]* /0 $length_1 0 4294967000 /" "$work/recipe"
+forged_recipe "a run beyond its pack" 14
+sed -i 's/^size .*/size 9223372036854775807/' "$work/recipe"
+forged_recipe "a disk of 8 EiB" 14
+begin
+yes "again and again" | head -c 400000000 >"$work/bomb.tar"
+store disk "$work/bomb.tar"
+rm "$work/bomb.tar"
+volume root
+sign
+attack_dir "four hundred megabytes of one chunk" 17
+
+# catalogue <what> <statuses> <restore's arguments>...: the lines on stdin
+catalogue() {
+	what=$1 statuses=$2
+	shift 2
+	{
+		echo 'fleetbak-catalogue 1'
+		cat
+	} >"$work/catalogue.tar"
+	begin
+	store catalogue "$work/catalogue.tar"
+	# data is the first of the volumes
+	# shellcheck disable=SC2016 # jq's
+	machine '.volumes[0].catalogue = { recipe: $recipe, root: $root,
+		size: ($size | tonumber) }'
+	sign
+	attack "$what" "$statuses" m1 "$@"
+	rm "$work/catalogue.tar"
+	fresh
+}
+zeros='755 0 0 5 1.000000000 1.000000000 0 0'
+to_dir="--target $world/out/t --volume data --path a"
+# shellcheck disable=SC2086 # words
+{
+	catalogue "a member outside of the archive" 14 $to_dir <<-EOF
+		f $zeros 9000000000 512 a
+	EOF
+	catalogue "a member at the end of all numbers" 14 $to_dir <<-EOF
+		f $zeros 18446744073709551000 512 a
+	EOF
+	catalogue "members that are none" 14 $to_dir <<-EOF
+		f $zeros 0 512 a/../../../evil
+		f $zeros 512 512 a
+	EOF
+	long=$(printf '%4000s' '' | tr ' ' b)
+	seq 80000 | sed "s/.*/h $zeros 512 512 a $long/" >"$work/lines"
+	catalogue "eighty thousand hard links to one file" 14 $to_dir \
+		<"$work/lines"
+	if [ "${HOSTILE:-}" = all ]; then
+		seq 12000000 | awk -v z="$zeros" \
+			'{ printf "f %s %d 1 a\n", z, $1 % 50 * 1024 }' \
+			>"$work/lines"
+		catalogue "fifty members, twelve million times" 14 $to_dir \
+			<"$work/lines"
+	fi
+	rm "$work/lines"
+}
+ok "$attacks restores, with manifests, recipes and catalogues"
