@@ -493,7 +493,7 @@ static const struct fb_explanation rows[] = {
 	    "Make room, or choose another --target." },
 	{ "E-RST-VOLUME", "there is no such volume", "2",
 	    "The backup of the machine has no volume of that name, or it must "
-	    "be said which one.",
+	    "be said which one; or two of its volumes would be one file.",
 	    "A misspelling; removable media, which are never captured.",
 	    "fleetbak show MACHINE lists its volumes." },
 	{ "E-RUN-NONE", "there is no such run", "1",

@@ -67,32 +67,62 @@ write_tree(struct fb_restore *restore, struct fb_rst_machine *machine,
 	return rc < 0 ? rc : sync_all(path, err);
 }
 
+/* A tree has the volume's name, what else is a file a suffix. */
+static char *
+place_of(const char *dir, const struct fb_manifest_volume *record)
+{
+	if (fb_rst_is_stream(record->kind))
+		return fb_format("%s/%s", dir, record->name);
+	return fb_format("%s/%s.%s", dir, record->name,
+	    record->kind == FB_VOLUME_DISK ? "img" : "bin");
+}
+
+int
+fb_rst_check_dir(const struct fb_rst_machine *machine, struct fb_error *err)
+{
+	const struct fb_manifest_volume *volumes = machine->record.volumes;
+
+	for (size_t i = 0; i < machine->record.volume_count; i++) {
+		FB_AUTO_FREE char *place = place_of("", &volumes[i]);
+
+		for (size_t k = 0; k < i; k++) {
+			FB_AUTO_FREE char *other = place_of("", &volumes[k]);
+
+			if (!machine->volumes[i].chosen ||
+			    !machine->volumes[k].chosen ||
+			    strcmp(place, other) != 0)
+				continue;
+			(void)fb_fail_id(err, FB_EUNSUP, "E-RST-VOLUME",
+			    "volumes '%s' and '%s' would both be '%s'",
+			    volumes[k].name, volumes[i].name, place + 1);
+			return fb_hint(err, "restore one at a time: "
+			                    "--volume NAME");
+		}
+	}
+	return FB_OK;
+}
+
 static int
 write_volume(struct fb_restore *restore, struct fb_rst_machine *machine,
     size_t index, const char *part, struct fb_rst_totals *totals,
     struct fb_error *err)
 {
 	struct fb_rst_volume *volume = &machine->volumes[index];
-	const char *name = volume->record->name;
-	FB_AUTO_FREE char *path = NULL;
+	FB_AUTO_FREE char *path = place_of(part, volume->record);
 	int rc;
 
 	if (!volume->chosen || volume->whole)
 		return FB_OK;
-	if (fb_rst_is_stream(volume->record->kind)) {
-		path = fb_format("%s/%s", part, name);
-		rc = write_tree(restore, machine, index, path, totals, err);
-	} else {
-		path = fb_format("%s/%s.%s", part, name,
-		    volume->record->kind == FB_VOLUME_DISK ? "img" : "bin");
-		rc = write_file(restore, machine, index, path, totals, err);
-	}
+	rc = fb_rst_is_stream(volume->record->kind)
+	    ? write_tree(restore, machine, index, path, totals, err)
+	    : write_file(restore, machine, index, path, totals, err);
 	if (rc >= 0)
 		rc = fb_io_sync_parent(path, err);
 	if (rc < 0)
 		return rc;
 	volume->whole = true;
-	return fb_rst_note(restore, "volume", machine, "volume", name, err);
+	return fb_rst_note(restore, "volume", machine, "volume",
+	    volume->record->name, err);
 }
 
 static int

@@ -201,6 +201,10 @@ void fb_rst_warn(struct fb_restore *restore,
 void fb_rst_state(struct fb_restore *restore,
     const struct fb_rst_machine *machine, const char *state);
 
+/* restore_dir.c: would each chosen volume be a file or tree of its own? */
+FB_MUST_USE int fb_rst_check_dir(
+    const struct fb_rst_machine *machine, struct fb_error *err);
+
 /* restore_dir.c, restore_machine.c: carry out; results into the report. */
 void fb_rst_run_dir(struct fb_restore *restore);
 void fb_rst_run_machines(struct fb_restore *restore);

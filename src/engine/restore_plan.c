@@ -313,6 +313,14 @@ no_space(const char *where, uint64_t need, uint64_t space,
 	                    "another place");
 }
 
+static void
+refuse_machine(struct fb_rst_machine *m, struct fb_error *why)
+{
+	(void)fb_wrap(why, "machine '%s'", m->key);
+	fb_error_drop(m->problem);
+	m->problem = fb_error_keep(why);
+}
+
 static int
 plan_directory(struct fb_restore *r, struct fb_error *err)
 {
@@ -320,6 +328,13 @@ plan_directory(struct fb_restore *r, struct fb_error *err)
 	int rc;
 
 	name_in_directory(r);
+	for (size_t i = 0; i < r->count; i++) {
+		struct fb_rst_machine *m = &r->machines[i];
+		struct fb_error why = { 0 };
+
+		if (m->problem == NULL && fb_rst_check_dir(m, &why) < 0)
+			refuse_machine(m, &why);
+	}
 	rc = check_absent(r, err);
 	if (rc >= 0)
 		rc = space_for(r->directory, &report->space_bytes, err);
@@ -369,14 +384,6 @@ is_chosen(const struct fb_rst_machine *m, const char *volume)
 		if (strcmp(m->record.volumes[i].name, volume) == 0)
 			return m->volumes[i].chosen && !m->volumes[i].whole;
 	return false;
-}
-
-static void
-refuse_machine(struct fb_rst_machine *m, struct fb_error *why)
-{
-	(void)fb_wrap(why, "machine '%s'", m->key);
-	fb_error_drop(m->problem);
-	m->problem = fb_error_keep(why);
 }
 
 static int

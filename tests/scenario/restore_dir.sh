@@ -158,3 +158,21 @@ for m in lab+m1 other+m1 lab.m1 other.m1; do
 done
 grep -aq 'end of lab.m1' "$work/two/lab.m1/root.img" || fail "another's disk"
 ok "machines of one name are told apart by their sources"
+
+# A disk's file and a tree of the same name.
+make_fleet "$work/c" 1
+mv "$work/c/machines/m1/data" "$work/c/machines/m1/root.img"
+sed -i 's/name: data, kind: tree, path: data/name: root.img, kind: tree, path: root.img/' \
+	"$work/c/machines/m1/machine.yaml"
+expect 0 "$fb" -c "$conf" init
+expect 0 "$fb" -c "$conf" download
+status=$(status_of "$fb" -c "$conf" restore m1 --target "$work/c/one")
+[ "$status" -ne 0 ] || fail "one was written over the other"
+grep -q "would both be 'root.img'" "$work/stderr" || fail "not said"
+[ ! -e "$work/c/one/m1" ] || fail "something is there"
+expect 0 "$fb" -c "$conf" restore m1 --volume root --target "$work/c/one"
+cmp "$work/c/machines/m1/disk.img" "$work/c/one/m1/root.img" || fail "the disk"
+expect 0 "$fb" -c "$conf" restore m1 --volume root.img --target "$work/c/other"
+same_tree "$work/c/machines/m1/root.img" "$work/c/other/m1/root.img" ||
+	fail "the tree"
+ok "two volumes are never written to one place"
