@@ -1,7 +1,8 @@
 /*
  * What survives a crash.  Records, beside those of obligations:
  *
- *	restore    what was asked for and which machines of which runs
+ *	machines   some of those of a large restore
+ *	restore    what was asked for and which (other) machines of which runs
  *	was        {"machine","existed","power"}: before it was touched
  *	act        {"machine","verb"}: an effect that may happen now
  *	begun      {"machine","volume"}: its bytes may be touched now
@@ -42,11 +43,45 @@ journal_path(const struct fb_engine *engine, const char *id)
 	return fb_state_path(engine, "restores/%s/journal", id);
 }
 
-/* The first record of the kind "restore". */
+/* Machines that one record names at most: it has an end, a fleet has none. */
+#define RECORD_MACHINES 256
+
+/* What was asked for, with all its machines; nothing before it is complete. */
 struct spec_visit {
 	json_t *spec;
+	json_t *machines; /* of the records before it */
 	bool ended;
 };
+
+static json_t *
+machines_of(const json_t *body)
+{
+	return json_object_get(body, "machines");
+}
+
+static void
+take_spec(struct spec_visit *v, const json_t *body)
+{
+	json_t *list = machines_of(body);
+
+	v->spec = json_deep_copy(body);
+	if (v->machines == NULL || !json_is_array(list))
+		return;
+	json_array_extend(v->machines, list);
+	json_object_set_new(v->spec, "machines", v->machines);
+	v->machines = NULL;
+}
+
+static void
+take_machines(struct spec_visit *v, const json_t *body)
+{
+	FB_AUTO_JSON json_t *list = json_deep_copy(machines_of(body));
+
+	if (v->machines == NULL)
+		v->machines = json_array();
+	if (json_is_array(list))
+		json_array_extend(v->machines, list);
+}
 
 static int
 visit_spec(const struct fb_journal_record *record, void *arg,
@@ -55,8 +90,10 @@ visit_spec(const struct fb_journal_record *record, void *arg,
 	struct spec_visit *v = arg;
 
 	(void)err;
+	if (strcmp(record->type, "machines") == 0 && v->spec == NULL)
+		take_machines(v, record->body);
 	if (strcmp(record->type, "restore") == 0 && v->spec == NULL)
-		v->spec = json_deep_copy(record->body);
+		take_spec(v, record->body);
 	if (strcmp(record->type, "end") == 0)
 		v->ended = true;
 	return FB_OK;
@@ -74,6 +111,7 @@ fb_rst_journal_spec(const struct fb_engine *engine, const char *id,
 		rc = fb_fail(err, FB_ENOTFOUND, "that is no id");
 	if (rc >= 0)
 		rc = fb_journal_read(path, visit_spec, &v, err);
+	json_decref(v.machines);
 	if (rc >= 0 && (v.spec == NULL || v.ended))
 		rc = fb_fail(err, FB_ENOTFOUND, "it is finished");
 	if (rc < 0) {
@@ -86,15 +124,6 @@ fb_rst_journal_spec(const struct fb_engine *engine, const char *id,
 	}
 	*ret_spec = v.spec;
 	return FB_OK;
-}
-
-static struct fb_rst_machine *
-find_machine(struct fb_restore *r, const char *key)
-{
-	for (size_t i = 0; i < r->count; i++)
-		if (strcmp(r->machines[i].key, key) == 0)
-			return &r->machines[i];
-	return NULL;
 }
 
 static struct fb_rst_volume *
@@ -154,8 +183,9 @@ static int
 apply_record(const struct fb_journal_record *record, void *arg,
     struct fb_error *err)
 {
-	struct fb_restore *r = arg;
-	struct fb_rst_machine *m = find_machine(r, member(record, "machine"));
+	const struct fb_rst_index *index = arg;
+	struct fb_rst_machine *m =
+	    fb_rst_index_find(index, member(record, "machine"));
 	struct fb_rst_volume *v;
 
 	(void)err;
@@ -187,26 +217,72 @@ int
 fb_rst_journal_peek(struct fb_restore *r, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = journal_path(r->engine, r->id);
+	struct fb_rst_index index;
+	int rc;
 
 	forget_progress(r);
-	return fb_journal_read(path, apply_record, r, err);
+	fb_rst_index_make(r, &index);
+	rc = fb_journal_read(path, apply_record, &index, err);
+	fb_rst_index_release(&index);
+	return rc;
+}
+
+/* Some machines of a list, counted from `first` on. */
+static json_t *
+slice(const json_t *list, size_t first, size_t count)
+{
+	json_t *part = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append(part, json_array_get(list, first + i));
+	return part;
+}
+
+/* The last machines stand with what was asked for, so that this record says
+ * that the list is whole. */
+static int
+append_spec(struct fb_restore *r, struct fb_error *err)
+{
+	FB_AUTO_JSON json_t *last = json_copy(r->spec);
+	const json_t *list = machines_of(r->spec);
+	size_t count = json_array_size(list), at = 0;
+	int rc = FB_OK;
+
+	for (; rc >= 0 && count - at > RECORD_MACHINES; at += RECORD_MACHINES) {
+		FB_AUTO_JSON json_t *body = json_object();
+
+		json_object_set_new(
+		    body, "machines", slice(list, at, RECORD_MACHINES));
+		rc = fb_journal_append(
+		    r->journal, "machines", body, false, err);
+	}
+	if (at > 0) {
+		json_object_set_new(
+		    last, "version", json_integer(FB_RST_SPEC_MAX));
+		json_object_set_new(
+		    last, "machines", slice(list, at, count - at));
+	}
+	return rc < 0
+	    ? rc
+	    : fb_journal_append(r->journal, "restore", last, true, err);
 }
 
 int
 fb_rst_journal_open(struct fb_restore *r, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = journal_path(r->engine, r->id);
+	struct fb_rst_index index;
 	int rc;
 
-	if (r->resumed) {
-		forget_progress(r);
-		return fb_journal_open(
-		    path, apply_record, r, &r->journal, err);
+	if (!r->resumed) {
+		rc = fb_journal_create(path, &r->journal, err);
+		return rc < 0 ? rc : append_spec(r, err);
 	}
-	rc = fb_journal_create(path, &r->journal, err);
-	return rc < 0
-	    ? rc
-	    : fb_journal_append(r->journal, "restore", r->spec, true, err);
+	forget_progress(r);
+	fb_rst_index_make(r, &index);
+	rc = fb_journal_open(path, apply_record, &index, &r->journal, err);
+	fb_rst_index_release(&index);
+	return rc;
 }
 
 int
@@ -270,8 +346,14 @@ each_restore(const struct fb_engine *engine, visit_restore *visit, void *arg,
 /* Is anything left to do in it? */
 struct open_visit {
 	size_t machines, closed;
-	bool ended;
+	bool begun, ended;
 };
+
+static bool
+is_open(const struct open_visit *v)
+{
+	return v->begun && !v->ended && v->closed < v->machines;
+}
 
 static int
 visit_open(const struct fb_journal_record *record, void *arg,
@@ -280,9 +362,11 @@ visit_open(const struct fb_journal_record *record, void *arg,
 	struct open_visit *v = arg;
 
 	(void)err;
+	if (strcmp(record->type, "restore") == 0 ||
+	    strcmp(record->type, "machines") == 0)
+		v->machines += json_array_size(machines_of(record->body));
 	if (strcmp(record->type, "restore") == 0)
-		v->machines = json_array_size(
-		    json_object_get(record->body, "machines"));
+		v->begun = true;
 	if (strcmp(record->type, "closed") == 0)
 		v->closed++;
 	if (strcmp(record->type, "end") == 0)
@@ -323,7 +407,7 @@ add_unfinished(const char *id, void *arg, struct fb_error *err)
 		return FB_OK;
 	if (rc < 0)
 		return rc;
-	if (v.ended || v.closed >= v.machines)
+	if (!is_open(&v))
 		return FB_OK;
 	list->ids = fb_realloc(
 	    list->ids, list->count + 1, sizeof(*list->ids));
@@ -360,8 +444,7 @@ sweep_one(const char *id, void *arg, struct fb_error *err)
 
 	/* Without a journal nothing was begun; who is alive holds his lock
 	 * until he is done. */
-	if ((rc == FB_ENOTFOUND ||
-	        (rc >= 0 && (v.ended || v.closed >= v.machines))) &&
+	if ((rc == FB_ENOTFOUND || (rc >= 0 && !is_open(&v))) &&
 	    strcmp(id, r->id) != 0 && !is_running(r->engine, id) &&
 	    fb_io_remove_tree(dir, err) < 0)
 		fb_rst_warn(r, NULL, err);
@@ -418,23 +501,28 @@ fb_rst_sweep(struct fb_restore *r)
 struct half_visit {
 	struct fb_restore *restore;
 	const char *key;
+	bool named;       /* the machine is in it */
 	bool open;        /* it is for the machine in place, and not closed */
 	bool half, up;    /* of one journal ... */
 	bool any, any_up; /* ... and of all */
 	bool supersede;
 };
 
-/* A restore in place of this machine, maybe of others too. */
 static bool
-is_for(const json_t *spec, const char *key)
+is_in_place(const json_t *spec)
 {
 	const char *kind = json_string_value(json_object_get(spec, "kind"));
+
+	return kind != NULL && strcmp(kind, FB_RST_IN_PLACE) == 0;
+}
+
+static bool
+names_machine(const json_t *body, const char *key)
+{
 	json_t *machine;
 	size_t i;
 
-	if (kind == NULL || strcmp(kind, FB_RST_IN_PLACE) != 0)
-		return false;
-	json_array_foreach(json_object_get(spec, "machines"), i, machine)
+	json_array_foreach(machines_of(body), i, machine)
 	{
 		const char *name = json_string_value(
 		    json_object_get(machine, "machine"));
@@ -452,8 +540,11 @@ visit_half(const struct fb_journal_record *record, void *arg,
 	struct half_visit *v = arg;
 
 	(void)err;
+	if (strcmp(record->type, "restore") == 0 ||
+	    strcmp(record->type, "machines") == 0)
+		v->named |= names_machine(record->body, v->key);
 	if (strcmp(record->type, "restore") == 0)
-		v->open = is_for(record->body, v->key);
+		v->open = v->named && is_in_place(record->body);
 	if (strcmp(member(record, "machine"), v->key) != 0)
 		return FB_OK;
 	if (strcmp(record->type, "closed") == 0)
@@ -499,7 +590,7 @@ judge_restore(const char *id, void *arg, struct fb_error *err)
 
 	if (strcmp(id, v->restore->id) == 0)
 		return FB_OK;
-	v->half = v->up = v->open = false;
+	v->half = v->up = v->open = v->named = false;
 	rc = fb_journal_read(path, visit_half, v, err);
 	if (rc == FB_ENOTFOUND)
 		return FB_OK;

@@ -4,6 +4,7 @@
  *	restore.c          run, report, release
  *	restore_spec.c     options <-> the JSON that is journaled
  *	restore_pick.c     which machines of which runs
+ *	restore_index.c    machines by name
  *	restore_record.c   a machine, made of its record
  *	restore_plan.c     what will happen, and whether it can
  *	restore_paths.c    single paths and removals, by the catalogue
@@ -138,6 +139,16 @@ fb_rst_copy_str(const char *str)
 {
 	return str != NULL ? fb_strdup(str) : NULL;
 }
+/* restore_index.c: by "source/id"; as long as no machine is added or moved. */
+struct fb_rst_index {
+	struct fb_rst_machine **sorted;
+	size_t count;
+};
+void fb_rst_index_make(
+    const struct fb_restore *restore, struct fb_rst_index *index);
+void fb_rst_index_release(struct fb_rst_index *index);
+struct fb_rst_machine *fb_rst_index_find(
+    const struct fb_rst_index *index, const char *key); /* or NULL */
 /* Families together, parents before children. */
 void fb_rst_order(struct fb_restore *restore);
 /* "MACHINE[@RUN]" into its parts; `source` and `run` may be NULL. */
@@ -214,6 +225,8 @@ void fb_rst_succeeded(struct fb_restore *restore,
     const struct fb_rst_machine *machine, const struct fb_rst_totals *totals);
 
 /* restore_journal.c */
+/* The newest version of the record "restore": 2 has "machines" before it. */
+#define FB_RST_SPEC_MAX 2
 /* In the record "restore": what it does is for the machine itself. */
 #define FB_RST_IN_PLACE "in-place"
 FB_MUST_USE int fb_rst_journal_spec(const struct fb_engine *engine,

@@ -26,6 +26,7 @@ struct want {
 struct picker {
 	struct fb_restore *restore;
 	struct want *wants;
+	struct want **by_id; /* the same, sorted */
 	size_t want_count;
 	struct fb_run_ref *runs; /* newest first */
 	size_t run_count, damaged;
@@ -115,8 +116,7 @@ match_want(struct visit *v, struct want *w,
 {
 	struct picker *p = v->picker;
 
-	if (!want_accepts(w, p) || strcmp(w->id, record->id) != 0 ||
-	    (w->source && strcmp(w->source, record->source) != 0))
+	if (!want_accepts(w, p) || (w->source && strcmp(w->source, record->source) != 0))
 		return;
 	if (w->matches++ > 0)
 		return;
@@ -134,6 +134,42 @@ match_want(struct visit *v, struct want *w,
 }
 
 static int
+compare_wants(const void *a, const void *b)
+{
+	const struct want *const *x = a, *const *y = b;
+
+	return strcmp((*x)->id, (*y)->id);
+}
+
+static void
+sort_wants(struct picker *p)
+{
+	p->by_id = fb_alloc(p->want_count + 1, sizeof(struct want *));
+	for (size_t i = 0; i < p->want_count; i++)
+		p->by_id[i] = &p->wants[i];
+	if (p->want_count > 1)
+		qsort(p->by_id, p->want_count, sizeof(struct want *),
+		    compare_wants);
+}
+
+/* The first of those with this id, by_id. */
+static size_t
+first_want(const struct picker *p, const char *id)
+{
+	size_t low = 0, high = p->want_count;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (strcmp(p->by_id[middle]->id, id) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static int
 visit_machine(const struct fb_manifest_machine *record, void *arg,
     struct fb_error *err)
 {
@@ -142,8 +178,9 @@ visit_machine(const struct fb_manifest_machine *record, void *arg,
 
 	(void)err;
 	remember_name(p, record);
-	for (size_t i = 0; i < p->want_count; i++)
-		match_want(v, &p->wants[i], record);
+	for (size_t i = first_want(p, record->id);
+	     i < p->want_count && strcmp(p->by_id[i]->id, record->id) == 0; i++)
+		match_want(v, p->by_id[i], record);
 	if (p->every)
 		tag_machine(p, fb_rst_add(p->restore, record), v->manifest);
 	return FB_OK;
@@ -328,6 +365,7 @@ pick_wants(struct picker *p, struct fb_error *err)
 	const struct fb_run_ref *run;
 	int rc = FB_OK;
 
+	sort_wants(p);
 	for (size_t i = 0; i < p->want_count && rc >= 0; i++)
 		if (p->wants[i].run)
 			rc = find_run(p, p->wants[i].run, &run, err);
@@ -444,6 +482,7 @@ picker_release(struct picker *p)
 		free(w->machine);
 	}
 	free(p->wants);
+	free(p->by_id);
 	for (size_t i = 0; i < p->run_count; i++)
 		free((void *)p->runs[i].predecessors);
 	free(p->runs);
@@ -456,13 +495,17 @@ picker_release(struct picker *p)
 static int
 check_twice(const struct fb_restore *r, struct fb_error *err)
 {
-	for (size_t i = 0; i < r->count; i++)
-		for (size_t k = 0; k < i; k++)
-			if (strcmp(r->machines[i].key, r->machines[k].key) == 0)
-				return fb_fail(err, FB_ECONFIG,
-				    "machine '%s' is named twice",
-				    r->machines[i].key);
-	return FB_OK;
+	struct fb_rst_index index;
+	int rc = FB_OK;
+
+	fb_rst_index_make(r, &index);
+	for (size_t i = 1; i < index.count && rc >= 0; i++)
+		if (strcmp(index.sorted[i - 1]->key, index.sorted[i]->key) == 0)
+			rc = fb_fail(err, FB_ECONFIG,
+			    "machine '%s' is named twice",
+			    index.sorted[i]->key);
+	fb_rst_index_release(&index);
+	return rc;
 }
 
 int
@@ -512,6 +555,12 @@ pinned_want(struct fb_restore *r, const json_t *item, struct want *w,
 	return FB_OK;
 }
 
+static int
+compare_digests(const void *a, const void *b)
+{
+	return fb_digest_cmp(a, b);
+}
+
 int
 fb_rst_pick_again(struct fb_restore *r, struct fb_error *err)
 {
@@ -535,13 +584,12 @@ fb_rst_pick_again(struct fb_restore *r, struct fb_error *err)
 		rc = fb_repo_runs(r->repo, add_run, &p, err);
 	if (rc >= 0)
 		rc = pick_wants(&p, err);
+	if (p.want_count > 1)
+		qsort(manifests, p.want_count, sizeof(*manifests),
+		    compare_digests);
 	for (i = 0; i < r->count && rc >= 0; i++) {
-		bool same = false;
-
-		for (size_t k = 0; k < p.want_count; k++)
-			same |= fb_digest_cmp(&manifests[k],
-			            &r->machines[i].manifest) == 0;
-		if (!same)
+		if (bsearch(&r->machines[i].manifest, manifests, p.want_count,
+		        sizeof(*manifests), compare_digests) == NULL)
 			rc = fb_fail(err, FB_EUNTRUSTED,
 			    "the manifest of run %s is not the one this "
 			    "restore began with", r->machines[i].run);
@@ -552,15 +600,18 @@ fb_rst_pick_again(struct fb_restore *r, struct fb_error *err)
 
 /* The position of a machine's parent among those chosen, or its own. */
 static size_t
-parent_of(const struct fb_restore *r, size_t i)
+parent_of(const struct fb_restore *r, const struct fb_rst_index *index,
+    size_t i)
 {
 	const struct fb_manifest_machine *record = &r->machines[i].record;
+	FB_AUTO_FREE char *key = NULL;
+	const struct fb_rst_machine *parent;
 
-	for (size_t k = 0; record->parent && k < r->count; k++)
-		if (strcmp(r->machines[k].record.id, record->parent) == 0 &&
-		    strcmp(r->machines[k].record.source, record->source) == 0)
-			return k;
-	return i;
+	if (record->parent == NULL)
+		return i;
+	key = fb_format("%s/%s", record->source, record->parent);
+	parent = fb_rst_index_find(index, key);
+	return parent != NULL ? (size_t)(parent - r->machines) : i;
 }
 
 static int
@@ -580,9 +631,12 @@ fb_rst_order(struct fb_restore *r)
 {
 	FB_AUTO_FREE size_t *parents =
 	    fb_alloc(r->count + 1, sizeof(*parents));
+	struct fb_rst_index index;
 
+	fb_rst_index_make(r, &index);
 	for (size_t i = 0; i < r->count; i++)
-		parents[i] = parent_of(r, i);
+		parents[i] = parent_of(r, &index, i);
+	fb_rst_index_release(&index);
 	for (size_t i = 0; i < r->count; i++) {
 		size_t at = i;
 

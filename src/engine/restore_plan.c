@@ -203,22 +203,35 @@ is_there(const char *path)
 	return lstat(path, &st) == 0;
 }
 
-/* '+' is in no name, so none of these is another machine's. */
+static int
+compare_ids(const void *a, const void *b)
+{
+	const struct fb_rst_machine *const *x = a, *const *y = b;
+
+	return strcmp((*x)->record.id, (*y)->record.id);
+}
+
+/* Those that share an id get their source's name too; '+' is in no name, so
+ * none of these is another machine's. */
 static void
 name_in_directory(struct fb_restore *r)
 {
-	for (size_t i = 0; i < r->count; i++)
-		for (size_t k = 0; k < r->count; k++) {
-			struct fb_rst_machine *m = &r->machines[i];
+	FB_AUTO_FREE struct fb_rst_machine **sorted =
+	    fb_alloc(r->count + 1, sizeof(*sorted));
 
-			if (i == k || strcmp(m->record.id,
-			                  r->machines[k].record.id) != 0)
-				continue;
-			free(m->as);
-			m->as = fb_format(
-			    "%s+%s", m->record.source, m->record.id);
-			break;
-		}
+	for (size_t i = 0; i < r->count; i++)
+		sorted[i] = &r->machines[i];
+	if (r->count > 1)
+		qsort(sorted, r->count, sizeof(*sorted), compare_ids);
+	for (size_t i = 0; i < r->count; i++) {
+		struct fb_rst_machine *m = sorted[i];
+
+		if ((i == 0 || compare_ids(&sorted[i - 1], &m) != 0) &&
+		    (i + 1 == r->count || compare_ids(&sorted[i + 1], &m) != 0))
+			continue;
+		free(m->as);
+		m->as = fb_format("%s+%s", m->record.source, m->record.id);
+	}
 }
 
 /* Does the directory hold anything?  What a cut-off restore left half made
@@ -445,24 +458,44 @@ machine_need(const struct fb_rst_machine *m)
 	return need;
 }
 
+/* What all machines of a source need. */
+struct source_need {
+	const char *source;
+	uint64_t bytes;
+};
+
+static uint64_t *
+need_of(struct source_need *needs, size_t *count, const char *source)
+{
+	for (size_t i = 0; i < *count; i++)
+		if (strcmp(needs[i].source, source) == 0)
+			return &needs[i].bytes;
+	needs[*count].source = source;
+	return &needs[(*count)++].bytes;
+}
+
 /* Each source's machines share its space. */
 static int
 check_space(struct fb_restore *r, struct fb_error *err)
 {
+	FB_AUTO_FREE struct source_need *needs =
+	    fb_alloc(r->count + 1, sizeof(*needs));
+	size_t count = 0;
+
 	for (size_t i = 0; i < r->count; i++) {
 		const struct fb_rst_machine *m = &r->machines[i];
-		uint64_t need = 0, space = m->plan.space_bytes;
 
-		for (size_t k = 0; k < r->count; k++) {
-			const struct fb_rst_machine *o = &r->machines[k];
+		if (m->problem == NULL && !m->finished)
+			*need_of(needs, &count, m->record.source) +=
+			    machine_need(m);
+	}
+	for (size_t i = 0; i < r->count; i++) {
+		const struct fb_rst_machine *m = &r->machines[i];
+		uint64_t need, space = m->plan.space_bytes;
 
-			if (o->problem != NULL || o->finished ||
-			    strcmp(o->record.source, m->record.source) != 0)
-				continue;
-			need += machine_need(o);
-		}
 		if (m->problem != NULL || m->finished)
 			continue;
+		need = *need_of(needs, &count, m->record.source);
 		if (need > space)
 			return no_space(m->record.source, need, space, err);
 		r->report->need_bytes = need;

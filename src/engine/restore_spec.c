@@ -209,7 +209,7 @@ fb_rst_spec_read(struct fb_restore *r, struct fb_error *err)
 
 	if (rc < 0)
 		return rc;
-	if (version != 1)
+	if (version < 1 || version > FB_RST_SPEC_MAX)
 		return fb_fail(err, FB_ETOONEW,
 		    "this restore was begun by a newer fleetbak");
 	rc = fb_json_str(r->spec, "kind", SPEC, &kind, err);

@@ -8,6 +8,7 @@
 
 #include "test.h"
 
+#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/catalogue.h"
 #include "../../src/engine/restore_parts.h"
@@ -531,6 +532,83 @@ what_was_asked_for_survives_as_json(void **state)
 	release_spec(&again);
 }
 
+#define FLEET   9000u /* more than one record of a journal has room for */
+#define RESTORE "20261121-013205123-3fa92c17"
+
+/* A restore of a large fleet, journaled and cut off. */
+static void
+journal_a_fleet(struct fb_engine *engine, const char *dir)
+{
+	FB_AUTO_FREE char *path =
+	    fb_format("%s/restores/" RESTORE, engine->config->state_dir);
+	const char *run = "20261121-013205123-3fa92c17";
+	struct fb_restore_options o = { .all = true, .run = run,
+		.kind = FB_RESTORE_TO_DIR, .directory = dir };
+	struct fb_error err = { 0 };
+	struct fb_restore r;
+
+	assert_ok(read_spec(&r, &o, &err));
+	r.engine = engine;
+	r.own_fd = -1;
+	memcpy(r.id, RESTORE, sizeof(r.id));
+	for (unsigned i = 0; i < FLEET; i++) {
+		FB_AUTO_FREE char *id = fb_format("machine-%u", i);
+
+		add_machine(&r, id, NULL);
+		memcpy(r.machines[i].run, run, sizeof(r.machines[i].run));
+	}
+	fb_rst_spec_pin(&r);
+	assert_ok(fb_io_mkdirs(path, 0700, &err));
+	assert_ok(fb_rst_journal_open(&r, &err));
+	assert_ok(fb_rst_note(
+	    &r, "closed", &r.machines[FLEET / 2], "how", "ok", &err));
+	fb_journal_close(r.journal);
+	release_machines(&r);
+	release_spec(&r);
+}
+
+static void
+a_restore_of_a_large_fleet_can_be_resumed(void **state)
+{
+	char dir[] = "/tmp/fleetbak-restore-XXXXXX";
+	struct fb_config config = { .state_dir = dir };
+	struct fb_engine engine = { .config = &config };
+	struct fb_restore r = { .engine = &engine, .own_fd = -1,
+		.resumed = true };
+	struct fb_error err = { 0 };
+	json_t *list;
+	char **ids;
+	size_t count;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	journal_a_fleet(&engine, dir);
+	assert_ok(fb_restore_unfinished(&engine, &ids, &count, &err));
+	assert_int_equal(count, 1);
+	assert_string_equal(ids[0], RESTORE);
+	free(ids[0]);
+	free(ids);
+	assert_ok(fb_rst_journal_spec(&engine, RESTORE, &r.spec, &err));
+	assert_ok(fb_rst_spec_read(&r, &err));
+	list = json_object_get(r.spec, "machines");
+	assert_int_equal(json_array_size(list), FLEET);
+	for (unsigned i = 0; i < FLEET; i++) {
+		FB_AUTO_FREE char *id = fb_format("machine-%u", i);
+		FB_AUTO_FREE char *key = fb_format("lab/%s", id);
+
+		assert_string_equal(key, json_string_value(json_object_get(
+		    json_array_get(list, i), "machine")));
+		add_machine(&r, id, NULL);
+	}
+	memcpy(r.id, RESTORE, sizeof(r.id));
+	assert_ok(fb_rst_journal_peek(&r, &err));
+	for (unsigned i = 0; i < FLEET; i++)
+		assert_int_equal(r.machines[i].closed, i == FLEET / 2);
+	release_machines(&r);
+	release_spec(&r);
+	assert_ok(fb_io_remove_tree(dir, &err));
+}
+
 static void
 options_that_contradict_each_other_are_refused(void **state)
 {
@@ -583,6 +661,7 @@ main(void)
 		    parents_come_before_children_and_families_stay_together),
 		cmocka_unit_test(a_cycle_of_parents_does_not_hang),
 		cmocka_unit_test(what_was_asked_for_survives_as_json),
+		cmocka_unit_test(a_restore_of_a_large_fleet_can_be_resumed),
 		cmocka_unit_test(options_that_contradict_each_other_are_refused),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
