@@ -295,6 +295,7 @@ clone_file(const char *from, const char *to, const char *token,
 {
 	FB_AUTO_CLOSE int in = fb_io_open(from, O_RDONLY | O_NONBLOCK, 0, err);
 	FB_AUTO_CLOSE int out = -1;
+	bool failed;
 	int rc;
 
 	if (in < 0)
@@ -307,7 +308,11 @@ clone_file(const char *from, const char *to, const char *token,
 	out = fb_io_open(to, O_WRONLY | O_CREAT | O_EXCL, 0600, err);
 	if (out < 0)
 		return out;
-	if (!fb_seam_fails(FB_STEP_WRITE, to) && ioctl(out, FICLONE, in) == 0)
+	do
+		failed = fb_seam_fails(FB_STEP_WRITE, to) ||
+		    ioctl(out, FICLONE, in) == -1;
+	while (failed && errno == EINTR);
+	if (!failed)
 		return FB_OK; /* synced with its place */
 	if (errno != EOPNOTSUPP && errno != EXDEV && errno != EINVAL &&
 	    errno != ENOTTY)
