@@ -416,13 +416,15 @@ was_being_closed(const struct fb_run *run)
 	return false;
 }
 
-/* Machines failed in it and nothing is copied yet: going on with it would
- * only tell old failures, and a new run tries again. */
+/* All machines failed in it and it is over but for its commit: going on with
+ * it would only tell old failures, and a new run tries again. */
 static bool
 holds_only_failures(const struct fb_run *run)
 {
 	bool failed = false;
 
+	if (run->finished[0] == '\0')
+		return false; /* it tries again itself */
 	for (size_t i = 0; i < run->job_count; i++)
 		if (run->jobs[i].state == FB_MACHINE_FAILED)
 			failed = true;
@@ -518,7 +520,10 @@ take_up(struct download *download, const char *id, bool *ret_done,
 		return run->committed
 		    ? carry_out(download, run, checkpoint, err)
 		    : close_run(download, run, checkpoint, err);
-	rc = carry_out(download, run, checkpoint, err);
+	if (!run->committed && run->finished[0] == '\0')
+		rc = fb_run_retry_failed(run, err);
+	if (rc == FB_OK)
+		rc = carry_out(download, run, checkpoint, err);
 	*ret_done = true;
 	fb_run_report(run, download->report);
 	return rc;

@@ -279,6 +279,42 @@ fb_run_fail_jobs(struct fb_run *run, bool all, const struct fb_error *cause,
 	return rc;
 }
 
+/* Another try for some of its machines takes nothing from the others. */
+static bool
+is_untouched(const struct fb_run *run, size_t unit)
+{
+	for (size_t i = 0; i < run->units[unit].count; i++) {
+		enum fb_machine_state state =
+		    run->jobs[run->units[unit].jobs[i]].state;
+
+		if (state != FB_MACHINE_FAILED && state != FB_MACHINE_PLANNED)
+			return false;
+	}
+	return true;
+}
+
+int
+fb_run_retry_failed(struct fb_run *run, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	for (size_t i = 0; rc == FB_OK && i < run->unit_count; i++) {
+		size_t count = is_untouched(run, i) ? run->units[i].count : 0;
+
+		for (size_t k = 0; rc == FB_OK && k < count; k++) {
+			struct fb_job *job = &run->jobs[run->units[i].jobs[k]];
+
+			if (job->state != FB_MACHINE_FAILED)
+				continue;
+			rc = fb_run_state(
+			    run, job, FB_MACHINE_PLANNED, true, err);
+			if (rc == FB_OK)
+				fb_error_drop(FB_STEAL(job->err));
+		}
+	}
+	return rc;
+}
+
 bool
 fb_run_any_succeeded(const struct fb_run *run)
 {

@@ -122,6 +122,9 @@ FB_MUST_USE int fb_run_fail(struct fb_run *run, struct fb_job *job,
 /* Fail every job that is active; with `all`, every one that has not failed. */
 FB_MUST_USE int fb_run_fail_jobs(struct fb_run *run, bool all,
     const struct fb_error *cause, struct fb_error *err);
+/* A run that was cut off goes on: what failed in it is tried again, unless
+ * others of its unit, which has one window, are further than planned. */
+FB_MUST_USE int fb_run_retry_failed(struct fb_run *run, struct fb_error *err);
 /* Does any job stop its machine? */
 bool fb_run_may_stop(const struct fb_run *run);
 bool fb_run_any_succeeded(const struct fb_run *run);

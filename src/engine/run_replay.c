@@ -250,6 +250,8 @@ replay_machine(struct replay *replay, const json_t *body, struct fb_error *err)
 		    &job->downtime_ms, err);
 	if (rc == FB_OK && job->state == FB_MACHINE_FAILED)
 		rc = fb_fact_kept_error(body, "error", &job->err, err);
+	if (rc == FB_OK && job->state != FB_MACHINE_FAILED)
+		fb_error_drop(FB_STEAL(job->err));
 	if (rc == FB_OK && job->state == FB_MACHINE_PLANNED)
 		for (size_t i = 0; i < job->machine->volume_count; i++)
 			fb_part_reset(&job->parts[i]);

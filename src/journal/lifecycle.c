@@ -41,7 +41,8 @@ static const struct fb_lifecycle_row rows[] = {
  * What may follow.  An "-ing" state may follow itself: its effect may have
  * happened or not, so its intent is recorded again.  "planned" follows again
  * what a resumed run cannot use any more, its own snapshot or that of another
- * machine of its unit: a new epoch.
+ * machine of its unit, and a failure that a resumed run tries again: a new
+ * epoch.
  */
 static const unsigned followers[] = {
 	[FB_MACHINE_PLANNED] =
@@ -66,7 +67,7 @@ static const unsigned followers[] = {
 	[FB_MACHINE_DURABLE] = TO(RELEASING) | TO(RELEASED) | TO(FAILED),
 	[FB_MACHINE_RELEASING] = TO(RELEASING) | TO(RELEASED) | TO(FAILED),
 	[FB_MACHINE_RELEASED] = TO(FAILED),
-	[FB_MACHINE_FAILED] = 0,
+	[FB_MACHINE_FAILED] = TO(PLANNED),
 };
 
 _Static_assert(

@@ -99,7 +99,7 @@ rm machines/m2/fail-stop
 nothing_left "a machine that failed"
 ok "what failed is told in the same bytes by who goes on"
 
-# What failed before anything was copied is tried again, not told again.
+# What failed before it was cut off is tried again, not told again.
 touch machines/m1/fail-stop
 FLEETBAK_CRASH_LOG=$work/failing expect 3 "$fb" -c "$conf" download \
 	--lock-wait 30s
@@ -108,7 +108,7 @@ FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" download --lock-wait 30s
 run=$(ls state/runs)
 rm machines/m1/fail-stop
 expect 0 "$fb" -c "$conf" download --lock-wait 30s --json
-[ "$(field run)" != "$run" ] || fail "it went on with a run of failures"
+[ "$(field run)" = "$run" ] || fail "another run: $(cat "$work/stdout")"
 nothing_left "a run of failures"
 ok "what failed before anything was copied is tried again"
 
@@ -172,3 +172,30 @@ nothing_left "a source that is away"
 [ -z "$(find more -path '*/.fleetbak/*')" ] || fail "its snapshot was left"
 [ -e more/m3/up ] || fail "m3 is down"
 ok "a source that is away does not stop the others"
+
+# A machine that failed before the run was cut off gets another try.
+make_fleet "$work/g" 2
+sed -i "s/jobs: 2/jobs: 1/" "$conf"
+cd "$work/g"
+expect 0 "$fb" -c "$conf" init
+touch machines/m1/fail-stop
+cp -a "$work/g" "$work/h"
+FLEETBAK_CRASH_LOG=$work/tried expect 3 "$fb" -c "$conf" download
+step=$(awk '$2 == "driver" { n++ }
+	/driver start lab\/m2/ { print "driver." n; exit }' "$work/tried")
+[ -n "$step" ] || fail "m2 was not started"
+cd "$work/h"
+conf=$work/h/fleetbak.yaml
+FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" download
+expect 0 "$fb" -c "$conf" recover --lock-wait 30s
+before=$(commits)
+for m in m1 m2; do : >machines/$m/effects; done
+rm machines/m1/fail-stop
+expect 0 "$fb" -c "$conf" download --lock-wait 30s --json
+jq -e '.resumed and all(.machines[]; .result == "ok")' "$work/stdout" \
+	>/dev/null || fail "$(cat "$work/stdout")"
+[ "$(commits)" -eq $((before + 1)) ] || fail "not one run"
+[ "$(sort machines/m1/effects | uniq -c | xargs)" = "1 start 1 stop" ] ||
+	fail "m1: $(xargs <machines/m1/effects)"
+nothing_left "the second try"
+ok "a machine that failed before the run was cut off is tried again with it"

@@ -21,7 +21,7 @@ static const char *const legal[] = {
 	/* durable */     "------------xxx",
 	/* releasing */   "------------xxx",
 	/* released */    "--------------x",
-	/* failed */      "---------------",
+	/* failed */      "x--------------",
 };
 
 static void
