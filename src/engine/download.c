@@ -244,10 +244,13 @@ static int
 open_copier(struct fb_run *run, const json_t *state, struct fb_error *err)
 {
 	FB_AUTO_FREE char *spool = fb_format("%s/spool", run->dir);
+	FB_AUTO_FREE char *index = fb_state_path(
+	    run->engine, "index/%s", run->repo->format.repository);
 	struct fb_copier_spec spec = {
 		.repo = run->repo,
 		.session = &run->session,
 		.spool_dir = spool,
+		.index_dir = index,
 		.level = run->engine->config->download.level,
 		.checkpoint = journal_checkpoint,
 		.arg = run,

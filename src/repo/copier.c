@@ -320,9 +320,11 @@ prepare(struct fb_copier *copier, const json_t *state, struct fb_error *err)
 		rc = fb_copier_clean(copier, state, err);
 	if (rc == FB_OK)
 		rc = fb_packer_open(copier->spec.repo, &copier->session,
-		    copier->spool_dir, packer, &copier->packer, err);
+		    copier->spool_dir, copier->spec.index_slots, packer,
+		    &copier->packer, err);
 	if (rc == FB_OK)
-		rc = fb_packer_load_hints(copier->packer, err);
+		rc = fb_packer_load_hints(
+		    copier->packer, copier->spec.index_dir, err);
 	return rc;
 }
 

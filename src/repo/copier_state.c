@@ -404,6 +404,8 @@ is_wanted(struct fb_copier *copier, const json_t *state, const char *name,
 		    strncmp(name, pack, strlen(pack)) == 0 &&
 		    (name[strlen(pack)] == '\0' ||
 		        strcmp(name + strlen(pack), ".chunks") == 0);
+	if (strncmp(name, "index.", 6) == 0 && !has_suffix(name, LEAVES_SUFFIX))
+		return false;
 	if (!has_suffix(name, LEAVES_SUFFIX) || is_under_way(state, name))
 		return true;
 	/* Finished after the state was taken: its chunks may be lost. */

@@ -11,6 +11,9 @@
 #include "bytes.h"
 #include "packer_impl.h"
 
+/* Bytes of the filters of files that this process made. */
+#define OWN_FILTERS_MAX ((size_t)16 << 20)
+
 uint64_t
 fb_id_prefix(const struct fb_digest *id)
 {
@@ -76,25 +79,6 @@ fb_spool_close(struct spool_file *file)
 	*file = (struct spool_file){ .fd = -1 };
 }
 
-struct fb_repo *
-fb_packer_repo(struct fb_packer *packer)
-{
-	return packer->repo;
-}
-
-uint32_t
-fb_packer_pack_count(const struct fb_packer *packer)
-{
-	return (uint32_t)packer->pack_count;
-}
-
-void
-fb_packer_drop_packs(struct fb_packer *packer, uint32_t first)
-{
-	for (size_t i = first; i < packer->pack_count; i++)
-		packer->packs[i].kind = PACK_BAD;
-}
-
 static char *
 spool_path(const struct fb_packer *packer, const char *name)
 {
@@ -113,8 +97,8 @@ fb_packer_chunk_path(struct fb_packer *packer, uint32_t local,
 
 int
 fb_packer_open(struct fb_repo *repo, const struct fb_session *session,
-    const char *spool_dir, const json_t *state, struct fb_packer **ret_packer,
-    struct fb_error *err)
+    const char *spool_dir, size_t index_slots, const json_t *state,
+    struct fb_packer **ret_packer, struct fb_error *err)
 {
 	struct fb_packer *packer = fb_alloc(1, sizeof(*packer));
 	int rc;
@@ -126,7 +110,12 @@ fb_packer_open(struct fb_repo *repo, const struct fb_session *session,
 	packer->new_names = true;
 	packer->pack.fd = packer->chunks.fd = -1;
 	packer->locals.fd = packer->hints.fd = -1;
+	packer->index.slots_max = index_slots;
+	packer->own.dir = fb_strdup(spool_dir);
+	packer->own.filter_max = OWN_FILTERS_MAX;
+	packer->past.filter_max = FB_SEGMENT_FILTER_MAX;
 	(void)pthread_mutex_init(&packer->lock, NULL);
+	(void)pthread_rwlock_init(&packer->files_lock, NULL);
 	if (state != NULL) {
 		rc = fb_packer_resume(packer, state, err);
 	} else {
@@ -162,85 +151,16 @@ fb_packer_close(struct fb_packer *packer)
 	fb_digester_free(packer->digester);
 	fb_pack_table_release(&packer->open);
 	fb_index_release(&packer->index);
+	fb_index_files_drop(&packer->own, 0);
+	fb_index_files_close(&packer->own);
+	fb_index_files_close(&packer->past);
 	(void)pthread_mutex_destroy(&packer->lock);
+	(void)pthread_rwlock_destroy(&packer->files_lock);
 	free(packer->packs);
+	free(packer->map);
 	free(packer->local_packs);
-	free(packer->resumed);
-	free(packer->by_id);
 	free(packer->spool_dir);
 	free(packer);
-}
-
-/* With the lock held, or before there are threads. */
-uint32_t
-fb_packer_new_pack(struct fb_packer *packer, const struct known_pack *pack)
-{
-	if (packer->pack_count == packer->pack_cap) {
-		packer->pack_cap = packer->pack_cap * 3 / 2 + 64;
-		packer->packs = fb_realloc(packer->packs, packer->pack_cap,
-		    sizeof(*packer->packs));
-	}
-	packer->packs[packer->pack_count] = *pack;
-	return (uint32_t)packer->pack_count++;
-}
-
-static int
-compare_ids(const void *a, const void *b)
-{
-	return fb_digest_cmp(a, b);
-}
-
-bool
-fb_packer_is_condemned(
-    const struct fb_packer *packer, const struct fb_digest *id)
-{
-	const struct fb_id_list *condemned = &packer->session->condemned;
-
-	return condemned->count > 0 &&
-	    bsearch(id, condemned->ids, condemned->count, sizeof(*id),
-	        compare_ids) != NULL;
-}
-
-int64_t
-fb_packer_past_pack(
-    struct fb_packer *packer, const struct fb_hint_pack *pack)
-{
-	struct known_pack known = { .id = pack->id,
-		.table_digest = pack->table_digest,
-		.table_offset = pack->table_offset,
-		.table_length = pack->table_length,
-		.local = LOCAL_NONE,
-		.kind = PACK_PAST };
-	size_t low = 0, high = packer->resumed_count;
-
-	if (packer->pack_count >= FB_PAST_PACKS_MAX ||
-	    fb_packer_is_condemned(packer, &pack->id))
-		return -1;
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-		uint32_t number = packer->resumed[middle];
-		int order =
-		    fb_digest_cmp(&pack->id, &packer->packs[number].id);
-
-		if (order == 0)
-			return number;
-		if (order < 0)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return fb_packer_new_pack(packer, &known);
-}
-
-bool
-fb_packer_past_chunk(struct fb_packer *packer, uint32_t pack, uint32_t chunk,
-    uint64_t prefix)
-{
-	if (packer->index.count >= FB_INDEX_PAST_MAX)
-		return false;
-	fb_index_add(&packer->index,
-	    &(struct fb_index_entry){ prefix, pack, chunk }, false);
-	return true;
 }
 
 void
@@ -289,6 +209,12 @@ match(const struct fb_pack_table *table, const struct fb_index_entry *entry,
 	return true;
 }
 
+static bool
+is_useless(const struct known_pack *pack)
+{
+	return pack->kind == PACK_BAD || pack->kind == PACK_DROPPED;
+}
+
 /* A hit in a closed pack: its table decides.  A pack that is not there any
  * more, or is damaged, is no longer used. */
 static int
@@ -316,15 +242,15 @@ confirm(struct fb_packer *packer, const struct fb_index_entry *entry,
 	return FB_OK;
 }
 
-int
-fb_packer_find(struct fb_packer *packer, const struct fb_digest *id,
+/* Ask memory. */
+static int
+find_in_memory(struct fb_packer *packer, const struct fb_digest *id,
     struct fb_place *ret_place, bool *ret_found, struct fb_error *err)
 {
 	const struct fb_index_entry *hit;
 	struct fb_index_entry entry;
 	struct known_pack pack = { .kind = PACK_BAD };
 
-	*ret_found = false;
 	(void)pthread_mutex_lock(&packer->lock);
 	hit = fb_index_find(&packer->index, fb_id_prefix(id));
 	if (hit != NULL) {
@@ -335,10 +261,73 @@ fb_packer_find(struct fb_packer *packer, const struct fb_digest *id,
 			    match(&packer->open, &entry, id, ret_place);
 	}
 	(void)pthread_mutex_unlock(&packer->lock);
-	if (hit == NULL || pack.kind == PACK_OPEN || pack.kind == PACK_BAD)
+	if (pack.kind == PACK_OPEN || is_useless(&pack))
 		return FB_OK;
 	return confirm(
 	    packer, &entry, &pack, id, ret_place, ret_found, err);
+}
+
+/* Ask one file, whose packs get numbers as they are met. */
+static int
+find_in_file(struct fb_packer *packer, const struct fb_segment *segment,
+    const struct fb_digest *id, struct fb_place *ret_place, bool *ret_found,
+    struct fb_error *err)
+{
+	struct known_pack pack = { .kind = PACK_BAD };
+	struct fb_error ignored = { 0 };
+	struct fb_index_entry entry;
+	struct fb_hint_pack record;
+	int64_t number;
+	bool there;
+
+	if (fb_segment_find(segment, fb_id_prefix(id), &entry, &there,
+	        &ignored) < 0 ||
+	    !there ||
+	    fb_segment_pack(segment, entry.pack, &record, &ignored) < 0)
+		return FB_OK;
+	(void)pthread_mutex_lock(&packer->lock);
+	number = fb_packer_past_pack(packer, &record);
+	if (number >= 0)
+		pack = packer->packs[number];
+	(void)pthread_mutex_unlock(&packer->lock);
+	if (is_useless(&pack))
+		return FB_OK;
+	entry.pack = (uint32_t)number;
+	return confirm(
+	    packer, &entry, &pack, id, ret_place, ret_found, err);
+}
+
+/* The newest file first. */
+static int
+find_in_files(struct fb_packer *packer, const struct fb_index_files *files,
+    const struct fb_digest *id, struct fb_place *ret_place, bool *ret_found,
+    struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	for (size_t i = files->count; rc == FB_OK && !*ret_found && i > 0; i--)
+		rc = find_in_file(packer, files->items[i - 1], id, ret_place,
+		    ret_found, err);
+	return rc;
+}
+
+int
+fb_packer_find(struct fb_packer *packer, const struct fb_digest *id,
+    struct fb_place *ret_place, bool *ret_found, struct fb_error *err)
+{
+	int rc;
+
+	*ret_found = false;
+	(void)pthread_rwlock_rdlock(&packer->files_lock);
+	rc = find_in_memory(packer, id, ret_place, ret_found, err);
+	if (rc == FB_OK)
+		rc = find_in_files(
+		    packer, &packer->own, id, ret_place, ret_found, err);
+	if (rc == FB_OK)
+		rc = find_in_files(
+		    packer, &packer->past, id, ret_place, ret_found, err);
+	(void)pthread_rwlock_unlock(&packer->files_lock);
+	return rc;
 }
 
 void
@@ -407,7 +396,7 @@ fb_packer_recipe_pack(struct fb_packer *packer, uint32_t local,
 	if (local < packer->local_count)
 		pack = packer->packs[packer->local_packs[local]];
 	(void)pthread_mutex_unlock(&packer->lock);
-	if (pack.kind == PACK_BAD || pack.kind == PACK_OPEN)
+	if (is_useless(&pack) || pack.kind == PACK_OPEN)
 		return fb_fail(err, FB_EBUG,
 		    "pack number %" PRIu32 " is not stored", local);
 	*ret_pack = (struct fb_recipe_pack){ pack.id, pack.table_offset,
@@ -486,6 +475,7 @@ fb_packer_append(struct fb_packer *packer, const struct fb_pack_chunk *chunk,
 	*ret_place = (struct fb_place){ packer->open_number,
 		(uint32_t)packer->open.count, (uint32_t)packer->open.offset,
 		chunk->stored_length };
+	fb_packer_make_room(packer);
 	(void)pthread_mutex_lock(&packer->lock);
 	fb_packer_add_chunk(packer, chunk);
 	(void)pthread_mutex_unlock(&packer->lock);
@@ -515,6 +505,7 @@ settle_pack(struct fb_packer *packer, const struct fb_digest *id,
 	pack->table_length = hint.table_length;
 	pack->table_digest = hint.table_digest;
 	pack->kind = PACK_OWN;
+	fb_packer_map_pack(packer, number);
 	copy = *pack;
 	packer->open_number = LOCAL_NONE;
 	packer->open_cap = 0;

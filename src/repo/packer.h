@@ -32,18 +32,24 @@ struct fb_sealed_pack {
 	uint64_t size;
 };
 
-/* `state`: what fb_packer_state() gave, or NULL; hints are not loaded. */
+/* `state`: what fb_packer_state() gave, or NULL; hints are not loaded.
+ * `index_slots`: of the index in memory; 0: FB_INDEX_SLOTS_MAX. */
 FB_MUST_USE int fb_packer_open(struct fb_repo *repo,
     const struct fb_session *session, const char *spool_dir,
-    const json_t *state, struct fb_packer **ret_packer, struct fb_error *err);
+    size_t index_slots, const json_t *state, struct fb_packer **ret_packer,
+    struct fb_error *err);
 void fb_packer_close(struct fb_packer *packer);
 
 /* Fill the index from the hints that somebody trusted sealed, or without any
  * from the tables that the newest run's signed recipes name.  What is damaged
- * or of somebody else is left out. */
+ * or of somebody else is left out.
+ *
+ * What memory does not hold goes into files in `index_dir`, which is made; the
+ * next one goes on from there, and reads only hints that are new.  With NULL,
+ * or where no file can be made, the newest hints have to do. */
 FB_MUST_USE int fb_packer_load_hints(
-    struct fb_packer *packer, struct fb_error *err);
-/* Read hints from a source of bytes: data_hints.c. */
+    struct fb_packer *packer, const char *index_dir, struct fb_error *err);
+/* Read hints from a source of bytes: hints.c. */
 struct fb_hint_source {
 	/* Up to `len` bytes at `offset`; fewer only at the end. */
 	int (*read)(void *arg, uint64_t offset, void *bytes, size_t len,

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "index.h"
+#include "index_files.h"
 #include "packer.h"
 
 #define PACK_RECORD_LEN  72 /* of the spool file "packs" */
@@ -19,6 +20,7 @@ enum pack_kind {
 	PACK_PAST, /* of a committed run, not looked at yet */
 	PACK_GOOD, /* its table is known to be there */
 	PACK_BAD,
+	PACK_DROPPED, /* so said hints that are not believed */
 	PACK_OPEN, /* ours */
 	PACK_OWN,  /* ours, closed */
 };
@@ -42,10 +44,17 @@ struct fb_packer {
 	const struct fb_session *session;
 	char *spool_dir;
 
-	pthread_mutex_t lock; /* index, packs, open.chunks */
+	/* Before `lock`: held for writing where files come and go. */
+	pthread_rwlock_t files_lock;
+	struct fb_index_files past; /* of committed runs, kept for the next */
+	struct fb_index_files own;  /* of this process alone */
+
+	pthread_mutex_t lock; /* index, packs, map, open.chunks */
 	struct fb_index index;
 	struct known_pack *packs;
 	size_t pack_count, pack_cap;
+	uint32_t *map; /* from ids to numbers: a hash table */
+	size_t map_size;
 
 	/* The open pack. */
 	struct fb_pack_table open;
@@ -60,15 +69,6 @@ struct fb_packer {
 	size_t local_cap;
 	struct spool_file locals, hints;
 	bool new_names; /* in the spool directory, not synced */
-
-	/* Packs that were known at the resumption, sorted by id. */
-	uint32_t *resumed;
-	size_t resumed_count;
-
-	/* Packs that can be taken over, sorted by id; with the lock held. */
-	uint32_t *by_id;
-	size_t by_id_count, by_id_cap;
-	bool by_id_made;
 };
 
 int fb_spool_open(struct spool_file *file, char *path, uint64_t size,
@@ -78,8 +78,24 @@ int fb_spool_append(
 int fb_spool_sync(struct spool_file *file, struct fb_error *err);
 void fb_spool_close(struct spool_file *file);
 
+/* With the lock held, or before there are threads. */
 uint32_t fb_packer_new_pack(
     struct fb_packer *packer, const struct known_pack *pack);
+/* It has an id now. */
+void fb_packer_map_pack(struct fb_packer *packer, uint32_t number);
+/* Those from `first` on were never given out. */
+void fb_packer_forget_packs(struct fb_packer *packer, uint32_t first);
+
+/* Move what the index holds of the closed packs from `first` on into a new
+ * file; false: that was not possible, and will not be tried again. */
+bool fb_packer_spill(
+    struct fb_packer *packer, struct fb_index_files *files, uint32_t first);
+/* Join the files from `from` on, when they are many. */
+void fb_packer_settle(
+    struct fb_packer *packer, struct fb_index_files *files, size_t from);
+/* So that the index takes one more chunk, if that is possible. */
+void fb_packer_make_room(struct fb_packer *packer);
+size_t fb_packer_past_room(const struct fb_packer *packer);
 void fb_packer_set_local(
     struct fb_packer *packer, uint32_t local, uint32_t number);
 void fb_packer_add_chunk(
@@ -93,6 +109,7 @@ int fb_packer_check_there(struct fb_packer *packer,
     const struct known_pack *pack, struct fb_error *err);
 /* Of its table something was seen now, or not. */
 void fb_packer_judge(struct fb_packer *packer, uint32_t number, bool good);
+
 uint64_t fb_id_prefix(const struct fb_digest *id);
 
 /* Continue from `state`: data_resume.c. */

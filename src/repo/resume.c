@@ -61,28 +61,6 @@ resume_locals(struct fb_packer *packer, uint32_t count, uint32_t open,
 }
 
 static int
-compare_numbers(const void *a, const void *b, void *arg)
-{
-	const uint32_t *first = a, *second = b;
-	const struct fb_packer *packer = arg;
-
-	return fb_digest_cmp(
-	    &packer->packs[*first].id, &packer->packs[*second].id);
-}
-
-static void
-sort_resumed(struct fb_packer *packer, uint32_t open)
-{
-	packer->resumed =
-	    fb_alloc(packer->pack_count + 1, sizeof(*packer->resumed));
-	for (uint32_t i = 0; i < packer->pack_count; i++)
-		if (i != open)
-			packer->resumed[packer->resumed_count++] = i;
-	qsort_r(packer->resumed, packer->resumed_count,
-	    sizeof(*packer->resumed), compare_numbers, packer);
-}
-
-static int
 read_spool(void *arg, uint64_t offset, void *bytes, size_t len,
     size_t *ret_len, struct fb_error *err)
 {
@@ -111,6 +89,12 @@ own_chunk(void *arg, uint32_t chunk, uint64_t prefix)
 {
 	struct own_hints *own = arg;
 
+	if (fb_packer_past_chunk(
+	        own->packer, (uint32_t)own->pack, chunk, prefix))
+		return true;
+	if (!fb_packer_spill(own->packer, &own->packer->own, 0))
+		return false;
+	fb_packer_settle(own->packer, &own->packer->own, 0);
 	return fb_packer_past_chunk(
 	    own->packer, (uint32_t)own->pack, chunk, prefix);
 }
@@ -259,7 +243,6 @@ fb_packer_resume(
 		    packer, (uint32_t)count, (uint32_t)local, err);
 	if (rc < 0)
 		return rc;
-	sort_resumed(packer, (uint32_t)local);
 	rc = resume_hints(packer, hints, err);
 	if (rc == FB_OK && open != NULL)
 		rc = resume_open(packer, open, err);

@@ -82,6 +82,7 @@ FB_MUST_USE int fb_engine_init(const struct fb_engine *engine,
  *	children.lock             held by every child that has an effect
  *	runs/<run>/               journal, spool of a download in progress
  *	restores/<id>/            journal of a restore in progress
+ *	index/<repository>/       which chunks its packs hold; can be lost
  *	newest/<repository>.<fleet>   memory for fb_history_check()
  */
 char *fb_state_path(const struct fb_engine *engine, const char *format, ...)

@@ -29,6 +29,11 @@ struct fb_copier_spec {
 	struct fb_repo *repo;
 	const struct fb_session *session;
 	const char *spool_dir; /* exists, private, ours alone */
+	/* Where the index of known chunks has its files when memory does not
+	 * hold it; private, made if need be, kept for the next run; NULL:
+	 * nowhere, then not all chunks are known again. */
+	const char *index_dir;
+	size_t index_slots;    /* 0; a small power of two for tests */
 	unsigned workers;      /* 0: number of processors */
 	int level;             /* zstd */
 	uint64_t pack_size;    /* 0: 48 MiB of stored bytes before a cut */
