@@ -244,7 +244,20 @@ bench:
 	sh tests/setup.sh bench
 	$(again) -j$(cpus) BUILD=release bench-tools
 	sh tests/bench/bench.sh build/release/fleetbak build/release/bench
-.PHONY: bench bench-tools
+
+# Curves of memory and time over fleets and repositories of growing size;
+# tests/bench/scale.md explains them, SCALE_MAX and SCALE_DIR.
+$(B)/bench/mkindex: $(B)/tests/bench/mkindex.o $(library)
+	@mkdir -p $(@D)
+	$(link) -o $@ $^ $(fb_libs) $(LIBS)
+
+bench-scale:
+	sh tests/setup.sh build
+	$(again) -j$(cpus) BUILD=release build/release/fleetbak \
+	    build/release/bench/measure build/release/bench/mkindex
+	sh tests/bench/scale.sh build/release/fleetbak \
+	    build/release/bench/measure build/release/bench/mkindex
+.PHONY: bench bench-tools bench-scale
 
 # A random walk against a model; SOAK_SECONDS, SOAK_SEED and SOAK_STEPS are
 # explained in tests/soak/main.c.
