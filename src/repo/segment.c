@@ -199,6 +199,8 @@ fb_segment_open(const char *path, size_t filter_max,
 		fb_segment_close(segment);
 		return rc;
 	}
+	/* From here on a few bytes here and there. */
+	(void)posix_fadvise(segment->fd, 0, 0, POSIX_FADV_RANDOM);
 	*ret_segment = segment;
 	return FB_OK;
 }

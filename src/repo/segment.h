@@ -27,7 +27,7 @@ struct fb_segment;
 struct fb_segment_writer;
 
 /* At most so large; with more entries it lets more through. */
-#define FB_SEGMENT_FILTER_MAX ((size_t)48 << 20)
+#define FB_SEGMENT_FILTER_MAX ((size_t)80 << 20)
 
 /* Write to `path`, which is made or replaced: first all packs, which get the
  * numbers 0, 1, ..., then at most `most` entries, prefixes ascending; one

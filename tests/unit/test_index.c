@@ -15,6 +15,7 @@
 
 #include "../../src/repo/index_files.h"
 #include "../../src/repo/segment_impl.h"
+#include "../../src/repo/tables.h"
 
 #define SESSION "20261121-013205123-3fa92c17"
 #define LATER   "20261122-013205123-3fa92c17"
@@ -487,6 +488,8 @@ make_world(void **state)
 	    world->index, sizeof(world->index), "%s/index", world->dir);
 	assert_int_equal(mkdir(world->spool, 0700), 0);
 	assert_ok(fb_store_open("mem:", true, &world->repo.store, &err));
+	world->repo.tables =
+	    fb_tables_new(world->repo.store, FB_TABLES_BYTES_MAX);
 	world->repo.format.chunk_min = 16384;
 	world->repo.format.chunk_average = 65536;
 	world->repo.format.chunk_max = 262144;
@@ -510,6 +513,7 @@ end_world(void **state)
 	struct world *world = *state;
 
 	json_decref(world->state);
+	fb_tables_free(world->repo.tables);
 	fb_store_close(world->repo.store);
 	fb_trust_release(&world->repo.trust);
 	fb_sign_key_free(world->key);
