@@ -177,11 +177,11 @@ read_seal(struct fb_repo *repo, const char *session, struct fb_hint_seal *seal)
 static void
 begin_session(struct loader *loader, uint64_t size)
 {
-	const struct fb_packer *packer = loader->packer;
+	struct fb_packer *packer = loader->packer;
 
 	if (packer->index.count + size / 8 > fb_packer_past_room(packer) &&
-	    loader->loaded.sessions.count > 0)
-		(void)spill(loader);
+	    loader->loaded.sessions.count > 0 && spill(loader))
+		fb_packer_settle(packer, &packer->past, 0);
 	loader->spilled = false;
 	loader->mark = packer->past.count;
 	loader->entries = 0;

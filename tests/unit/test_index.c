@@ -656,6 +656,43 @@ the_next_run_knows_all_and_reads_no_hints_twice(void **state)
 	assert_true(stored_again(world) > LEN / 2);
 }
 
+/* As many runs as it takes, each with more than memory has room for. */
+static void
+hints_of_many_runs_end_up_in_few_files(void **state)
+{
+	struct world *world = *state;
+	FB_AUTO_LISTING char **names = NULL;
+	size_t files = 0;
+
+	for (unsigned run = 0; run < 30; run++) {
+		struct fb_copier *copier = NULL;
+
+		(void)snprintf(world->session.id, sizeof(world->session.id),
+		    "202611%02u-013205123-3fa92c17", run + 1);
+		for (size_t i = 0; i < LEN; i += 256)
+			world->bytes[i] ^= (uint8_t)(run + 1);
+		assert_ok(fb_io_remove_tree(world->index, &err));
+		copier = open_copier(world);
+		(void)copy_bytes(copier, world, "a", 2 * MIB);
+		assert_ok(fb_copier_flush(copier, &err));
+		assert_ok(fb_copier_hints(copier, world->key, &err));
+		fb_copier_close(copier);
+	}
+	memcpy(world->session.id, "20261201-013205123-3fa92c17",
+	    sizeof(LATER));
+	{
+		struct fb_copier *copier = open_copier(world);
+
+		assert_int_equal(
+		    copy_bytes(copier, world, "b", 2 * MIB), 0);
+		fb_copier_close(copier);
+	}
+	assert_ok(fb_io_list(world->index, &names, &err));
+	for (char **name = names; *name != NULL; name++)
+		files += strncmp(*name, "index.", 6) == 0;
+	assert_in_range(files, 1, 9);
+}
+
 static void
 other_keys_make_the_files_void(void **state)
 {
@@ -818,6 +855,7 @@ main(void)
 		WITH_WORLD(a_run_knows_its_own_chunks_however_many),
 		WITH_WORLD(a_run_that_goes_on_knows_them_too),
 		WITH_WORLD(the_next_run_knows_all_and_reads_no_hints_twice),
+		WITH_WORLD(hints_of_many_runs_end_up_in_few_files),
 		WITH_WORLD(other_keys_make_the_files_void),
 		WITH_WORLD(damaged_files_are_made_again),
 		WITH_WORLD(
