@@ -15,6 +15,7 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/seam.h"
+#include "behind.h"
 #include "fleetbak/driver/artifact.h"
 
 #define ZERO_STEP (256u * 1024)
@@ -127,6 +128,7 @@ struct file_artifact {
 	int fd;
 	struct stat before;
 	bool live;
+	struct fb_behind behind;
 };
 
 static int
@@ -144,8 +146,11 @@ artifact_read(struct fb_artifact *artifact, uint64_t offset, void *bytes,
     size_t len, struct fb_error *err)
 {
 	struct file_artifact *file = (struct file_artifact *)artifact;
+	int rc = read_exactly(file->fd, file->path, offset, bytes, len, err);
 
-	return read_exactly(file->fd, file->path, offset, bytes, len, err);
+	if (rc == FB_OK)
+		fb_behind_note(&file->behind, offset, len);
+	return rc;
 }
 
 static bool
@@ -168,6 +173,7 @@ artifact_close(struct fb_artifact *artifact)
 {
 	struct file_artifact *file = (struct file_artifact *)artifact;
 
+	fb_behind_end(&file->behind);
 	fb_closep(&file->fd);
 	free(file->path);
 	free(file);
@@ -199,6 +205,7 @@ fb_artifact_open_file(const char *path, struct fb_artifact **ret_artifact,
 	if (rc < 0)
 		return rc;
 	fb_file_token(&file->before, artifact->token);
+	fb_behind_begin(&file->behind, file->fd, artifact->size);
 	*ret_artifact = FB_STEAL(artifact);
 	return FB_OK;
 }
