@@ -38,7 +38,6 @@ run_it() {
 	manifest=repo/runs/$run/manifest.json
 	read=$(jq '.machines[].volumes[] | select(.kind == "tree").read_bytes' \
 		"$manifest")
-	stored=$(jq .stored_bytes "$work/stdout")
 	sed -n "s|.* = [0-9]*<.*/$data/\\(.*\\)>\$|\\1|p" trace |
 		while read -r name; do
 			[ ! -f "$data/$name" ] || echo "$name"
