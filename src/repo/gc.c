@@ -89,6 +89,65 @@ look_again(struct fb_gc *gc, int rc)
 	return FB_OK;
 }
 
+/*
+ * gc/current and its set are signed by nobody, and whoever may write to the
+ * store may put others there.  So what they say is held against what is
+ * signed: that a run is given up, and what the others need.
+ */
+static int
+fail_set(const char *what, const char *id, struct fb_error *err)
+{
+	(void)fb_fail_id(err, FB_ECORRUPT, "E-GC-SET",
+	    "nothing more is deleted, because the set that '" CURRENT
+	    "' names %s '%s'",
+	    what, id);
+	return fb_hint(err, "no prune makes such a set: find out who did");
+}
+
+static int
+check_forgotten(struct fb_gc *gc, struct fb_error *err)
+{
+	struct fb_run_ids known = { 0 };
+	int rc = fb_gc_forgotten(gc->repo, &known, NULL, err);
+
+	for (size_t i = 0; rc == FB_OK && i < gc->set.forgotten.count; i++)
+		if (!fb_run_ids_have(&known, gc->set.forgotten.ids[i]))
+			rc = fail_set("counts as given up, though nobody "
+			              "signed it, the run of session",
+			    gc->set.forgotten.ids[i], err);
+	fb_run_ids_release(&known);
+	return rc;
+}
+
+static int
+check_unneeded(const struct fb_id_list *ids, const struct fb_id_list *marked,
+    struct fb_error *err)
+{
+	for (size_t i = 0; i < ids->count; i++) {
+		char hex[FB_DIGEST_HEX_SIZE];
+
+		fb_digest_hex(&ids->ids[i], hex);
+		if (fb_id_list_has(marked, &ids->ids[i]))
+			return fail_set("holds what a run needs:", hex, err);
+	}
+	return FB_OK;
+}
+
+/* Before anything goes. */
+static int
+check_fixed_set(struct fb_gc *gc, struct fb_error *err)
+{
+	struct fb_gc_marks marks = { 0 };
+	int rc = fb_gc_mark(gc->repo, &gc->set.forgotten, &marks, err);
+
+	if (rc == FB_OK)
+		rc = check_unneeded(&gc->set.packs, &marks.packs, err);
+	if (rc == FB_OK)
+		rc = check_unneeded(&gc->set.recipes, &marks.recipes, err);
+	fb_gc_marks_release(&marks);
+	return rc;
+}
+
 static int
 look(struct fb_gc *gc, struct fb_error *err)
 {
@@ -118,7 +177,7 @@ look(struct fb_gc *gc, struct fb_error *err)
 	}
 	gc->next = gc->doc.phase == FB_GC_CONDEMNED ? STEP_SESSIONS
 	                                             : STEP_REMOVE;
-	return FB_OK;
+	return check_forgotten(gc, err);
 }
 
 /* What a run needs may be missing because somebody else went on meanwhile,
@@ -417,8 +476,10 @@ static int
 remove_all(struct fb_gc *gc, struct fb_error *err)
 {
 	char key[FB_OBJECT_KEY_SIZE];
-	int rc = FB_OK;
+	int rc = check_fixed_set(gc, err);
 
+	if (rc < 0)
+		return judge_damage(gc, rc);
 	for (size_t i = 0; rc == FB_OK && i < gc->set.recipes.count; i++) {
 		fb_recipe_key(&gc->set.recipes.ids[i], key);
 		rc = remove_object(
