@@ -483,6 +483,17 @@ forget_run(struct download *download, const char *id, struct fb_error *err)
 	return fb_io_remove_tree(dir, err);
 }
 
+/* To close a run makes a newer one: the plan would be stale behind it. */
+static int
+refuse_planned(const char *id, struct fb_error *err)
+{
+	(void)fb_fail_id(err, FB_ESTALE, "E-PLAN-STALE",
+	    "run %s was cut off and has to be ended first, which the plan "
+	    "does not hold; nothing was touched", id);
+	return fb_hint(err, "go on with it: fleetbak download --resume %s; "
+	                    "then plan again", id);
+}
+
 /*
  * Take up one cut-off run: continue it, or close it.  *ret_done says that
  * it was continued, and so is this download.
@@ -519,6 +530,8 @@ take_up(struct download *download, const char *id, bool *ret_done,
 		return give_up_run(download, run, checkpoint, &cause, err);
 	}
 	*ret_closed = !is_continued(download, run);
+	if (*ret_closed && download->request->plan != NULL)
+		return refuse_planned(id, err);
 	if (*ret_closed)
 		return run->committed
 		    ? carry_out(download, run, checkpoint, err)

@@ -199,3 +199,21 @@ jq -e '.resumed and all(.machines[]; .result == "ok")' "$work/stdout" \
 	fail "m1: $(xargs <machines/m1/effects)"
 nothing_left "the second try"
 ok "a machine that failed before the run was cut off is tried again with it"
+
+# What a plan does not hold is not done on its behalf.
+FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" download
+expect 0 "$fb" -c "$conf" recover --lock-wait 30s
+run=$(ls state/runs)
+expect 0 "$fb" -c "$conf" plan m1 --json
+plan=$(jq -r .plan "$work/stdout")
+before=$(commits)
+for m in m1 m2; do : >machines/$m/effects; done
+expect 19 "$fb" -c "$conf" download m1 --plan "$plan"
+grep -q "E-PLAN-STALE.*$run" "$work/stderr" || fail "it does not say why"
+[ "$(commits)" -eq "$before" ] || fail "a run was closed"
+[ ! -s machines/m1/effects ] || fail "m1 was touched"
+expect 0 "$fb" -c "$conf" download --resume "$run"
+expect 0 "$fb" -c "$conf" plan m1 --json
+expect 0 "$fb" -c "$conf" download m1 --plan "$(jq -r .plan "$work/stdout")"
+nothing_left "the plan"
+ok "a plan is refused while another run has to be ended first"
