@@ -15,6 +15,8 @@
 #define NS_PER_MS 1000000
 #define S_PER_DAY 86400
 
+#define WAIT_MAX_NS 100000000
+
 #define ZONES "/usr/share/zoneinfo"
 
 #ifdef FB_FAULTS
@@ -72,6 +74,19 @@ int64_t
 fb_clock_mono_ns(void)
 {
 	return read_clock(CLOCK_MONOTONIC) + fb_seam_clock(FB_STEP_MONO);
+}
+
+void
+fb_clock_wait(int64_t until_mono_ns)
+{
+	int64_t left = until_mono_ns - fb_clock_mono_ns();
+	struct timespec pause = { .tv_nsec = WAIT_MAX_NS };
+
+	if (left <= 0)
+		return;
+	if (left < WAIT_MAX_NS)
+		pause.tv_nsec = (long)left;
+	(void)nanosleep(&pause, NULL); /* a signal ends it: look again */
 }
 
 int64_t

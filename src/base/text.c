@@ -146,6 +146,46 @@ fb_text_size(const char *text, uint64_t *ret_bytes, struct fb_error *err)
 }
 
 static int
+bad_rate(const char *text, const char *why, struct fb_error *err)
+{
+	(void)fb_fail(err, FB_ECONFIG, "rate '%.40s' %s", text, why);
+	return fb_hint(err, "write 20MiB/s, or 160Mbit/s");
+}
+
+int
+fb_text_rate(const char *text, uint64_t *ret_bytes, struct fb_error *err)
+{
+	static const char each_second[] = "/s", bit[] = "bit";
+	char size[48];
+	size_t len = strlen(text);
+	uint64_t bytes;
+	bool bits;
+
+	if (len >= sizeof(size) || len < sizeof(each_second) ||
+	    strcmp(text + len - strlen(each_second), each_second) != 0)
+		return bad_rate(text, "is not so much a second", err);
+	len -= strlen(each_second);
+	memcpy(size, text, len);
+	size[len] = '\0';
+	if (is_digit(size[len - 1]))
+		return bad_rate(text, "has no unit", err);
+	bits = len > strlen(bit) &&
+	    strcmp(size + len - strlen(bit), bit) == 0;
+	if (bits) {
+		len -= strlen(bit);
+		memcpy(size + len, "B", sizeof("B"));
+	}
+	if (fb_text_size(size, &bytes, err) < 0)
+		return bad_rate(text, "has an unknown unit or number", err);
+	if (bits)
+		bytes /= 8;
+	if (bytes == 0)
+		return bad_rate(text, "lets nothing through", err);
+	*ret_bytes = bytes;
+	return FB_OK;
+}
+
+static int
 bad_span(const char *text, const char *why, struct fb_error *err)
 {
 	(void)fb_fail(err, FB_ECONFIG, "time span '%.40s' %s", text, why);

@@ -51,6 +51,35 @@ fb_capture_check(struct capture *capture, struct fb_error *err)
 	return FB_OK;
 }
 
+/* Wait until `len` bytes may be read. */
+static int
+wait_for_room(struct capture *capture, uint64_t len, struct fb_error *err)
+{
+	int64_t now = fb_clock_mono_ns();
+	int64_t due = fb_rate_take(capture->run->read_rate, len, now);
+	int64_t own = fb_rate_take(capture->source_rate, len, now);
+	int rc = FB_OK;
+
+	if (own > due)
+		due = own;
+	while (rc == FB_OK && fb_clock_mono_ns() < due) {
+		fb_clock_wait(due);
+		rc = fb_capture_check(capture, err);
+	}
+	return rc;
+}
+
+static struct fb_rate *
+rate_of(const struct fb_run *run, const struct fb_job *job)
+{
+	const struct fb_config *config = run->engine->config;
+
+	for (size_t s = 0; s < config->source_count; s++)
+		if (strcmp(job->machine->source, config->sources[s].name) == 0)
+			return run->source_rates[s];
+	return NULL;
+}
+
 void
 fb_capture_progress(struct capture *capture)
 {
@@ -86,6 +115,11 @@ read_data(struct capture *capture, uint64_t end, struct fb_error *err)
 			len = READ_MAX;
 		if (len > end - capture->offset)
 			len = (size_t)(end - capture->offset);
+		len = (size_t)fb_rate_step(capture->run->read_rate, len);
+		len = (size_t)fb_rate_step(capture->source_rate, len);
+		rc = wait_for_room(capture, len, err);
+		if (rc < 0)
+			return rc;
 		rc = artifact->ops->read(
 		    artifact, capture->offset, room, len, err);
 		if (rc < 0)
@@ -169,6 +203,8 @@ take_data(void *arg, const void *bytes, size_t len, struct fb_error *err)
 	struct capture *capture = arg;
 	int rc = fb_capture_check(capture, err);
 
+	if (rc == FB_OK)
+		rc = wait_for_room(capture, len, err);
 	if (rc == FB_OK)
 		rc = fb_capture_copier_rc(
 		    capture, fb_copy_data(capture->copy, bytes, len, err));
@@ -417,6 +453,7 @@ fb_run_copy(struct fb_run *run, struct fb_job *job, size_t part,
 		.part = &job->parts[part],
 		.index = part,
 		.live = fb_job_captures(job, part, true),
+		.source_rate = rate_of(run, job),
 		.deadline_ns = deadline_ns,
 		.catalogue_fd = -1 };
 	int rc;

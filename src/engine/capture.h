@@ -18,6 +18,7 @@ struct capture {
 	bool live;    /* read without a snapshot */
 	bool continued; /* the copy goes on after a crash */
 	struct fb_copy *copy;
+	struct fb_rate *source_rate; /* NULL: no limit */
 	int64_t deadline_ns;
 	uint64_t offset;      /* of the next byte of the volume */
 	bool store_failed;    /* not the machine's fault: the run ends */

@@ -252,6 +252,8 @@ open_copier(struct fb_run *run, const json_t *state, struct fb_error *err)
 		.spool_dir = spool,
 		.index_dir = index,
 		.level = run->engine->config->download.level,
+		.upload = run->upload_rate,
+		.hurry = run->engine->cancel,
 		.checkpoint = journal_checkpoint,
 		.arg = run,
 	};

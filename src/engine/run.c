@@ -12,6 +12,30 @@
 #include "fleetbak/base/text.h"
 #include "run.h"
 
+static void
+make_rates(struct fb_run *run)
+{
+	const struct fb_config *config = run->engine->config;
+
+	run->read_rate = fb_rate_new(config->download.limit_read);
+	run->upload_rate = fb_rate_new(config->download.limit_upload);
+	run->source_rates =
+	    fb_alloc(config->source_count, sizeof(*run->source_rates));
+	for (size_t s = 0; s < config->source_count; s++)
+		run->source_rates[s] =
+		    fb_rate_new(config->sources[s].limit_read);
+}
+
+static void
+free_rates(struct fb_run *run)
+{
+	fb_rate_free(run->read_rate);
+	fb_rate_free(run->upload_rate);
+	for (size_t s = 0; s < run->engine->config->source_count; s++)
+		fb_rate_free(run->source_rates[s]);
+	free(run->source_rates);
+}
+
 int
 fb_run_new(const struct fb_engine *engine, struct fb_repo *repo,
     const char *id, struct fb_run **ret_run, struct fb_error *err)
@@ -27,6 +51,7 @@ fb_run_new(const struct fb_engine *engine, struct fb_repo *repo,
 	run->children_fd = -1;
 	memcpy(run->id, id, len + 1);
 	run->dir = fb_state_path(engine, "runs/%s", id);
+	make_rates(run);
 	if (gethostname(run->host, sizeof(run->host) - 1) == -1)
 		run->host[0] = '\0';
 	(void)pthread_mutex_init(&run->lock, NULL);
@@ -79,6 +104,7 @@ fb_run_free(struct fb_run *run)
 	fb_copier_close(run->copier);
 	fb_journal_close(run->journal);
 	fb_session_release(&run->session);
+	free_rates(run);
 	for (size_t i = 0; i < run->job_count; i++) {
 		free(run->jobs[i].name);
 		for (size_t k = 0; run->jobs[i].parts != NULL &&

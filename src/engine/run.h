@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "fleetbak/base/clock.h"
+#include "fleetbak/base/rate.h"
 #include "fleetbak/engine/download.h"
 #include "fleetbak/engine/recover.h"
 #include "fleetbak/journal/journal.h"
@@ -85,6 +86,9 @@ struct fb_run {
 	size_t unit_count;
 	struct fb_job *jobs;
 	size_t job_count;
+	struct fb_rate *read_rate;     /* NULL: no limit */
+	struct fb_rate **source_rates; /* the same, by configured source */
+	struct fb_rate *upload_rate;
 	int children_fd;
 	bool resumed, committed, ended;
 	bool full;                 /* read what has not changed, too */

@@ -250,6 +250,18 @@ span_of(const json_t *value)
 	return ms;
 }
 
+static uint64_t
+rate_of(const json_t *value)
+{
+	struct fb_error err;
+	uint64_t bytes = 0;
+
+	if (value == NULL ||
+	    fb_text_rate(json_string_value(value), &bytes, &err) < 0)
+		return 0;
+	return bytes;
+}
+
 static void
 fill_repositories(struct fb_config *config, json_t *map)
 {
@@ -311,6 +323,8 @@ fill_sources(struct fb_config *config, json_t *map)
 		    &source->labels, json_object_get(value, "labels"));
 		source->jobs = (unsigned)json_integer_value(
 		    json_object_get(value, "jobs"));
+		source->limit_read =
+		    rate_of(json_object_get(value, "limit_read"));
 		source->options = driver_options(value, source->driver);
 	}
 }
@@ -356,6 +370,9 @@ fill_download(struct fb_config_download *download, const json_t *map)
 	download->jobs =
 	    (unsigned)json_integer_value(json_object_get(map, "jobs"));
 	download->level = (int)json_integer_value(json_object_get(map, "level"));
+	download->limit_read = rate_of(json_object_get(map, "limit_read"));
+	download->limit_upload =
+	    rate_of(json_object_get(map, "limit_upload"));
 	download->max_downtime_ms =
 	    span_of(json_object_get(map, "max_downtime"));
 	download->resume_within_ms =

@@ -12,6 +12,7 @@
 #define NAME     .kind = FB_SETTING_NAME, .type = "name"
 #define INTEGER  .kind = FB_SETTING_INTEGER, .type = "integer"
 #define SPAN     .kind = FB_SETTING_SPAN, .type = "span"
+#define RATE     .kind = FB_SETTING_RATE, .type = "rate"
 #define CHOICE   .kind = FB_SETTING_CHOICE, .type = "choice"
 #define PATH     .kind = FB_SETTING_PATH, .type = "path"
 #define URL      .kind = FB_SETTING_URL, .type = "url"
@@ -71,6 +72,10 @@ static const struct fb_setting settings[] = {
 	    .variable = "FLEETBAK_SOURCES_<NAME>_JOBS",
 	    .help = "How many machines of this source are worked on at once; "
 	            "download.jobs is the limit over all." },
+	{ .path = "sources.*.limit_read", RATE,
+	    .variable = "FLEETBAK_SOURCES_<NAME>_LIMIT_READ",
+	    .help = "How fast a run reads from this source, all its machines "
+	            "together; download.limit_read is the limit over all." },
 	{ .path = "sources.*.root", PATH, .required = true, .driver = "local",
 	    .variable = "FLEETBAK_SOURCES_<NAME>_ROOT",
 	    .help = "Directory whose subdirectories with a machine.yaml are "
@@ -109,6 +114,15 @@ static const struct fb_setting settings[] = {
 	{ .path = "download.level", INTEGER, .fallback = "3", .min = 1,
 	    .max = 19, .variable = "FLEETBAK_DOWNLOAD_LEVEL",
 	    .help = "Level of zstd compression." },
+	{ .path = "download.limit_read", RATE,
+	    .variable = "FLEETBAK_DOWNLOAD_LIMIT_READ",
+	    .help = "How fast a run reads from all sources together, such as "
+	            "200MiB/s.  What is not read (holes, what is known to be "
+	            "unchanged) does not count." },
+	{ .path = "download.limit_upload", RATE,
+	    .variable = "FLEETBAK_DOWNLOAD_LIMIT_UPLOAD",
+	    .help = "How fast a run puts packs into the repository, in the "
+	            "mean over a pack." },
 	{ .path = "retention.keep", POLICY,
 	    .variable = "FLEETBAK_RETENTION_KEEP",
 	    .help = "Which snapshots of each machine prune keeps, such as: all "
@@ -188,6 +202,9 @@ describe_type(const struct fb_setting *row)
 	case FB_SETTING_SPAN:
 		return text_with_pattern(
 		    "^[0-9]+(\\.[0-9]+)?(ms|s|min|h|d|w|mo|y)$");
+	case FB_SETTING_RATE:
+		return text_with_pattern("^[0-9]+(\\.[0-9]+)?"
+		                         "([kKMGT]?B|[KMGT]iB|[kKMG]?bit)/s$");
 	case FB_SETTING_CHOICE:
 		return describe_choice(row);
 	case FB_SETTING_PERCENT:

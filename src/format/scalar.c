@@ -107,6 +107,21 @@ check_size(const struct fb_scalar *in, struct fb_error *err)
 }
 
 static int
+check_rate(const struct fb_scalar *in, struct fb_error *err)
+{
+	uint64_t bytes;
+	struct fb_error why;
+
+	if (fb_text_rate(in->text, &bytes, &why) < 0)
+		return fail_value(in, "E-CFG-UNIT", err,
+		    "not a rate: write 20MiB/s, or 160Mbit/s");
+	if (bytes < 1024)
+		return fail_value(
+		    in, "E-CFG-RANGE", err, "must be 1KiB/s at least");
+	return FB_OK;
+}
+
+static int
 check_choice(const struct fb_scalar *in, struct fb_error *err)
 {
 	const char *const *choices = in->row->choices;
@@ -334,6 +349,8 @@ check_kind(
 		return check_span(in, err);
 	case FB_SETTING_SIZE:
 		return check_size(in, err);
+	case FB_SETTING_RATE:
+		return check_rate(in, err);
 	case FB_SETTING_CHOICE:
 		return check_choice(in, err);
 	case FB_SETTING_PATH:

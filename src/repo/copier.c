@@ -258,7 +258,12 @@ static void
 start_threads(struct fb_copier *copier)
 {
 	copier->sender =
-	    fb_sender_new(copier->spec.repo->store, journal, copier);
+	    fb_sender_new(&(struct fb_sender_spec){
+	        .store = copier->spec.repo->store,
+	        .upload = copier->spec.upload,
+	        .hurry = copier->spec.hurry,
+	        .checkpoint = journal,
+	        .arg = copier });
 	copier->workers =
 	    fb_alloc(copier->worker_count, sizeof(*copier->workers));
 	for (unsigned i = 0; i < copier->worker_count; i++) {

@@ -1,17 +1,17 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/base/rate.h"
 #include "fleetbak/format/json.h"
 
 #include "sender.h"
 
 struct fb_sender {
-	struct fb_store *store;
-	fb_checkpoint *checkpoint;
-	void *arg;
+	struct fb_sender_spec spec;
 	pthread_t thread;
 
 	pthread_mutex_t lock; /* all below */
@@ -37,6 +37,25 @@ check_taken(struct fb_store *store, const char *key, uint64_t size,
 	return rc;
 }
 
+static bool
+hurries(const struct fb_sender *sender)
+{
+	return sender->spec.hurry != NULL && atomic_load(sender->spec.hurry);
+}
+
+/* Until `size` bytes may go. */
+static void
+wait_for_room(const struct fb_sender *sender, uint64_t size)
+{
+	int64_t due;
+
+	if (sender->spec.upload == NULL)
+		return;
+	due = fb_rate_take(sender->spec.upload, size, fb_clock_mono_ns());
+	while (fb_clock_mono_ns() < due && !hurries(sender))
+		fb_clock_wait(due);
+}
+
 static int
 send_pack(struct fb_sender *sender, struct fb_sealed_pack *pack,
     const json_t *state, struct fb_error *err)
@@ -45,12 +64,13 @@ send_pack(struct fb_sender *sender, struct fb_sealed_pack *pack,
 	int rc;
 
 	fb_pack_key(&pack->id, key);
+	wait_for_room(sender, pack->size);
 	rc = fb_store_create_file( /* which syncs it */
-	    sender->store, key, pack->path, pack->size, err);
+	    sender->spec.store, key, pack->path, pack->size, err);
 	if (rc == FB_EEXISTS)
-		rc = check_taken(sender->store, key, pack->size, err);
+		rc = check_taken(sender->spec.store, key, pack->size, err);
 	if (rc == FB_OK)
-		rc = sender->checkpoint(sender->arg, state, err);
+		rc = sender->spec.checkpoint(sender->spec.arg, state, err);
 	if (rc == FB_OK)
 		rc = fb_io_unlink(pack->path, err);
 	if (rc == FB_OK)
@@ -96,13 +116,11 @@ run(void *arg)
 }
 
 struct fb_sender *
-fb_sender_new(struct fb_store *store, fb_checkpoint *checkpoint, void *arg)
+fb_sender_new(const struct fb_sender_spec *spec)
 {
 	struct fb_sender *sender = fb_alloc(1, sizeof(*sender));
 
-	sender->store = store;
-	sender->checkpoint = checkpoint;
-	sender->arg = arg;
+	sender->spec = *spec;
 	sender->pack.fd = -1;
 	(void)pthread_mutex_init(&sender->lock, NULL);
 	(void)pthread_cond_init(&sender->changed, NULL);
@@ -172,5 +190,5 @@ int
 fb_sender_journal(
     struct fb_sender *sender, const json_t *state, struct fb_error *err)
 {
-	return sender->checkpoint(sender->arg, state, err);
+	return sender->spec.checkpoint(sender->spec.arg, state, err);
 }

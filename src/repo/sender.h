@@ -15,8 +15,15 @@ struct fb_sender;
 /* What is journaled once the pack is stored. */
 typedef int fb_checkpoint(void *arg, const json_t *state, struct fb_error *err);
 
-struct fb_sender *fb_sender_new(
-    struct fb_store *store, fb_checkpoint *checkpoint, void *arg);
+struct fb_sender_spec {
+	struct fb_store *store;
+	struct fb_rate *upload;   /* NULL: no limit */
+	const atomic_bool *hurry; /* set: no limit any more; may be NULL */
+	fb_checkpoint *checkpoint;
+	void *arg;
+};
+
+struct fb_sender *fb_sender_new(const struct fb_sender_spec *spec);
 void fb_sender_free(struct fb_sender *sender); /* waits */
 
 /* Wait until the one before is stored, then take this one over, with the

@@ -129,7 +129,8 @@ fleetbak_command() {
 	run="$fleetbak -c $work/repos/fleetbak/fleetbak.yaml"
 	case $1 in
 	init | list) echo "$run $1" ;;
-	first | changed | unchanged | unchanged-read) echo "$run download" ;;
+	first | changed | unchanged | unchanged-skip) echo "$run download" ;;
+	unchanged-read) echo "$run download --full" ;;
 	restore) echo "$run restore --run latest --all --target $work/target --yes" ;;
 	in-place) echo "$run restore --run latest --all --in-place --yes" ;;
 	verify) echo "$run verify --full" ;;

@@ -139,6 +139,37 @@ the_order_of_the_file_is_kept(void **state)
 }
 
 static void
+a_limit_is_a_rate(void **state)
+{
+	static const char *const sets[] = { "sources.farm.limit_read=8200bit/s",
+		NULL };
+	FB_AUTO_CONFIG struct fb_config *config = NULL;
+	FB_AUTO_CONFIG struct fb_config *plain = NULL;
+
+	(void)state;
+	assert_ok(parse_with("fleet: {name: f}\n"
+	    "repositories: {r: {url: \"file:r\"}}\n"
+	    "sources: {farm: {driver: local, root: m, limit_read: 5MB/s}}\n"
+	    "download: {limit_read: 1MiB/s, limit_upload: 80Mbit/s}\n",
+	    NULL, sets, &config));
+	assert_int_equal(config->download.limit_read, 1 << 20);
+	assert_int_equal(config->download.limit_upload, 10000000);
+	assert_int_equal(config->sources[0].limit_read, 1025);
+
+	assert_ok(parse_with(BASE, NULL, NULL, &plain));
+	assert_int_equal(plain->download.limit_read, 0);
+	assert_int_equal(plain->download.limit_upload, 0);
+	assert_int_equal(plain->sources[0].limit_read, 0);
+
+	refuses("download: {limit_read: 1MiB}\n", "E-CFG-UNIT",
+	    "f.yaml:1:24: download.limit_read '1MiB': not a rate: write "
+	    "20MiB/s, or 160Mbit/s",
+	    "");
+	refuses("download: {limit_upload: 100B/s}\n", "E-CFG-RANGE",
+	    "must be 1KiB/s at least", "");
+}
+
+static void
 what_is_kept_is_said_in_words(void **state)
 {
 	static const char *const env[] = { "FLEETBAK_RETENTION_MAX_REMOVE=5%",
@@ -721,6 +752,7 @@ main(void)
 		cmocka_unit_test(every_setting_arrives),
 		cmocka_unit_test(what_is_not_said_has_its_default),
 		cmocka_unit_test(the_order_of_the_file_is_kept),
+		cmocka_unit_test(a_limit_is_a_rate),
 		cmocka_unit_test(what_is_kept_is_said_in_words),
 		cmocka_unit_test(what_is_kept_is_judged_with_its_place),
 		cmocka_unit_test(a_wrong_key_is_named_with_the_nearest_right_one),

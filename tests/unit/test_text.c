@@ -77,6 +77,36 @@ an_unclear_size_is_refused(void **state)
 }
 
 static void
+a_rate_is_so_much_a_second(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t bytes;
+	} good[] = { { "20MiB/s", UINT64_C(20) << 20 },
+		{ "1.5kB/s", 1500 }, { "10B/s", 10 },
+		{ "160Mbit/s", 20000000 }, { "1Gbit/s", 125000000 },
+		{ "8bit/s", 1 }, { "1.5kbit/s", 187 } };
+	static const char *const bad[] = { "", "/s", "s", "20", "20/s",
+		"20MiB", "20MiB/min", "20M/s", "20Mb/s", "20 MiB/s", "bit/s",
+		"7bit/s", "0MiB/s", "20MiBbit/s", "-1MiB/s", "1MiB/s/s",
+		"1MiB/S", "17EiB/s",
+		"1000000000000000000000000000000000000000000000MiB/s" };
+	uint64_t bytes = 42;
+
+	(void)state;
+	for (size_t i = 0; i < FB_COUNT(good); i++) {
+		assert_ok(fb_text_rate(good[i].text, &bytes, &err));
+		assert_int_equal(bytes, good[i].bytes);
+	}
+	bytes = 42;
+	for (size_t i = 0; i < FB_COUNT(bad); i++) {
+		assert_fails(FB_ECONFIG, fb_text_rate(bad[i], &bytes, &err));
+		assert_true(err.hint[0] != '\0');
+	}
+	assert_int_equal(bytes, 42);
+}
+
+static void
 a_span_is_a_number_and_a_unit(void **state)
 {
 	static const struct {
@@ -218,6 +248,7 @@ main(void)
 		cmocka_unit_test(a_number_is_plain_digits_within_its_limit),
 		cmocka_unit_test(a_size_is_a_number_and_a_unit),
 		cmocka_unit_test(an_unclear_size_is_refused),
+		cmocka_unit_test(a_rate_is_so_much_a_second),
 		cmocka_unit_test(a_span_is_a_number_and_a_unit),
 		cmocka_unit_test(sizes_are_shown_with_three_digits),
 		cmocka_unit_test(spans_are_shown_with_two_units),

@@ -18,6 +18,10 @@ int64_t fb_clock_wall_ns(void);
 /* Nanoseconds since some fixed point of this boot; never goes back. */
 int64_t fb_clock_mono_ns(void);
 
+/* Wait until then, but no longer than a tenth of a second: who waits longer
+ * looks in between whether it is to stop. */
+void fb_clock_wait(int64_t until_mono_ns);
+
 /* Does this host know the time zone "Europe/Berlin"?  Of a host without time
  * zones nothing can be said: yes. */
 bool fb_clock_zone_known(const char *zone);

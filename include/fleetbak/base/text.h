@@ -21,6 +21,11 @@ FB_MUST_USE int fb_text_u64(struct fb_span text, uint64_t max,
 FB_MUST_USE int fb_text_size(
     const char *text, uint64_t *ret_bytes, struct fb_error *err);
 
+/* Bytes a second: a size with its unit and "/s", "20MiB/s", or bits,
+ * "160Mbit/s".  Never 0.  Errors: FB_ECONFIG. */
+FB_MUST_USE int fb_text_rate(
+    const char *text, uint64_t *ret_bytes, struct fb_error *err);
+
 /* Spans: "250ms", "30s", "5min", "26h", "7d", "2w", "1mo", "1y"; a bare "m"
  * and a number without a unit are refused; a month is 30 days, a year 365.
  * Errors: FB_ECONFIG. */

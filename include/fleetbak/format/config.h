@@ -37,6 +37,7 @@ struct fb_config_source {
 	char *driver;
 	struct fb_labels labels;
 	unsigned jobs;   /* machines of this source at once; 0: no own limit */
+	uint64_t limit_read; /* bytes a second from it; 0: no own limit */
 	json_t *options; /* the driver's own keys, typed by the schema; paths
 	                  * absolute ("root" of local) */
 };
@@ -57,6 +58,8 @@ struct fb_config_download {
 	uint64_t max_obligation_age_ms; /* default 7 d */
 	enum fb_digest_mode digest;   /* default tree */
 	int level;                    /* zstd level 1..19, default 3 */
+	uint64_t limit_read;          /* bytes a second from all sources */
+	uint64_t limit_upload;        /* ... into the repository; 0: no limit */
 };
 
 /* What prune may remove; see fleet/retention.h for what the words mean. */
@@ -139,6 +142,7 @@ enum fb_setting_kind {
 	FB_SETTING_BOOLEAN,  /* true or false, no other spelling */
 	FB_SETTING_SPAN,     /* with its unit: fb_text_span() */
 	FB_SETTING_SIZE,     /* with its unit: fb_text_size() */
+	FB_SETTING_RATE,     /* with its unit: fb_text_rate() */
 	FB_SETTING_CHOICE,   /* one of `choices` */
 	FB_SETTING_PATH,     /* made absolute */
 	FB_SETTING_RAW_PATH, /* kept as written, without ".." */

@@ -24,6 +24,7 @@
 
 struct fb_copier;
 struct fb_copy;
+struct fb_rate;
 
 struct fb_copier_spec {
 	struct fb_repo *repo;
@@ -38,6 +39,8 @@ struct fb_copier_spec {
 	int level;             /* zstd */
 	uint64_t pack_size;    /* 0: 48 MiB of stored bytes before a cut */
 	const atomic_bool *cancel; /* may be NULL */
+	struct fb_rate *upload;    /* of packs into the store; may be NULL */
+	const atomic_bool *hurry;  /* set: it holds no more; may be NULL */
 	/* Journal `state` durably.  Called from any thread, one at a time. */
 	int (*checkpoint)(void *arg, const json_t *state, struct fb_error *err);
 	void *arg;

@@ -1,0 +1,75 @@
+#!/bin/sh
+# Rates are kept: what is limited takes at least as long as it must, however
+# many machines share it, and a limit is no reason not to stop.  Nothing here
+# depends on how fast this computer is.
+. "$(dirname "$0")/lib.sh"
+requires jq
+
+make_fleet "$work/f" 3
+cd "$work/f"
+sed -i 's/, max_downtime: 60s//' "$conf"
+expect 0 "$fb" -c "$conf" init
+
+read_bytes() { # of the newest run
+	jq '[.machines[].volumes[].read_bytes // 0] | add' \
+		"$(find repo/runs -name manifest.json | sort | tail -1)"
+}
+
+milliseconds() {
+	awk '{ printf "%.0f\n", $1 * 1000 }' /proc/uptime
+}
+
+# at_least <bytes> <rate> <what>: so long it took, from $before.  The clock
+# has steps of 10 ms, and a bucket that was idle has saved up 100 ms.
+at_least() {
+	took=$(($(milliseconds) - before))
+	least=$(($1 * 1000 / $2 - 120))
+	[ "$took" -ge "$least" ] || fail "$3: $1 bytes in $took ms"
+}
+
+before=$(milliseconds)
+expect 0 "$fb" -c "$conf" download --set download.limit_read=500kB/s -j 3
+bytes=$(read_bytes)
+[ "$bytes" -gt 600000 ] || fail "only $bytes bytes were read"
+at_least "$bytes" 500000 "three machines at once"
+ok "machines share what a run may read"
+
+rm -rf repo state
+expect 0 "$fb" -c "$conf" init
+before=$(milliseconds)
+expect 0 "$fb" -c "$conf" download --set sources.lab.limit_read=4Mbit/s -j 3
+at_least "$(read_bytes)" 500000 "a source"
+ok "a source has a limit of its own"
+
+rm -rf repo state
+expect 0 "$fb" -c "$conf" init
+before=$(milliseconds)
+expect 0 "$fb" -c "$conf" download --set download.limit_upload=20kB/s
+stored=$(find repo/packs -type f -printf '%s\n' | awk '{ n += $1 } END { print n }')
+[ "$stored" -gt 30000 ] || fail "only $stored bytes were stored"
+at_least "$stored" 20000 "packs"
+ok "packs go into the repository no faster than they may"
+
+# At 1 KiB a second all of it would take a quarter of an hour.
+for limit in download.limit_read sources.lab.limit_read; do
+	rm -rf repo state
+	expect 0 "$fb" -c "$conf" init
+	: >machines/m1/effects
+	"$fb" -c "$conf" download --set $limit=1KiB/s >"$work/stdout" \
+		2>"$work/stderr" &
+	pid=$!
+	retry test -s machines/m1/effects
+	kill -TERM $pid
+	status=0
+	wait $pid || status=$?
+	[ $status -eq 143 ] || fail "$limit: exit $status"
+	for m in m1 m2 m3; do
+		[ -e machines/$m/up ] || fail "$limit: $m is down"
+	done
+done
+ok "who waits for a limit stops when asked to"
+
+expect 2 "$fb" -c "$conf" download --set download.limit_read=20MiB
+grep -q "limit_read '20MiB': not a rate: write 20MiB/s" "$work/stderr" ||
+	fail "a size is taken for a rate"
+ok "a rate says of what, and how often"
