@@ -134,12 +134,78 @@ find_end_avx512(const uint8_t *bytes, size_t from, size_t end, uint32_t limit)
 	}
 	return find_end_scalar(bytes, i < from ? from : i, end, limit);
 }
+
+#define SHIFT_LANES_512(now, before, n, bits)                             \
+	_mm512_slli_epi32(_mm512_alignr_epi32((now), (before), 16 - (n)), (bits))
+
+/* What is kept of the 64 positions before, for those that are r modulo 4. */
+struct vnni_lanes {
+	__m512i sum4, sum8, sum16;
+};
+
+/*
+ * Sixteen positions, four apart; the sums over four bytes are one
+ * instruction, those over 8, 16 and 32 come from lanes 1, 2 and 4 before.
+ */
+__attribute__((target("avx512f,avx512bw,avx512vnni"), always_inline))
+static inline __mmask16
+hits_vnni(const uint8_t *bytes, struct vnni_lanes *lanes, uint32_t limit)
+{
+	const __m512i weights = _mm512_set1_epi32(0x01020408);
+	__m512i s4 = _mm512_dpbusd_epi32(_mm512_setzero_si512(),
+	    _mm512_loadu_si512((const void *)(bytes - 3)), weights);
+	__m512i s8 =
+	    _mm512_add_epi32(s4, SHIFT_LANES_512(s4, lanes->sum4, 1, 4));
+	__m512i s16 =
+	    _mm512_add_epi32(s8, SHIFT_LANES_512(s8, lanes->sum8, 2, 8));
+	__m512i x =
+	    _mm512_add_epi32(s16, SHIFT_LANES_512(s16, lanes->sum16, 4, 16));
+
+	*lanes = (struct vnni_lanes){ s4, s8, s16 };
+	x = _mm512_mullo_epi32(x, _mm512_set1_epi32((int)MULTIPLIER));
+	x = _mm512_add_epi32(x, _mm512_set1_epi32((int)ADDEND));
+	return _mm512_cmplt_epu32_mask(x, _mm512_set1_epi32((int)limit));
+}
+
+/* 64 positions at once; which one it was, the definition says. */
+__attribute__((target("avx512f,avx512bw,avx512vnni"))) static size_t
+find_end_vnni(const uint8_t *bytes, size_t from, size_t end, uint32_t limit)
+{
+	struct vnni_lanes zero = { _mm512_setzero_si512(),
+		_mm512_setzero_si512(), _mm512_setzero_si512() };
+	struct vnni_lanes a = zero, b = zero, c = zero, d = zero;
+	size_t i = from - FB_CHUNK_WINDOW;
+
+	/* The first lanes look three bytes further back, for nothing. */
+	if (i < 3)
+		return find_end_avx512(bytes, from, end, limit);
+	for (; i + 64 <= end; i += 64) {
+		unsigned hits = hits_vnni(bytes + i, &a, limit);
+
+		hits |= hits_vnni(bytes + i + 1, &b, limit);
+		hits |= hits_vnni(bytes + i + 2, &c, limit);
+		hits |= hits_vnni(bytes + i + 3, &d, limit);
+		if (hits != 0) {
+			size_t found = find_end_scalar(
+			    bytes, i < from ? from : i, i + 64, limit);
+
+			if (found != 0)
+				return found;
+		}
+	}
+	return find_end_avx512(bytes, i < from ? from : i, end, limit);
+}
 #endif
 
 static find_end *
 find_by_kind(enum fb_chunker_kind kind)
 {
 #ifdef HAVE_X86
+	if (kind == FB_CHUNKER_VNNI)
+		return __builtin_cpu_supports("avx512vnni") &&
+		        __builtin_cpu_supports("avx512bw")
+		    ? find_end_vnni
+		    : NULL;
 	if (kind == FB_CHUNKER_AVX512)
 		return __builtin_cpu_supports("avx512f") ? find_end_avx512
 		                                         : NULL;
@@ -180,8 +246,10 @@ size_t
 fb_chunker_cut(
     const struct fb_chunker *chunker, const uint8_t *bytes, size_t len)
 {
-	find_end *find = find_by_kind(FB_CHUNKER_AVX512);
+	find_end *find = find_by_kind(FB_CHUNKER_VNNI);
 
+	if (find == NULL)
+		find = find_by_kind(FB_CHUNKER_AVX512);
 	if (find == NULL)
 		find = find_by_kind(FB_CHUNKER_AVX2);
 	if (find == NULL)

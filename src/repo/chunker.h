@@ -22,7 +22,12 @@ struct fb_chunker {
 	uint32_t limit;  /* 2^32 / average */
 };
 
-enum fb_chunker_kind { FB_CHUNKER_SCALAR, FB_CHUNKER_AVX2, FB_CHUNKER_AVX512 };
+enum fb_chunker_kind {
+	FB_CHUNKER_SCALAR,
+	FB_CHUNKER_AVX2,
+	FB_CHUNKER_AVX512,
+	FB_CHUNKER_VNNI
+};
 
 /* Length of the chunk that begins at `bytes`; 0 when its end is not among
  * the `len` bytes.  The fastest kind this processor has. */

@@ -9,6 +9,7 @@
 
 static const struct fb_chunker normal = { 16384, 262144, 1u << 16 };
 static const struct fb_chunker small = { 64, 1024, 1u << 24 };
+static const struct fb_chunker tiny = { 33, 400, 1u << 25 };
 
 static uint64_t
 next_random(uint64_t *state)
@@ -29,7 +30,7 @@ compare_kinds(
 	for (size_t at = 0; at < len; chunks++) {
 		assert_true(fb_chunker_cut_by(FB_CHUNKER_SCALAR, chunker,
 		    bytes + at, len - at, &want));
-		for (int kind = FB_CHUNKER_AVX2; kind <= FB_CHUNKER_AVX512;
+		for (int kind = FB_CHUNKER_AVX2; kind <= FB_CHUNKER_VNNI;
 		     kind++)
 			if (fb_chunker_cut_by((enum fb_chunker_kind)kind,
 			        chunker, bytes + at, len - at, &got))
@@ -52,6 +53,7 @@ all_kinds_cut_random_bytes_alike(void **unused)
 		bytes[i] = (uint8_t)next_random(&seed);
 	compare_kinds(&normal, bytes, INPUT_LEN);
 	compare_kinds(&small, bytes, INPUT_LEN);
+	compare_kinds(&tiny, bytes, INPUT_LEN);
 	for (size_t len = 0; len < 2048; len += 7)
 		compare_kinds(&small, bytes + len % 61, len + 1);
 }
@@ -68,6 +70,7 @@ all_kinds_cut_text_and_runs_alike(void **unused)
 		bytes[i] = (uint8_t)("etaoin shrdlu\n"[next_random(&seed) % 14]);
 	compare_kinds(&normal, bytes, INPUT_LEN);
 	compare_kinds(&small, bytes, INPUT_LEN);
+	compare_kinds(&tiny, bytes, INPUT_LEN);
 	for (int byte = 1; byte < 256; byte++) {
 		memset(bytes, byte, 300000);
 		compare_kinds(&normal, bytes, 300000);
