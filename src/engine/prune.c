@@ -170,14 +170,17 @@ check_limit(struct pruning *pruning)
 static enum fb_gc_class
 class_of(const struct fb_run_ref *ref, void *arg)
 {
-	const struct pruning *pruning = arg;
+	struct pruning *pruning = arg;
 	const struct fb_prune_plan *plan = pruning->plan;
 
+	/* They come as they are in the plan: mostly it is the next one. */
 	for (size_t i = 0; i < plan->run_count; i++) {
-		const struct fb_prune_run *run = &plan->runs[i];
+		size_t at = (pruning->next + i) % plan->run_count;
+		const struct fb_prune_run *run = &plan->runs[at];
 
 		if (strcmp(run->ref.session, ref->session) != 0)
 			continue;
+		pruning->next = at + 1;
 		if (run->action == FB_PRUNE_KEEP)
 			return FB_GC_KEPT;
 		return run->action == FB_PRUNE_FINAL ||

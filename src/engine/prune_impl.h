@@ -14,6 +14,7 @@ struct pruning {
 	struct fb_fates fates;
 	struct fb_fleet fleet;  /* every machine that occurs */
 	int64_t now_ns;
+	size_t next;            /* the run that is asked for next, probably */
 	int64_t whole_ns;       /* of the newest run of the whole fleet, which
 	                         * machines->left is judged by; 0: none */
 };

@@ -169,15 +169,23 @@ visit_forget(
 	return FB_OK;
 }
 
+static int
+compare_session(const void *session, const void *forget)
+{
+	return strcmp(session, ((const struct fb_forget *)forget)->session);
+}
+
+/* They are listed in the order of their sessions. */
 static bool
 is_forgotten(const struct listing *listing, const struct fb_run_ref *ref)
 {
-	for (size_t i = 0; i < listing->forget_count; i++)
-		if (strcmp(listing->forgets[i].session, ref->session) == 0 &&
-		    strcmp(listing->forgets[i].run, ref->run) == 0 &&
-		    fb_digest_cmp(&listing->forgets[i].sums, &ref->sums) == 0)
-			return true;
-	return false;
+	const struct fb_forget *forget = listing->forget_count == 0
+	    ? NULL
+	    : bsearch(ref->session, listing->forgets, listing->forget_count,
+	          sizeof(*listing->forgets), compare_session);
+
+	return forget != NULL && strcmp(forget->run, ref->run) == 0 &&
+	    fb_digest_cmp(&forget->sums, &ref->sums) == 0;
 }
 
 /* Newest first. */
