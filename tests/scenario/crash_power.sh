@@ -1,7 +1,8 @@
 #!/bin/sh
 # Power loss, truly: the file system with the repository and the state goes
-# down under a download, is mounted again, and the next download finishes the
-# work.  On ext4 and on XFS, with and without their log's last records.
+# down under a download, a restore into a directory of it, a prune, or a
+# recover, is mounted again, and the next one finishes the work.  On ext4 and on XFS, with and without their log's last records.
+# shellcheck disable=SC2317 # the harness calls what is defined here
 if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] &&
 	[ "$(df -Pk /dev/shm | awk 'NR == 2 { print $4 }')" -gt 1500000 ]; then
 	export TMPDIR=/dev/shm
@@ -105,6 +106,155 @@ for type in ext4 xfs; do
 	format $type
 	survey
 	projection >"$work/want"
-	crash_loop power 14
-	crash_loop log 28
+	cp "$work/calm.steps" "$work/first.steps"
+	crash_loop power 20
+	crash_loop log 40
+done
+
+# What the other acts begin with: two runs, of which the first is given up.
+format ext4
+fresh
+cut_at=
+echo 'retention: {grace: 0s}' >>fleetbak.yaml
+for n in 1 2; do
+	echo "only in run $n" >"$base/machines/copy/data/hello.txt"
+	got=$(run FLEETBAK_CLOCK=$((clock + n)) \
+		FLEETBAK_SESSION=2027011${n}-080000000-0000000$n \
+		fleetbak download)
+	[ "$got" -eq 0 ] || fail "run $n: exit $got"
+done
+clock=$((clock + 86400))
+got=$(run FLEETBAK_SESSION=20270113-080000000-00000003 \
+	fleetbak forget --yes 20270111-080000000-00000001)
+[ "$got" -eq 0 ] || fail "forget: exit $got"
+keep_machines= # all of $dir is made anew; they lie elsewhere
+retry rm -rf "$pristine"
+cp -a "$dir" "$pristine"
+
+cut_fleetbak() { # ARG...
+	sync -f "$place"
+	run FLEETBAK_CRASH_PLACE="$place" fleetbak "$@"
+}
+
+mend_prune() {
+	power_off
+	power_on
+	nothing_lost repo "$what"
+	# The dead one's session is open: it is fenced off when it is old.
+	for later in 30 60; do
+		got=$(run FLEETBAK_CLOCK=$((clock + later * 86400)) \
+			FLEETBAK_SESSION=202702${later}-080000000-00000001 \
+			fleetbak prune --yes)
+		[ "$got" -ne 11 ] || continue
+		break
+	done
+	[ "$got" -eq 0 ] || fail "$what: the next prune: exit $got"
+	nothing_lost repo "$what, finished"
+	outcome=$fs,pruned
+}
+
+objects() {
+	(cd repo && find packs recipes runs commits forgets -type f \
+		! -name '*.sig' | sort)
+}
+
+judge_prune() {
+	objects >"$work/got"
+	cmp -s "$work/want" "$work/got" || {
+		diff "$work/want" "$work/got"
+		fail "$what: other objects than undisturbed"
+	}
+	judge_repository
+}
+
+mend_restore() {
+	power_off
+	power_on
+	id=$(find state/restores -mindepth 1 -maxdepth 1 -printf '%f\n' \
+		2>/dev/null | tail -n 1)
+	got=1
+	outcome=$fs,again
+	if [ -n "$id" ]; then
+		got=$(run fleetbak restore --resume "$id" --yes)
+		[ "$got" -ne 0 ] || outcome=$fs,resumed
+		[ "$got" -eq 0 ] || grep -q E-RST-RESUME "$work/stderr" ||
+			fail "$what: resume: exit $got"
+	fi
+	[ "$got" -eq 0 ] || whole || {
+		got=$(run FLEETBAK_SESSION=20270116-080000000-0000000b \
+			fleetbak restore copy snap --target out)
+		[ "$got" -eq 0 ] || fail "$what: once more: exit $got"
+	}
+}
+
+whole() {
+	cmp -s "$base/machines/copy/disk.img" out/copy/root.img &&
+		cmp -s "$base/machines/snap/disk.img" out/snap/root.img &&
+		same_tree "$base/machines/copy/data" out/copy/data
+}
+
+judge_restore() {
+	whole || fail "$what: it is not as it was backed up"
+	judge_repository
+}
+
+act_recover() {
+	rm -f machines/copy/up
+	: >machines/copy/effects
+	cut_fleetbak recover
+}
+
+mend_recover() {
+	power_off
+	power_on
+	got=$(run fleetbak recover)
+	[ "$got" -eq 0 ] || fail "$what: the next recover: exit $got"
+	[ -e machines/copy/up ] || fail "$what: it is down"
+	outcome=$fs,copy:$(effects_of copy)
+	[ "$outcome" = "$fs,copy:0.1.0" ] || fail "$what: $outcome"
+	[ "$(run fleetbak recover)" -eq 0 ] || fail "$what: once more"
+	grep -q 'nothing is owed' "$work/stdout" || fail "$what: it is owed"
+}
+
+act() { cut_fleetbak prune --yes; }
+mend() { mend_prune; }
+judge() { judge_prune; }
+for type in ext4 xfs; do
+	format $type
+	survey
+	objects >"$work/want"
+	crash_loop power 24
+	crash_loop log 48
+done
+
+act() { cut_fleetbak restore copy snap --target out; }
+mend() { mend_restore; }
+judge() { judge_restore; }
+for type in ext4 xfs; do
+	format $type
+	survey
+	crash_loop power 16
+	crash_loop log 32
+done
+
+# A run that died with a machine down, and nobody to start it.
+fresh
+: >machines/copy/fail-start
+number=$(grep -n . "$work/first.steps" | sed -n \
+	's/^[0-9]*:\([0-9]*\) write .* machine snapshotted lab\/copy$/\1/p')
+cut_at=$number:kill
+[ "$(run fleetbak download)" -eq 137 ] || fail "the run was not cut off"
+cut_at=
+[ "$(run fleetbak recover)" -ne 0 ] || fail "it was started"
+rm machines/copy/fail-start
+retry rm -rf "$pristine"
+cp -a "$dir" "$pristine"
+act() { act_recover; }
+mend() { mend_recover; }
+judge() { judge_repository; }
+for type in ext4 xfs; do
+	format $type
+	survey
+	crash_loop power 5
+	crash_loop log 10
 done
