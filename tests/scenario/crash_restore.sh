@@ -51,6 +51,23 @@ same_machine() { # <dir>: the machine there is as it was backed up
 			same_tree "$base/saved/$2/data" "$1/data"; }
 }
 
+# Restored trees, with all that is known of a file but its inode and when it
+# was last changed or looked at: the same bytes as undisturbed.
+all_of() { # <tree>...
+	for tree; do
+		find "$tree" -printf '%y %m %U:%G %T@ %n %p %l\n'
+		find "$tree" -type f -exec sha256sum {} +
+	done | sort
+}
+
+same_as_calm() { # <tree>...
+	all_of "$@" >"$work/got.trees"
+	cmp -s "$work/calm.trees" "$work/got.trees" || {
+		diff "$work/calm.trees" "$work/got.trees"
+		fail "$what: another tree than undisturbed"
+	}
+}
+
 # In place: two machines that are stopped for it, one that was down.
 scribble() {
 	for m in copy snap down; do
@@ -104,6 +121,7 @@ mend() {
 judge() {
 	judge_power
 	whole || fail "$what: it is not as it was backed up"
+	same_as_calm machines/copy/data machines/down/data
 	outcome=$way
 	for m in copy snap; do
 		effects=$(effects_of $m)
@@ -117,6 +135,7 @@ judge() {
 }
 
 survey
+all_of machines/copy/data machines/down/data >"$work/calm.trees"
 crash_loop kill 2
 crash_loop torn 4 write
 crash_loop lost 8
@@ -142,6 +161,7 @@ mend() {
 judge() {
 	judge_power
 	whole || fail "$what: it is not as it was backed up"
+	same_as_calm machines/new/data
 	outcome=$way,new:$(effects_of new)
 	case $outcome in
 	*:0.1.0) ;;
@@ -153,6 +173,7 @@ judge() {
 }
 
 survey
+all_of machines/new/data >"$work/calm.trees"
 crash_loop kill 2
 crash_loop lost 8
 
@@ -178,9 +199,11 @@ mend() {
 
 judge() {
 	whole || fail "$what: it is not as it was backed up"
+	same_as_calm out/copy/data
 	outcome=$way
 }
 
 survey
+all_of out/copy/data >"$work/calm.trees"
 crash_loop kill 2
 crash_loop lost 8
