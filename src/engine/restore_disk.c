@@ -1,9 +1,9 @@
 /*
  * Disks.  A fresh target is written in windows that are aligned in the
  * target, whatever the chunks are, with zero blocks left out so that holes
- * come back.  A target with content is compared chunk by chunk first, and
- * only what differs is fetched, and of that only the blocks that differ are
- * written.
+ * come back.  A target with content is read once, window by window, and its
+ * chunks hashed; only what differs is fetched, and of that only the blocks
+ * that differ are written.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -19,7 +19,9 @@
 
 #define BLOCK            4096u
 #define WINDOW           (UINT64_C(1) << 20)
-#define COMPARE_WINDOW   (UINT64_C(32) << 20)
+#define COMPARE_WINDOW   (UINT64_C(16) << 20)
+#define COMPARE_STEP     (UINT64_C(1) << 20)
+#define COMPARE_PIECES   256
 #define CHECKPOINT_EVERY (UINT64_C(256) << 20)
 #define COMPARE_THREADS  16
 
@@ -317,9 +319,19 @@ struct compare {
 	size_t count, cap;
 	uint64_t at;   /* next byte to look at */
 	uint64_t stop; /* of this window */
-	atomic_size_t next;
-	pthread_mutex_t target_lock;
+	uint8_t *old;  /* what the target holds, from the first piece on */
+	pthread_mutex_t lock;
+	size_t next; /* piece to look at; under the lock */
 };
+
+/* The first piece may begin before the window, the last may end after it. */
+#define OLD_BYTES (COMPARE_WINDOW + 2 * (uint64_t)FB_CHUNK_MAX)
+
+static uint8_t *
+old_bytes(const struct compare *c, uint64_t offset)
+{
+	return c->old + (offset - c->pieces[0].offset);
+}
 
 static int
 visit_chunk(uint64_t offset, uint64_t length, const struct fb_digest *id,
@@ -350,42 +362,87 @@ visit_chunk(uint64_t offset, uint64_t length, const struct fb_digest *id,
 	return FB_OK;
 }
 
-/* One thread: take a chunk, read the target there, hash it. */
+/* The next pieces that follow each other, together no longer than a step (or
+ * one that is). */
+static size_t
+take_pieces(struct compare *c, size_t *ret_first)
+{
+	size_t first, end;
+
+	(void)pthread_mutex_lock(&c->lock);
+	first = end = c->next;
+	while (end < c->count && end - first < COMPARE_PIECES) {
+		const struct piece *p = &c->pieces[end];
+
+		if (end > first &&
+		    (p->offset != p[-1].offset + p[-1].length ||
+		        p->offset + p->length - c->pieces[first].offset >
+		            COMPARE_STEP))
+			break;
+		end++;
+	}
+	c->next = end;
+	(void)pthread_mutex_unlock(&c->lock);
+	*ret_first = first;
+	return end - first;
+}
+
+/* Read the target there, once, and hash it. */
+static int
+compare_pieces(struct compare *c, struct piece *pieces, size_t count,
+    struct fb_error *err)
+{
+	struct fb_target *target = c->disk->target;
+	struct fb_digest_job jobs[COMPARE_PIECES];
+	const struct piece *last = &pieces[count - 1];
+	uint64_t from = pieces[0].offset;
+	int rc = target->ops->read(target, from, old_bytes(c, from),
+	    (size_t)(last->offset + last->length - from), err);
+
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < count; i++)
+		jobs[i].bytes = (struct fb_span){
+			old_bytes(c, pieces[i].offset), pieces[i].length
+		};
+	fb_digest_pieces_many(jobs, count);
+	for (size_t i = 0; i < count; i++)
+		pieces[i].differs =
+		    fb_digest_cmp(&jobs[i].digest, &pieces[i].id) != 0;
+	return FB_OK;
+}
+
+/* One thread. */
 static int
 compare_chunks(void *arg, struct fb_error *err)
 {
 	struct compare *c = arg;
-	struct fb_target *target = c->disk->target;
-	FB_AUTO_FREE uint8_t *bytes = fb_alloc(FB_CHUNK_MAX, 1);
+	size_t first, count;
 
-	for (;;) {
-		size_t i = atomic_fetch_add(&c->next, 1);
-		struct fb_digest id;
-		int rc;
+	while ((count = take_pieces(c, &first)) > 0) {
+		int rc = canceled(c->disk)
+		    ? fb_fail(err, FB_ECANCELED, "canceled")
+		    : compare_pieces(c, &c->pieces[first], count, err);
 
-		if (i >= c->count)
-			return FB_OK;
-		if (canceled(c->disk))
-			return fb_fail(err, FB_ECANCELED, "canceled");
-		pthread_mutex_lock(&c->target_lock);
-		rc = target->ops->read(target, c->pieces[i].offset, bytes,
-		    c->pieces[i].length, err);
-		pthread_mutex_unlock(&c->target_lock);
 		if (rc < 0)
 			return rc;
-		fb_digest_pieces(
-		    (struct fb_span){ bytes, c->pieces[i].length }, &id);
-		c->pieces[i].differs = fb_digest_cmp(&id, &c->pieces[i].id);
 	}
+	return FB_OK;
 }
 
 static int
 compare_window(struct compare *c, struct fb_error *err)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	const struct piece *last;
 	struct fb_group *group;
 
-	atomic_store(&c->next, 0);
+	c->next = 0;
+	if (c->count == 0)
+		return FB_OK;
+	last = &c->pieces[c->count - 1];
+	if (last->offset + last->length - c->pieces[0].offset > OLD_BYTES)
+		return fb_fail(err, FB_EBUG, "the chunks leave their window");
 	if (c->count < 4 || cpus < 2)
 		return compare_chunks(c, err);
 	group = fb_group_new();
@@ -397,7 +454,7 @@ compare_window(struct compare *c, struct fb_error *err)
 /* Of a chunk that differs, the blocks that do. */
 struct patch {
 	struct fb_rst_disk *disk;
-	uint8_t *old;
+	const struct compare *compare;
 	uint64_t from, end;
 };
 
@@ -438,7 +495,8 @@ patch_chunk(uint64_t offset, const void *bytes, uint64_t length, void *arg,
 	struct fb_rst_disk *d = p->disk;
 	const uint8_t *new = bytes;
 	uint64_t from = offset, end = offset + length;
-	int rc;
+	const uint8_t *old;
+	int rc = FB_OK;
 
 	if (canceled(d))
 		return fb_fail(err, FB_ECANCELED, "canceled");
@@ -446,17 +504,16 @@ patch_chunk(uint64_t offset, const void *bytes, uint64_t length, void *arg,
 	    length > FB_CHUNK_MAX)
 		return fb_fail(err, FB_EBUG, "a chunk is not where it was");
 	d->read_bytes += length;
-	rc = d->target->ops->read(
-	    d->target, offset, p->old, (size_t)length, err);
+	old = old_bytes(p->compare, offset);
 	while (rc >= 0 && from < end) {
 		uint64_t to = block_end(from, end);
-		enum block_is what = judge_block(p->old + (from - offset),
+		enum block_is what = judge_block(old + (from - offset),
 		    new + (from - offset), (size_t)(to - from));
 
 		while (to < end) {
 			uint64_t next = block_end(to, end);
 
-			if (judge_block(p->old + (to - offset),
+			if (judge_block(old + (to - offset),
 			        new + (to - offset),
 			        (size_t)(next - to)) != what)
 				break;
@@ -473,8 +530,7 @@ patch_chunk(uint64_t offset, const void *bytes, uint64_t length, void *arg,
 static int
 patch_window(struct compare *c, struct fb_error *err)
 {
-	FB_AUTO_FREE uint8_t *old = fb_alloc(FB_CHUNK_MAX, 1);
-	struct patch p = { .disk = c->disk, .old = old };
+	struct patch p = { .disk = c->disk, .compare = c };
 	size_t i = 0;
 
 	while (i < c->count) {
@@ -536,10 +592,12 @@ fb_rst_disk_update(struct fb_rst_disk *d, struct fb_error *err)
 	struct compare c = { .disk = d, .at = d->from };
 	int rc;
 
-	pthread_mutex_init(&c.target_lock, NULL);
+	c.old = fb_alloc(OLD_BYTES, 1);
+	(void)pthread_mutex_init(&c.lock, NULL);
 	rc = update_windows(&c, err);
-	pthread_mutex_destroy(&c.target_lock);
+	(void)pthread_mutex_destroy(&c.lock);
 	free(c.pieces);
+	free(c.old);
 	if (rc >= 0)
 		rc = d->target->ops->sync(d->target, err);
 	return rc;

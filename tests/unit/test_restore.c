@@ -20,6 +20,7 @@ struct fake_target {
 	uint8_t *bytes;
 	bool *written; /* one for each 4 KiB block */
 	uint64_t write_calls, synced_at;
+	atomic_uint_fast64_t read_bytes;
 };
 
 static int
@@ -39,6 +40,7 @@ target_read(struct fb_target *t, uint64_t offset, void *bytes, size_t len,
 	(void)err;
 	assert_true(offset + len <= t->size);
 	memcpy(bytes, ((struct fake_target *)t)->bytes + offset, len);
+	atomic_fetch_add(&((struct fake_target *)t)->read_bytes, len);
 	return FB_OK;
 }
 
@@ -224,6 +226,37 @@ an_update_fetches_and_writes_only_what_differs(void **state)
 	assert_same_bytes(&t);
 	assert_true(volume.fetched > 0 && volume.fetched <= 201000);
 	assert_true(disk.written_bytes <= 4096);
+	free_target(&t);
+}
+
+/* Several windows, with differences at their borders too. */
+static void
+an_update_reads_the_target_once(void **state)
+{
+	uint64_t size = 36000000;
+	struct fake_target t = make_target(size, false);
+	struct fb_rst_disk disk;
+	struct fb_error err = { 0 };
+
+	(void)state;
+	make_volume(size, 12);
+	disk = make_disk(&t, 0);
+	memcpy(t.bytes, volume.bytes, (size_t)size);
+	for (uint64_t at = 1 << 20; at < size; at += 1 << 20)
+		t.bytes[at] ^= 1;
+	assert_ok(fb_rst_disk_update(&disk, &err));
+	assert_same_bytes(&t);
+	assert_int_equal(atomic_load(&t.read_bytes), size);
+	assert_true(disk.written_bytes <= (size >> 20) * 4096);
+
+	/* Taken up in the middle of a chunk: that one is read whole. */
+	atomic_store(&t.read_bytes, 0);
+	t.bytes[30000000] ^= 1;
+	disk = make_disk(&t, 20000000);
+	assert_ok(fb_rst_disk_update(&disk, &err));
+	assert_same_bytes(&t);
+	assert_true(atomic_load(&t.read_bytes) >= size - 20000000);
+	assert_true(atomic_load(&t.read_bytes) <= size - 20000000 + 201000);
 	free_target(&t);
 }
 
@@ -650,6 +683,7 @@ main(void)
 		cmocka_unit_test(a_fresh_disk_gets_every_byte_and_no_zero_block),
 		cmocka_unit_test(a_resumed_disk_is_written_from_where_it_was),
 		cmocka_unit_test(an_update_fetches_and_writes_only_what_differs),
+		cmocka_unit_test(an_update_reads_the_target_once),
 		cmocka_unit_test(an_update_makes_any_content_equal),
 		cmocka_unit_test(
 		    a_catalogue_that_points_outside_the_archive_is_refused),

@@ -98,6 +98,7 @@ struct fb_target_ops {
 	/* The next data at or after `from`, as of fb_artifact_ops.extent. */
 	int (*extent)(struct fb_target *, uint64_t from, uint64_t *ret_start,
 	    uint64_t *ret_end, struct fb_error *);
+	/* May be called from several threads at once. */
 	int (*read)(struct fb_target *, uint64_t offset, void *bytes,
 	    size_t len, struct fb_error *);
 	int (*write)(struct fb_target *, uint64_t offset, const void *bytes,
