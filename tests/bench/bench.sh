@@ -8,7 +8,7 @@
 # BENCH_RUNS=5       rounds; the tables show medians
 # BENCH_SIZE=1G      size of each of the four images (M or G)
 # BENCH_FILES=60000  entries of the small-file tree
-# BENCH_SETS="images tree"              what to measure
+# BENCH_SETS="images tree parallel"     what to measure
 # BENCH_PEERS="restic borg casync"      with whom; borg-blake2 is known too
 # BENCH_DIR=DIR      where to work; else /dev/shm, else $TMPDIR, else /tmp
 # BENCH_GATE=30      seconds to wait for a quiet machine before each command
@@ -21,7 +21,7 @@ set -eu
 fleetbak=$1 tools=$2
 here=$(cd "$(dirname "$0")" && pwd)
 runs=${BENCH_RUNS:-5}
-sets=${BENCH_SETS:-images tree}
+sets=${BENCH_SETS:-images tree parallel}
 peers=${BENCH_PEERS-restic borg casync}
 gate=${BENCH_GATE:-30}
 out=${BENCH_OUT:-build/bench/rows.jsonl}
@@ -220,6 +220,48 @@ tree_round() {
 	each restore
 }
 
+# A first backup of sixteen machines, so many at once.
+jobs_at_once() { # JOBS, then more options
+	jobs=$1
+	shift
+	prepare_repos parallel
+	timed init
+	more="-j $jobs $*"
+	timed download
+	more=
+}
+
+# Bytes a second from the first pack in the repository to the last.
+pack_rate() {
+	find "$(repo_of fleetbak)/packs" -type f -printf '%C@ %s\n' | sort -n |
+		awk 'NR == 1 { first = $1 } NR > 1 { n += $2; last = $1 }
+			END { printf("%.0f", last > first ? n / (last - first) : 0) }'
+}
+
+# What goes through a limit that makes a backup take twelve seconds; the second
+# argument is the bytes that are limited.
+limited() { # read|upload BYTES
+	allowed=$(($2 / 12))
+	jobs_at_once 4 --set "download.limit_$1=${allowed}B/s"
+	reached=$(awk -v bytes="$2" 'END { printf "%.0f", bytes / $1 }' "$work/cost")
+	[ "$1" = read ] || reached=$(pack_rate)
+	stored=$allowed added=$reached
+	record "limit-$1" ""
+}
+
+parallel_round() {
+	tool=fleetbak
+	"$tools/mkfleet" images --out "$work/parallel" --machines 16 \
+		--size "$((size / 4 > 16 ? size / 4 : 16))M"
+	for n in 1 2 4 8 16; do
+		jobs_at_once "$n" --json
+		record "jobs-$n" ""
+	done
+	packed=$(bytes_in "$(repo_of fleetbak)/packs")
+	limited read "$(jq '[.machines[].read_bytes] | add' "$work/out")"
+	limited upload "$packed"
+}
+
 measure_set() {
 	set=$1
 	order="$(tools_of "$set" "$peers")"
@@ -231,7 +273,7 @@ measure_set() {
 		"${set}_round"
 		rotate
 	done
-	rm -rf "$work/images" "$work/tree" "$work/repos"
+	rm -rf "$work/images" "$work/tree" "$work/parallel" "$work/repos"
 }
 
 runs=$(number BENCH_RUNS "$runs")
@@ -250,8 +292,8 @@ mkdir -p "$(dirname "$out")"
 describe_machine >"$out"
 for set in $sets; do
 	case $set in
-	images | tree) measure_set "$set" ;;
-	*) fail "BENCH_SETS names '$set': images and tree are known" ;;
+	images | tree | parallel) measure_set "$set" ;;
+	*) fail "BENCH_SETS names '$set': images, tree and parallel are known" ;;
 	esac
 done
 jq -rs --arg assert "${BENCH_ASSERT:-}" -f "$here/report.jq" "$out" >"$work/report"

@@ -82,10 +82,11 @@ def costs($set; $rows):
     (("" | pad(16)) + ($tools | map(pad(23)) | add)),
     ($ops[] as $op | ($op | pad(16))
        + ([$tools[] | cell($rows; .; $op) | pad(23)] | add)),
-    "", "\($set): stored MiB after the first backup, and what each added",
+    (select($set != "parallel")
+     | "", "\($set): stored MiB after the first backup, and what each added",
     ($tools[] as $tool | ($tool | pad(16))
        + ([$ops[] as $op | typical($rows; $tool; $op; (if $op == "first" then "stored" else "added" end))
-           | select(. != null) | "\($op) \(mib | fixed(1))"] | join("   ")));
+           | select(. != null) | "\($op) \(mib | fixed(1))"] | join("   "))));
 
 def judged($all):
   targets[] as $t
@@ -118,6 +119,21 @@ def singles($all):
     simple($all; "init, ms"; (typical($rows; "fleetbak"; "init"; "wall") | times(1000)); 15),
     simple($all; "list of an empty repository, ms"; (typical($rows; "fleetbak"; "list"; "wall") | times(1000)); 15);
 
+# Sixteen machines: what a processor second does with so many jobs, of what it
+# does with one; and what went through a limit, of what it allows.
+def parallel($all):
+  [$all[] | select(.set == "parallel")] as $rows
+  | ((2, 4, 8, 16) as $n
+     | quotient(typical($rows; "fleetbak"; "jobs-\($n)"; "cpu");
+         typical($rows; "fleetbak"; "jobs-1"; "cpu"))
+     | select(. != null)
+     | simple($all; "processor time, \($n) at once"; .; 1.05)),
+    (("read", "upload") as $which
+     | quotient(typical($rows; "fleetbak"; "limit-\($which)"; "added");
+         typical($rows; "fleetbak"; "limit-\($which)"; "stored")) as $kept
+     | select($kept != null)
+     | simple($all; "limit_\($which), off by %"; ($kept - 1) * 100 | fabs; 5));
+
 def wish($n; $sign): if $n == null then "" else "\($sign)\($n)" end;
 def judgement($all):
   "", "targets: how many times as fast as the fastest peer, how many times as slow as limit (or tar)",
@@ -131,15 +147,15 @@ def judgement($all):
       (.behind_cpu | fixed(2) | left(8)), (wish(.limit; "<") | left(8)),
       "  " + (.fast | verdict | pad(14)), (.peak | fixed(0) | left(9)),
       " of \(.memory): \(.small | verdict)"] | add),
-  (singles($all) | "\(.name | pad(34)) \(.value | fixed(2) | left(8))  at most \(.want | pad(5)) \(.met | verdict)");
+  ((singles($all), parallel($all)) | "\(.name | pad(34)) \(.value | fixed(2) | left(8))  at most \(.want | pad(5)) \(.met | verdict)");
 
 .[0] as $machine | .[1:] as $all
 | [$all[] | select(.tool == "fleetbak" and .peak_kib > 262144)] as $huge
 | [$all[] | select(.check == "different")] as $wrong
-| [judged($all) | .fast, .small] + [singles($all) | .met]
+| [judged($all) | .fast, .small] + [singles($all), parallel($all) | .met]
 | map(select(. == false)) | length as $missed
 | machine($machine),
-  (["images", "tree"][] as $set | [$all[] | select(.set == $set)]
+  (["images", "tree", "parallel"][] as $set | [$all[] | select(.set == $set)]
    | select(length > 0) | costs($set; .)),
   judgement($all),
   "",

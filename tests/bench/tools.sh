@@ -21,11 +21,11 @@ repo_of() { # TOOL
 
 # Tools of a set, ours first.
 tools_of() { # SET PEERS
-	if [ "$1" = images ]; then
-		echo "fleetbak $2${limit_runs:+ limit}"
-	else
-		echo "fleetbak $2 tar"
-	fi
+	case $1 in
+	images) echo "fleetbak $2${limit_runs:+ limit}" ;;
+	tree) echo "fleetbak $2 tar" ;;
+	parallel) echo fleetbak ;;
+	esac
 }
 
 check_tools() {
@@ -77,12 +77,20 @@ commands() {
 
 # Empty repositories, and what our configuration says of the machines.
 prepare() { # SET
-	rm -rf "$work/repos" "${work:?}/home" "$work/target" "${work:?}/$1"
-	mkdir -p "$work/repos/fleetbak" "$work/home" "$work/$1"
+	rm -rf "$work/target" "${work:?}/$1"
+	mkdir -p "$work/$1"
+	prepare_repos "$1"
+}
+
+prepare_repos() { # SET
+	rm -rf "$work/repos" "${work:?}/home"
+	mkdir -p "$work/repos/fleetbak" "$work/home"
 	fb=$work/repos/fleetbak
-	for machine in machine00 machine01 machine02 machine03; do
-		volume="{name: root, kind: disk, path: $work/images/$machine.img}"
-		[ "$1" = images ] || {
+	last=03
+	[ "$1" != parallel ] || last=15
+	for machine in $(seq -f 'machine%02.0f' 0 $last); do
+		volume="{name: root, kind: disk, path: $work/$1/$machine.img}"
+		[ "$1" != tree ] || {
 			[ "$machine" = machine00 ] || continue
 			volume="{name: root, kind: tree, path: $work/tree}"
 		}
@@ -130,6 +138,7 @@ fleetbak_command() {
 	case $1 in
 	init | list) echo "$run $1" ;;
 	first | changed | unchanged | unchanged-skip) echo "$run download" ;;
+	download) echo "$run download ${more:-}" ;;
 	unchanged-read) echo "$run download --full" ;;
 	restore) echo "$run restore --run latest --all --target $work/target --yes" ;;
 	in-place) echo "$run restore --run latest --all --in-place --yes" ;;
