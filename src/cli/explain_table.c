@@ -112,6 +112,14 @@ static const struct fb_explanation rows[] = {
 	    "The first argument is not the name of a command or topic.",
 	    "A misspelling; commands are never abbreviated.",
 	    "fleetbak -h lists the commands." },
+	{ "E-CHANGE-MAP", "a change map is wrong or cannot be had", "-",
+	    "The command 'changed' of a volume failed, or it did not name bytes "
+	    "that have changed. The volume was read as a whole: the backup is "
+	    "right.",
+	    "A map that was lost at a restart, or belongs to another disk; a "
+	    "write that went past it; a mistake in the script.",
+	    "Run the command by hand in the machine's directory; take it out of "
+	    "machine.yaml until it is right." },
 	{ "E-COMMAND", "a machine's command failed", "3, or 1 or 15 alone",
 	    "The start or stop command of a machine ended with another status "
 	    "than 0, was ended by a signal, or took too long. The end of its "

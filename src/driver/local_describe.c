@@ -249,13 +249,18 @@ note_of(const struct fb_local_found *found,
 	bool live = found->spec->stop == NULL;
 	const char *more = shape->at_least
 	    ? "; it has many files, and its size is only a lower bound"
+	    : volume->changed != NULL
+	    ? "; of what it held before only what its change map names is read"
 	    : "";
 
 	if (shape->method == FB_LOCAL_NONE)
 		return fb_strdup("removable: listed, never captured");
 	if (shape->method != FB_LOCAL_STOPPED)
-		return fb_format(
-		    "read from a snapshot while the machine runs%s", more);
+		return fb_format("read from a snapshot while the machine "
+		                 "runs%s",
+		    volume->changed != NULL
+		        ? "; its change map is not asked"
+		        : more);
 	if (live)
 		return fb_format("no commands to stop it: read live, so what "
 		                 "changes meanwhile may not fit together%s",
@@ -339,10 +344,14 @@ volumes_json(const struct fb_local_machine *spec)
 	for (size_t i = 0; i < spec->volume_count; i++) {
 		const struct fb_local_volume *volume = &spec->volumes[i];
 
-		(void)json_array_append_new(array,
-		    json_pack("{s:s,s:s,s:s,s:o}", "name", volume->name,
-		        "kind", kinds[volume->kind], "path", volume->path,
-		        "exclude", vector_json(volume->exclude)));
+		json_t *item = json_pack("{s:s,s:s,s:s,s:o}", "name",
+		    volume->name, "kind", kinds[volume->kind], "path",
+		    volume->path, "exclude", vector_json(volume->exclude));
+
+		if (volume->changed != NULL)
+			(void)json_object_set_new(
+			    item, "changed", vector_json(volume->changed));
+		(void)json_array_append_new(array, item);
 	}
 	return array;
 }

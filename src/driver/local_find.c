@@ -225,29 +225,41 @@ inside(const char *dir, const char *argument)
 	return NULL;
 }
 
+struct files {
+	char **items;
+	size_t count, room;
+};
+
+static void
+add_files(struct files *files, const char *dir, char *const *arg)
+{
+	for (; arg != NULL && *arg != NULL; arg++) {
+		const char *path = inside(dir, *arg);
+
+		if (path == NULL)
+			continue;
+		if (files->count + 2 > files->room) {
+			files->room *= 2;
+			files->items = fb_realloc(files->items, files->room,
+			    sizeof(*files->items));
+		}
+		files->items[files->count++] = fb_strdup(path);
+	}
+}
+
 char **
 fb_local_definition_files(const char *dir, const struct fb_local_machine *spec)
 {
 	char *const *const commands[] = { spec->start, spec->stop,
 		spec->status };
-	size_t count = 0, room = 8;
-	char **files = fb_alloc(room, sizeof(*files));
+	struct files files = { .room = 8 };
 
-	files[count++] = fb_strdup(FB_LOCAL_YAML);
+	files.items = fb_alloc(files.room, sizeof(*files.items));
+	files.items[files.count++] = fb_strdup(FB_LOCAL_YAML);
 	for (size_t c = 0; c < FB_COUNT(commands); c++)
-		for (char *const *arg = commands[c]; arg != NULL && *arg != NULL;
-		     arg++) {
-			const char *path = inside(dir, *arg);
-
-			if (path == NULL)
-				continue;
-			if (count + 2 > room) {
-				room *= 2;
-				files = fb_realloc(
-				    files, room, sizeof(*files));
-			}
-			files[count++] = fb_strdup(path);
-		}
-	files[count] = NULL;
-	return files;
+		add_files(&files, dir, commands[c]);
+	for (size_t i = 0; i < spec->volume_count; i++)
+		add_files(&files, dir, spec->volumes[i].changed);
+	files.items[files.count] = NULL;
+	return files.items;
 }

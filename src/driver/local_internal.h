@@ -148,6 +148,10 @@ FB_MUST_USE int fb_local_tree_target(const char *path,
 struct fb_artifact *fb_local_tree_artifact(const char *path,
     const char *const *exclude, const char *const *files);
 
+/* A disk with a `changed` command; takes `disk` over. */
+struct fb_artifact *fb_local_mapped_artifact(struct fb_artifact *disk,
+    const struct fb_local_found *found, const struct fb_local_volume *volume);
+
 /* Copy files of a definition, with all that an archive keeps; what is equal
  * already is left alone. */
 FB_MUST_USE int fb_local_copy_files(const char *from,

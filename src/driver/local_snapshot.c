@@ -614,7 +614,11 @@ fb_local_open_volume(struct fb_driver *base, const struct fb_machine *machine,
 	}
 	if (volume->kind == FB_LOCAL_TREE)
 		return open_tree(path, volume, ret_artifact, err);
-	return dir != NULL
-	    ? open_clone(dir, volume->name, ret_artifact, err)
-	    : open_disk(path, found.spec->stop == NULL, ret_artifact, err);
+	if (dir != NULL)
+		return open_clone(dir, volume->name, ret_artifact, err);
+	rc = open_disk(path, found.spec->stop == NULL, ret_artifact, err);
+	if (rc == FB_OK && volume->changed != NULL)
+		*ret_artifact =
+		    fb_local_mapped_artifact(*ret_artifact, &found, volume);
+	return rc;
 }

@@ -173,7 +173,11 @@ note_token(struct capture *capture, bool changed)
 {
 	const char *token = capture->artifact->token;
 
-	if (token[0] != '\0' && !changed && !(capture->continued && capture->live))
+	/* A change map tells next time of what changed behind it. */
+	if (capture->artifact->ops->changed_blocks != NULL)
+		changed = false;
+	if (token[0] != '\0' && !changed &&
+	    !(capture->continued && capture->live))
 		capture->part->token = fb_strdup(token);
 }
 
@@ -466,10 +470,13 @@ fb_run_copy(struct fb_run *run, struct fb_job *job, size_t part,
 	    err);
 	capture.artifact = artifact;
 	if (rc == FB_OK)
+		fb_capture_ask(&capture);
+	if (rc == FB_OK)
 		rc = copy_volume(&capture, err);
 	if (rc == FB_OK)
 		rc = journal_part(&capture, err);
 	fb_capture_close_past(&capture);
+	fb_ranges_release(&capture.changed);
 	fb_buf_release(&capture.catalogue);
 	fb_closep(&capture.catalogue_fd);
 	if (rc < 0)

@@ -30,6 +30,8 @@ struct capture {
 	const struct fb_plan_past *known;
 	struct fb_past *past;
 	struct fb_past_entries *entries; /* of a tree */
+	bool mapped, lied;        /* a change map is used; it was wrong */
+	struct fb_ranges changed; /* what it says */
 };
 
 /* capture.c */
@@ -43,6 +45,8 @@ FB_MUST_USE int fb_capture_read(
     struct capture *capture, uint64_t end, struct fb_error *err);
 
 /* capture_past.c */
+/* Ask who knows what changed since the earlier run, if somebody does. */
+void fb_capture_ask(struct capture *capture);
 /* Find what can be taken over, and open it; what cannot be used is left
  * alone, with a warning where something is wrong with it. */
 void fb_capture_open_past(struct capture *capture);

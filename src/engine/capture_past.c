@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fleetbak/base/mem.h"
+#include "fleetbak/crypto/digest_many.h"
 #include "fleetbak/repo/volume.h"
 #include "capture.h"
 
@@ -154,22 +155,28 @@ is_unchanged(const struct capture *capture)
 {
 	const struct fb_plan_past *known = capture->known;
 
-	return known->token != NULL &&
+	return !capture->mapped && known->token != NULL &&
 	    strcmp(known->token, capture->artifact->token) == 0 &&
 	    known->size == capture->artifact->size;
+}
+
+static bool
+is_flat(const struct capture *capture)
+{
+	return capture->run->engine->config->download.digest ==
+	    FB_DIGEST_FLAT;
 }
 
 /* The flat digest is of all bytes: only that of a whole volume is known. */
 static bool
 is_wanted(const struct capture *capture)
 {
-	bool flat = capture->run->engine->config->download.digest ==
-	    FB_DIGEST_FLAT;
-
 	if (capture->artifact->ops->produce != NULL)
 		return capture->part->volume->kind == FB_VOLUME_TREE &&
-		    capture->known->has_catalogue && !flat;
-	return is_unchanged(capture) && (!flat || capture->known->has_flat);
+		    capture->known->has_catalogue && !is_flat(capture);
+	return capture->mapped ||
+	    (is_unchanged(capture) &&
+	        (!is_flat(capture) || capture->known->has_flat));
 }
 
 static void
@@ -185,6 +192,28 @@ warn(struct capture *capture, const struct fb_error *why)
 	    &(struct fb_event){ .kind = FB_EVENT_WARNING,
 	        .machine = capture->job->name,
 	        .error = &warning });
+}
+
+void
+fb_capture_ask(struct capture *capture)
+{
+	struct fb_artifact *artifact = capture->artifact;
+	const char *since = capture->known != NULL ? capture->known->token
+	                                           : NULL;
+	struct fb_error err = { 0 };
+
+	if (artifact->ops->changed_blocks == NULL)
+		return;
+	if (artifact->ops->changed_blocks(artifact,
+	        since != NULL ? since : "", &capture->changed, &err) < 0) {
+		artifact->token[0] = '\0';
+		warn(capture, &err);
+	} else {
+		capture->mapped = since != NULL && !capture->changed.all &&
+		    !is_flat(capture);
+	}
+	if (!capture->mapped)
+		capture->known = NULL;
 }
 
 void
@@ -217,18 +246,112 @@ fb_capture_close_past(struct capture *capture)
 	fb_past_close(FB_STEAL(capture->past));
 	close_entries(FB_STEAL(capture->entries));
 	capture->known = NULL;
+	capture->mapped = false;
 }
 
 bool
 fb_capture_past_failed(struct capture *capture, const struct fb_error *err)
 {
-	bool failed = (capture->past != NULL &&
-	                  fb_past_failed(capture->past)) ||
+	bool failed = capture->lied ||
+	    (capture->past != NULL && fb_past_failed(capture->past)) ||
 	    (capture->entries != NULL && capture->entries->failed);
 
 	if (failed && err->code != FB_ECANCELED)
 		warn(capture, err);
 	return failed && err->code != FB_ECANCELED;
+}
+
+/* A share of what is not read is read all the same, another one each run. */
+static bool
+is_sampled(const struct capture *capture, const struct fb_past_piece *piece)
+{
+	unsigned percent =
+	    capture->run->engine->config->download.verify_unchanged_percent;
+	uint64_t hash = UINT64_C(14695981039346656037) ^ piece->offset;
+
+	for (const char *c = capture->run->id; *c != '\0'; c++)
+		hash = (hash ^ (uint8_t)*c) * UINT64_C(1099511628211);
+	hash ^= hash >> 32;
+	return capture->mapped && !piece->zeros && hash % 100 < percent;
+}
+
+/* Is the piece what it was? */
+static int
+compare_piece(struct capture *capture, const struct fb_past_piece *piece,
+    struct fb_error *err)
+{
+	size_t len = (size_t)piece->length; /* a chunk's */
+	FB_AUTO_FREE uint8_t *bytes = fb_alloc(len, 1);
+	struct fb_digest digest;
+	int rc = capture->artifact->ops->read(
+	    capture->artifact, piece->offset, bytes, len, err);
+
+	if (rc < 0)
+		return rc;
+	capture->part->read_bytes += len;
+	fb_digest_pieces((struct fb_span){ bytes, len }, &digest);
+	if (fb_digest_cmp(&digest, &piece->id) == 0)
+		return FB_OK;
+	capture->lied = true;
+	return fb_fail_id(err, FB_ECONFLICT, "E-CHANGE-MAP",
+	    "%llu bytes at %llu are not what they were, though its change map "
+	    "says so",
+	    (unsigned long long)piece->length,
+	    (unsigned long long)piece->offset);
+}
+
+static int
+take_same(struct capture *capture, uint64_t end, struct fb_error *err)
+{
+	int rc = fb_capture_copier_rc(capture,
+	    fb_copy_same(capture->copy, capture->past, capture->offset,
+	        end - capture->offset, err));
+
+	capture->offset = end;
+	return rc;
+}
+
+/* Zeros of any length: what changed in them is read, the rest is no chunk. */
+static int
+capture_zeros(struct capture *capture, uint64_t end, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	while (rc == FB_OK && capture->offset < end) {
+		uint64_t start, until;
+
+		fb_ranges_next(
+		    &capture->changed, capture->offset, end, &start, &until);
+		if (start > end)
+			start = end;
+		if (until > end)
+			until = end;
+		if (start > capture->offset)
+			rc = take_same(capture, start, err);
+		if (rc == FB_OK)
+			rc = fb_capture_read(capture, until, err);
+	}
+	return rc;
+}
+
+static int
+capture_piece(struct capture *capture, const struct fb_past_piece *piece,
+    struct fb_error *err)
+{
+	uint64_t end = piece->offset + piece->length;
+	int rc = FB_OK;
+
+	if (end > capture->artifact->size)
+		return fb_capture_read(capture, capture->artifact->size, err);
+	if (piece->zeros)
+		return capture_zeros(capture, end, err);
+	/* When it was resumed, the copy may stand in the middle of it. */
+	if (piece->offset != capture->offset ||
+	    fb_ranges_touch(&capture->changed, piece->offset, end))
+		return fb_capture_read(capture, end, err);
+	if (is_sampled(capture, piece))
+		rc = compare_piece(capture, piece, err);
+	return rc < 0 ? rc : take_same(capture, end, err);
 }
 
 int
@@ -239,22 +362,19 @@ fb_capture_disk(struct capture *capture, struct fb_error *err)
 	while (capture->past != NULL && capture->offset < size) {
 		struct fb_past_piece piece;
 		int rc = fb_past_peek(capture->past, &piece, err);
-		uint64_t end = piece.offset + piece.length;
 
-		if (rc < 0 || (rc = fb_capture_check(capture, err)) < 0)
+		if (rc == FB_OK)
+			rc = fb_capture_check(capture, err);
+		if (rc < 0)
 			return rc;
 		if (piece.length == 0)
 			break;
-		if (piece.offset == capture->offset || piece.zeros)
-			rc = fb_capture_copier_rc(capture,
-			    fb_copy_same(capture->copy, capture->past,
-			        capture->offset, end - capture->offset, err));
-		else /* the copy goes on in the middle of it */
-			rc = fb_capture_read(capture, end, err);
+		if (piece.offset + piece.length <= capture->offset)
+			rc = fb_past_skip(capture->past, err);
+		else
+			rc = capture_piece(capture, &piece, err);
 		if (rc < 0)
 			return rc;
-		if (capture->offset < end)
-			capture->offset = end;
 		fb_capture_progress(capture);
 	}
 	return fb_capture_read(capture, size, err);
@@ -268,7 +388,7 @@ fb_capture_settle(struct capture *capture, struct fb_error *err)
 	if (capture->past == NULL || capture->entries != NULL)
 		return FB_OK;
 	/* One that went on after a crash may have other chunks. */
-	if (!capture->continued &&
+	if (!capture->continued && !capture->mapped &&
 	    fb_digest_cmp(&result->root, &capture->known->root) != 0) {
 		(void)fb_fail_id(err, FB_ECORRUPT, "E-ROOT",
 		    "what was taken over from an earlier run is not what its "
@@ -276,6 +396,8 @@ fb_capture_settle(struct capture *capture, struct fb_error *err)
 		return fb_hint(err, "read it as a whole: fleetbak download "
 				    "--full");
 	}
+	if (capture->mapped)
+		return FB_OK;
 	result->has_flat = capture->known->has_flat;
 	result->flat = capture->known->flat;
 	return FB_OK;

@@ -373,6 +373,8 @@ fill_download(struct fb_config_download *download, const json_t *map)
 	download->limit_read = rate_of(json_object_get(map, "limit_read"));
 	download->limit_upload =
 	    rate_of(json_object_get(map, "limit_upload"));
+	download->verify_unchanged_percent = fb_percent_of(
+	    json_object_get(map, "verify_unchanged"));
 	download->max_downtime_ms =
 	    span_of(json_object_get(map, "max_downtime"));
 	download->resume_within_ms =

@@ -39,8 +39,8 @@ span_after(const json_t *value, const char *before)
 	return ms;
 }
 
-static unsigned
-percent_of(const json_t *value)
+unsigned
+fb_percent_of(const json_t *value)
 {
 	const char *text = json_string_value(value);
 	unsigned percent = 0;
@@ -61,7 +61,7 @@ fb_config_fill_retention(struct fb_config *config, const json_t *values)
 	config->retention = (struct fb_config_retention){
 		.keep = policy_of(section, FB_RETENTION_MIN),
 		.max_remove_percent =
-		    percent_of(json_object_get(section, "max_remove")),
+		    fb_percent_of(json_object_get(section, "max_remove")),
 		.grace_ms = span_after(json_object_get(section, "grace"), ""),
 		.orphans_ms =
 		    span_after(json_object_get(section, "orphans"), "keep "),

@@ -123,6 +123,10 @@ static const struct fb_setting settings[] = {
 	    .variable = "FLEETBAK_DOWNLOAD_LIMIT_UPLOAD",
 	    .help = "How fast a run puts packs into the repository, in the "
 	            "mean over a pack." },
+	{ .path = "download.verify_unchanged", PERCENT, .fallback = "2%",
+	    .variable = "FLEETBAK_DOWNLOAD_VERIFY_UNCHANGED",
+	    .help = "How much of what a change map says is unchanged is read "
+	            "all the same and compared, another share each time." },
 	{ .path = "retention.keep", POLICY,
 	    .variable = "FLEETBAK_RETENTION_KEEP",
 	    .help = "Which snapshots of each machine prune keeps, such as: all "

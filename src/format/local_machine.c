@@ -44,6 +44,7 @@ static const struct fb_setting settings[] = {
 	{ .path = "volumes.[].path", PATH, .required = true,
 	    .help = "write path: the file, device or directory" },
 	{ .path = "volumes.[].exclude", VECTOR },
+	{ .path = "volumes.[].changed", VECTOR, .min = 1 },
 };
 
 static char *
@@ -96,6 +97,7 @@ fill_volume(struct fb_local_volume *volume, const json_t *value)
 		if (strcmp(kind, kinds[i]) == 0)
 			volume->kind = (enum fb_local_volume_kind)i;
 	volume->exclude = copy_vector(value, "exclude");
+	volume->changed = copy_vector(value, "changed");
 	if (volume->exclude == NULL)
 		volume->exclude = fb_alloc(1, sizeof(*volume->exclude));
 }
@@ -157,6 +159,7 @@ check_volume(const struct fb_schema *schema, const json_t *volumes, size_t i,
 {
 	FB_AUTO_FREE char *name_path = fb_format("volumes.%zu.name", i);
 	FB_AUTO_FREE char *exclude_path = fb_format("volumes.%zu.exclude", i);
+	FB_AUTO_FREE char *changed_path = fb_format("volumes.%zu.changed", i);
 	const json_t *volume = json_array_get(volumes, i);
 	const char *name = json_string_value(json_object_get(volume, "name"));
 	const char *kind = json_string_value(json_object_get(volume, "kind"));
@@ -179,6 +182,10 @@ check_volume(const struct fb_schema *schema, const json_t *volumes, size_t i,
 	    json_object_get(volume, "exclude") != NULL)
 		return fb_schema_fail(schema, exclude_path, NULL, "E-CFG-KEY",
 		    err, "only a tree can leave files out, not a %s", kind);
+	if (strcmp(kind, "disk") != 0 &&
+	    json_object_get(volume, "changed") != NULL)
+		return fb_schema_fail(schema, changed_path, NULL, "E-CFG-KEY",
+		    err, "only a disk has a change map, not a %s", kind);
 	return FB_OK;
 }
 
@@ -245,6 +252,7 @@ fb_local_machine_free(struct fb_local_machine *machine)
 		fb_freep(&machine->volumes[i].name);
 		fb_freep(&machine->volumes[i].path);
 		free_vector(machine->volumes[i].exclude);
+		free_vector(machine->volumes[i].changed);
 	}
 	fb_freep(&machine->volumes);
 	free_vector(machine->start);

@@ -64,6 +64,8 @@ FB_MUST_USE int fb_scalar_check(const struct fb_scalar *scalar,
     json_t **ret_value, struct fb_error *err);
 
 /* Fill config->retention and config->groups from the checked values. */
+/* Of a text that the schema has judged. */
+unsigned fb_percent_of(const json_t *value);
 void fb_config_fill_retention(struct fb_config *config, const json_t *values);
 
 /* Fill labels from {"key": "value"}, sorted by key. */

@@ -145,6 +145,12 @@ bad_volumes_are_refused(void **state)
 	refuses("id: a\nvolumes: [{name: x, kind: disk, path: p, "
 	        "exclude: [a]}]\n",
 	    "E-CFG-KEY", "only a tree can leave files out, not a disk");
+	refuses("id: a\nvolumes: [{name: x, kind: tree, path: p, "
+	        "changed: [a]}]\n",
+	    "E-CFG-KEY", "only a disk has a change map, not a tree");
+	refuses("id: a\nvolumes: [{name: x, kind: disk, path: p, "
+	        "changed: []}]\n",
+	    "E-CFG-RANGE", "volumes.0.changed");
 	refuses("id: a\nvolumes: [{kind: disk, path: p}]\n", "E-CFG-MISSING",
 	    "m.yaml:2:11: setting 'volumes.0.name'");
 	refuses("id: a\nvolumes: {x: y}\n", "E-CFG-TYPE", "a map where a list");

@@ -13,6 +13,7 @@
 
 #include "fleetbak/base/buf.h"
 #include "fleetbak/format/catalogue.h"
+#include "fleetbak/format/ranges.h"
 
 struct fb_error;
 
@@ -69,6 +70,12 @@ struct fb_artifact_ops {
 	/* Exactly `len` bytes at `offset`, never past the size. */
 	int (*read)(struct fb_artifact *, uint64_t offset, void *bytes,
 	    size_t len, struct fb_error *);
+	/* Before anything is read: what may differ from the content that had
+	 * the token `since` ("": all), and the token of what is read now;
+	 * NULL: nobody knows.  It decides what is read, never what is true:
+	 * a share of the rest is compared. */
+	int (*changed_blocks)(struct fb_artifact *, const char *since,
+	    struct fb_ranges *ret_changed, struct fb_error *);
 	/* Trees, definitions, opaque: the whole stream into `sink`. */
 	int (*produce)(struct fb_artifact *, const struct fb_sink *sink,
 	    struct fb_error *);

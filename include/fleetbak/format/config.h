@@ -60,6 +60,8 @@ struct fb_config_download {
 	int level;                    /* zstd level 1..19, default 3 */
 	uint64_t limit_read;          /* bytes a second from all sources */
 	uint64_t limit_upload;        /* ... into the repository; 0: no limit */
+	unsigned verify_unchanged_percent; /* of what is not read because of
+	                               * a change map; default 2 */
 };
 
 /* What prune may remove; see fleet/retention.h for what the words mean. */
@@ -196,6 +198,7 @@ struct fb_local_volume {
 	char *path; /* as written: relative to the machine's directory, or
 	             * absolute */
 	char **exclude; /* patterns, ends with NULL */
+	char **changed; /* vector, NULL when absent: who knows what changed */
 };
 
 struct fb_local_machine {
