@@ -51,9 +51,8 @@ fb_capture_check(struct capture *capture, struct fb_error *err)
 	return FB_OK;
 }
 
-/* Wait until `len` bytes may be read. */
-static int
-wait_for_room(struct capture *capture, uint64_t len, struct fb_error *err)
+int
+fb_capture_wait(struct capture *capture, uint64_t len, struct fb_error *err)
 {
 	int64_t now = fb_clock_mono_ns();
 	int64_t due = fb_rate_take(capture->run->read_rate, len, now);
@@ -117,7 +116,7 @@ read_data(struct capture *capture, uint64_t end, struct fb_error *err)
 			len = (size_t)(end - capture->offset);
 		len = (size_t)fb_rate_step(capture->run->read_rate, len);
 		len = (size_t)fb_rate_step(capture->source_rate, len);
-		rc = wait_for_room(capture, len, err);
+		rc = fb_capture_wait(capture, len, err);
 		if (rc < 0)
 			return rc;
 		rc = artifact->ops->read(
@@ -208,7 +207,7 @@ take_data(void *arg, const void *bytes, size_t len, struct fb_error *err)
 	int rc = fb_capture_check(capture, err);
 
 	if (rc == FB_OK)
-		rc = wait_for_room(capture, len, err);
+		rc = fb_capture_wait(capture, len, err);
 	if (rc == FB_OK)
 		rc = fb_capture_copier_rc(
 		    capture, fb_copy_data(capture->copy, bytes, len, err));

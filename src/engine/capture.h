@@ -40,6 +40,9 @@ int fb_capture_copier_rc(struct capture *capture, int rc);
 FB_MUST_USE int fb_capture_check(
     struct capture *capture, struct fb_error *err);
 void fb_capture_progress(struct capture *capture);
+/* Wait until the limits of bandwidth let `len` more bytes be read. */
+FB_MUST_USE int fb_capture_wait(
+    struct capture *capture, uint64_t len, struct fb_error *err);
 /* Read the disk from where the capture is up to `end`. */
 FB_MUST_USE int fb_capture_read(
     struct capture *capture, uint64_t end, struct fb_error *err);

@@ -283,9 +283,11 @@ compare_piece(struct capture *capture, const struct fb_past_piece *piece,
 	size_t len = (size_t)piece->length; /* a chunk's */
 	FB_AUTO_FREE uint8_t *bytes = fb_alloc(len, 1);
 	struct fb_digest digest;
-	int rc = capture->artifact->ops->read(
-	    capture->artifact, piece->offset, bytes, len, err);
+	int rc = fb_capture_wait(capture, len, err);
 
+	if (rc == FB_OK)
+		rc = capture->artifact->ops->read(
+		    capture->artifact, piece->offset, bytes, len, err);
 	if (rc < 0)
 		return rc;
 	capture->part->read_bytes += len;

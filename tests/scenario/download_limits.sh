@@ -69,6 +69,22 @@ for limit in download.limit_read sources.lab.limit_read; do
 done
 ok "who waits for a limit stops when asked to"
 
+# A change map that says nothing changed, and all of it read again to see.
+m=machines/m1
+rm -rf repo state machines/m2 machines/m3
+sed -i 's|path: disk.img}|path: disk.img, changed: [./map]}|' $m/machine.yaml
+printf '#!/bin/sh\necho token always\n' >$m/map
+chmod +x $m/map
+expect 0 "$fb" -c "$conf" init
+expect 0 "$fb" -c "$conf" download
+before=$(milliseconds)
+expect 0 "$fb" -c "$conf" download --set download.verify_unchanged=100% \
+	--set download.limit_read=200kB/s
+bytes=$(read_bytes)
+[ "$bytes" -gt 100000 ] || fail "only $bytes bytes were read again"
+at_least "$bytes" 200000 "what is read again"
+ok "what is read again to see whether a map lies is limited too"
+
 expect 2 "$fb" -c "$conf" download --set download.limit_read=20MiB
 grep -q "limit_read '20MiB': not a rate: write 20MiB/s" "$work/stderr" ||
 	fail "a size is taken for a rate"
