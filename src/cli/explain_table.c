@@ -83,6 +83,14 @@ static const struct fb_explanation rows[] = {
 	    "could be minutes or months, a bare K could be 1000 or 1024.",
 	    "30 instead of 30s; 5m instead of 5min.",
 	    "Write the unit in full." },
+	{ "E-CHANGE-MAP", "a change map is wrong or cannot be had", "-",
+	    "The command 'changed' of a volume failed, or it did not name bytes "
+	    "that have changed. The volume was read as a whole: the backup is "
+	    "right.",
+	    "A map that was lost at a restart, or belongs to another disk; a "
+	    "write that went past it; a mistake in the script.",
+	    "Run the command by hand in the machine's directory; take it out of "
+	    "machine.yaml until it is right." },
 	{ "E-CHILD-ALIVE", "a command of an earlier run still lives", "11",
 	    "A command that an earlier run started (a machine's start or stop) "
 	    "has not ended. Going on could act on a machine twice.",
@@ -112,14 +120,6 @@ static const struct fb_explanation rows[] = {
 	    "The first argument is not the name of a command or topic.",
 	    "A misspelling; commands are never abbreviated.",
 	    "fleetbak -h lists the commands." },
-	{ "E-CHANGE-MAP", "a change map is wrong or cannot be had", "-",
-	    "The command 'changed' of a volume failed, or it did not name bytes "
-	    "that have changed. The volume was read as a whole: the backup is "
-	    "right.",
-	    "A map that was lost at a restart, or belongs to another disk; a "
-	    "write that went past it; a mistake in the script.",
-	    "Run the command by hand in the machine's directory; take it out of "
-	    "machine.yaml until it is right." },
 	{ "E-COMMAND", "a machine's command failed", "3, or 1 or 15 alone",
 	    "The start or stop command of a machine ended with another status "
 	    "than 0, was ended by a signal, or took too long. The end of its "

@@ -119,6 +119,8 @@ find(struct fb_tables *tables, const struct fb_table_place *place)
 {
 	struct fb_table *table = *bucket_of(tables, &place->pack);
 
+	if (place->digest == NULL)
+		return NULL;
 	while (table != NULL &&
 	    (fb_digest_cmp(&table->pack, &place->pack) != 0 ||
 	        fb_digest_cmp(&table->digest, place->digest) != 0 ||

@@ -419,8 +419,8 @@ the_example_of_the_manual_holds(void **state)
 	read_object(depot, "runs/20261121-013206456-0000002a/VOLUMES",
 	    &volumes);
 	assert_non_null(strstr(fb_buf_str(&volumes),
-	    " af519e63edccac95270adfc2e3ea4cb73b4afd792c4cbabff7e92db579d"
-	    "10508\n"));
+	    " 50ca44962b93a450c5d9989283d0f1df6ee11fd0c041fb00d0d25a408f2"
+	    "1115f\n"));
 }
 
 /* Run the script; its exit status. */
