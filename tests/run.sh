@@ -32,7 +32,9 @@ watch() { # <name>
 	where=log_path=$PWD/$log/$1.found
 	export ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:exitcode=66:$where"
 	export UBSAN_OPTIONS="print_stacktrace=1:$where"
-	export TSAN_OPTIONS="halt_on_error=0:exitcode=66:$where"
+	# It would sleep a second at the end of each process that has threads.
+	TSAN_OPTIONS="halt_on_error=0:exitcode=66:atexit_sleep_ms=20:$where"
+	export TSAN_OPTIONS
 }
 
 # Lines of several tests must not mix: each is written at once, at its end.
