@@ -325,11 +325,24 @@ backup(void)
 }
 
 static unsigned
+parse_number(const char *what, const char *text, unsigned max)
+{
+	char *end;
+	unsigned long number = strtoul(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end != '\0' || number < 1 ||
+	    number > max) {
+		(void)fprintf(stderr, "limit: %s '%s': not a number from 1 to %u\n",
+		    what, text, max);
+		exit(2);
+	}
+	return (unsigned)number;
+}
+
+static unsigned
 parse_threads(const char *text)
 {
-	unsigned long threads = strtoul(text, NULL, 10);
-
-	return threads < 1 ? 1 : threads > 16 ? 16 : (unsigned)threads;
+	return parse_number("threads", text, 16);
 }
 
 int
@@ -349,7 +362,7 @@ main(int argc, char **argv)
 	if (strcmp(argv[1], "backup") == 0 && argc > 5 &&
 	    argc - 5 <= IMAGES_MAX) {
 		job.repo = argv[2];
-		job.level = atoi(argv[3]);
+		job.level = (int)parse_number("level", argv[3], 19);
 		job.threads = parse_threads(argv[4]);
 		job.images = argv + 5;
 		job.image_count = (size_t)argc - 5;

@@ -329,7 +329,11 @@ change_file(const struct job *job, struct entry *entry, struct random *r,
 		if (rename(path, other) != 0)
 			die(path);
 	} else {
-		(void)strcat(entry->path, ".new");
+		size_t len = strlen(entry->path);
+
+		if (len + sizeof(".new") > sizeof(entry->path))
+			die(path);
+		memcpy(entry->path + len, ".new", sizeof(".new"));
 		entry->kind = POOL;
 		entry->id = random_next(r) | UINT64_C(1) << 41;
 		entry->size = 100 + (uint64_t)random_exponential(r, 15000);
