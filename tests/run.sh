@@ -43,6 +43,7 @@ one() { # <name> <seconds> <command>...
 	shift 2
 	rc=0
 	watch "$name"
+	began=$(date +%s)
 	timeout -k 10 "$seconds" "$@" >"$log/$name" 2>&1 </dev/null || rc=$?
 	for found in "$log/$name".found.*; do
 		[ -f "$found" ] || continue
@@ -73,7 +74,7 @@ report() {
 	[ "$variant" = debug ] || printf ' (%s)' "$variant"
 	[ "$kind" != unit ] || printf ' %s tests' "$count"
 	[ "$kind" != model ] || printf ': %s' "$(tail -1 "$log/$name")"
-	echo
+	printf ', %s s\n' "$(($(date +%s) - began))"
 	[ $outcome != skip ] || tail -1 "$log/$name"
 	[ $outcome = fail ] || return 0
 	echo "  exit status $rc; the end of $log/$name:"
