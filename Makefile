@@ -8,6 +8,7 @@
 #   make check BUILD=asan ... under a sanitizer: asan, tsan; or: release
 #   make check BUILD=cov  and print coverage; too little of it fails
 #   make fuzz             fuzz every target for FUZZ_SECONDS (needs clang)
+#   make check-s3         the scenarios with object storage only
 #   make lint             layers, headers, scripts, man pages, static analysis
 #   make soak             a random walk for SOAK_SECONDS (an hour)
 #   make bench            speed, memory and stored bytes, next to the peers'
@@ -80,7 +81,8 @@ main      := $(B)/src/cli/main.o
 library   := $(B)/libfleetbak.a
 units     := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
 support   := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/support/*.c)))
-helpers   := $(patsubst tests/scenario/%.c,$(B)/scenario/%,$(wildcard tests/scenario/*.c))
+helpers   := $(patsubst tests/scenario/%.c,$(B)/scenario/%,$(wildcard tests/scenario/*.c)) \
+	$(B)/servers/faultproxy $(B)/servers/free_ports
 fuzzers   := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 models    := $(patsubst tests/model/%.c,$(B)/model/%,$(wildcard tests/model/*_model.c))
 replays   := $(fuzzers:%=$(B)/replay/%)
@@ -101,7 +103,7 @@ endif
 # made once more by the second.
 .SECONDARY:
 .PHONY: all setup demo check check-unit check-replay check-scenario \
-	check-crash check-model models check-sanitized check-all units replays \
+	check-s3 check-crash check-model models check-sanitized check-all units replays \
 	scenario-helpers fuzz \
 	fuzz-targets lint tidy install uninstall clean FORCE
 
@@ -141,6 +143,16 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(support) $(library)
 
 $(B)/scenario/%: $(B)/tests/scenario/%.o $(library)
 	@mkdir -p $(@D)
+	$(link) -o $@ $^ $(fb_libs) $(LIBS)
+
+# What scenarios put before and beside real servers.
+proxy := $(patsubst %.c,$(B)/%.o,$(wildcard tests/servers/proxy*.c))
+$(B)/servers/faultproxy: $(proxy) $(library)
+$(B)/servers/faultproxy: private LIBS += -lssl
+$(B)/servers/free_ports: $(B)/tests/servers/free_ports.o
+$(B)/servers/faultproxy $(B)/servers/free_ports:
+	@mkdir -p $(@D)
+	$(say) '  LD   $@'
 	$(link) -o $@ $^ $(fb_libs) $(LIBS)
 
 $(B)/replay/%: $(B)/tests/fuzz/%.o $(B)/tests/fuzz/replay_main.o $(library)
@@ -197,6 +209,11 @@ check-model: $(models)
 
 check-scenario: $(B)/fleetbak $(helpers) $(B)/soak/soak
 	sh tests/run.sh $(BUILD) scenario $(TESTS)
+
+# What has to do with S3, alone; STORM_SECONDS makes the storm a long one.
+check-s3: $(B)/fleetbak $(helpers)
+	sh tests/run.sh $(BUILD) scenario \
+	    $(patsubst tests/scenario/%.sh,%,$(wildcard tests/scenario/s3_*.sh))
 
 # Did the scenarios try every crash that is declared?
 check-crash:
