@@ -92,6 +92,33 @@ engine_read_trust(const struct fb_engine *engine, struct fb_trust *trust,
 	return FB_OK;
 }
 
+static enum fb_path_style
+path_style_of(const char *text)
+{
+	if (text == NULL || strcmp(text, "auto") == 0)
+		return FB_PATH_STYLE_AUTO;
+	return strcmp(text, "true") == 0 ? FB_PATH_STYLE_ON
+	                                 : FB_PATH_STYLE_OFF;
+}
+
+int
+engine_open_store(const struct fb_engine *engine,
+    const struct fb_config_repository *config, bool make,
+    struct fb_store **ret_store, struct fb_error *err)
+{
+	const struct fb_store_options options = {
+		.endpoint = config->endpoint,
+		.region = config->region,
+		.path_style = path_style_of(config->path_style),
+		.credentials = config->credentials,
+		.ca = config->ca,
+		.proxy = config->proxy,
+		.base_dir = engine->config->base_dir,
+	};
+
+	return fb_store_open(config->url, make, &options, ret_store, err);
+}
+
 static int
 open_repo(const struct fb_engine *engine, struct fb_error *ret_doubt,
     struct fb_repo **ret_repo, struct fb_error *err)
@@ -103,7 +130,7 @@ open_repo(const struct fb_engine *engine, struct fb_error *ret_doubt,
 
 	if (rc < 0)
 		return rc;
-	rc = fb_store_open(config->url, false, &store, err);
+	rc = engine_open_store(engine, config, false, &store, err);
 	if (rc == FB_OK) {
 		rc = engine_read_trust(engine, &trust, err);
 		if (rc < 0)

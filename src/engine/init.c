@@ -119,13 +119,14 @@ check_trusted(const struct fb_sign_key *key, const struct fb_trust *trust,
 }
 
 static int
-make_repository(const struct fb_config_repository *config,
+make_repository(const struct fb_engine *engine,
+    const struct fb_config_repository *config,
     const struct fb_sign_key *key, struct fb_trust *trust,
     struct fb_init_report *report, struct fb_error *err)
 {
 	FB_AUTO_REPO struct fb_repo *repo = NULL;
 	struct fb_store *store;
-	int rc = fb_store_open(config->url, true, &store, err);
+	int rc = engine_open_store(engine, config, true, &store, err);
 
 	if (rc < 0)
 		return rc;
@@ -181,7 +182,8 @@ fb_engine_init(const struct fb_engine *engine,
 	if (rc == FB_OK)
 		rc = check_trusted(key, &trust, err);
 	if (rc == FB_OK) {
-		rc = make_repository(config, key, &trust, &report, err);
+		rc = make_repository(
+		    engine, config, key, &trust, &report, err);
 		if (rc < 0)
 			(void)fb_wrap(err, "repository '%s'", config->name);
 	}

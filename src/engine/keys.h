@@ -10,6 +10,11 @@
 FB_MUST_USE int engine_need_repo(const struct fb_engine *engine,
     const struct fb_config_repository **ret, struct fb_error *err);
 
+/* Open the store of a repository as the configuration describes it. */
+FB_MUST_USE int engine_open_store(const struct fb_engine *engine,
+    const struct fb_config_repository *config, bool make,
+    struct fb_store **ret_store, struct fb_error *err);
+
 /* Read every trusted signer.  FB_EKEY. */
 FB_MUST_USE int engine_read_trust(const struct fb_engine *engine,
     struct fb_trust *trust, struct fb_error *err);

@@ -279,6 +279,7 @@ fill_repositories(struct fb_config *config, json_t *map)
 		repository->url = copy_text(json_object_get(value, "url"));
 		repository->sign_with =
 		    copy_text(json_object_get(value, "sign_with"));
+		fb_config_fill_s3(repository, value);
 	}
 }
 
@@ -486,6 +487,8 @@ check_whole(const struct fb_schema *schema, struct fb_error *err)
 		rc = check_not_empty(schema, "sources",
 		    "sources: {lab: {driver: local, root: ./machines}}", err);
 	if (rc == FB_OK)
+		rc = fb_config_check_s3(schema, err);
+	if (rc == FB_OK)
 		rc = check_units(schema, err);
 	return rc;
 }
@@ -558,6 +561,7 @@ fb_config_free(struct fb_config *config)
 		fb_freep(&config->repositories[i].name);
 		fb_freep(&config->repositories[i].url);
 		fb_freep(&config->repositories[i].sign_with);
+		fb_config_free_s3(&config->repositories[i]);
 	}
 	for (size_t i = 0; i < config->trusted_signer_count; i++)
 		fb_freep(&config->trusted_signers[i]);

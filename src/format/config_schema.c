@@ -16,6 +16,8 @@
 #define CHOICE   .kind = FB_SETTING_CHOICE, .type = "choice"
 #define PATH     .kind = FB_SETTING_PATH, .type = "path"
 #define URL      .kind = FB_SETTING_URL, .type = "url"
+#define SERVER   .kind = FB_SETTING_SERVER, .type = "server"
+#define CREDENTIALS .kind = FB_SETTING_CREDENTIALS, .type = "credentials"
 #define SECRET   .kind = FB_SETTING_SECRET, .type = "reference"
 #define SECRETS  .kind = FB_SETTING_SECRETS, .type = "list of references"
 #define TIMEZONE .kind = FB_SETTING_TIMEZONE, .type = "time zone"
@@ -29,6 +31,7 @@
 /* clang-format on */
 
 static const char *const drivers[] = { "local", NULL };
+static const char *const styles[] = { "auto", "true", "false", NULL };
 static const char *const digests[] = { "tree", "flat", NULL };
 
 /* Rows of one section stand together. */
@@ -50,7 +53,35 @@ static const struct fb_setting settings[] = {
 	            "of the open pack." },
 	{ .path = "repositories.*.url", URL, .required = true,
 	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_URL",
-	    .help = "Where the repository is: file:PATH, a directory." },
+	    .help = "Where the repository is: file:PATH, a directory, or "
+	            "s3://BUCKET/PREFIX, object storage." },
+	{ .path = "repositories.*.endpoint", SERVER,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_ENDPOINT",
+	    .help = "Server of an s3: repository, without a path; AWS's own "
+	            "in its region when not given." },
+	{ .path = "repositories.*.region", NAME,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_REGION",
+	    .help = "Region of the bucket; us-east-1 when not given." },
+	{ .path = "repositories.*.path_style", CHOICE, .choices = styles,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_PATH_STYLE",
+	    .help = "Whether the bucket's name stands in the path of each "
+	            "request (true) or before the server's name (false); auto, "
+	            "which it is when not given: in the path, but for AWS's "
+	            "own servers." },
+	{ .path = "repositories.*.credentials", CREDENTIALS,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_CREDENTIALS",
+	    .help = "Where the access key of an s3: repository is found: env, "
+	            "profile:NAME, file:PATH, cmd:PROGRAM ARG..., cred:NAME, "
+	            "imds, or auto, which it is when not given." },
+	{ .path = "repositories.*.ca", PATH,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_CA",
+	    .help = "File of certificates, in PEM, which alone are believed "
+	            "when an s3: server shows its own; the system's when not "
+	            "given." },
+	{ .path = "repositories.*.proxy", SERVER,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_PROXY",
+	    .help = "HTTP proxy on the way to an s3: server; what the "
+	            "environment says when not given." },
 	{ .path = "repositories.*.sign_with", SECRET,
 	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_SIGN_WITH",
 	    .help = "Reference to the private Ed25519 key that signs runs.  "
@@ -216,7 +247,12 @@ describe_type(const struct fb_setting *row)
 	case FB_SETTING_ORPHANS:
 		return text_with_pattern("^keep [0-9]+(ms|s|min|h|d|w|mo|y)$");
 	case FB_SETTING_URL:
-		return text_with_pattern("^file:.+");
+		return text_with_pattern("^(file:.+|s3://[a-z0-9].*)");
+	case FB_SETTING_SERVER:
+		return text_with_pattern("^https?://[^/@?#]+/?$");
+	case FB_SETTING_CREDENTIALS:
+		return text_with_pattern(
+		    "^(auto|env|imds|(profile|file|cmd|cred):.+)$");
 	case FB_SETTING_SECRET:
 		return text_with_pattern(reference);
 	case FB_SETTING_SECRETS:

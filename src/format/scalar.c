@@ -19,11 +19,8 @@
 
 #define DIGITS "0123456789"
 
-static int fail_value(const struct fb_scalar *in, const char *id,
-    struct fb_error *err, const char *fmt, ...) FB_PRINTF(4, 5);
-
-static int
-fail_value(const struct fb_scalar *in, const char *id, struct fb_error *err,
+int
+fb_scalar_fail(const struct fb_scalar *in, const char *id, struct fb_error *err,
     const char *fmt, ...)
 {
 	char why[256];
@@ -46,11 +43,11 @@ check_integer(
 
 	if (digits == 0 || digits != text.len ||
 	    (digits > 1 && in->text[0] == '0'))
-		return fail_value(in, "E-CFG-TYPE", err,
+		return fb_scalar_fail(in, "E-CFG-TYPE", err,
 		    "not a whole number in decimal digits");
 	if (fb_text_u64(text, in->row->max, &number, err) < 0 ||
 	    number < in->row->min)
-		return fail_value(in, "E-CFG-RANGE", err,
+		return fb_scalar_fail(in, "E-CFG-RANGE", err,
 		    "must be %llu to %llu", (unsigned long long)in->row->min,
 		    (unsigned long long)in->row->max);
 	*ret_value = json_integer((json_int_t)number);
@@ -66,7 +63,7 @@ check_boolean(
 	else if (strcmp(in->text, "false") == 0)
 		*ret_value = json_false();
 	else
-		return fail_value(
+		return fb_scalar_fail(
 		    in, "E-CFG-TYPE", err, "write true or false");
 	return FB_OK;
 }
@@ -80,15 +77,15 @@ check_span(const struct fb_scalar *in, struct fb_error *err)
 	struct fb_error why;
 
 	if (digits > 0 && in->text[digits] == '\0')
-		return fail_value(in, "E-CFG-UNIT", err,
+		return fb_scalar_fail(in, "E-CFG-UNIT", err,
 		    "needs a unit: 30s, 5min, 26h, 7d");
 	if (digits > 0 && strcmp(in->text + digits, "m") == 0)
-		return fail_value(in, "E-CFG-UNIT", err, "write min or mo");
+		return fb_scalar_fail(in, "E-CFG-UNIT", err, "write min or mo");
 	if (fb_text_span(in->text, &ms, &why) < 0)
-		return fail_value(in, "E-CFG-UNIT", err,
+		return fb_scalar_fail(in, "E-CFG-UNIT", err,
 		    "not a span of time: write 30s, 5min, 26h, 7d");
 	if (ms < in->row->min)
-		return fail_value(in, "E-CFG-RANGE", err,
+		return fb_scalar_fail(in, "E-CFG-RANGE", err,
 		    "must be at least %llu ms",
 		    (unsigned long long)in->row->min);
 	return FB_OK;
@@ -101,7 +98,7 @@ check_size(const struct fb_scalar *in, struct fb_error *err)
 	struct fb_error why;
 
 	if (fb_text_size(in->text, &bytes, &why) < 0)
-		return fail_value(in, "E-CFG-UNIT", err,
+		return fb_scalar_fail(in, "E-CFG-UNIT", err,
 		    "not a size: write 512, 64KiB, 1.5GiB, 10MB");
 	return FB_OK;
 }
@@ -113,10 +110,10 @@ check_rate(const struct fb_scalar *in, struct fb_error *err)
 	struct fb_error why;
 
 	if (fb_text_rate(in->text, &bytes, &why) < 0)
-		return fail_value(in, "E-CFG-UNIT", err,
+		return fb_scalar_fail(in, "E-CFG-UNIT", err,
 		    "not a rate: write 20MiB/s, or 160Mbit/s");
 	if (bytes < 1024)
-		return fail_value(
+		return fb_scalar_fail(
 		    in, "E-CFG-RANGE", err, "must be 1KiB/s at least");
 	return FB_OK;
 }
@@ -136,7 +133,7 @@ check_choice(const struct fb_scalar *in, struct fb_error *err)
 		    choices[count]);
 	}
 	near = fb_name_nearest(in->text, choices, count);
-	(void)fail_value(in, "E-CFG-REFERENCE", err,
+	(void)fb_scalar_fail(in, "E-CFG-REFERENCE", err,
 	    "unknown; known are: %s", fb_buf_str(&known));
 	return near[0] == '\0' ? FB_ECONFIG
 	                       : fb_hint(err, "did you mean '%s'?", near);
@@ -148,7 +145,7 @@ check_name(const struct fb_scalar *in, const char *text, size_t len,
 {
 	if (fb_name_ok(text, len))
 		return FB_OK;
-	return fail_value(in, "E-NAME", err,
+	return fb_scalar_fail(in, "E-NAME", err,
 	    "not a name: 1 to %d of A-Z a-z 0-9 . _ -, the first one a letter, "
 	    "a digit or _",
 	    FB_NAME_MAX);
@@ -178,7 +175,7 @@ check_label(const struct fb_scalar *in, struct fb_error *err)
 	size_t key = strcspn(in->text, "=");
 
 	if (in->text[key] == '=' && in->text[key + 1] == '\0')
-		return fail_value(in, "E-CFG-TYPE", err,
+		return fb_scalar_fail(in, "E-CFG-TYPE", err,
 		    "write key, or key=value with a value");
 	return check_name(in, in->text, key, err);
 }
@@ -194,10 +191,10 @@ check_timezone(const struct fb_scalar *in, struct fb_error *err)
 	if (len == 0 || len > 64 || strspn(in->text, allowed) != len ||
 	    in->text[0] == '/' || strstr(in->text, "//") != NULL ||
 	    in->text[len - 1] == '/')
-		return fail_value(in, "E-CFG-TYPE", err,
+		return fb_scalar_fail(in, "E-CFG-TYPE", err,
 		    "not a time zone: write Europe/Berlin or UTC");
 	if (!fb_clock_zone_known(in->text))
-		return fail_value(in, "E-CFG-REFERENCE", err,
+		return fb_scalar_fail(in, "E-CFG-REFERENCE", err,
 		    "this host knows no such time zone");
 	return FB_OK;
 }
@@ -230,7 +227,7 @@ check_path(
 	FB_AUTO_FREE char *path = NULL;
 
 	if (in->text[0] == '\0')
-		return fail_value(in, "E-CFG-TYPE", err, "the path is empty");
+		return fb_scalar_fail(in, "E-CFG-TYPE", err, "the path is empty");
 	path = absolute_path(in->base_dir, in->text);
 	*ret_value = json_string(path);
 	return FB_OK;
@@ -244,12 +241,12 @@ check_raw_path(const struct fb_scalar *in, struct fb_error *err)
 		size_t len = strcspn(at, "/");
 
 		if (len == 2 && memcmp(at, "..", 2) == 0)
-			return fail_value(in, "E-PATH", err,
+			return fb_scalar_fail(in, "E-PATH", err,
 			    "must not contain '..': write where it really is");
 		at += len + (at[len] == '/');
 	}
 	if (in->text[0] == '\0')
-		return fail_value(in, "E-PATH", err, "the path is empty");
+		return fb_scalar_fail(in, "E-PATH", err, "the path is empty");
 	return FB_OK;
 }
 
@@ -260,17 +257,21 @@ check_url(const struct fb_scalar *in, json_t **ret_value, struct fb_error *err)
 	FB_AUTO_FREE char *url = NULL;
 	const char *rest = in->text + strlen("file:");
 
+	if (strncmp(in->text, "s3:", strlen("s3:")) == 0)
+		return fb_scalar_check_bucket(in, ret_value, err);
 	if (strncmp(in->text, "file:", strlen("file:")) != 0) {
-		(void)fail_value(in, "E-CFG-REFERENCE", err,
-		    "unknown kind of repository; known are: file:PATH");
+		(void)fb_scalar_fail(in, "E-CFG-REFERENCE", err,
+		    "unknown kind of repository; known are: file:PATH, "
+		    "s3://BUCKET/PREFIX");
 		return fb_hint(err, "write \"file:./repo\" for a directory "
 		                    "beside the configuration");
 	}
 	if (strncmp(rest, "//", 2) == 0 && rest[2] != '/')
-		return fail_value(in, "E-CFG-REFERENCE", err,
+		return fb_scalar_fail(in, "E-CFG-REFERENCE", err,
 		    "a file: URL has no host: write file:/path or file:./path");
 	if (rest[0] == '\0')
-		return fail_value(in, "E-CFG-TYPE", err, "the path is empty");
+		return fb_scalar_fail(
+		    in, "E-CFG-TYPE", err, "the path is empty");
 	path = absolute_path(in->base_dir, rest);
 	url = fb_format("file:%s", path);
 	*ret_value = json_string(url);
@@ -312,7 +313,7 @@ check_orphans(const struct fb_scalar *in, struct fb_error *err)
 
 	if (strncmp(in->text, "keep ", keep) != 0 ||
 	    fb_text_span(in->text + keep, &ms, &why) < 0 || ms == 0)
-		return fail_value(
+		return fb_scalar_fail(
 		    in, "E-CFG-TYPE", err, "write keep and a span: keep 90d");
 	return FB_OK;
 }
@@ -326,10 +327,10 @@ check_percent(const struct fb_scalar *in, struct fb_error *err)
 	struct fb_error why;
 
 	if (digits.len == 0 || strcmp(in->text + digits.len, "%") != 0)
-		return fail_value(
+		return fb_scalar_fail(
 		    in, "E-CFG-UNIT", err, "not a percentage: write 20%%");
 	if (fb_text_u64(digits, 100, &percent, &why) < 0)
-		return fail_value(
+		return fb_scalar_fail(
 		    in, "E-CFG-RANGE", err, "must be 0%% to 100%%");
 	return FB_OK;
 }
@@ -359,6 +360,10 @@ check_kind(
 		return check_raw_path(in, err);
 	case FB_SETTING_URL:
 		return check_url(in, ret_value, err);
+	case FB_SETTING_SERVER:
+		return fb_scalar_check_server(in, ret_value, err);
+	case FB_SETTING_CREDENTIALS:
+		return fb_scalar_check_credentials(in, err);
 	case FB_SETTING_SECRET:
 	case FB_SETTING_SECRETS:
 		return check_secret(in, err);
@@ -377,7 +382,7 @@ check_kind(
 	case FB_SETTING_SELECTOR:
 	case FB_SETTING_VECTOR:
 		if (in->text[0] == '\0')
-			return fail_value(
+			return fb_scalar_fail(
 			    in, "E-CFG-TYPE", err, "must not be empty");
 		return FB_OK;
 	case FB_SETTING_STRING:

@@ -63,6 +63,23 @@ struct fb_scalar {
 FB_MUST_USE int fb_scalar_check(const struct fb_scalar *scalar,
     json_t **ret_value, struct fb_error *err);
 
+/* Raise "<place>: <what> '<text>': <why>". */
+int fb_scalar_fail(const struct fb_scalar *in, const char *id,
+    struct fb_error *err, const char *fmt, ...) FB_PRINTF(4, 5);
+
+/* Of object storage: "s3://bucket/prefix", a server, where keys are found. */
+FB_MUST_USE int fb_scalar_check_bucket(
+    const struct fb_scalar *in, json_t **ret_value, struct fb_error *err);
+FB_MUST_USE int fb_scalar_check_server(
+    const struct fb_scalar *in, json_t **ret_value, struct fb_error *err);
+FB_MUST_USE int fb_scalar_check_credentials(
+    const struct fb_scalar *in, struct fb_error *err);
+FB_MUST_USE int fb_config_check_s3(
+    const struct fb_schema *schema, struct fb_error *err);
+void fb_config_fill_s3(
+    struct fb_config_repository *repository, const json_t *value);
+void fb_config_free_s3(struct fb_config_repository *repository);
+
 /* Fill config->retention and config->groups from the checked values. */
 /* Of a text that the schema has judged. */
 unsigned fb_percent_of(const json_t *value);

@@ -11,17 +11,21 @@
 
 static const struct {
 	const char *scheme; /* with its colon */
-	int (*open)(
-	    const char *rest, bool make, struct fb_store **, struct fb_error *);
+	int (*open)(const char *rest, bool make,
+	    const struct fb_store_options *, struct fb_store **,
+	    struct fb_error *);
 } schemes[] = {
 	{ "file:", fb_store_dir_open },
 	{ "mem:", fb_store_mem_open },
 };
 
 int
-fb_store_open(const char *url, bool make, struct fb_store **ret_store,
+fb_store_open(const char *url, bool make,
+    const struct fb_store_options *options, struct fb_store **ret_store,
     struct fb_error *err)
 {
+	static const struct fb_store_options none = { 0 };
+
 	for (size_t i = 0; i < FB_COUNT(schemes); i++) {
 		size_t len = strlen(schemes[i].scheme);
 		enum fb_fault fault;
@@ -32,7 +36,8 @@ fb_store_open(const char *url, bool make, struct fb_store **ret_store,
 		fault = fb_seam(make ? FB_STEP_STORE : FB_STEP_ASK, url);
 		rc = fb_seam_refuse(fault, err);
 		if (rc == FB_OK)
-			rc = schemes[i].open(url + len, make, ret_store, err);
+			rc = schemes[i].open(url + len, make,
+			    options != NULL ? options : &none, ret_store, err);
 		if (rc < 0)
 			return fb_wrap(err, "open '%s'", url);
 		(*ret_store)->url = fb_strdup(url);

@@ -533,12 +533,14 @@ fail_open(const char *path, struct fb_error *err)
 }
 
 int
-fb_store_dir_open(const char *path, bool make, struct fb_store **ret_store,
+fb_store_dir_open(const char *path, bool make,
+    const struct fb_store_options *options, struct fb_store **ret_store,
     struct fb_error *err)
 {
 	struct dir_store *dir;
 	int fd, rc;
 
+	(void)options;
 	if (path[0] != '/') {
 		(void)fb_fail_id(err, FB_ECONFIG, "E-STORE-URL",
 		    "'file:%s' is not an absolute path", path);

@@ -298,12 +298,14 @@ static const struct fb_store_ops mem_ops = {
 };
 
 int
-fb_store_mem_open(const char *rest, bool make, struct fb_store **ret_store,
+fb_store_mem_open(const char *rest, bool make,
+    const struct fb_store_options *options, struct fb_store **ret_store,
     struct fb_error *err)
 {
 	struct mem_store *mem;
 
 	(void)make;
+	(void)options;
 	if (*rest != '\0')
 		return fb_fail(
 		    err, FB_ECONFIG, "'mem:' is all there is to say");

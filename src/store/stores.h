@@ -12,9 +12,11 @@
 /* The rules of store.h; what is no key is no object. */
 bool fb_store_key_ok(const char *key);
 
-int fb_store_dir_open(const char *path, bool make, struct fb_store **ret_store,
+int fb_store_dir_open(const char *path, bool make,
+    const struct fb_store_options *options, struct fb_store **ret_store,
     struct fb_error *err);
-int fb_store_mem_open(const char *rest, bool make, struct fb_store **ret_store,
+int fb_store_mem_open(const char *rest, bool make,
+    const struct fb_store_options *options, struct fb_store **ret_store,
     struct fb_error *err);
 
 #endif

@@ -83,7 +83,7 @@ open_world(struct world *world, const char *dir, const char *key_path,
 	check(fb_verify_key_parse(
 	          fb_buf_span(&public_pem), &public_key, &err), &err);
 	fb_trust_add(&trust, public_key);
-	check(fb_store_open(url, false, &store, &err), &err);
+	check(fb_store_open(url, false, NULL, &store, &err), &err);
 	check(fb_repo_open(store, &trust, &world->repo, &err), &err);
 	world->dir = dir;
 	world->chunks = strtoull(chunks, NULL, 10);

@@ -132,7 +132,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	must(mkdir(world.spool, 0700) == 0);
 	while (rest.len > 0)
 		put_spool_file(world.spool, take_line(&rest));
-	must(fb_store_open("mem:", true, &world.repo.store, &err) == FB_OK);
+	must(fb_store_open("mem:", true, NULL, &world.repo.store, &err) == FB_OK);
 	go_on(&world, state);
 	json_decref(state);
 	json_decref(world.state);

@@ -13,7 +13,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int rc;
 
 	put_file(path, (struct fb_span){ data, size });
-	must(fb_store_open("mem:", true, &repo.store, &err) == FB_OK);
+	must(fb_store_open("mem:", true, NULL, &repo.store, &err) == FB_OK);
 	(void)snprintf(repo.format.repository, sizeof(repo.format.repository),
 	    "%s", "0123456789abcdef0123456789abcdef");
 	rc = fb_history_check(&repo, "demo", path, false, &known, &err);

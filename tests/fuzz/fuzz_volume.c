@@ -279,7 +279,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fb_error err;
 	uint64_t bytes;
 
-	must(fb_store_open("mem:", true, &world.repo.store, &err) == FB_OK);
+	must(fb_store_open("mem:", true, NULL, &world.repo.store, &err) == FB_OK);
 	world.repo.tables =
 	    fb_tables_new(world.repo.store, FB_TABLES_BYTES_MAX);
 	while (rest.len > 0)

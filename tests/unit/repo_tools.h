@@ -52,7 +52,7 @@ reopen(struct depot *depot)
 
 	fb_repo_close(depot->repo);
 	depot->repo = NULL;
-	assert_ok(fb_store_open(depot->url, false, &store, &err));
+	assert_ok(fb_store_open(depot->url, false, NULL, &store, &err));
 	trust_key(depot, &trust);
 	assert_ok(fb_repo_open(store, &trust, &depot->repo, &err));
 }
@@ -102,7 +102,7 @@ init_repo(struct depot *depot)
 	FB_AUTO_STORE struct fb_store *store = NULL;
 	bool made;
 
-	assert_ok(fb_store_open(depot->url, true, &store, &err));
+	assert_ok(fb_store_open(depot->url, true, NULL, &store, &err));
 	assert_ok(fb_repo_init(store, depot->key, &made, &err));
 	assert_true(made);
 	reopen(depot);

@@ -353,12 +353,75 @@ a_choice_names_what_is_known(void **state)
 	    "did you mean 'local'?");
 	refuses("download: {digest: sha}\n", "E-CFG-REFERENCE",
 	    "known are: tree, flat", "");
-	refuses("repositories: {r: {url: \"s3:bucket\"}}\n", "E-CFG-REFERENCE",
-	    "repositories.r.url 's3:bucket': unknown kind of repository; known "
-	    "are: file:PATH",
+	refuses("repositories: {r: {url: \"ftp:bucket\"}}\n",
+	    "E-CFG-REFERENCE",
+	    "repositories.r.url 'ftp:bucket': unknown kind of repository; "
+	    "known are: file:PATH, s3://BUCKET/PREFIX",
 	    "");
 	refuses("repositories: {r: {url: \"file://host/x\"}}\n",
 	    "E-CFG-REFERENCE", "has no host", "");
+}
+
+#define S3(keys)                                                       \
+	"fleet: {name: x}\nsources: {s: {driver: local, root: /m}}\n" \
+	"repositories: {r: {" keys "}}\n"
+
+static void
+a_bucket_and_how_it_is_reached(void **state)
+{
+	FB_AUTO_CONFIG struct fb_config *config = NULL;
+	const struct fb_config_repository *repo;
+
+	(void)state;
+	assert_ok(parse_with(
+	    S3("url: \"s3://b-1.x/a/b/\", region: eu-1, "
+	       "endpoint: \"http://127.0.0.1:7480/\", path_style: true, "
+	       "credentials: \"profile:p\", ca: ca.pem, "
+	       "proxy: \"http://[::1]:3128\""),
+	    NULL, NULL, &config));
+	repo = &config->repositories[0];
+	assert_string_equal(repo->url, "s3://b-1.x/a/b");
+	assert_string_equal(repo->endpoint, "http://127.0.0.1:7480");
+	assert_string_equal(repo->region, "eu-1");
+	assert_string_equal(repo->path_style, "true");
+	assert_string_equal(repo->credentials, "profile:p");
+	assert_string_equal(repo->ca, "/etc/fb/ca.pem");
+	assert_string_equal(repo->proxy, "http://[::1]:3128");
+}
+
+static void
+an_address_of_object_storage_is_judged(void **state)
+{
+	static const char *const urls[] = { "s3:bucket", "s3://ab", "s3://Abc",
+		"s3://.abc", "s3://abc-", "s3://abc//x", "s3://abc/.x",
+		"s3://abc/x y", "s3://abc/x//" };
+	static const char *const servers[] = { "host", "ftp://h", "http://",
+		"http://h:", "http://h:123456", "http://h:x", "http://[::1",
+		"https://h/path", "http://h?x" };
+
+	(void)state;
+	for (size_t i = 0; i < FB_COUNT(urls); i++) {
+		FB_AUTO_FREE char *text =
+		    fb_format(S3("url: \"%s\""), urls[i]);
+
+		refuses(text, "E-CFG-REFERENCE", "repositories.r.url", "");
+	}
+	for (size_t i = 0; i < FB_COUNT(servers); i++) {
+		FB_AUTO_FREE char *text = fb_format(
+		    S3("url: \"s3://abc\", endpoint: \"%s\""), servers[i]);
+
+		refuses(text, "E-CFG-TYPE", "repositories.r.endpoint", "");
+	}
+	refuses(S3("url: \"s3://k:hunter2@abc\""), "E-CFG-SECRET", "no user", "");
+	assert_null(strstr(err.msg, "hunter2"));
+	refuses(S3("url: \"s3://abc\", proxy: \"http://k:hunter2@h\""),
+	    "E-CFG-SECRET", "repositories.r.proxy", "");
+	assert_null(strstr(err.msg, "hunter2"));
+	refuses(S3("url: \"s3://abc\", credentials: hunter2"), "E-CFG-SECRET",
+	    "repositories.r.credentials", "profile:NAME");
+	assert_null(strstr(err.msg, "hunter2"));
+	refuses(S3("url: \"file:r\", region: x"), "E-CFG-KEY",
+	    "repositories.r.region: only an s3: repository", "");
 }
 
 static void
@@ -760,6 +823,8 @@ main(void)
 		cmocka_unit_test(a_wrong_type_is_named),
 		cmocka_unit_test(a_span_without_a_unit_is_refused),
 		cmocka_unit_test(a_choice_names_what_is_known),
+		cmocka_unit_test(a_bucket_and_how_it_is_reached),
+		cmocka_unit_test(an_address_of_object_storage_is_judged),
 		cmocka_unit_test(a_literal_secret_is_refused_and_never_shown),
 		cmocka_unit_test(what_is_required_is_missed),
 		cmocka_unit_test(units_are_cross_checked),

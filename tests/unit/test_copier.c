@@ -50,7 +50,7 @@ make_world(struct world *world)
 
 	*world = (struct world){ .dir = "/tmp/fleetbak-copier-XXXXXX" };
 	assert_non_null(mkdtemp(world->dir));
-	assert_ok(fb_store_open("mem:", true, &world->repo.store, &err));
+	assert_ok(fb_store_open("mem:", true, NULL, &world->repo.store, &err));
 	world->repo.tables =
 	    fb_tables_new(world->repo.store, FB_TABLES_BYTES_MAX);
 	world->repo.format.chunk_min = 16384;

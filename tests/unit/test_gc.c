@@ -49,7 +49,7 @@ make_world(void **state)
 	assert_ok(fb_verify_key_parse(
 	    fb_buf_span(&world->public_pem), &public_key, &err));
 	fb_trust_add(&trust, public_key);
-	assert_ok(fb_store_open("mem:", true, &store, &err));
+	assert_ok(fb_store_open("mem:", true, NULL, &store, &err));
 	assert_ok(fb_repo_init(store, world->key, &made, &err));
 	assert_ok(fb_repo_open(store, &trust, &world->repo, &err));
 	*state = world;

@@ -487,7 +487,7 @@ make_world(void **state)
 	(void)snprintf(
 	    world->index, sizeof(world->index), "%s/index", world->dir);
 	assert_int_equal(mkdir(world->spool, 0700), 0);
-	assert_ok(fb_store_open("mem:", true, &world->repo.store, &err));
+	assert_ok(fb_store_open("mem:", true, NULL, &world->repo.store, &err));
 	world->repo.tables =
 	    fb_tables_new(world->repo.store, FB_TABLES_BYTES_MAX);
 	world->repo.format.chunk_min = 16384;

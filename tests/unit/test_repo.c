@@ -32,7 +32,7 @@ making_it_again_changes_nothing(void **state)
 
 	init_repo(depot);
 	read_object(depot, "format/1.json", &before);
-	assert_ok(fb_store_open(depot->url, true, &store, &err));
+	assert_ok(fb_store_open(depot->url, true, NULL, &store, &err));
 	assert_ok(fb_repo_init(store, depot->key, &made, &err));
 	assert_false(made);
 	read_object(depot, "format/1.json", &after);
@@ -49,7 +49,7 @@ what_a_crash_left_out_is_completed(void **state)
 	init_repo(depot);
 	remove_object(depot, "format/1.json.sig");
 	remove_object(depot, "restore.sh");
-	assert_ok(fb_store_open(depot->url, true, &store, &err));
+	assert_ok(fb_store_open(depot->url, true, NULL, &store, &err));
 	assert_ok(fb_repo_init(store, depot->key, &made, &err));
 	assert_false(made);
 	reopen(depot);
@@ -63,7 +63,7 @@ a_store_that_holds_other_things_is_left_alone(void **state)
 	uint64_t size;
 	bool made;
 
-	assert_ok(fb_store_open(depot->url, true, &store, &err));
+	assert_ok(fb_store_open(depot->url, true, NULL, &store, &err));
 	assert_ok(fb_store_create(store, "diary.txt", SPAN("dear"), &err));
 	assert_fails(FB_EREFUSED,
 	    fb_repo_init(store, depot->key, &made, &err));
@@ -80,7 +80,7 @@ open_again(struct depot *depot, struct fb_error *error)
 	struct fb_repo *repo;
 	int rc;
 
-	assert_ok(fb_store_open(depot->url, true, &store, &err));
+	assert_ok(fb_store_open(depot->url, true, NULL, &store, &err));
 	trust_key(depot, &trust);
 	rc = fb_repo_open(store, &trust, &repo, error);
 	if (rc == FB_OK)
@@ -110,7 +110,7 @@ a_repository_that_is_not_signed_by_us_is_not_opened(void **state)
 	/* Who was told to go on may. */
 	fb_repo_close(depot->repo);
 	depot->repo = NULL;
-	assert_ok(fb_store_open(depot->url, false, &store, &err));
+	assert_ok(fb_store_open(depot->url, false, NULL, &store, &err));
 	assert_ok(fb_repo_open_doubting(
 	    store, &trust, &doubt, &depot->repo, &err));
 	assert_int_equal(doubt.code, FB_EUNTRUSTED);
@@ -136,7 +136,7 @@ a_newer_format_is_refused(void **state)
 	init_repo(depot);
 	write_object(depot, "format/2.json", SPAN("{}"));
 	assert_fails(FB_ETOONEW, open_again(depot, &err));
-	assert_ok(fb_store_open(depot->url, true, &store, &err));
+	assert_ok(fb_store_open(depot->url, true, NULL, &store, &err));
 	assert_fails(
 	    FB_ETOONEW, fb_repo_init(store, depot->key, &made, &err));
 }

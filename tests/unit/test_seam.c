@@ -247,7 +247,7 @@ put_object(const char *path)
 	int put;
 
 	(void)path;
-	if (fb_store_open("mem:", true, &store, &err) < 0)
+	if (fb_store_open("mem:", true, NULL, &store, &err) < 0)
 		return 99;
 	put = fb_store_create(store, "key", SPAN("bytes"), &err);
 	if (fb_store_head(store, "key", &size, &err) == FB_OK)

@@ -45,7 +45,7 @@ set_up(void **state, char *(*url_of)(const char *dir))
 		return -1;
 	fix->url = url_of(fix->dir);
 	*state = fix;
-	return fb_store_open(fix->url, true, &fix->store, &err);
+	return fb_store_open(fix->url, true, NULL, &fix->store, &err);
 }
 
 static int
@@ -578,7 +578,7 @@ another_handle_sees_the_same(void **state)
 	if (strcmp(fix->url, "mem:") == 0)
 		return;
 	put(fix->store, "runs/x/manifest.json", "{}");
-	assert_ok(fb_store_open(fix->url, false, &other, &err));
+	assert_ok(fb_store_open(fix->url, false, NULL, &other, &err));
 	assert_object(other, "runs/x/manifest.json", "{}");
 	assert_fails(FB_EEXISTS,
 	    fb_store_create(other, "runs/x/manifest.json", SPAN("x"), &err));

@@ -36,7 +36,7 @@ set_up(void **state)
 	fix->repo = fb_format("%s/a/repo", fix->dir);
 	fix->url = fb_format("file:%s", fix->repo);
 	*state = fix;
-	return fb_store_open(fix->url, true, &fix->store, &err);
+	return fb_store_open(fix->url, true, NULL, &fix->store, &err);
 }
 
 static int
@@ -70,13 +70,13 @@ a_missing_directory_is_no_repository(void **state)
 	FB_AUTO_FREE char *file = fb_format("file:%s/file", fix->dir);
 	struct fb_store *store = NULL;
 
-	assert_fails(FB_ENOREPO, fb_store_open(url, false, &store, &err));
+	assert_fails(FB_ENOREPO, fb_store_open(url, false, NULL, &store, &err));
 	assert_true(err.hint[0] != '\0');
 	assert_ok(fb_io_replace(file + 5, SPAN("x"), 0600, &err));
-	assert_fails(FB_ENOREPO, fb_store_open(file, false, &store, &err));
-	assert_fails(FB_ECONFIG, fb_store_open("file:rel", true, &store, &err));
-	assert_fails(FB_ECONFIG, fb_store_open("ftp:x", true, &store, &err));
-	assert_fails(FB_ECONFIG, fb_store_open("mem:x", true, &store, &err));
+	assert_fails(FB_ENOREPO, fb_store_open(file, false, NULL, &store, &err));
+	assert_fails(FB_ECONFIG, fb_store_open("file:rel", true, NULL, &store, &err));
+	assert_fails(FB_ECONFIG, fb_store_open("ftp:x", true, NULL, &store, &err));
+	assert_fails(FB_ECONFIG, fb_store_open("mem:x", true, NULL, &store, &err));
 	assert_null(store);
 }
 
@@ -89,7 +89,7 @@ objects_are_read_only_and_directories_are_not(void **state)
 	struct fb_store *store;
 	struct stat st;
 
-	assert_ok(fb_store_open(fix->url, false, &store, &err));
+	assert_ok(fb_store_open(fix->url, false, NULL, &store, &err));
 	assert_ok(fb_store_create(store, "packs/aa/1", SPAN("x"), &err));
 	assert_ok(fb_io_replace(spool, SPAN("y"), 0600, &err));
 	assert_ok(fb_store_create_file(store, "packs/aa/2", spool, 1, &err));
@@ -291,7 +291,7 @@ a_full_disk_is_told_as_such(void **state)
 	if (mount("none", point, "tmpfs", 0, "size=64k") == 0) {
 		int rc;
 
-		assert_ok(fb_store_open(fix->url, true, &store, &err));
+		assert_ok(fb_store_open(fix->url, true, NULL, &store, &err));
 		rc = fb_store_create(store, "p/1", much, &err);
 		assert_ok(fb_store_list(store, "", count_keys, &keys, &err));
 		fb_store_close(store);
@@ -309,7 +309,7 @@ static int
 create_and_exit(const char *url, const char *spool)
 {
 	FB_AUTO_STORE struct fb_store *store = NULL;
-	int rc = fb_store_open(url, false, &store, &err);
+	int rc = fb_store_open(url, false, NULL, &store, &err);
 
 	if (rc == FB_OK && *spool != '\0')
 		rc = fb_store_create_file(store, "new/k", spool, 12, &err);

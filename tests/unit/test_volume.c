@@ -43,7 +43,7 @@ make_world(struct world *world)
 
 	*world = (struct world){ 0 };
 	assert_non_null(mkdtemp(dir));
-	assert_ok(fb_store_open("mem:", true, &world->repo.store, &err));
+	assert_ok(fb_store_open("mem:", true, NULL, &world->repo.store, &err));
 	world->repo.tables =
 	    fb_tables_new(world->repo.store, FB_TABLES_BYTES_MAX);
 	world->repo.format.chunk_min = 1024;
@@ -159,7 +159,7 @@ a_packs_table_is_read_once_for_all_its_volumes(void **unused)
 
 	(void)unused;
 	pack_reads = 0;
-	assert_ok(fb_store_open("mem:", true, &repo.store, &err));
+	assert_ok(fb_store_open("mem:", true, NULL, &repo.store, &err));
 	repo.tables = fb_tables_new(repo.store, FB_TABLES_BYTES_MAX);
 	store_ops = repo.store->ops;
 	counting = *store_ops;

@@ -28,8 +28,16 @@ struct fb_labels {
 
 struct fb_config_repository {
 	char *name;
-	char *url;       /* "file:/abs/path": made absolute */
+	char *url;       /* "file:/abs/path", made absolute, or
+	                  * "s3://bucket/prefix" */
 	char *sign_with; /* reference; NULL: this host cannot sign */
+	/* Of an s3: repository; NULL: not given. */
+	char *endpoint;    /* "https://host:port" */
+	char *region;
+	char *path_style;  /* "true", "false", "auto" */
+	char *credentials; /* which ones, never themselves */
+	char *ca;          /* absolute path */
+	char *proxy;       /* "http://host:port" */
 };
 
 struct fb_config_source {
@@ -148,7 +156,9 @@ enum fb_setting_kind {
 	FB_SETTING_CHOICE,   /* one of `choices` */
 	FB_SETTING_PATH,     /* made absolute */
 	FB_SETTING_RAW_PATH, /* kept as written, without ".." */
-	FB_SETTING_URL,      /* file:PATH, made absolute */
+	FB_SETTING_URL,      /* file:PATH, made absolute; s3://BUCKET/PREFIX */
+	FB_SETTING_SERVER,   /* http://HOST:PORT or https://HOST:PORT */
+	FB_SETTING_CREDENTIALS, /* where an S3 server's keys are found */
 	FB_SETTING_SECRET,   /* a reference: fb_secret_check() */
 	FB_SETTING_SECRETS,  /* a list of references */
 	FB_SETTING_TIMEZONE, /* Area/City */

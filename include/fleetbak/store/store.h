@@ -89,13 +89,36 @@ struct fb_store {
 	char *url; /* as given, for messages */
 };
 
+/* Does a bucket's name stand in the path of a request, or in its host? */
+enum fb_path_style { FB_PATH_STYLE_AUTO, FB_PATH_STYLE_ON, FB_PATH_STYLE_OFF };
+
 /*
- * Open the store a URL names ("file:/abs/path", "mem:").  It need not exist
- * yet with `make` (which makes the directory); without, FB_ENOREPO.
+ * How a store is reached, and with whose rights: the keys of a repository in
+ * fleetbak.conf(5).  All-zero is every default; what a kind of store does not
+ * know it does not look at.  All of it is borrowed for the call.
+ */
+struct fb_store_options {
+	const char *endpoint;    /* "https://host[:port]"; NULL: AWS's own */
+	const char *region;      /* NULL: us-east-1 */
+	enum fb_path_style path_style;
+	const char *credentials; /* "env", "profile:NAME", "file:PATH",
+	                          * "cmd:ARGV", "cred:NAME", "imds", "auto";
+	                          * NULL: auto */
+	const char *ca;       /* PEM file of the only trusted authorities */
+	const char *proxy;    /* "http://host:port"; NULL: as the environment
+	                       * says, "": none */
+	const char *base_dir; /* where relative paths begin; NULL: here */
+};
+
+/*
+ * Open the store a URL names ("file:/abs/path", "s3://bucket/prefix",
+ * "mem:").  It need not exist yet with `make` (which makes the directory);
+ * without, FB_ENOREPO.  `options` may be NULL.
  * Errors: FB_ECONFIG for an unknown scheme; FB_EUNREACH, FB_EDENIED.
  */
 FB_MUST_USE int fb_store_open(const char *url, bool make,
-    struct fb_store **ret_store, struct fb_error *err);
+    const struct fb_store_options *options, struct fb_store **ret_store,
+    struct fb_error *err);
 void fb_store_close(struct fb_store *store);
 void fb_store_closep(struct fb_store **store);
 #define FB_AUTO_STORE FB_CLEANUP(fb_store_closep)
