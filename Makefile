@@ -141,6 +141,13 @@ $(B)/unit/%: $(B)/tests/unit/%.o $(support) $(library)
 	$(say) '  LD   $@'
 	$(link) -o $@ $^ $(fb_libs) -lcmocka $(LIBS)
 
+# What every store promises; a scenario gives it the stores that need a server.
+promises := $(patsubst %.c,$(B)/%.o,$(wildcard tests/unit/store_*.c))
+$(B)/unit/test_store: $(B)/tests/unit/test_store.o $(promises) $(support) $(library)
+	@mkdir -p $(@D)
+	$(say) '  LD   $@'
+	$(link) -o $@ $^ $(fb_libs) -lcmocka $(LIBS)
+
 $(B)/scenario/%: $(B)/tests/scenario/%.o $(library)
 	@mkdir -p $(@D)
 	$(link) -o $@ $^ $(fb_libs) $(LIBS)
