@@ -9,7 +9,8 @@ build='gcc libc6-dev make pkg-config libarchive-dev libzstd-dev libssl-dev
 test='libcmocka-dev shellcheck cppcheck clang clang-tidy mandoc man-db acl
 	attr strace jq bash zsh fish procps util-linux e2fsprogs xfsprogs
 	btrfs-progs postgresql xz-utils bzip2 file git bsdutils psmisc
-	radosgw ceph-mon ceph-osd ceph-common curl'
+	radosgw ceph-mon ceph-osd ceph-common curl swift-proxy swift-account
+	swift-container swift-object memcached etcd-server'
 bench='jq restic borgbackup casync'
 
 # Hashing in many lanes; the library is one of x86's, and fleetbak does without.

@@ -25,6 +25,7 @@ servers=$here/../servers
 server_tools=$bin/servers
 server_address=127.$(($$ / 65536 % 250 + 1)).$(($$ / 256 % 256)).$(($$ % 256))
 server_pids=
+swift_token= # set: s3_make and s3_keys ask Swift
 
 stop_servers() {
 	# shellcheck disable=SC2086 # words
@@ -99,12 +100,20 @@ s3_curl() {
 }
 
 s3_make() { # <bucket>
+	if [ -n "$swift_token" ]; then
+		swift_curl PUT "/$1" -f || fail "cannot make the container $1"
+		return
+	fi
 	s3_curl PUT "/$1" -f -o "$work/s3_make.out" ||
 		fail "cannot make the bucket $1: $(cat "$work/s3_make.out")"
 }
 
 # s3_keys <bucket> [prefix]: sorted, one a line.
 s3_keys() {
+	[ -z "$swift_token" ] || {
+		swift_curl GET "/$1?prefix=$(s3_escape "${2:-}")" -f
+		return
+	}
 	s3_keys_after=
 	while :; do
 		s3_curl GET "/$1?list-type=2&max-keys=1000&prefix=$(s3_escape "${2:-}")${s3_keys_after:+&start-after=$(s3_escape "$s3_keys_after")}" \
@@ -178,3 +187,5 @@ s3_escape() {
 }
 
 . "$servers/radosgw.sh"
+. "$servers/swift.sh"
+. "$servers/etcd.sh"
