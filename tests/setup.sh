@@ -7,6 +7,7 @@ set -eu
 build='gcc libc6-dev make pkg-config libarchive-dev libzstd-dev libssl-dev
 	libjansson-dev libyaml-dev zstd openssl'
 test='libcmocka-dev shellcheck cppcheck clang clang-tidy mandoc man-db acl
+	prometheus systemd
 	attr strace jq bash zsh fish procps util-linux e2fsprogs xfsprogs
 	btrfs-progs postgresql xz-utils bzip2 file git bsdutils psmisc
 	radosgw ceph-mon ceph-osd ceph-common curl swift-proxy swift-account

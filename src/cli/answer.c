@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "fleetbak/base/clock.h"
+#include "fleetbak/base/log.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
 #include "fleetbak/cli/cli.h"
@@ -129,6 +130,8 @@ void
 fb_cli_warn(struct fb_cli *cli, const char *machine,
     const struct fb_error *error)
 {
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+
 	(void)json_array_append_new(
 	    cli->warnings, fb_cli_error_json(machine, error));
 	if (cli->quiet) {
@@ -137,11 +140,12 @@ fb_cli_warn(struct fb_cli *cli, const char *machine,
 		    machine != NULL ? ": " : "", error->msg);
 		return;
 	}
-	fprintf(stderr, "fleetbak: warning: %s%s%s\n",
+	fb_buf_add_fmt(&text, "fleetbak: warning: %s%s%s\n",
 	    machine != NULL ? machine : "", machine != NULL ? ": " : "",
 	    error->msg);
 	if (error->hint[0] != '\0')
-		fprintf(stderr, "  fix    %s\n", error->hint);
+		fb_buf_add_fmt(&text, "  fix    %s\n", error->hint);
+	fb_log(FB_LOG_WARNING, fb_buf_str(&text));
 }
 
 /* No text of the answer can hold a mark: nobody knew it before. */
@@ -210,10 +214,15 @@ next_list(struct fb_cli *cli, const char *text, const char **ret_at)
 void
 fb_cli_print_json(struct fb_cli *cli, const json_t *document)
 {
-	FB_AUTO_FREE char *text =
+	FB_AUTO_FREE char *raw =
 	    json_dumps(document, JSON_COMPACT | JSON_REAL_PRECISION(15));
-	const char *rest = text != NULL ? text : "", *at = NULL;
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	const char *rest, *at = NULL;
 	struct fb_cli_list *list;
+
+	fb_buf_add_str(&text, raw != NULL ? raw : "");
+	fb_redact(&text);
+	rest = fb_buf_str(&text);
 
 	while ((list = next_list(cli, rest, &at)) != NULL) {
 		/* the mark stands between two quotes */

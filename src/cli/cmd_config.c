@@ -1,9 +1,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
-#include "fleetbak/cli/cli.h"
+#include "fleetbak/cli/timetable.h"
 
 static int
 config_check(struct fb_cli *cli, struct fb_error *err)
@@ -138,6 +139,105 @@ config_path(struct fb_cli *cli, struct fb_error *err)
 	return FB_OK;
 }
 
+static int
+make_spec(struct fb_cli *cli, struct fb_timetable_spec *spec, char **ret_program,
+    struct fb_error *err)
+{
+	const char *prefix = fb_arguments_value(&cli->args, FB_OPT_PREFIX);
+	const char *user = fb_arguments_value(&cli->args, FB_OPT_USER);
+	int rc = fb_cli_configure(cli, err);
+
+	if (rc < 0)
+		return rc;
+	if (user == NULL)
+		user = "fleetbak";
+	if (!fb_name_ok(user, strlen(user))) {
+		(void)fb_fail_id(err, FB_ECONFIG, "E-OPT-VALUE",
+		    "option '--user' cannot be '%s'", user);
+		return fb_hint(err, "give the name of a user");
+	}
+	if (prefix != NULL && prefix[0] != '/') {
+		(void)fb_fail_id(err, FB_ECONFIG, "E-OPT-VALUE",
+		    "option '--prefix' cannot be '%s'", prefix);
+		return fb_hint(err, "give a path from the root, as /usr");
+	}
+	*ret_program = prefix != NULL
+	    ? fb_format("%s/bin/fleetbak", strcmp(prefix, "/") ? prefix : "")
+	    : realpath("/proc/self/exe", NULL);
+	if (*ret_program == NULL) /* uncovered: /proc is there */
+		*ret_program = fb_strdup("/usr/bin/fleetbak");
+	*spec = (struct fb_timetable_spec){ cli->config, *ret_program, user };
+	return FB_OK;
+}
+
+struct units {
+	struct fb_cli *cli;
+	const char *target;
+};
+
+static int
+put_unit(const char *name, struct fb_span text, void *arg,
+    struct fb_error *err)
+{
+	struct units *units = arg;
+	FB_AUTO_FREE char *path = NULL;
+
+	fb_json_put_str(
+	    units->cli->data, name, (const char *)text.ptr);
+	if (units->target == NULL) {
+		fb_buf_add_fmt(&units->cli->text,
+		    "# /etc/systemd/system/%s\n", name);
+		fb_buf_add(&units->cli->text, text.ptr, text.len);
+		fb_buf_add_str(&units->cli->text, "\n");
+		return FB_OK;
+	}
+	path = fb_path_join(units->target, name);
+	if (!units->cli->quiet)
+		fb_buf_add_fmt(&units->cli->text, "%s\n", path);
+	return units->cli->dry_run ? FB_OK
+	                           : fb_io_replace(path, text, 0644, err);
+}
+
+static int
+config_units(struct fb_cli *cli, struct fb_error *err)
+{
+	struct units units = { cli,
+		fb_arguments_value(&cli->args, FB_OPT_TARGET) };
+	FB_AUTO_FREE char *program = NULL;
+	struct fb_timetable_spec spec;
+	int rc = make_spec(cli, &spec, &program, err);
+
+	if (rc < 0)
+		return rc;
+	cli->data = json_object();
+	return fb_timetable_units(&spec, put_unit, &units, err);
+}
+
+static int
+config_cron(struct fb_cli *cli, struct fb_error *err)
+{
+	FB_AUTO_FREE char *program = NULL;
+	struct fb_timetable_spec spec;
+	int rc = make_spec(cli, &spec, &program, err);
+
+	if (rc < 0)
+		return rc;
+	fb_timetable_cron(&spec, &cli->text);
+	cli->data = json_object();
+	fb_json_put_str(cli->data, "crontab", fb_buf_str(&cli->text));
+	return FB_OK;
+}
+
+static int
+config_alerts(struct fb_cli *cli, struct fb_error *err)
+{
+	(void)err;
+	fb_buf_add_str(&cli->text, fb_timetable_alerts());
+	cli->data = json_object();
+	fb_json_put_str(cli->data, "rules", fb_timetable_alerts());
+	return FB_OK;
+}
+
 static const struct {
 	const char *name;
 	int (*run)(struct fb_cli *cli, struct fb_error *err);
@@ -146,6 +246,9 @@ static const struct {
 	{ "show", config_show },
 	{ "schema", config_schema },
 	{ "path", config_path },
+	{ "units", config_units },
+	{ "cron", config_cron },
+	{ "alerts", config_alerts },
 };
 
 static int
@@ -165,25 +268,32 @@ config_run(struct fb_cli *cli, struct fb_error *err)
 	    "'config' cannot '%s'", what);
 	if (near[0] != '\0')
 		return fb_hint(err, "did you mean '%s'?", near);
-	return fb_hint(err, "one of: check, show, schema, path");
+	return fb_hint(err, "one of: check, show, schema, path, units, "
+			    "cron, alerts");
 }
 
 const struct fb_command fb_cmd_config = {
 	.name = "config",
 	.group = "Set up",
-	.args = "[check | show | schema | path]",
+	.args = "[check | show | schema | path | units | cron | alerts]",
 	.args_max = 1,
 	.help = "look at and check the configuration",
 	.examples = "fleetbak config check\tis it right? (offline)\n"
 		    "fleetbak config show --origin\tevery value and where it "
 		    "comes from\n"
 		    "fleetbak config schema\tJSON Schema for editors\n"
-		    "fleetbak config path\twhich file is read\n",
+		    "fleetbak config path\twhich file is read\n"
+		    "fleetbak config units\tto run every night, by systemd\n"
+		    "fleetbak config cron\tthe same for cron\n",
 	.about = "check reads the configuration and says what is wrong with "
 		 "it, by line and column, without asking any source.  show "
 		 "prints the effective settings, with --origin also where "
 		 "each comes from.  schema prints a JSON Schema, path the "
-		 "file that is read.  Secrets are shown as their reference.",
-	.words = "check show schema path",
+		 "file that is read.  Secrets are shown as their reference."
+		 "\n\n"
+		 "units prints the services and timers of systemd with which "
+		 "this configuration is carried out every night, cron a file "
+		 "for /etc/cron.d, alerts rules for Prometheus.",
+	.words = "check show schema path units cron alerts",
 	.run = config_run,
 };

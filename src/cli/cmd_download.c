@@ -2,6 +2,7 @@
 
 #include "fleetbak/cli/download.h"
 #include "fleetbak/cli/progress.h"
+#include "fleetbak/cli/unattended.h"
 
 void
 fb_cli_download_request(
@@ -57,6 +58,7 @@ download_run(struct fb_cli *cli, struct fb_error *err)
 	cli->engine.observer = fb_progress_observer(progress);
 	rc = fb_download(&cli->engine, &request, &report, err);
 	fb_progress_end(FB_STEAL(progress));
+	fb_facts_download(cli, &report);
 	fb_cli_download_report(cli, &report, rc);
 	fb_download_report_release(&report);
 	return rc;
@@ -83,6 +85,7 @@ const struct fb_command fb_cmd_download = {
 	    "continued by the next download; machines that it left stopped "
 	    "are started again in any case.",
 	.cancels = true,
+	.unattended = true,
 	.reads_state = true,
 	.run = download_run,
 };

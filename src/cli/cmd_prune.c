@@ -116,6 +116,7 @@ const struct fb_command fb_cmd_prune = {
 	    "is left to the next prune, and the exit status is 11.  A session "
 	    "that gave no sign of life for --fence-after is fenced off.",
 	.cancels = true,
+	.unattended = true,
 	.reads_state = true,
 	.run = prune_run,
 };

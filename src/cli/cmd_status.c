@@ -370,6 +370,7 @@ const struct fb_command fb_cmd_status = {
 		 "the fleet's rpo, or that has no good backup, makes the "
 		 "exit status 4.  Runs that were seen from here before "
 		 "and are gone make it 13.",
+	.unattended = true,
 	.reads_state = true,
 	.run = status_run,
 };

@@ -247,6 +247,21 @@ put_report(struct fb_cli *cli, const struct fb_verify_report *report,
 		fb_buf_clear(&cli->text);
 }
 
+/* For the metrics: only what looked at all of it says something of all. */
+static void
+note_facts(struct fb_cli *cli, const struct fb_verify_report *report,
+    const struct fb_verify_request *request)
+{
+	bool all = request->machine_count == 0 && request->run == NULL;
+
+	cli->facts = json_object();
+	if (all || report->damage_count > 0)
+		fb_json_put_u64(cli->facts, "damaged", report->damage_count);
+	(void)json_object_set_new(cli->facts, "verified",
+	    json_boolean(all && report->damage_count == 0 &&
+	        report->runs > 0 && request->depth >= FB_VERIFY_PACKS));
+}
+
 static int
 run_verify(struct fb_cli *cli, struct fb_repo *repo, struct wish *wish,
     struct fb_error *err)
@@ -259,6 +274,8 @@ run_verify(struct fb_cli *cli, struct fb_repo *repo, struct wish *wish,
 	cli->engine.observer = fb_progress_observer(progress);
 	rc = fb_verify(&cli->engine, repo, &wish->request, &report, err);
 	fb_progress_end(FB_STEAL(progress));
+	if (rc == FB_OK)
+		note_facts(cli, &report, &wish->request);
 	if (rc == FB_OK)
 		put_report(cli, &report, wish->request.depth);
 	fb_verify_report_release(&report);
@@ -309,6 +326,7 @@ const struct fb_command fb_cmd_verify = {
 	    "and the newest backup that is still whole.",
 	.words = "latest",
 	.cancels = true,
+	.unattended = true,
 	.reads_state = true,
 	.run = verify_run,
 };

@@ -13,6 +13,7 @@
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/seam.h"
 #include "fleetbak/cli/cli.h"
+#include "fleetbak/cli/unattended.h"
 #include "fleetbak/engine/recover.h"
 
 #define SYSTEM_CONFIG "/etc/fleetbak/fleetbak.yaml"
@@ -119,30 +120,77 @@ warn_variables(struct fb_cli *cli, const char *const *variables)
 	}
 }
 
+/* Options that are settings under a shorter name. */
+static const struct {
+	enum fb_option_id option;
+	const char *setting;
+	bool path; /* relative to where we are, not to the configuration */
+} shorthands[] = {
+	{ FB_OPT_LIMIT_READ, "download.limit_read", false },
+	{ FB_OPT_LIMIT_UPLOAD, "download.limit_upload", false },
+	{ FB_OPT_LOG_FILE, "log.file", true },
+};
+
+/* "SETTING=VALUE"; NULL when the option was not given. */
+static char *
+shorthand(const struct fb_cli *cli, size_t i)
+{
+	const char *value =
+	    fb_arguments_value(&cli->args, shorthands[i].option);
+	FB_AUTO_FREE char *here = NULL;
+
+	if (value == NULL)
+		return NULL;
+	if (shorthands[i].path && value[0] != '/')
+		here = realpath(".", NULL);
+	return fb_format("%s=%s%s%s", shorthands[i].setting,
+	    here != NULL ? here : "", here != NULL ? "/" : "", value);
+}
+
+static int
+parse_config(struct fb_cli *cli, const char *path, const char *base,
+    struct fb_span bytes, const char *const *variables, struct fb_error *err)
+{
+	const struct fb_option_value *set = &cli->args.options[FB_OPT_SET];
+	char *owned[FB_COUNT(shorthands)] = { NULL };
+	FB_AUTO_FREE const char **sets = fb_alloc(
+	    set->count + FB_COUNT(shorthands) + 1, sizeof(*sets));
+	size_t count = 0;
+	int rc;
+
+	for (size_t i = 0; i < set->count; i++)
+		sets[count++] = set->values[i];
+	for (size_t i = 0; i < FB_COUNT(shorthands); i++) {
+		owned[i] = shorthand(cli, i);
+		if (owned[i] != NULL)
+			sets[count++] = owned[i];
+	}
+	rc = fb_config_parse(
+	    bytes, path, base, variables, sets, &cli->config, err);
+	for (size_t i = 0; i < FB_COUNT(owned); i++)
+		free(owned[i]);
+	return rc;
+}
+
 static int
 read_config(struct fb_cli *cli, const char *path, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf bytes = { 0 };
 	FB_AUTO_FREE char *base = fb_strdup(path);
-	FB_AUTO_FREE const char **sets = NULL;
 	FB_AUTO_FREE const char **variables = fb_cli_environment();
-	const struct fb_option_value *set = &cli->args.options[FB_OPT_SET];
 	char *slash = strrchr(base, '/');
 	int rc;
 
 	if (slash != NULL)
 		slash[slash == base ? 1 : 0] = '\0';
-	sets = fb_alloc(set->count + 1, sizeof(*sets));
-	for (size_t i = 0; i < set->count; i++)
-		sets[i] = set->values[i];
 	rc = fb_io_read_file(path, FB_CONFIG_MAX, &bytes, err);
 	if (rc < 0) {
 		err->code = FB_ECONFIG;
 		err->id = "E-CFG-FILE";
 		return FB_ECONFIG;
 	}
-	rc = fb_config_parse(fb_buf_span(&bytes), path, base, variables, sets,
-	    &cli->config, err);
+	rc = parse_config(
+	    cli, path, base, fb_buf_span(&bytes), variables, err);
 	if (rc < 0)
 		return rc;
 	warn_variables(cli, variables);
@@ -216,7 +264,7 @@ fb_cli_configure(struct fb_cli *cli, struct fb_error *err)
 		return rc;
 	if (cli->command->reads_state)
 		fb_cli_warn_half_restored(cli);
-	return FB_OK;
+	return fb_unattended_begin(cli, err);
 }
 
 void

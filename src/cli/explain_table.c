@@ -335,6 +335,12 @@ static const struct fb_explanation rows[] = {
 	    "There is nothing to undo: the run is there and stays.",
 	    "It was undone already; another run was meant.",
 	    "fleetbak list runs shows which runs are pending." },
+	{ "E-NOTIFY", "somebody could not be told", "1",
+	    "fleetbak notify tried three times; the warning says whom it "
+	    "could not reach, and why. Other commands say so in a warning and "
+	    "end as they would have.",
+	    "A program that fails, a server that is down.",
+	    "Look at the entry under notify in the configuration." },
 	{ "E-OK", "no error", "0",
 	    "Everything is as it should be.",
 	    "See the message.",

@@ -3,6 +3,7 @@
 #include "fleetbak/cli/option.h"
 
 #define RUNS  "plan download"
+#define TIMED "download verify prune"
 
 static const struct fb_option rows[] = {
 	{ FB_OPT_CONFIG, 'c', "config", "FILE", FB_OPTION_VALUE,
@@ -63,6 +64,31 @@ static const struct fb_option rows[] = {
 	{ FB_OPT_EXIT_CODE, 0, "exit-code", NULL, FB_OPTION_SWITCH,
 	    .help = "with -n: exit 4 when something changed",
 	    .commands = RUNS },
+
+	{ FB_OPT_MAX_DURATION, 0, "max-duration", "SPAN", FB_OPTION_SPAN,
+	    .help = "stop in order when this much time is over (exit 21)",
+	    .commands = TIMED },
+	{ FB_OPT_LIMIT_READ, 0, "limit-read", "RATE", FB_OPTION_VALUE,
+	    .help = "read no faster (download.limit_read)",
+	    .commands = "download" },
+	{ FB_OPT_LIMIT_UPLOAD, 0, "limit-upload", "RATE", FB_OPTION_VALUE,
+	    .help = "store no faster (download.limit_upload)",
+	    .commands = "download" },
+	{ FB_OPT_LOG_FILE, 0, "log-file", "FILE", FB_OPTION_VALUE,
+	    .help = "append what goes to standard error (log.file)",
+	    .commands = TIMED },
+	{ FB_OPT_UNIT, 0, "unit", "NAME", FB_OPTION_VALUE,
+	    .help = "say what became of this unit of systemd",
+	    .commands = "notify" },
+	{ FB_OPT_PREFIX, 0, "prefix", "DIR", FB_OPTION_VALUE,
+	    .help = "where fleetbak is installed, as DIR/bin/fleetbak",
+	    .commands = "config" },
+	{ FB_OPT_USER, 0, "user", "NAME", FB_OPTION_VALUE,
+	    .help = "who the units run as (fleetbak)",
+	    .commands = "config" },
+	{ FB_OPT_TARGET, 0, "target", "DIR", FB_OPTION_VALUE,
+	    .help = "with units: write them there, as files",
+	    .commands = "config" },
 
 	{ FB_OPT_IN_PLACE, 0, "in-place", NULL, FB_OPTION_SWITCH,
 	    .help = "over the machine itself; writes only what differs",

@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include "fleetbak/base/clock.h"
+#include "fleetbak/base/log.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
 #include "fleetbak/cli/progress.h"
+#include "fleetbak/cli/unattended.h"
 
 #define REDRAW_NS 100000000LL /* ten times a second at most */
 #define STATUS_NS 1000000000LL
@@ -23,7 +25,7 @@ struct part {
 struct fb_progress {
 	struct fb_cli *cli;
 	enum style style;
-	int64_t started_ns, drawn_ns;
+	int64_t started_ns, drawn_ns, told_ns;
 	bool shown; /* a line stands on the terminal */
 	uint64_t total, finished; /* bytes; of volumes that are done */
 	size_t ok, failed;
@@ -179,13 +181,17 @@ static void
 say(struct fb_progress *progress, const char *word, bool bad,
     const struct fb_event *event, const char *text)
 {
+	FB_AUTO_BUF struct fb_buf line = { 0 };
+	bool hidden = progress->style == STYLE_NONE;
+	bool color = bad && progress->cli->color && !hidden;
 	char when[16];
-	bool color = bad && progress->cli->color;
 
 	clear_line(progress);
-	fprintf(stderr, "%s %s%-4s%s  %-20s  %s\n", clock_text(when),
+	fb_buf_add_fmt(&line, "%s %s%-4s%s  %-20s  %s\n", clock_text(when),
 	    color ? "\033[1;31m" : "", word, color ? "\033[0m" : "",
 	    event->machine != NULL ? event->machine : "", text);
+	(hidden ? fb_log_file : fb_log)(
+	    bad ? FB_LOG_ERROR : FB_LOG_INFO, fb_buf_str(&line));
 }
 
 static void
@@ -350,6 +356,32 @@ count_event(struct fb_progress *progress, const struct fb_event *event)
 	}
 }
 
+/* The supervisor too wants to know how far it is. */
+static void
+tell(struct fb_progress *progress)
+{
+	int64_t now = fb_clock_mono_ns();
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	uint64_t done = bytes_done(progress);
+	char size[FB_CLI_TEXT];
+
+	if (progress->cli->keeper == NULL ||
+	    now - progress->told_ns < STATUS_NS)
+		return;
+	progress->told_ns = now;
+	fb_buf_add_fmt(&text, "%zu done, %zu failed, ", progress->ok,
+	    progress->failed);
+	if (progress->total > 0)
+		fb_buf_add_fmt(&text, "%u %%, ",
+		    done >= progress->total
+		        ? 100u
+		        : (unsigned)(100.0 * (double)done /
+		              (double)progress->total));
+	fb_buf_add_fmt(
+	    &text, "read %s", fb_cli_size(progress->cli, done, size));
+	fb_unattended_say(progress->cli, fb_buf_str(&text));
+}
+
 static void
 on_event(void *arg, const struct fb_event *event)
 {
@@ -361,9 +393,10 @@ on_event(void *arg, const struct fb_event *event)
 	}
 	if (progress->style == STYLE_EVENTS)
 		emit(progress, event);
-	else if (progress->style != STYLE_NONE)
+	else
 		show(progress, event);
 	count_event(progress, event);
+	tell(progress);
 }
 
 struct fb_observer

@@ -9,10 +9,12 @@
 #include <unistd.h>
 
 #include "fleetbak/base/clock.h"
+#include "fleetbak/base/log.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/cli/cli.h"
 #include "fleetbak/cli/help.h"
 #include "fleetbak/cli/signal.h"
+#include "fleetbak/cli/unattended.h"
 
 /* Looked for before parsing, so that a wrong command line too is answered in
  * the form that was asked for. */
@@ -111,6 +113,15 @@ answer_help(struct fb_cli *cli)
 	return true;
 }
 
+/* It was stopped in order because its time is over. */
+static int
+say_late(struct fb_error *err)
+{
+	(void)fb_fail_id(err, FB_EBUDGET, "E-BUDGET",
+	    "the time that it may take is over; it was stopped in order");
+	return fb_hint(err, "run it again: what is done is kept");
+}
+
 static int
 run_command(struct fb_cli *cli, struct fb_error *err)
 {
@@ -135,7 +146,11 @@ run_command(struct fb_cli *cli, struct fb_error *err)
 	}
 	if (cli->command->cancels)
 		fb_signal_catch(&cli->cancel);
-	return cli->command->run(cli, err);
+	rc = cli->command->run(cli, err);
+	if (rc == FB_ECANCELED && atomic_load(&cli->late) &&
+	    fb_signal_caught() == 0)
+		rc = say_late(err);
+	return rc;
 }
 
 /* The document, its envelope first. */
@@ -172,12 +187,14 @@ print_document(struct fb_cli *cli, int status)
 static void
 print_error(const struct fb_cli *cli, const struct fb_error *err)
 {
-	FB_AUTO_BUF struct fb_buf text = { 0 };
+	FB_AUTO_BUF struct fb_buf text = { 0 }, line = { 0 };
 
 	fb_cli_add_failure(&text, err);
-	fprintf(stderr, "fleetbak: %s", fb_buf_str(&text));
+	fb_buf_add_fmt(&line, "fleetbak: %s", fb_buf_str(&text));
 	if (cli->verbose > 1 && err->file != NULL)
-		fprintf(stderr, "  raised %s:%d\n", err->file, err->line);
+		fb_buf_add_fmt(
+		    &line, "  raised %s:%d\n", err->file, err->line);
+	fb_log(FB_LOG_ERROR, fb_buf_str(&line));
 }
 
 static void
@@ -194,8 +211,11 @@ print_answer(struct fb_cli *cli, int rc, const struct fb_error *err,
 		(void)fwrite(fb_buf_str(&cli->text), 1, cli->text.len, stdout);
 	}
 	fb_cli_flush(cli);
-	if (cli->summary.len > 0 && (!cli->quiet || status != 0))
-		fprintf(stderr, "%s", fb_buf_str(&cli->summary));
+	if (cli->quiet && status == 0)
+		fb_log_file(FB_LOG_INFO, fb_buf_str(&cli->summary));
+	else if (cli->summary.len > 0)
+		fb_log(status == 0 ? FB_LOG_INFO : FB_LOG_ERROR,
+		    fb_buf_str(&cli->summary));
 	if (rc < 0)
 		print_error(cli, err);
 }
@@ -212,7 +232,8 @@ check_stdout(int sys, int status)
 		fb_signal_die(SIGPIPE);
 	(void)fb_fail_id(&err, FB_ESYS, "E-STDOUT",
 	    "cannot write the answer to standard output: %s", strerror(sys));
-	fprintf(stderr, "fleetbak: %s: %s\n", err.id, err.msg);
+	(void)fb_wrap(&err, "fleetbak: %s", err.id);
+	fb_log(FB_LOG_ERROR, err.msg);
 	return status != 0 ? status : (int)FB_EXIT_ERROR;
 }
 
@@ -238,6 +259,8 @@ cli_release(struct fb_cli *cli)
 	fb_buf_release(&cli->summary);
 	for (size_t i = 0; i < FB_COUNT(cli->guardian_argv); i++)
 		free(cli->guardian_argv[i]);
+	json_decref(cli->facts);
+	fb_log_close();
 	fb_config_free(cli->config);
 	fb_arguments_release(&cli->args);
 }
@@ -271,6 +294,7 @@ fb_cli_main(int argc, const char *const *argv)
 	if (rc < 0 && !fb_cli_json(&cli) && wants_json(argc, argv))
 		cli.output = FB_OUTPUT_JSON;
 	status = status_of(&cli, rc);
+	fb_unattended_end(&cli, rc, &err, status);
 	print_answer(&cli, rc, &err, status);
 	status = check_stdout(cli.stdout_errno, status);
 	cli_release(&cli);

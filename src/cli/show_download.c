@@ -178,12 +178,18 @@ add_totals(struct fb_cli *cli, const struct fb_download_report *report)
 		fb_buf_add_fmt(dst,
 		    "the fleet changed during the run:\n%s",
 		    report->drift_text);
-	if (fb_signal_caught() != 0 && report->run[0] != '\0' &&
-	    !report->committed)
-		fb_buf_add_fmt(dst,
-		    "stopped by signal %d; go on: fleetbak download --resume "
-		    "%s   (the next plain download does the same)\n",
-		    fb_signal_caught(), report->run);
+	if (report->committed)
+		return;
+	if (fb_signal_caught() != 0)
+		fb_buf_add_fmt(dst, "stopped by signal %d; ",
+		    fb_signal_caught());
+	else if (atomic_load(&cli->late))
+		fb_buf_add_str(dst, "its time is over; ");
+	else
+		return;
+	fb_buf_add_fmt(dst, "go on: fleetbak download --resume %s   (the next "
+	                    "plain download does the same)\n",
+	    report->run);
 }
 
 static size_t

@@ -5,10 +5,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fleetbak/base/log.h"
 #include "fleetbak/cli/signal.h"
 
 static atomic_bool *cancel_flag;
 static atomic_int caught;
+static bool in_journal; /* before signals are caught */
 
 static void
 ensure_open(int fd, int flags)
@@ -39,8 +41,11 @@ fb_signal_prepare(void)
 static void
 on_signal(int number)
 {
-	static const char text[] =
+	static const char line[] =
 	    "\nfleetbak: stopping in order; once more to abort\n";
+	static const char journaled[] =
+	    "<5>fleetbak: stopping in order; once more to abort\n";
+	const char *text = in_journal ? journaled : line;
 	int saved = errno;
 
 	if (atomic_exchange(&caught, number) != 0) {
@@ -48,7 +53,7 @@ on_signal(int number)
 		return;
 	}
 	atomic_store(cancel_flag, true);
-	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+	if (write(STDERR_FILENO, text, strlen(text)) < 0)
 		errno = saved; /* nobody to tell */
 	errno = saved;
 }
@@ -60,6 +65,7 @@ fb_signal_catch(atomic_bool *cancel)
 	struct sigaction action, before;
 
 	cancel_flag = cancel;
+	in_journal = fb_log_is_journal(STDERR_FILENO);
 	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
 		if (sigaction(numbers[i], NULL, &before) < 0 ||
 		    before.sa_handler == SIG_IGN)
@@ -70,6 +76,25 @@ fb_signal_catch(atomic_bool *cancel)
 		(void)sigemptyset(&action.sa_mask);
 		(void)sigaction(numbers[i], &action, NULL);
 	}
+}
+
+static void
+on_moved(int number)
+{
+	(void)number;
+	fb_log_reopen();
+}
+
+void
+fb_signal_reopens_log(void)
+{
+	struct sigaction action;
+
+	memset(&action, 0, sizeof(action));
+	action.sa_handler = on_moved;
+	action.sa_flags = SA_RESTART;
+	(void)sigemptyset(&action.sa_mask);
+	(void)sigaction(SIGHUP, &action, NULL);
 }
 
 int

@@ -10,6 +10,7 @@
 #include "fleetbak/base/child.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
+#include "fleetbak/base/log.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/text.h"
@@ -309,6 +310,9 @@ fb_secret_read(const char *reference, const char *base_dir, bool private_key,
 		return fb_wrap(err, "secret '%.*s...'",
 		    (int)strlen(prefixes[form]), prefixes[form]);
 	}
+	if (private_key) /* it is not to stand in any text */
+		fb_redact_add((struct fb_span){ dst->data + before,
+		    dst->len - before });
 	return FB_OK;
 }
 

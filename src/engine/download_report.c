@@ -1,6 +1,7 @@
 /*
  * What came of a run, for who asked for it.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,9 +41,12 @@ report_job(const struct fb_run *run, const struct fb_job *job,
 		.level = report_level(job),
 		.resumed = job->resumed,
 	};
+	(void)snprintf(machine->time, sizeof(machine->time), "%s",
+	    job->snapshot_time);
 	for (size_t i = 0; i < job->machine->volume_count; i++) {
 		const struct fb_part *part = &job->parts[i];
 
+		machine->size += part->result.size;
 		machine->read_bytes += part->read_bytes;
 		machine->new_bytes +=
 		    part->result.new_bytes + part->catalogue.new_bytes;

@@ -428,10 +428,21 @@ void
 fb_run_config_digest(
     const struct fb_engine *engine, char text[FB_DIGEST_HEX_SIZE])
 {
+	static const char *const others[] = { "notify", "metrics", "log" };
+	static const char *const limits[] = { "limit_read", "limit_upload",
+		"max_duration" };
 	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	FB_AUTO_JSON json_t *facts =
+	    json_deep_copy(engine->config->effective);
+	json_t *download = json_object_get(facts, "download");
 	struct fb_digest digest;
 
-	fb_json_add(&bytes, engine->config->effective);
+	/* What is stored does not depend on these. */
+	for (size_t i = 0; i < FB_COUNT(others); i++)
+		(void)json_object_del(facts, others[i]);
+	for (size_t i = 0; i < FB_COUNT(limits); i++)
+		(void)json_object_del(download, limits[i]);
+	fb_json_add(&bytes, facts);
 	fb_buf_add_str(&bytes, fb_engine_repo_config(engine)->name);
 	fb_digest_of(fb_buf_span(&bytes), &digest);
 	fb_digest_hex(&digest, text);

@@ -376,6 +376,8 @@ fill_download(struct fb_config_download *download, const json_t *map)
 	    rate_of(json_object_get(map, "limit_upload"));
 	download->verify_unchanged_percent = fb_percent_of(
 	    json_object_get(map, "verify_unchanged"));
+	download->max_duration_ms =
+	    span_of(json_object_get(map, "max_duration"));
 	download->max_downtime_ms =
 	    span_of(json_object_get(map, "max_downtime"));
 	download->resume_within_ms =
@@ -399,6 +401,7 @@ fill(struct fb_config *config, const json_t *values)
 	fill_units(config, json_object_get(values, "units"));
 	fill_download(&config->download, json_object_get(values, "download"));
 	fb_config_fill_retention(config, values);
+	fb_config_fill_unattended(config, values);
 }
 
 static int
@@ -490,6 +493,8 @@ check_whole(const struct fb_schema *schema, struct fb_error *err)
 		rc = fb_config_check_s3(schema, err);
 	if (rc == FB_OK)
 		rc = check_units(schema, err);
+	if (rc == FB_OK)
+		rc = fb_config_check_notify(schema, err);
 	return rc;
 }
 
@@ -575,6 +580,7 @@ fb_config_free(struct fb_config *config)
 		fb_freep(&config->groups[i].select);
 	}
 	free_sources(config);
+	fb_config_free_unattended(config);
 	fb_freep(&config->groups);
 	fb_freep(&config->repositories);
 	fb_freep(&config->trusted_signers);

@@ -27,12 +27,15 @@
 #define ORPHANS  .kind = FB_SETTING_ORPHANS, .type = "keep span"
 #define PERCENT  .kind = FB_SETTING_PERCENT, .type = "percentage"
 #define SELECTOR .kind = FB_SETTING_SELECTOR, .type = "selector"
+#define VECTOR   .kind = FB_SETTING_VECTOR, .type = "list of texts"
 #define LABELS   .kind = FB_SETTING_LABELS, .type = "map of texts"
 /* clang-format on */
 
 static const char *const drivers[] = { "local", NULL };
 static const char *const styles[] = { "auto", "true", "false", NULL };
 static const char *const digests[] = { "tree", "flat", NULL };
+static const char *const notifiers[] = { "exec", NULL };
+static const char *const bodies[] = { "summary", "none", NULL };
 
 /* Rows of one section stand together. */
 static const struct fb_setting settings[] = {
@@ -154,6 +157,11 @@ static const struct fb_setting settings[] = {
 	    .variable = "FLEETBAK_DOWNLOAD_LIMIT_UPLOAD",
 	    .help = "How fast a run puts packs into the repository, in the "
 	            "mean over a pack." },
+	{ .path = "download.max_duration", SPAN, .min = 1,
+	    .variable = "FLEETBAK_DOWNLOAD_MAX_DURATION",
+	    .help = "How long a download may take.  Then it starts nothing "
+	            "new, sees to it that its machines are up, and ends with "
+	            "exit status 21; the next one goes on with it." },
 	{ .path = "download.verify_unchanged", PERCENT, .fallback = "2%",
 	    .variable = "FLEETBAK_DOWNLOAD_VERIFY_UNCHANGED",
 	    .help = "How much of what a change map says is unchanged is read "
@@ -191,6 +199,36 @@ static const struct fb_setting settings[] = {
 	{ .path = "groups.*.min", INTEGER, .min = 1, .max = 1000,
 	    .variable = "FLEETBAK_GROUPS_<NAME>_MIN",
 	    .help = "The group's number in place of retention.min." },
+	{ .path = "notify.*.type", CHOICE, .required = true,
+	    .choices = notifiers, .variable = "FLEETBAK_NOTIFY_<NAME>_TYPE",
+	    .help = "Who is told how a command went: exec runs a command, "
+	            "which gets a JSON document on its standard input." },
+	{ .path = "notify.*.command", VECTOR, .min = 1,
+	    .variable = "FLEETBAK_NOTIFY_<NAME>_COMMAND",
+	    .help = "The command, as a list of words; no shell "
+	            "reads it." },
+	{ .path = "notify.*.on", VECTOR, .min = 1,
+	    .variable = "FLEETBAK_NOTIFY_<NAME>_ON",
+	    .help = "Of what: start, success (exit status 0), failure (any "
+	            "other but 21) and budget (21).  Without it: of failures." },
+	{ .path = "notify.*.commands", VECTOR, .min = 1,
+	    .variable = "FLEETBAK_NOTIFY_<NAME>_COMMANDS",
+	    .help = "Of which commands: download, verify, prune and status, "
+	            "which is status --check.  Without it: of all." },
+	{ .path = "notify.*.body", CHOICE, .choices = bodies,
+	    .fallback = "summary", .variable = "FLEETBAK_NOTIFY_<NAME>_BODY",
+	    .help = "summary: what is told holds the text that stands at the "
+	            "end of the command; none: it does not." },
+	{ .path = "metrics.textfile", PATH,
+	    .variable = "FLEETBAK_METRICS_TEXTFILE",
+	    .help = "File for the textfile collector of Prometheus's "
+	            "node_exporter, such as "
+	            "/var/lib/prometheus/node-exporter/fleetbak.prom; written "
+	            "at the end of every download, verify and prune, good "
+	            "or bad." },
+	{ .path = "log.file", PATH, .variable = "FLEETBAK_LOG_FILE",
+	    .help = "File that gets every line that goes to standard error, "
+	            "with its time; SIGHUP opens it anew." },
 };
 
 size_t

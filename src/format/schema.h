@@ -80,10 +80,15 @@ void fb_config_fill_s3(
     struct fb_config_repository *repository, const json_t *value);
 void fb_config_free_s3(struct fb_config_repository *repository);
 
-/* Fill config->retention and config->groups from the checked values. */
 /* Of a text that the schema has judged. */
 unsigned fb_percent_of(const json_t *value);
+/* Fill config->retention and config->groups from the checked values. */
 void fb_config_fill_retention(struct fb_config *config, const json_t *values);
+/* Each notifier has what its type needs; then notify, metrics and log. */
+FB_MUST_USE int fb_config_check_notify(
+    const struct fb_schema *schema, struct fb_error *err);
+void fb_config_fill_unattended(struct fb_config *config, const json_t *values);
+void fb_config_free_unattended(struct fb_config *config);
 
 /* Fill labels from {"key": "value"}, sorted by key. */
 void fb_labels_fill(struct fb_labels *labels, const json_t *object);

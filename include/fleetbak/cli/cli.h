@@ -28,6 +28,7 @@ enum fb_output { FB_OUTPUT_TABLE, FB_OUTPUT_TSV, FB_OUTPUT_JSON,
 /* A long array of an answer in JSON: in the document stands its mark, its
  * items wait in a file. */
 #define FB_CLI_LISTS 4
+struct fb_keeper;
 struct fb_cli_list {
 	char mark[40];
 	struct fb_spool items;
@@ -45,6 +46,13 @@ struct fb_cli {
 	struct fb_engine engine;
 	char *guardian_argv[6];
 	atomic_bool cancel;
+	atomic_bool late; /* --max-duration is over: that is why */
+
+	/* Running with nobody watching; see unattended.h. */
+	struct fb_keeper *keeper;
+	int64_t began_ns;    /* monotonic; 0: nobody is told anything */
+	uint64_t elapsed_ms; /* at the end */
+	json_t *facts;       /* for the metrics, or NULL */
 
 	/* The answer. */
 	const char *schema; /* NULL: the command's name */

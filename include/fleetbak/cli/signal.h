@@ -15,6 +15,9 @@ void fb_signal_prepare(void);
 /* From now on SIGINT, SIGTERM and SIGHUP set `cancel`. */
 void fb_signal_catch(atomic_bool *cancel);
 
+/* From now on SIGHUP opens the log file anew, and ends nothing. */
+void fb_signal_reopens_log(void);
+
 /* The signal that was caught, or 0. */
 int fb_signal_caught(void);
 

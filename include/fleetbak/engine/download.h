@@ -105,7 +105,8 @@ struct fb_download_machine {
 	char *machine; /* "source/id" */
 	enum fb_result result;
 	const struct fb_error *err; /* kept, when failed */
-	uint64_t downtime_ms, read_bytes, new_bytes, stored_bytes;
+	char time[32]; /* the moment the content is of; "": none */
+	uint64_t downtime_ms, size, read_bytes, new_bytes, stored_bytes;
 	enum fb_level level;
 	uint64_t changed_files; /* while being read */
 	bool resumed;

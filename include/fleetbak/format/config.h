@@ -68,6 +68,7 @@ struct fb_config_download {
 	int level;                    /* zstd level 1..19, default 3 */
 	uint64_t limit_read;          /* bytes a second from all sources */
 	uint64_t limit_upload;        /* ... into the repository; 0: no limit */
+	uint64_t max_duration_ms;     /* 0: none */
 	unsigned verify_unchanged_percent; /* of what is not read because of
 	                               * a change map; default 2 */
 };
@@ -90,6 +91,21 @@ struct fb_config_group {
 	struct fb_retention keep;
 };
 
+/* notify: who is told how a command went. */
+enum fb_notify_on {
+	FB_NOTIFY_START = 1,
+	FB_NOTIFY_SUCCESS = 2,
+	FB_NOTIFY_FAILURE = 4,
+	FB_NOTIFY_BUDGET = 8,
+};
+struct fb_config_notify {
+	char *name;
+	char **command; /* ends with NULL */
+	unsigned on;    /* enum fb_notify_on, together */
+	char **commands; /* of which; ends with NULL; NULL: of all */
+	bool summary;   /* it gets the text of the summary */
+};
+
 struct fb_config {
 	char *path;     /* of the file, for messages */
 	char *base_dir; /* absolute; relative paths start here */
@@ -109,6 +125,10 @@ struct fb_config {
 	struct fb_config_retention retention;
 	struct fb_config_group *groups; /* in file order */
 	size_t group_count;
+	struct fb_config_notify *notify; /* in file order */
+	size_t notify_count;
+	char *metrics_textfile; /* absolute, or NULL */
+	char *log_file;         /* absolute, or NULL */
 	json_t *effective; /* the whole, every default filled in: config show */
 	json_t *origins;   /* {"download.jobs": "fleetbak.yaml:12", ...} */
 };
