@@ -33,7 +33,7 @@ INSTALL  ?= install
 CC     ?= cc
 CFLAGS ?=
 
-fb_packages := libarchive libzstd libcrypto jansson yaml-0.1
+fb_packages := libarchive libzstd libcrypto libcurl expat jansson yaml-0.1
 fb_cppflags := -Iinclude -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 \
 	-DFB_VERSION='"$(VERSION)"'
 fb_warnings := -Wall -Wextra -Werror -Wpedantic -Wshadow -Wundef \

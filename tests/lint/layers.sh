@@ -31,7 +31,7 @@ END { exit bad }'
 
 # The third-party headers each have one place.
 for rule in 'openssl/:src/crypto' 'archive:src/driver' 'yaml.h:src/format' \
-	'zstd.h:src/repo' 'curl/:src/store' \
+	'zstd.h:src/repo' 'curl/:src/base' \
 	'intel-ipsec-mb.h:src/crypto'; do
 	what=${rule%%:*} where=${rule#*:}
 	if grep -n "#include <$what" src/*/*.[ch] include/fleetbak/*/*.h |
