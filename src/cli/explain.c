@@ -1,9 +1,40 @@
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "fleetbak/cli/explain.h"
+#include "explain_rows.h"
+#include "fleetbak/base/mem.h"
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	const struct fb_explanation *left = a, *right = b;
+
+	return strcmp(left->id, right->id);
+}
+
+/* Made once, by the only thread there is. */
+size_t
+fb_explanations(const struct fb_explanation **ret_rows)
+{
+	static struct fb_explanation *all;
+	static size_t count;
+	const struct fb_explanation *general, *store;
+	size_t generals = fb_explain_general(&general);
+	size_t stores = fb_explain_store(&store);
+
+	if (all == NULL) {
+		count = generals + stores;
+		all = fb_alloc(count, sizeof(*all));
+		memcpy(all, general, generals * sizeof(*all));
+		memcpy(all + generals, store, stores * sizeof(*all));
+		qsort(all, count, sizeof(*all), compare_ids);
+	}
+	*ret_rows = all;
+	return count;
+}
 
 const struct fb_explanation *
 fb_explanation_find(const char *id)

@@ -1,8 +1,8 @@
 #include "fleetbak/base/attr.h"
-#include "fleetbak/cli/explain.h"
+#include "explain_rows.h"
 
 /* id, title, exit status, what it means, most often, try.  Sorted by id; a
- * new error id needs a row here; then: tests/lint/errors.sh --write */
+ * new error id needs a row, here or in explain_table_*.c; then: tests/lint/errors.sh --write */
 static const struct fb_explanation rows[] = {
 	{ "E-BUDGET", "the time or transfer budget is used up", "21",
 	    "A limit of time or of bytes was reached. What is done is kept; "
@@ -674,7 +674,7 @@ static const struct fb_explanation rows[] = {
 };
 
 size_t
-fb_explanations(const struct fb_explanation **ret_rows)
+fb_explain_general(const struct fb_explanation **ret_rows)
 {
 	*ret_rows = rows;
 	return FB_COUNT(rows);

@@ -114,6 +114,8 @@ engine_open_store(const struct fb_engine *engine,
 		.ca = config->ca,
 		.proxy = config->proxy,
 		.base_dir = engine->config->base_dir,
+		.retry_ms = config->retry_ms,
+		.hurry = engine->cancel,
 	};
 
 	return fb_store_open(config->url, make, &options, ret_store, err);

@@ -7,6 +7,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
+#include "fleetbak/base/text.h"
 #include "fleetbak/crypto/sign.h"
 
 #include "schema.h"
@@ -164,7 +165,7 @@ int
 fb_config_check_s3(const struct fb_schema *schema, struct fb_error *err)
 {
 	static const char *const keys[] = { "endpoint", "region", "path_style",
-		"credentials", "ca", "proxy" };
+		"credentials", "ca", "proxy", "retry_for" };
 	const char *name;
 	json_t *value;
 
@@ -200,12 +201,20 @@ text_of(const json_t *section, const char *key)
 void
 fb_config_fill_s3(struct fb_config_repository *repository, const json_t *value)
 {
+	const char *retry_for =
+	    json_string_value(json_object_get(value, "retry_for"));
+	struct fb_error judged;
+
 	repository->endpoint = text_of(value, "endpoint");
 	repository->region = text_of(value, "region");
 	repository->path_style = text_of(value, "path_style");
 	repository->credentials = text_of(value, "credentials");
 	repository->ca = text_of(value, "ca");
 	repository->proxy = text_of(value, "proxy");
+	if (retry_for != NULL &&
+	    fb_text_span(retry_for, &repository->retry_ms, &judged) < 0)
+		/* uncovered: the schema has checked it */
+		repository->retry_ms = 0;
 }
 
 void

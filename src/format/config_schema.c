@@ -85,6 +85,11 @@ static const struct fb_setting settings[] = {
 	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_PROXY",
 	    .help = "HTTP proxy on the way to an s3: server; what the "
 	            "environment says when not given." },
+	{ .path = "repositories.*.retry_for", SPAN, .min = 1,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_RETRY_FOR",
+	    .help = "How long a request to an s3: server that fails for a "
+	            "reason that may pass is tried again; 5min when not "
+	            "given." },
 	{ .path = "repositories.*.sign_with", SECRET,
 	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_SIGN_WITH",
 	    .help = "Reference to the private Ed25519 key that signs runs.  "

@@ -119,7 +119,7 @@ static void
 add_request(
     struct fb_buf *dst, struct fb_buf *names, const struct s3_signing *signing)
 {
-	const struct s3_pair *sorted[S3_HEADERS_MAX];
+	const struct s3_pair *sorted[S3_HEADERS_MAX] = { NULL };
 	size_t count = signing->header_count < S3_HEADERS_MAX
 	    ? signing->header_count
 	    : S3_HEADERS_MAX;

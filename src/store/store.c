@@ -16,6 +16,7 @@ static const struct {
 	    struct fb_error *);
 } schemes[] = {
 	{ "file:", fb_store_dir_open },
+	{ "s3:", fb_store_s3_open },
 	{ "mem:", fb_store_mem_open },
 };
 
@@ -45,7 +46,9 @@ fb_store_open(const char *url, bool make,
 	}
 	(void)fb_fail_id(
 	    err, FB_ECONFIG, "E-STORE-URL", "'%s' names no kind of store", url);
-	return fb_hint(err, "write a directory as file:/absolute/path");
+	return fb_hint(err,
+	    "write a directory as file:/absolute/path, a "
+	    "bucket as s3://bucket/prefix");
 }
 
 void
@@ -197,14 +200,14 @@ get_pieces(struct fb_store *store, const char *key, size_t max,
 		rc = fb_fail(err, FB_ECORRUPT,
 		    "get '%s': the object is larger than %zu bytes", key, max);
 	while (rc == FB_OK && at < size) {
-		size_t len = size - at < TEXT_PIECE ? (size_t)(size - at)
-		                                    : TEXT_PIECE;
+		size_t len =
+		    size - at < TEXT_PIECE ? (size_t)(size - at) : TEXT_PIECE;
 		uint8_t *piece = fb_buf_reserve(dst, len);
 
 		rc = fb_store_get_range(store, key, at, piece, len, err);
 		if (rc == FB_OK && memchr(piece, '\0', len) != NULL)
-			rc = fb_fail(err, FB_ECORRUPT,
-			    "get '%s': it is no text", key);
+			rc = fb_fail(
+			    err, FB_ECORRUPT, "get '%s': it is no text", key);
 		if (rc == FB_OK) {
 			dst->len += len;
 			dst->data[dst->len] = '\0';
@@ -219,8 +222,8 @@ fb_store_get_text(struct fb_store *store, const char *key, size_t max,
     struct fb_buf *dst, struct fb_error *err)
 {
 	size_t before = dst->len;
-	int rc = fb_store_get(store, key, max < TEXT_PIECE ? max : TEXT_PIECE,
-	    dst, NULL, err);
+	int rc = fb_store_get(
+	    store, key, max < TEXT_PIECE ? max : TEXT_PIECE, dst, NULL, err);
 
 	/* Most are small, and one request is enough. */
 	if (rc == FB_ECORRUPT && max > TEXT_PIECE)

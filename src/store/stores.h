@@ -15,6 +15,9 @@ bool fb_store_key_ok(const char *key);
 int fb_store_dir_open(const char *path, bool make,
     const struct fb_store_options *options, struct fb_store **ret_store,
     struct fb_error *err);
+int fb_store_s3_open(const char *rest, bool make,
+    const struct fb_store_options *options, struct fb_store **ret_store,
+    struct fb_error *err);
 int fb_store_mem_open(const char *rest, bool make,
     const struct fb_store_options *options, struct fb_store **ret_store,
     struct fb_error *err);

@@ -377,7 +377,7 @@ a_bucket_and_how_it_is_reached(void **state)
 	    S3("url: \"s3://b-1.x/a/b/\", region: eu-1, "
 	       "endpoint: \"http://127.0.0.1:7480/\", path_style: true, "
 	       "credentials: \"profile:p\", ca: ca.pem, "
-	       "proxy: \"http://[::1]:3128\""),
+	       "proxy: \"http://[::1]:3128\", retry_for: 2s"),
 	    NULL, NULL, &config));
 	repo = &config->repositories[0];
 	assert_string_equal(repo->url, "s3://b-1.x/a/b");
@@ -387,6 +387,7 @@ a_bucket_and_how_it_is_reached(void **state)
 	assert_string_equal(repo->credentials, "profile:p");
 	assert_string_equal(repo->ca, "/etc/fb/ca.pem");
 	assert_string_equal(repo->proxy, "http://[::1]:3128");
+	assert_int_equal(repo->retry_ms, 2000);
 }
 
 static void

@@ -38,6 +38,7 @@ struct fb_config_repository {
 	char *credentials; /* which ones, never themselves */
 	char *ca;          /* absolute path */
 	char *proxy;       /* "http://host:port" */
+	uint64_t retry_ms; /* 0: not given */
 };
 
 struct fb_config_source {

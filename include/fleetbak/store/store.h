@@ -10,6 +10,7 @@
 #ifndef FB_STORE_STORE_H
 #define FB_STORE_STORE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -108,6 +109,10 @@ struct fb_store_options {
 	const char *proxy;    /* "http://host:port"; NULL: as the environment
 	                       * says, "": none */
 	const char *base_dir; /* where relative paths begin; NULL: here */
+	uint64_t retry_ms;    /* how long a failure that may pass is tried
+	                       * again; 0: 5 min */
+	const atomic_bool *hurry; /* set: a few seconds more at most; lives as
+	                           * long as the store; NULL: never */
 };
 
 /*

@@ -1,0 +1,12 @@
+/*
+ * The tables of error ids, each sorted, which explain.c makes one of.
+ */
+#ifndef CLI_EXPLAIN_ROWS_H
+#define CLI_EXPLAIN_ROWS_H
+
+#include "fleetbak/cli/explain.h"
+
+size_t fb_explain_general(const struct fb_explanation **ret_rows);
+size_t fb_explain_store(const struct fb_explanation **ret_rows);
+
+#endif

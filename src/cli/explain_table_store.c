@@ -1,0 +1,77 @@
+#include "explain_rows.h"
+#include "fleetbak/base/attr.h"
+
+/* What object storage and the way to it say; as in explain_table.c. */
+static const struct fb_explanation rows[] = {
+	{ "E-S3-ANSWER", "the server's answer makes no sense", "1",
+	    "An S3 server answered with an error that fleetbak does not know, "
+	    "or not as S3 does.",
+	    "Another service at that address; a proxy on the way; a server "
+	    "that speaks only a part of S3.",
+	    "The message holds the server's own words. Check endpoint and "
+	    "path_style." },
+	{ "E-S3-BUSY", "the server goes on refusing", "15",
+	    "The server was asked again and again, with pauses, and answered "
+	    "each time that it has no time, or an error of its own.",
+	    "An overloaded or failing server; too many clients.",
+	    "Run it again later: a download goes on where it was." },
+	{ "E-S3-CLOCK", "the clocks are too far apart", "15",
+	    "Signed requests are good for some minutes. The time of this host "
+	    "and the server's are further apart.",
+	    "A host without NTP; a virtual machine that slept.",
+	    "timedatectl; set the clock, and run it again." },
+	{ "E-S3-DENIED", "the server refuses these keys", "16",
+	    "The server does not know the access key, or the secret is not "
+	    "its own, or it has expired, or it may not do that here.",
+	    "A mistyped or rotated key; keys of another endpoint; a bucket "
+	    "policy without a needed right.",
+	    "Needed are, on the bucket: list it; on its objects: get and put; "
+	    "for prune: delete. Check 'credentials' in the configuration." },
+	{ "E-S3-DIGEST", "bytes were damaged on the way", "15",
+	    "The server received other bytes than were signed, and stored "
+	    "none of them.",
+	    "A faulty network card, proxy or memory.",
+	    "Run it again; when it comes back, test this host's memory." },
+	{ "E-S3-KEYS", "no access key", "12",
+	    "An S3 server wants an access key, and none was found where the "
+	    "configuration says.",
+	    "A variable that is not set in the service; a file that others "
+	    "can read; a misspelled profile.",
+	    "See 'Object storage' in fleetbak.conf(5)." },
+	{ "E-S3-NO-BUCKET", "there is no such bucket", "10",
+	    "The server knows no bucket of that name.",
+	    "A misspelled name; another endpoint or account.",
+	    "fleetbak init makes the bucket and the repository." },
+	{ "E-S3-QUOTA", "the bucket is full", "17",
+	    "The server stores no more: a quota of the user or the bucket is "
+	    "used up, or its disks are full.",
+	    "More data than was planned for; packs that nobody needs.",
+	    "fleetbak prune -n shows what could go; or raise the quota." },
+	{ "E-S3-REGION", "the bucket is in another region", "2",
+	    "The server says that requests for this bucket must be signed for "
+	    "another region, or go to another address.",
+	    "A missing or wrong 'region' or 'endpoint'.",
+	    "The fix in the message names the region when the server did." },
+	{ "E-S3-UNSUP", "the server cannot do this", "1",
+	    "The server does not implement what was asked for.",
+	    "A server that speaks only a part of S3.",
+	    "fleetbak needs conditional writes (If-None-Match, If-Match) where "
+	    "more than one host writes." },
+	{ "E-TLS", "the server's certificate is not believed", "15",
+	    "The server's certificate is of no authority that is trusted "
+	    "here, or for another name, or has expired. Nothing was sent.",
+	    "A private authority; an address in place of a name; somebody in "
+	    "between.",
+	    "Name the authority's certificate with 'ca'." },
+	{ "E-TLS-CA", "the file of authorities cannot be used", "2",
+	    "What 'ca' names is not a file of certificates in PEM.",
+	    "A wrong path; a file in DER.",
+	    "openssl x509 -in FILE -noout -subject" },
+};
+
+size_t
+fb_explain_store(const struct fb_explanation **ret_rows)
+{
+	*ret_rows = rows;
+	return FB_COUNT(rows);
+}

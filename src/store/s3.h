@@ -1,0 +1,113 @@
+/*
+ * The store in a bucket: what asking (s3_ask.c), judging answers (s3_error.c)
+ * and the verbs (store_s3*.c) share.
+ */
+#ifndef FB_SRC_STORE_S3_H
+#define FB_SRC_STORE_S3_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/http.h"
+#include "s3_cred.h"
+#include "s3_sign.h"
+#include "stores.h"
+
+#define S3_CODE_SIZE   64
+#define S3_REGION_SIZE 64
+
+/* Useful requests at once; fewer while the server says SlowDown. */
+#define S3_PARALLEL 16
+
+/* The header by which a create that is told "taken" knows its own. */
+#define S3_NONCE_HEADER "x-amz-meta-fleetbak-put"
+#define S3_NONCE_SIZE   33
+
+struct s3_store {
+	struct fb_store base;
+	struct fb_http *http;
+	struct s3_cred *cred;
+	char *server; /* "http://host:port", with the bucket or without */
+	char *host;   /* of it, with its port: the Host header */
+	char *bucket, *region;
+	char *root;   /* of each path: "/bucket/" or "/" */
+	char *prefix; /* of each key: "" or "a/b/" */
+	uint64_t retry_ns;         /* how long failures are tried again */
+	const atomic_bool *hurry;  /* set: not much longer; may be NULL */
+
+	pthread_mutex_t lock; /* all below: how many requests at once */
+	pthread_cond_t room;
+	double limit;
+	unsigned under_way;
+	int64_t slowed_ns;
+};
+
+/* One request.  All is borrowed. */
+struct s3_ask {
+	const char *method;
+	const char *key; /* NULL: the bucket itself */
+	const struct s3_pair *query;
+	size_t query_count;
+	const struct s3_pair *headers; /* but for host and x-amz-*, of ours */
+	size_t header_count;
+	struct fb_span body;
+	const char *body_path; /* NULL: `body` */
+	int body_fd;
+	uint64_t body_offset, body_size;
+	const char *payload; /* SHA-256 of the body; NULL: of `body` */
+	size_t body_max;     /* of a good answer; 0: 1 MiB */
+	fb_http_sink *sink;
+	void (*again)(void *sink_arg); /* what the sink took was for nothing */
+	void *sink_arg;
+};
+
+struct s3_answer {
+	struct fb_http_response http;
+	char code[S3_CODE_SIZE];     /* of S3's error, or "" */
+	char region[S3_REGION_SIZE]; /* that it names, or "" */
+	char text[256];              /* of it, for people */
+	bool doubt; /* an earlier try may have had its effect all the same */
+};
+void s3_answer_release(struct s3_answer *answer);
+#define AUTO_ANSWER FB_CLEANUP(s3_answer_release)
+
+/*
+ * Ask until there is an answer: tries again, with pauses, what may be tried
+ * again, for as long as the budget lasts.  FB_OK for 2xx and for what only the
+ * verb can judge: 304, 404 (but for a missing bucket), 412, 416, and 409s
+ * that stay.  Everything else is an error with its id.
+ */
+FB_MUST_USE int s3_ask(struct s3_store *s3, const struct s3_ask *ask,
+    struct s3_answer *answer, struct fb_error *err);
+
+/* What is to become of an answer, or of none. */
+enum s3_verdict {
+	S3_DONE,  /* the verb judges it */
+	S3_AGAIN, /* try again later */
+	S3_SLOW,  /* try again later, and fewer at once */
+	S3_KEYS,  /* with other keys, if there are any */
+	S3_FAIL,
+};
+enum s3_verdict s3_judge(struct s3_answer *answer);
+/* Raise the error that an answer is. */
+int s3_fail(const struct s3_store *s3, const struct s3_answer *answer,
+    struct fb_error *err);
+
+/* SHA-256 in hex, of bytes and of `size` bytes of a file at `offset`. */
+void s3_payload(struct fb_span bytes, char hex[FB_DIGEST_HEX_SIZE]);
+FB_MUST_USE int s3_payload_file(int fd, const char *path, uint64_t offset,
+    uint64_t size, char hex[FB_DIGEST_HEX_SIZE], struct fb_error *err);
+
+extern const struct fb_store_ops fb_s3_ops;
+
+/* Of the verbs, used by more than one file. */
+int s3_list_keys(struct fb_store *store, const char *prefix,
+    fb_store_visit *visit, void *arg, struct fb_error *err);
+int s3_create_file(struct fb_store *store, const char *key, const char *path,
+    uint64_t size, struct fb_error *err);
+/* After "taken": is what is there what a try of ours has put? */
+FB_MUST_USE int s3_is_ours(struct s3_store *s3, const char *key,
+    const char *nonce, uint64_t size, bool *ret_ours, struct fb_error *err);
+
+#endif

@@ -1,0 +1,351 @@
+/*
+ * The store in a bucket against a server that answers as written down: what is
+ * tried again, what is looked up, and what S3's errors become.
+ */
+#include "http_script.h"
+
+#include "fleetbak/base/clock.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/store/store.h"
+
+static struct fb_error err;
+
+#define OK   "HTTP/1.1 200 OK\r\nETag: \"e1\"\r\nContent-Length: 0\r\n\r\n"
+#define GONE "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+#define TAKEN \
+	"HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n"
+#define BUSY "HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"
+#define OURS                                                    \
+	"HTTP/1.1 200 OK\r\nx-amz-meta-fleetbak-put: %s\r\n"    \
+	"Content-Length: 5\r\n\r\n"
+#define THEIRS                                                       \
+	"HTTP/1.1 200 OK\r\nx-amz-meta-fleetbak-put: 00\r\n"         \
+	"Content-Length: 5\r\n\r\n"
+
+/* An error with its XML. */
+#define REFUSAL(status, code, more)                                       \
+	"HTTP/1.1 " status " X\r\nConnection: close\r\n\r\n"              \
+	"<?xml version=\"1.0\"?><Error><Code>" code                       \
+	"</Code><Message>why &amp; so</Message>" more "</Error>"
+
+static void
+set_keys(void)
+{
+	(void)setenv("AWS_ACCESS_KEY_ID", "AKID", 1);
+	(void)setenv("AWS_SECRET_ACCESS_KEY", "hunter2hunter2", 1);
+	(void)unsetenv("AWS_SESSION_TOKEN");
+	(void)unsetenv("http_proxy");
+}
+
+static struct fb_store *
+open_at(const struct script *script, const char *url)
+{
+	FB_AUTO_FREE char *endpoint =
+	    fb_format("http://127.0.0.1:%u", script->port);
+	const struct fb_store_options options = { .endpoint = endpoint,
+		.credentials = "env",
+		.proxy = "",
+		.retry_ms = 3000 };
+	struct fb_store *store;
+
+	set_keys();
+	assert_ok(fb_store_open(url, false, &options, &store, &err));
+	return store;
+}
+
+#define WITH_SCRIPT(...)                                              \
+	static const char *const answers[] = { __VA_ARGS__ };         \
+	struct script script;                                         \
+	FB_AUTO_STORE struct fb_store *store = NULL;                  \
+	script_start(&script, answers, FB_COUNT(answers));            \
+	store = open_at(&script, "s3://bucket/pre")
+
+#define END_SCRIPT()         \
+	script_end(&script); \
+	script_release(&script)
+
+static void
+a_create_says_what_it_asks_for(void **state)
+{
+	WITH_SCRIPT(OK);
+	(void)state;
+
+	assert_ok(fb_store_create(store, "a/b", SPAN("bytes"), &err));
+	script_end(&script);
+	assert_ptr_equal(strstr(script.asked[0], "PUT /bucket/pre/a/b HTTP/1.1"),
+	    script.asked[0]);
+	assert_non_null(strstr(script.asked[0], "\r\nif-none-match: *\r\n"));
+	assert_non_null(strstr(script.asked[0],
+	    "x-amz-content-sha256: 277089d91c0bdf4f2e6862ba7e4a07605119431f5d1"
+	    "3f726dd352b06f1b206a9"));
+	assert_non_null(strstr(script.asked[0],
+	    "SignedHeaders=host;if-none-match;x-amz-content-sha256;x-amz-date;"
+	    "x-amz-meta-fleetbak-put, "));
+	assert_null(strstr(script.asked[0], "hunter2"));
+	script_release(&script);
+}
+
+static void
+a_taken_key_is_told(void **state)
+{
+	WITH_SCRIPT(TAKEN);
+	(void)state;
+
+	assert_fails(
+	    FB_EEXISTS, fb_store_create(store, "k", SPAN("bytes"), &err));
+	END_SCRIPT();
+}
+
+static void
+a_create_whose_answer_was_lost_is_looked_up(void **state)
+{
+	WITH_SCRIPT("", TAKEN, OURS);
+	(void)state;
+
+	assert_ok(fb_store_create(store, "k", SPAN("bytes"), &err));
+	script_end(&script);
+	assert_ptr_equal(strstr(script.asked[2], "HEAD /bucket/pre/k "),
+	    script.asked[2]);
+	script_release(&script);
+}
+
+static void
+what_another_put_there_is_not_ours(void **state)
+{
+	WITH_SCRIPT("", TAKEN, THEIRS);
+	(void)state;
+
+	assert_fails(
+	    FB_EEXISTS, fb_store_create(store, "k", SPAN("bytes"), &err));
+	END_SCRIPT();
+}
+
+static void
+a_replace_whose_answer_was_lost_is_looked_up(void **state)
+{
+	WITH_SCRIPT(BUSY, TAKEN, OURS, TAKEN);
+	(void)state;
+
+	assert_ok(fb_store_replace(store, "k", SPAN("bytes"), "e1", &err));
+	assert_fails(FB_ECONFLICT,
+	    fb_store_replace(store, "k", SPAN("bytes"), "e1", &err));
+	script_end(&script);
+	assert_non_null(strstr(script.asked[0], "\r\nif-match: e1\r\n"));
+	script_release(&script);
+}
+
+static void
+a_get_that_breaks_off_begins_again(void **state)
+{
+	FB_AUTO_BUF struct fb_buf got = { 0 };
+	char tag[FB_STORE_TAG_SIZE];
+	WITH_SCRIPT("HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: "
+	            "close\r\n\r\nhalf",
+	    "HTTP/1.1 200 OK\r\nETag: \"tag\"\r\nContent-Length: "
+	    "9\r\n\r\nall of it",
+	    GONE);
+	(void)state;
+
+	fb_buf_add_str(&got, "+");
+	assert_ok(fb_store_get(store, "k", 100, &got, tag, &err));
+	assert_string_equal(fb_buf_str(&got), "+all of it");
+	assert_string_equal(tag, "tag");
+	assert_fails(
+	    FB_ENOTFOUND, fb_store_get(store, "k", 100, &got, tag, &err));
+	assert_string_equal(fb_buf_str(&got), "+all of it");
+	END_SCRIPT();
+}
+
+static void
+a_range_is_what_was_asked_for(void **state)
+{
+	char bytes[4];
+	WITH_SCRIPT("HTTP/1.1 206 P\r\nContent-Range: bytes 2-5/9\r\n"
+	            "Content-Length: 4\r\n\r\nwxyz",
+	    "HTTP/1.1 206 P\r\nContent-Range: bytes 0-3/9\r\n"
+	    "Content-Length: 4\r\n\r\nwxyz",
+	    "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n012345678",
+	    "HTTP/1.1 206 P\r\nContent-Range: bytes 2-3/4\r\n"
+	    "Content-Length: 2\r\n\r\nwx");
+	(void)state;
+
+	assert_ok(fb_store_get_range(store, "k", 2, bytes, 4, &err));
+	assert_memory_equal(bytes, "wxyz", 4);
+	assert_fails(
+	    FB_EPROTO, fb_store_get_range(store, "k", 2, bytes, 4, &err));
+	assert_fails(
+	    FB_EPROTO, fb_store_get_range(store, "k", 2, bytes, 4, &err));
+	assert_fails(
+	    FB_ECORRUPT, fb_store_get_range(store, "k", 2, bytes, 4, &err));
+	script_end(&script);
+	assert_non_null(strstr(script.asked[0], "\r\nrange: bytes=2-5\r\n"));
+	script_release(&script);
+}
+
+static int
+add_key(const char *key, uint64_t size, void *arg, struct fb_error *e)
+{
+	(void)e;
+	fb_buf_add_fmt(arg, "%s=%llu;", key, (unsigned long long)size);
+	return FB_OK;
+}
+
+#define PAGE(body)                                             \
+	"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"         \
+	"<ListBucketResult xmlns=\"http://x\">" body           \
+	"</ListBucketResult>"
+
+static void
+a_listing_goes_over_pages(void **state)
+{
+	FB_AUTO_BUF struct fb_buf got = { 0 };
+	WITH_SCRIPT(
+	    PAGE("<IsTruncated>true</IsTruncated><NextContinuationToken>a+/=&"
+	         "amp;</NextContinuationToken><Contents><Key>pre/a-1</Key>"
+	         "<Size>7</Size></Contents><Contents><Key>pre/%2Ehidden</Key>"
+	         "<Size>1</Size></Contents>"),
+	    PAGE("<Contents><Key>pre/a%2F2</Key><Size>8</Size></Contents>"),
+	    PAGE("<Contents><Key>other</Key><Size>8</Size></Contents>"),
+	    "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n<a/>",
+	    "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n<!DOCTYPE a "
+	    "[<!ENTITY b \"c\">]><a>&b;</a>");
+	(void)state;
+
+	assert_ok(fb_store_list(store, "a", add_key, &got, &err));
+	assert_string_equal(fb_buf_str(&got), "a-1=7;a/2=8;");
+	for (int i = 0; i < 3; i++)
+		assert_fails(FB_EPROTO,
+		    fb_store_list(store, "", add_key, &got, &err));
+	assert_non_null(strstr(err.msg, "document type"));
+	script_end(&script);
+	assert_non_null(strstr(script.asked[0],
+	    "GET /bucket/?encoding-type=url&list-type=2&max-keys=1000&prefix="
+	    "pre%2Fa HTTP"));
+	assert_non_null(strstr(script.asked[1],
+	    "?continuation-token=a%2B%2F%3D%26&encoding-type=url&"));
+	script_release(&script);
+}
+
+static void
+refused(const char *answer, enum fb_code code, const char *id, const char *hint)
+{
+	FB_AUTO_BUF struct fb_buf got = { 0 };
+	WITH_SCRIPT(NULL);
+
+	(void)answers;
+	script.answers = &answer;
+	assert_fails(code, fb_store_get(store, "k", 100, &got, NULL, &err));
+	assert_string_equal(err.id, id);
+	if (strstr(err.hint, hint) == NULL)
+		fail_msg("%s: %s (%s)", id, err.msg, err.hint);
+	assert_null(strstr(err.msg, "hunter2"));
+	END_SCRIPT();
+}
+
+static void
+an_error_says_what_to_do(void **state)
+{
+	(void)state;
+	refused(REFUSAL("404", "NoSuchBucket", ""), FB_ENOREPO,
+	    "E-S3-NO-BUCKET", "init");
+	refused(REFUSAL("403", "AccessDenied", ""), FB_EDENIED, "E-S3-DENIED",
+	    "policy");
+	refused(REFUSAL("403", "SignatureDoesNotMatch", ""), FB_EDENIED,
+	    "E-S3-DENIED", "secret");
+	refused(REFUSAL("403", "InvalidAccessKeyId", ""), FB_EDENIED,
+	    "E-S3-DENIED", "does not know");
+	refused(REFUSAL("403", "RequestTimeTooSkewed", ""), FB_EUNREACH,
+	    "E-S3-CLOCK", "clock");
+	refused(REFUSAL("400", "AuthorizationHeaderMalformed",
+	            "<Region>eu-1</Region>"),
+	    FB_ECONFIG, "E-S3-REGION", "set region: eu-1");
+	refused("HTTP/1.1 301 M\r\nx-amz-bucket-region: eu-2\r\n"
+	        "Content-Length: 0\r\n\r\n",
+	    FB_ECONFIG, "E-S3-REGION", "set region: eu-2");
+	refused(REFUSAL("403", "QuotaExceeded", ""), FB_ENOSPACE, "E-S3-QUOTA",
+	    "prune");
+	refused(REFUSAL("501", "NotImplemented", ""), FB_EUNSUP, "E-S3-UNSUP",
+	    "");
+	refused(REFUSAL("418", "Teapot", ""), FB_EPROTO, "E-S3-ANSWER", "");
+	assert_non_null(strstr(err.msg, "418 Teapot: why & so"));
+}
+
+static void
+a_failing_server_has_a_budget(void **state)
+{
+	static const char *const answers[] = { BUSY, BUSY, BUSY, BUSY, BUSY,
+		BUSY, BUSY, BUSY, BUSY, BUSY, BUSY, BUSY, BUSY, BUSY, BUSY,
+		BUSY };
+	struct fb_store_options options = { .credentials = "env",
+		.proxy = "",
+		.retry_ms = 700 };
+	int64_t before = fb_clock_mono_ns();
+	FB_AUTO_STORE struct fb_store *store = NULL;
+	FB_AUTO_FREE char *endpoint = NULL;
+	struct script script;
+	uint64_t size;
+
+	(void)state;
+	set_keys();
+	script_start(&script, answers, FB_COUNT(answers));
+	endpoint = fb_format("http://127.0.0.1:%u", script.port);
+	options.endpoint = endpoint;
+	assert_ok(fb_store_open("s3://b-1", false, &options, &store, &err));
+	assert_fails(FB_EUNREACH, fb_store_head(store, "k", &size, &err));
+	assert_string_equal(err.id, "E-S3-BUSY");
+	assert_fails(FB_ETIMEOUT, fb_store_create(store, "k", SPAN(""), &err));
+	assert_non_null(strstr(err.msg, "no answer says whether"));
+	assert_true(fb_clock_mono_ns() - before < INT64_C(10000000000));
+	assert_in_range(script.asked_count, 4, 15);
+	script.count = script.asked_count;
+	fb_store_close(FB_STEAL(store));
+	END_SCRIPT();
+}
+
+static void
+nobody_there_is_unreachable(void **state)
+{
+	static const char *const answers[] = { OK };
+	FB_AUTO_STORE struct fb_store *store = NULL;
+	struct script script;
+	uint64_t size;
+
+	(void)state;
+	script_start(&script, answers, 1);
+	store = open_at(&script, "s3://bucket");
+	script.count = 0;
+	END_SCRIPT(); /* nobody listens on its port from here on */
+	assert_fails(FB_EUNREACH, fb_store_head(store, "k", &size, &err));
+}
+
+static void
+an_address_without_a_bucket_is_refused(void **state)
+{
+	struct fb_store *store;
+
+	(void)state;
+	assert_fails(
+	    FB_ECONFIG, fb_store_open("s3:", false, NULL, &store, &err));
+	assert_string_equal(err.id, "E-STORE-URL");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_create_says_what_it_asks_for),
+		cmocka_unit_test(a_taken_key_is_told),
+		cmocka_unit_test(a_create_whose_answer_was_lost_is_looked_up),
+		cmocka_unit_test(what_another_put_there_is_not_ours),
+		cmocka_unit_test(a_replace_whose_answer_was_lost_is_looked_up),
+		cmocka_unit_test(a_get_that_breaks_off_begins_again),
+		cmocka_unit_test(a_range_is_what_was_asked_for),
+		cmocka_unit_test(a_listing_goes_over_pages),
+		cmocka_unit_test(an_error_says_what_to_do),
+		cmocka_unit_test(a_failing_server_has_a_budget),
+		cmocka_unit_test(nobody_there_is_unreachable),
+		cmocka_unit_test(an_address_without_a_bucket_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
