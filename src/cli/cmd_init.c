@@ -1,5 +1,53 @@
 #include "fleetbak/cli/cli.h"
 
+/* Signatures stop being good at 15 minutes. */
+#define CLOCK_APART_MS 60000
+
+static json_t *
+trait_value(enum fb_trait trait)
+{
+	return trait == FB_TRAIT_UNKNOWN ? json_null()
+	                                 : json_boolean(trait == FB_TRAIT_YES);
+}
+
+/* What was found out about the store: in text, only what is worth knowing. */
+static void
+show_store(struct fb_cli *cli, const struct fb_init_report *report)
+{
+	const struct fb_store_traits *traits = &report->traits;
+	uint64_t apart = (uint64_t)(traits->clock_ms < 0 ? -traits->clock_ms
+	                                                 : traits->clock_ms);
+
+	(void)json_object_set_new(cli->data, "store",
+	    json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:b}",
+	        "conditional_create", trait_value(traits->create_if),
+	        "conditional_replace", trait_value(traits->replace_if),
+	        "read_after_write", trait_value(traits->read_after_write),
+	        "list_after_write", trait_value(traits->list_after_write),
+	        "versioning", trait_value(traits->versioning), "object_lock",
+	        trait_value(traits->object_lock), "lock_days",
+	        (json_int_t)traits->lock_days, "clock_ms",
+	        (json_int_t)traits->clock_ms, "one_writer",
+	        (int)report->one_writer));
+	if (traits->versioning == FB_TRAIT_YES)
+		fb_buf_add_fmt(&cli->text, "the bucket keeps versions%s\n",
+		    traits->object_lock == FB_TRAIT_YES
+		        ? " and can lock objects"
+		        : "");
+	if (traits->lock_days > 0)
+		fb_buf_add_fmt(&cli->text,
+		    "the bucket locks each object for %llu days\n",
+		    (unsigned long long)traits->lock_days);
+	if (apart > CLOCK_APART_MS)
+		fb_buf_add_fmt(&cli->summary,
+		    "The server's clock and this host's are %llu s apart.\n",
+		    (unsigned long long)apart / 1000);
+	if (report->one_writer)
+		fb_buf_add_str(&cli->summary,
+		    "The server refuses conditional writes: only one host may "
+		    "write to this repository at a time.\n");
+}
+
 static int
 init_run(struct fb_cli *cli, struct fb_error *err)
 {
@@ -40,6 +88,7 @@ init_run(struct fb_cli *cli, struct fb_error *err)
 	fb_buf_add_fmt(&cli->text, "%s signing key %s  %s\n",
 	    report.made_key ? "made the" : "there is the", report.key_id,
 	    chosen->sign_with != NULL ? chosen->sign_with : "-");
+	show_store(cli, &report);
 	if (report.made_key)
 		fb_buf_add_str(&cli->summary,
 		    "Keep a copy of the public key elsewhere: it proves that "

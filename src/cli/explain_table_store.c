@@ -57,6 +57,19 @@ static const struct fb_explanation rows[] = {
 	    "A server that speaks only a part of S3.",
 	    "fleetbak needs conditional writes (If-None-Match, If-Match) where "
 	    "more than one host writes." },
+	{ "E-STORE-ONE-WRITER", "only one host may write at a time", "-",
+	    "The server refuses writes under a condition, so two hosts that "
+	    "write at once could overwrite each other's records. fleetbak "
+	    "looks first and writes afterwards.",
+	    "OpenStack Swift's S3 interface, and older servers.",
+	    "See that no two commands that write (download, forget, prune) "
+	    "run on two hosts at the same time, or use another server." },
+	{ "E-STORE-PROBE", "a repository cannot be kept there", "1",
+	    "The store was tried out and does not keep what every repository "
+	    "relies on.",
+	    "A simple imitation of S3; a cache on the way; an eventually "
+	    "consistent server.",
+	    "Use another server, or reach this one without the cache." },
 	{ "E-TLS", "the server's certificate is not believed", "15",
 	    "The server's certificate is of no authority that is trusted "
 	    "here, or for another name, or has expired. Nothing was sent.",

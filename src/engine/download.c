@@ -44,6 +44,20 @@ warn(const struct fb_engine *engine, const char *machine,
 	        .error = error });
 }
 
+/* Known from the first write on. */
+static void
+warn_one_writer(const struct fb_engine *engine, const struct fb_run *run)
+{
+	struct fb_error only = { 0 };
+
+	if (!fb_store_one_writer(run->repo->store))
+		return;
+	(void)fb_fail_id(&only, FB_EUNSUP, "E-STORE-ONE-WRITER",
+	    "the server refuses conditional writes: only one host may write "
+	    "to this repository at a time");
+	warn(engine, NULL, &only);
+}
+
 /* Machines that an earlier run left stopped come first. */
 static int
 meet_obligations(struct download *download, struct fb_error *err)
@@ -358,6 +372,7 @@ carry_out(struct download *download, struct fb_run *run,
 	if (rc == FB_OK)
 		rc = fb_session_begin(run->repo, run->id, "download",
 		    engine->config->fleet_name, &run->session, err);
+	warn_one_writer(engine, run);
 	if (rc == FB_OK && !run->committed)
 		rc = open_copier(run, checkpoint, err);
 	fb_observe(&engine->observer,

@@ -130,7 +130,10 @@ make_repository(const struct fb_engine *engine,
 
 	if (rc < 0)
 		return rc;
-	rc = fb_repo_init(store, key, &report->made_repository, err);
+	rc = fb_store_probe(store, &report->traits, err);
+	report->one_writer = fb_store_one_writer(store);
+	if (rc == FB_OK)
+		rc = fb_repo_init(store, key, &report->made_repository, err);
 	if (rc < 0) {
 		fb_store_close(store);
 		return rc;

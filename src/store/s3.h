@@ -106,6 +106,9 @@ int s3_list_keys(struct fb_store *store, const char *prefix,
     fb_store_visit *visit, void *arg, struct fb_error *err);
 int s3_create_file(struct fb_store *store, const char *key, const char *path,
     uint64_t size, struct fb_error *err);
+/* Try out what the bucket can do. */
+int s3_probe(struct fb_store *store, struct fb_store_traits *ret_traits,
+    struct fb_error *err);
 /* After "taken": is what is there what a try of ours has put? */
 FB_MUST_USE int s3_is_ours(struct s3_store *s3, const char *key,
     const char *nonce, uint64_t size, bool *ret_ours, struct fb_error *err);

@@ -346,3 +346,45 @@ fb_store_space(
 		return fb_wrap(err, "free space of '%s'", store->url);
 	return FB_OK;
 }
+
+/* Both are promises that everything above relies on. */
+static int
+check_traits(const struct fb_store_traits *traits, struct fb_error *err)
+{
+	const char *what = NULL;
+
+	if (traits->read_after_write == FB_TRAIT_NO)
+		what = "what was written is not read back";
+	else if (traits->list_after_write == FB_TRAIT_NO)
+		what = "a list does not show what was written before";
+	if (what == NULL)
+		return FB_OK;
+	(void)fb_fail_id(err, FB_EUNSUP, "E-STORE-PROBE", "%s", what);
+	return fb_hint(err, "a repository cannot be kept on this server");
+}
+
+int
+fb_store_probe(struct fb_store *store, struct fb_store_traits *ret_traits,
+    struct fb_error *err)
+{
+	int rc;
+
+	*ret_traits = (struct fb_store_traits){
+		.create_if = FB_TRAIT_YES,
+		.replace_if = FB_TRAIT_YES,
+		.read_after_write = FB_TRAIT_YES,
+		.list_after_write = FB_TRAIT_YES,
+	};
+	if (store->ops->probe == NULL)
+		return FB_OK;
+	rc = store->ops->probe(store, ret_traits, err);
+	if (rc == FB_OK)
+		rc = check_traits(ret_traits, err);
+	return rc < 0 ? fb_wrap(err, "probe '%s'", store->url) : FB_OK;
+}
+
+bool
+fb_store_one_writer(const struct fb_store *store)
+{
+	return atomic_load(&store->one_writer);
+}

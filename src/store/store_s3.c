@@ -83,13 +83,21 @@ s3_is_ours(struct s3_store *s3, const char *key, const char *nonce,
 	return FB_OK;
 }
 
+static int
+fail_taken(enum fb_code taken, struct fb_error *err)
+{
+	return taken == FB_EEXISTS
+	    ? fb_fail(err, FB_EEXISTS, "there is such an object")
+	    : fb_fail(err, FB_ECONFLICT, "the object has changed");
+}
+
 /*
  * Put bytes under a condition.  "It does not hold" may be the work of an
  * earlier try of ours whose answer was lost: then the object there has our
  * nonce, and this one succeeded.  Otherwise `taken`.
  */
 static int
-put(struct s3_store *s3, struct s3_ask *ask, const struct s3_pair *condition,
+put_if(struct s3_store *s3, struct s3_ask *ask, const struct s3_pair *condition,
     enum fb_code taken, struct fb_error *err)
 {
 	AUTO_ANSWER struct s3_answer answer = { 0 };
@@ -114,9 +122,51 @@ put(struct s3_store *s3, struct s3_ask *ask, const struct s3_pair *condition,
 		rc = s3_is_ours(s3, ask->key, nonce, size, &ours, err);
 	if (rc < 0 || ours)
 		return rc;
-	return taken == FB_EEXISTS
-	    ? fb_fail(err, FB_EEXISTS, "there is such an object")
-	    : fb_fail(err, FB_ECONFLICT, "the object has changed");
+	return fail_taken(taken, err);
+}
+
+/*
+ * On a server without conditions: look whether it holds, then write.  Two
+ * hosts that do so at once overwrite each other, so only one may.
+ */
+static int
+look_and_put(struct s3_store *s3, struct s3_ask *ask,
+    const struct s3_pair *condition, enum fb_code taken, struct fb_error *err)
+{
+	AUTO_ANSWER struct s3_answer answer = { 0 };
+	bool create = strcmp(condition->name, "if-none-match") == 0;
+	char tag[FB_STORE_TAG_SIZE] = "";
+	int rc = head(s3, ask->key, &answer, err);
+
+	if (rc < 0)
+		return rc;
+	if (answer.http.status == 200 && !take_tag(&answer, tag))
+		return fb_fail(err, FB_EPROTO, "the answer has no ETag");
+	if (answer.http.status != 200 && answer.http.status != 404)
+		return s3_fail(s3, &answer, err);
+	if (strcmp(tag, create ? "" : condition->value) != 0)
+		return fail_taken(taken, err);
+	ask->method = "PUT";
+	ask->header_count = 0;
+	rc = s3_ask(s3, ask, &answer, err);
+	if (rc == FB_OK && answer.http.status >= 300)
+		rc = s3_fail(s3, &answer, err);
+	return rc;
+}
+
+static int
+put(struct s3_store *s3, struct s3_ask *ask, const struct s3_pair *condition,
+    enum fb_code taken, struct fb_error *err)
+{
+	int rc;
+
+	if (!atomic_load(&s3->base.one_writer)) {
+		rc = put_if(s3, ask, condition, taken, err);
+		if (rc != FB_EUNSUP)
+			return rc;
+		atomic_store(&s3->base.one_writer, true);
+	}
+	return look_and_put(s3, ask, condition, taken, err);
 }
 
 static const struct s3_pair if_none = { "if-none-match", "*" };
@@ -425,5 +475,6 @@ const struct fb_store_ops fb_s3_ops = {
 	.list = s3_list_keys,
 	.remove = s3_remove,
 	.space = s3_space,
+	.probe = s3_probe,
 	.close = s3_close,
 };

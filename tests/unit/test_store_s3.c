@@ -318,6 +318,89 @@ nobody_there_is_unreachable(void **state)
 	assert_fails(FB_EUNREACH, fb_store_head(store, "k", &size, &err));
 }
 
+#define CANNOT REFUSAL("501", "NotImplemented", "")
+#define SEEN                                                        \
+	"HTTP/1.1 200 OK\r\nETag: \"e1\"\r\nContent-Length: 5\r\n" \
+	"\r\n"
+
+static void
+without_conditions_it_is_looked_first(void **state)
+{
+	WITH_SCRIPT(CANNOT, GONE, OK, SEEN, SEEN, OK, SEEN);
+	(void)state;
+
+	assert_false(fb_store_one_writer(store));
+	assert_ok(fb_store_create(store, "k", SPAN("bytes"), &err));
+	assert_true(fb_store_one_writer(store));
+	assert_fails(
+	    FB_EEXISTS, fb_store_create(store, "k", SPAN("bytes"), &err));
+	assert_ok(fb_store_replace(store, "k", SPAN("other"), "e1", &err));
+	assert_fails(FB_ECONFLICT,
+	    fb_store_replace(store, "k", SPAN("other"), "e0", &err));
+	script_end(&script);
+	assert_null(strstr(script.asked[2], "if-none-match"));
+	assert_null(strstr(script.asked[5], "if-match"));
+	script_release(&script);
+}
+
+#define BODY(text)                                          \
+	"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" text
+
+static void
+a_bucket_is_tried_out(void **state)
+{
+	struct fb_store_traits traits;
+	WITH_SCRIPT(OK, TAKEN, TAKEN, OK, BODY("first"), PAGE(""), OK, OK, OK,
+	    OK);
+	(void)state;
+
+	assert_fails(FB_EUNSUP, fb_store_probe(store, &traits, &err));
+	assert_string_equal(err.id, "E-STORE-PROBE");
+	assert_int_equal(traits.create_if, FB_TRAIT_YES);
+	assert_int_equal(traits.replace_if, FB_TRAIT_YES);
+	assert_int_equal(traits.read_after_write, FB_TRAIT_YES);
+	assert_int_equal(traits.list_after_write, FB_TRAIT_NO);
+	/* It was deleted, and two settings were asked for. */
+	assert_ok(fb_store_remove(store, "k", &err));
+	END_SCRIPT();
+}
+
+static void
+a_server_that_ignores_conditions_is_refused(void **state)
+{
+	struct fb_store_traits traits;
+	WITH_SCRIPT(OK, OK, OK, OK, OK);
+	(void)state;
+
+	assert_fails(FB_EUNSUP, fb_store_probe(store, &traits, &err));
+	assert_string_equal(err.id, "E-STORE-PROBE");
+	assert_non_null(strstr(err.msg, "overwrites what is to be new"));
+	END_SCRIPT();
+}
+
+static void
+settings_of_a_bucket_are_seen(void **state)
+{
+	struct fb_store_traits traits;
+	WITH_SCRIPT(CANNOT, OK, CANNOT, CANNOT, BODY("first"), PAGE(""), OK,
+	    BODY("<VersioningConfiguration><Status>Enabled</Status>"
+	         "</VersioningConfiguration>"),
+	    BODY("<ObjectLockConfiguration><ObjectLockEnabled>Enabled"
+	         "</ObjectLockEnabled><Rule><DefaultRetention><Mode>COMPLIANCE"
+	         "</Mode><Years>2</Years></DefaultRetention></Rule>"
+	         "</ObjectLockConfiguration>"));
+	(void)state;
+
+	/* The list does not show it, which is another matter. */
+	assert_fails(FB_EUNSUP, fb_store_probe(store, &traits, &err));
+	assert_int_equal(traits.create_if, FB_TRAIT_NO);
+	assert_int_equal(traits.versioning, FB_TRAIT_YES);
+	assert_int_equal(traits.object_lock, FB_TRAIT_YES);
+	assert_int_equal(traits.lock_days, 730);
+	assert_true(fb_store_one_writer(store));
+	END_SCRIPT();
+}
+
 static void
 an_address_without_a_bucket_is_refused(void **state)
 {
@@ -344,6 +427,10 @@ main(void)
 		cmocka_unit_test(an_error_says_what_to_do),
 		cmocka_unit_test(a_failing_server_has_a_budget),
 		cmocka_unit_test(nobody_there_is_unreachable),
+		cmocka_unit_test(without_conditions_it_is_looked_first),
+		cmocka_unit_test(a_bucket_is_tried_out),
+		cmocka_unit_test(a_server_that_ignores_conditions_is_refused),
+		cmocka_unit_test(settings_of_a_bucket_are_seen),
 		cmocka_unit_test(an_address_without_a_bucket_is_refused),
 	};
 

@@ -71,6 +71,8 @@ struct fb_init_report {
 	bool made_repository, made_key, made_public;
 	char repository[33];
 	char key_id[FB_KEY_ID_SIZE];
+	struct fb_store_traits traits; /* of the place, tried out */
+	bool one_writer; /* it knows no conditions: fb_store_one_writer() */
 };
 FB_MUST_USE int fb_engine_init(const struct fb_engine *engine,
     struct fb_init_report *ret_report, struct fb_error *err);

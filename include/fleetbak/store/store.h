@@ -28,6 +28,20 @@ struct fb_store;
 typedef int fb_store_visit(
     const char *key, uint64_t size, void *arg, struct fb_error *err);
 
+enum fb_trait { FB_TRAIT_UNKNOWN, FB_TRAIT_NO, FB_TRAIT_YES };
+
+/* What the place of a store can do, tried out. */
+struct fb_store_traits {
+	enum fb_trait create_if;  /* of two that create, one is told so */
+	enum fb_trait replace_if; /* nothing is overwritten that was not seen */
+	enum fb_trait read_after_write;
+	enum fb_trait list_after_write;
+	enum fb_trait versioning; /* what is overwritten stays there */
+	enum fb_trait object_lock;
+	uint64_t lock_days; /* that the place gives each object; 0: none */
+	int64_t clock_ms;   /* its clock is ahead of ours by so much */
+};
+
 /*
  * What a store implements.  Callers use the fb_store_*() functions below,
  * which check keys and results, pass the seam, and wrap errors with verb and
@@ -80,6 +94,11 @@ struct fb_store_ops {
 	/* Bytes that can still be stored; UINT64_MAX: no limit known. */
 	int (*space)(struct fb_store *, uint64_t *ret_bytes, struct fb_error *);
 
+	/* Try out what the place can do, with objects that no list shows; a
+	 * NULL function: it can do all of it. */
+	int (*probe)(
+	    struct fb_store *, struct fb_store_traits *, struct fb_error *);
+
 	/* Free everything.  Called once, with no other call in progress. */
 	void (*close)(struct fb_store *);
 };
@@ -88,6 +107,7 @@ struct fb_store_ops {
 struct fb_store {
 	const struct fb_store_ops *ops;
 	char *url; /* as given, for messages */
+	atomic_bool one_writer; /* see fb_store_one_writer() */
 };
 
 /* Does a bucket's name stand in the path of a request, or in its host? */
@@ -151,5 +171,17 @@ FB_MUST_USE int fb_store_remove(
     struct fb_store *store, const char *key, struct fb_error *err);
 FB_MUST_USE int fb_store_space(
     struct fb_store *store, uint64_t *ret_bytes, struct fb_error *err);
+
+/*
+ * Try out what the store's place can do, as `init` does.
+ * Errors: FB_EUNSUP, id E-STORE-PROBE: it breaks a promise of this header, so
+ *         that no repository can be kept there.
+ */
+FB_MUST_USE int fb_store_probe(struct fb_store *store,
+    struct fb_store_traits *ret_traits, struct fb_error *err);
+
+/* Has the place turned out to know no conditions?  Then a create looks first
+ * and writes afterwards, and only one host may write at a time. */
+bool fb_store_one_writer(const struct fb_store *store);
 
 #endif
