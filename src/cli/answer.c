@@ -272,12 +272,29 @@ fb_cli_event(struct fb_cli *cli, const char *type, json_t *event)
 }
 
 void
-fb_cli_add_table(struct fb_cli *cli, const struct fb_table *table)
+fb_cli_add_table(struct fb_cli *cli, struct fb_table *table)
 {
 	if (cli->output == FB_OUTPUT_TSV)
-		fb_table_add_tsv(table, !cli->no_header, &cli->text);
+		fb_table_add_tsv(
+		    table, !cli->no_header, &cli->text, &cli->pages);
 	else
-		fb_table_add_text(table, !cli->no_header, &cli->text);
+		fb_table_add_text(
+		    table, !cli->no_header, &cli->text, &cli->pages);
+}
+
+void
+fb_cli_print_text(struct fb_cli *cli)
+{
+	fb_spool_print(&cli->pages, stdout);
+	(void)fwrite(fb_buf_str(&cli->text), 1, cli->text.len, stdout);
+	fb_cli_clear_text(cli);
+}
+
+void
+fb_cli_clear_text(struct fb_cli *cli)
+{
+	fb_spool_release(&cli->pages);
+	fb_buf_clear(&cli->text);
 }
 
 const char *

@@ -93,8 +93,8 @@ config_show(struct fb_cli *cli, struct fb_error *err)
 	static const struct fb_column columns[] = { { "SETTING", false },
 		{ "VALUE", false }, { "ORIGIN", false } };
 	bool origin = fb_arguments_on(&cli->args, FB_OPT_ORIGIN);
-	FB_AUTO_TABLE struct fb_table table = { columns, origin ? 3 : 2, NULL,
-		NULL, 0 };
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = origin ? 3 : 2 };
 	struct rows rows = { cli, &table, origin };
 	int rc = fb_cli_configure(cli, err);
 

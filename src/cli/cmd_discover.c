@@ -131,8 +131,8 @@ report_fleet(struct fb_cli *cli, const struct fb_fleet *fleet)
 		{ "STATE", false }, { "ROLE", false }, { "PARENT", false },
 		{ "VOLUMES", false }, { "SIZE", true },
 		{ "LIFECYCLE", false }, { "LABELS", false } };
-	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
-		NULL, NULL, 0 };
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = FB_COUNT(columns) };
 	struct fb_tally tally = { 0 };
 
 	for (size_t i = 0; i < fleet->count; i++) {

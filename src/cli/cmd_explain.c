@@ -61,8 +61,8 @@ explain_all(struct fb_cli *cli)
 {
 	static const struct fb_column columns[] = { { "ID", false },
 		{ "EXIT", false }, { "MEANING", false } };
-	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
-		NULL, NULL, 0 };
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = FB_COUNT(columns) };
 	const struct fb_explanation *rows;
 	size_t count = fb_explanations(&rows);
 

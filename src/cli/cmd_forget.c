@@ -42,8 +42,8 @@ carry_out(struct fb_cli *cli, struct fb_repo *repo,
 
 	if (rc < 0)
 		return rc;
-	fb_cli_prune_plan(cli, plan);
-	if (!cli->dry_run) {
+	rc = fb_cli_prune_plan(cli, plan, err);
+	if (rc == FB_OK && !cli->dry_run) {
 		rc = fb_cli_prune_confirm(cli, plan, err);
 		if (rc == FB_OK)
 			rc = fb_prune_carry_out(

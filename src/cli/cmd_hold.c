@@ -37,8 +37,8 @@ list_holds(struct fb_cli *cli, struct fb_repo *repo, struct fb_error *err)
 {
 	static const struct fb_column columns[] = { { "RUN", false },
 		{ "SINCE", false }, { "REASON", false } };
-	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
-		NULL, NULL, 0 };
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = FB_COUNT(columns) };
 	FB_AUTO_FATES struct fb_fates fates = { 0 };
 	char time[FB_CLI_TEXT];
 	int rc = fb_fates_load(repo, &fates, err);

@@ -97,7 +97,7 @@ init_run(struct fb_cli *cli, struct fb_error *err)
 		fb_buf_add_str(
 		    &cli->summary, "Next: fleetbak download -n\n");
 	if (cli->quiet)
-		fb_buf_clear(&cli->text);
+		fb_cli_clear_text(cli);
 	return FB_OK;
 }
 

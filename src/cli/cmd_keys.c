@@ -108,8 +108,8 @@ put_signers(struct fb_cli *cli, struct fb_table *table,
 static int
 keys_run(struct fb_cli *cli, struct fb_error *err)
 {
-	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
-		NULL, NULL, 0 };
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = FB_COUNT(columns) };
 	FB_AUTO_BUF struct fb_buf trusted = { 0 };
 	const char *what = cli->args.count > 0 ? cli->args.items[0] : "list";
 	struct fb_tally tally = { 0 };

@@ -52,30 +52,58 @@ snapshot_json(struct fb_cli *cli, const struct fb_snapshot *row,
 	return item;
 }
 
-/* What was loaded of good snapshots; `why` may be NULL. */
-static void
-list_snapshots(struct fb_cli *cli, const struct fb_snapshots *all,
-    const struct fb_why *why)
+/* Rows on their way into the answer; `why` may be NULL. */
+struct lister {
+	struct fb_cli *cli;
+	struct fb_table *table;
+	struct fb_why *why;
+	char run[FB_RUN_ID_SIZE]; /* that `why` is at */
+	uint64_t shown;
+};
+
+static int
+list_row(const struct fb_snapshot *row, void *arg, struct fb_error *err)
 {
-	FB_AUTO_TABLE struct fb_table table = { snapshot_columns,
-		FB_COUNT(snapshot_columns) - (why == NULL), NULL, NULL, 0 };
-	size_t shown = 0;
+	struct lister *lister = arg;
+	struct fb_cli *cli = lister->cli;
+	int rc = FB_OK;
 
-	for (size_t i = 0; i < all->count; i++) {
-		const struct fb_snapshot *row = &all->items[i];
-
-		if (!row->selected || row->failed)
-			continue;
-		shown++;
-		if (fb_cli_json(cli))
-			fb_cli_add_item(cli, snapshot_json(cli, row, why));
-		else
-			add_snapshot(cli, &table, row, why);
+	if (!row->selected || row->failed)
+		return FB_OK;
+	lister->shown++;
+	if (lister->why != NULL && strcmp(lister->run, row->run) != 0) {
+		memcpy(lister->run, row->run, sizeof(lister->run));
+		rc = fb_why_run(lister->why, row->run, err);
 	}
+	if (rc < 0)
+		return rc;
+	if (fb_cli_json(cli))
+		fb_cli_add_item(cli, snapshot_json(cli, row, lister->why));
+	else
+		add_snapshot(cli, lister->table, row, lister->why);
+	return FB_OK;
+}
+
+/* Good snapshots: the newest of each machine, which were loaded, or all. */
+static int
+list_snapshots(struct fb_cli *cli, struct fb_repo *repo,
+    struct fb_snapshots *all, bool newest, struct fb_why *why,
+    struct fb_error *err)
+{
+	FB_AUTO_TABLE struct fb_table table = { .columns = snapshot_columns,
+		.column_count = FB_COUNT(snapshot_columns) - (why == NULL) };
+	struct lister lister = { .cli = cli, .table = &table, .why = why };
+	int rc = FB_OK;
+
+	if (!newest)
+		rc = fb_snapshots_each(cli, repo, all, list_row, &lister, err);
+	for (size_t i = 0; newest && rc == FB_OK && i < all->count; i++)
+		rc = list_row(&all->items[i], &lister, err);
 	if (table.row_count > 0 || cli->output == FB_OUTPUT_TSV)
 		fb_cli_add_table(cli, &table);
-	else if (!cli->quiet && shown == 0)
+	else if (!cli->quiet && lister.shown == 0)
 		fb_buf_add_str(&cli->summary, "no backup yet\n");
+	return rc;
 }
 
 static json_t *
@@ -88,9 +116,9 @@ run_json(const struct fb_run_row *row)
 	fb_json_put_str(item, "time", row->ref.time);
 	fb_json_put_str(item, "signed_by", row->ref.signer);
 	fb_run_put_fate(item, row);
-	if (row->problem.code < 0) {
+	if (row->problem != NULL) {
 		(void)json_object_set_new(
-		    item, "error", fb_cli_error_json(NULL, &row->problem));
+		    item, "error", fb_cli_error_json(NULL, row->problem));
 		return item;
 	}
 	fb_json_put_str(item, "finished", row->finished);
@@ -120,8 +148,8 @@ list_runs(struct fb_cli *cli, const struct fb_snapshots *all)
 		{ "TIME", false }, { "OK", true }, { "FAILED", true },
 		{ "SIZE", true }, { "STORED", true }, { "SIGNED BY", false },
 		{ "NOTE", false } };
-	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
-		NULL, NULL, 0 };
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = FB_COUNT(columns) };
 	char text[FB_CLI_TEXT];
 
 	for (size_t i = 0; i < all->run_count; i++) {
@@ -141,7 +169,7 @@ list_runs(struct fb_cli *cli, const struct fb_snapshots *all)
 		    row->stored_bytes);
 		fb_table_cell(&table, row->ref.signer, NULL);
 		fb_table_cell(&table,
-		    row->problem.code < 0      ? row->problem.id
+		    row->problem != NULL       ? row->problem->id
 		    : fb_run_fate(row) != NULL ? fb_run_fate(row)
 		    : row->partial             ? "partial"
 		    : row->drift               ? "drift"
@@ -169,7 +197,10 @@ list_run(struct fb_cli *cli, struct fb_error *err)
 	FB_AUTO_REPO struct fb_repo *repo = NULL;
 	const char *const *machines = cli->args.items;
 	size_t count = cli->args.count;
+	const struct fb_option_value *select =
+	    &cli->args.options[FB_OPT_SELECT];
 	const char *noun = "snapshots";
+	bool each;
 	int rc;
 
 	cli->data = fb_cli_new_list(cli);
@@ -189,10 +220,11 @@ list_run(struct fb_cli *cli, struct fb_error *err)
 		rc = fb_engine_repo(&cli->engine, &repo, err);
 	if (rc == FB_OK && fb_arguments_on(&cli->args, FB_OPT_WHY))
 		rc = fb_why_make(cli, repo, &why, err);
-	if (rc == FB_OK)
-		rc = strcmp(noun, "snapshots") != 0
-		    ? fb_snapshots_load_newest(cli, repo, &all, err)
-		    : fb_snapshots_load(cli, repo, &all, err);
+	each = strcmp(noun, "snapshots") == 0;
+	if (rc == FB_OK) /* to choose, one has to know who there is */
+		rc = each && count == 0 && select->count == 0
+		    ? fb_snapshots_load_runs(cli, repo, &all, err)
+		    : fb_snapshots_load_newest(cli, repo, &all, err);
 	if (rc == FB_OK)
 		rc = fb_snapshots_select(cli, &all, machines, count, err);
 	if (rc < 0)
@@ -201,7 +233,9 @@ list_run(struct fb_cli *cli, struct fb_error *err)
 	if (strcmp(noun, "runs") == 0)
 		list_runs(cli, &all);
 	else
-		list_snapshots(cli, &all, why);
+		rc = list_snapshots(cli, repo, &all, !each, why, err);
+	if (rc < 0)
+		return rc;
 	if (fb_tally_exit(&all.tally) != FB_EXIT_OK)
 		fb_cli_status(cli, fb_tally_exit(&all.tally));
 	return FB_OK;

@@ -86,10 +86,10 @@ prune_run(struct fb_cli *cli, struct fb_error *err)
 		    &cli->engine, repo, &request, &plan, err);
 	if (rc < 0)
 		return rc;
-	fb_cli_prune_plan(cli, plan);
-	if (!cli->dry_run)
+	rc = fb_cli_prune_plan(cli, plan, err);
+	if (rc == FB_OK && !cli->dry_run)
 		rc = carry_out(cli, repo, &request, plan, err);
-	else if (plan->refusal.code < 0)
+	else if (rc == FB_OK && plan->refusal.code < 0)
 		fb_cli_warn(cli, NULL, &plan->refusal);
 	fb_prune_plan_free(plan);
 	return rc;

@@ -80,7 +80,7 @@ put_report(struct fb_cli *cli, const struct fb_recover_report *report,
 	if (fb_tally_exit(&tally) != FB_EXIT_OK)
 		fb_cli_status(cli, fb_tally_exit(&tally));
 	else if (cli->quiet)
-		fb_buf_clear(&cli->text);
+		fb_cli_clear_text(cli);
 }
 
 static int

@@ -43,7 +43,7 @@ read_wish(const char *arg, struct wish *wish, struct fb_error *err)
 	return FB_OK;
 }
 
-static const struct fb_run_row *
+static struct fb_run_row *
 find_run(const struct fb_snapshots *all, const char *run)
 {
 	for (size_t i = 0; i < all->run_count; i++)
@@ -85,17 +85,37 @@ show_row(struct fb_cli *cli, struct fb_table *table,
 	fb_table_cell(table, row->failed ? row->failure->msg : "", NULL);
 }
 
+struct showing {
+	struct fb_cli *cli;
+	struct fb_table *table;
+};
+
 static int
-show_run(struct fb_cli *cli, const struct fb_snapshots *all,
-    const struct fb_run_row *run, struct fb_error *err)
+visit_row(const struct fb_snapshot *row, void *arg, struct fb_error *err)
+{
+	struct showing *showing = arg;
+
+	(void)err;
+	show_row(showing->cli, showing->table, row);
+	if (fb_cli_json(showing->cli))
+		fb_cli_add_item(showing->cli, fb_snapshot_json(row));
+	return FB_OK;
+}
+
+static int
+show_run(struct fb_cli *cli, struct fb_repo *repo, struct fb_snapshots *all,
+    struct fb_run_row *run, struct fb_error *err)
 {
 	static const struct fb_column columns[] = { { "MACHINE", false },
 		{ "RESULT", false }, { "SIZE", true }, { "LEVEL", false },
 		{ "DOWN", true }, { "NOTE", false } };
-	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
-		NULL, NULL, 0 };
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = FB_COUNT(columns) };
+	struct showing showing = { cli, &table };
 	json_t *list = fb_cli_new_list(cli);
 	char text[FB_CLI_TEXT];
+	int rc = fb_snapshots_of_run(
+	    cli, repo, all, run, visit_row, &showing, err);
 
 	cli->data = json_object();
 	fb_json_put_str(cli->data, "run", run->ref.run);
@@ -108,18 +128,11 @@ show_run(struct fb_cli *cli, const struct fb_snapshots *all,
 	(void)json_object_set_new(
 	    cli->data, "drift", json_boolean(run->drift));
 	(void)json_object_set_new(cli->data, "machines", list);
-	if (run->problem.code < 0) {
-		*err = run->problem;
+	if (rc < 0)
+		return rc;
+	if (run->problem != NULL) {
+		*err = *run->problem;
 		return err->code;
-	}
-	for (size_t i = 0; i < all->count; i++) {
-		const struct fb_snapshot *row = &all->items[i];
-
-		if (strcmp(row->run, run->ref.run) != 0)
-			continue;
-		show_row(cli, &table, row);
-		if (fb_cli_json(cli))
-			fb_cli_add_item(cli, fb_snapshot_json(row));
 	}
 	if (cli->output == FB_OUTPUT_TABLE)
 		fb_buf_add_fmt(&cli->text,
@@ -145,20 +158,39 @@ visit(const struct fb_manifest_machine *machine, void *arg,
 	return found->show(found->cli, found->repo, machine, err);
 }
 
-/* The newest row of the machine, of the run if one was named. */
-static const struct fb_snapshot *
-find_row(const struct fb_snapshots *all, const struct wish *wish)
-{
-	for (size_t i = 0; i < all->count; i++) {
-		const struct fb_snapshot *row = &all->items[i];
+/* Which row is meant: of which machine, in which run. */
+struct place {
+	char *machine; /* NULL: none is */
+	char run[FB_RUN_ID_SIZE];
+};
 
-		if (row->selected &&
-		    (wish->run[0] != '\0'
-		            ? strcmp(row->run, wish->run) == 0
-		            : !row->failed))
-			return row;
-	}
-	return NULL;
+static int
+take_row(const struct fb_snapshot *row, void *arg, struct fb_error *err)
+{
+	struct place *place = arg;
+
+	(void)err;
+	if (!row->selected || place->machine != NULL)
+		return FB_OK;
+	place->machine = fb_strdup(row->machine);
+	memcpy(place->run, row->run, sizeof(place->run));
+	return FB_OK;
+}
+
+/* The newest row of the machine, of the run if one was named. */
+static int
+find_place(struct fb_cli *cli, struct fb_repo *repo, struct fb_snapshots *all,
+    const struct wish *wish, struct place *place, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	if (wish->run[0] != '\0')
+		return fb_snapshots_of_run(cli, repo, all,
+		    find_run(all, wish->run), take_row, place, err);
+	for (size_t i = 0; rc == FB_OK && i < all->count; i++)
+		if (!all->items[i].failed)
+			rc = take_row(&all->items[i], place, err);
+	return rc;
 }
 
 static int
@@ -169,33 +201,36 @@ show_machine(struct fb_cli *cli, struct fb_repo *repo,
 	const char *machines[] = { wish->machine };
 	struct found found = { cli, NULL, NULL, repo };
 	struct fb_error doubt = { 0 };
-	const struct fb_snapshot *row;
+	struct place place = { 0 };
+	FB_AUTO_FREE char *machine = NULL;
 	int rc;
 
 	rc = fb_snapshots_select(cli, all, machines, 1, err);
+	if (rc == FB_OK)
+		rc = find_place(cli, repo, all, wish, &place, err);
+	machine = place.machine;
 	if (rc < 0)
 		return rc;
-	row = find_row(all, wish);
-	if (row == NULL) {
+	if (machine == NULL) {
 		(void)fb_fail_id(err, FB_ENOTFOUND, "E-SNAPSHOT-UNKNOWN",
 		    "there is no good backup of '%s'%s%s", wish->machine,
 		    wish->run[0] != '\0' ? " in run " : "", wish->run);
 		return fb_hint(err, "fleetbak list shows what there is");
 	}
-	found.machine = row->machine;
+	found.machine = machine;
 	found.show = fb_arguments_on(&cli->args, FB_OPT_FILES)
 	    ? fb_cli_show_files
 	    : fb_cli_show_machine;
-	fb_json_put_str(cli->members, "run", row->run);
-	fb_json_put_str(cli->members, "machine", row->machine);
-	rc = fb_manifest_open(repo, &find_run(all, row->run)->ref, false,
+	fb_json_put_str(cli->members, "run", place.run);
+	fb_json_put_str(cli->members, "machine", machine);
+	rc = fb_manifest_open(repo, &find_run(all, place.run)->ref, false,
 	    &doubt, &manifest, err);
 	if (rc < 0)
 		return rc;
 	if (cli->output == FB_OUTPUT_TABLE &&
 	    !fb_arguments_on(&cli->args, FB_OPT_FILES))
-		fb_buf_add_fmt(&cli->text, "%s  run %s\n", row->machine,
-		    row->run);
+		fb_buf_add_fmt(&cli->text, "%s  run %s\n", machine,
+		    place.run);
 	return fb_manifest_machines(manifest, visit, &found, err);
 }
 
@@ -204,14 +239,16 @@ show_wish(struct fb_cli *cli, const struct wish *wish, struct fb_error *err)
 {
 	FB_AUTO_SNAPSHOTS struct fb_snapshots all = { 0 };
 	FB_AUTO_REPO struct fb_repo *repo = NULL;
-	const struct fb_run_row *run;
+	struct fb_run_row *run;
 	int rc;
 
 	rc = fb_cli_configure(cli, err);
 	if (rc == FB_OK)
 		rc = fb_engine_repo(&cli->engine, &repo, err);
 	if (rc == FB_OK)
-		rc = fb_snapshots_load(cli, repo, &all, err);
+		rc = wish->machine != NULL
+		    ? fb_snapshots_load_newest(cli, repo, &all, err)
+		    : fb_snapshots_load_runs(cli, repo, &all, err);
 	if (rc < 0)
 		return rc;
 	run = find_run(&all, wish->run);
@@ -219,7 +256,7 @@ show_wish(struct fb_cli *cli, const struct wish *wish, struct fb_error *err)
 		return fail_run(wish->run, err);
 	if (wish->machine != NULL)
 		return show_machine(cli, repo, &all, wish, err);
-	return show_run(cli, &all, run, err);
+	return show_run(cli, repo, &all, run, err);
 }
 
 static int

@@ -91,8 +91,8 @@ put_rows(struct fb_cli *cli, const struct page *page)
 	static const struct fb_column columns[] = { { "", false },
 		{ "MACHINE", false }, { "NEWEST GOOD", false },
 		{ "AGE", true }, { "NOTE", false } };
-	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
-		NULL, NULL, 0 };
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = FB_COUNT(columns) };
 	json_t *list = fb_cli_new_list(cli);
 	char text[FB_CLI_TEXT], exact[FB_CLI_TEXT];
 

@@ -244,7 +244,7 @@ put_report(struct fb_cli *cli, const struct fb_verify_report *report,
 		fb_buf_add_fmt(&cli->summary, "exit %d: %s\n", (int)status,
 		    fb_exit_name((int)status));
 	if (cli->quiet && status == FB_EXIT_OK)
-		fb_buf_clear(&cli->text);
+		fb_cli_clear_text(cli);
 }
 
 /* For the metrics: only what looked at all of it says something of all. */

@@ -206,10 +206,8 @@ print_answer(struct fb_cli *cli, int rc, const struct fb_error *err,
 	errno = 0;
 	if (fb_cli_json(cli))
 		print_document(cli, status);
-	else {
-		fb_spool_print(&cli->pages, stdout);
-		(void)fwrite(fb_buf_str(&cli->text), 1, cli->text.len, stdout);
-	}
+	else
+		fb_cli_print_text(cli);
 	fb_cli_flush(cli);
 	if (cli->quiet && status == 0)
 		fb_log_file(FB_LOG_INFO, fb_buf_str(&cli->summary));

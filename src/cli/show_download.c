@@ -225,8 +225,8 @@ add_rows(struct fb_cli *cli, const struct fb_download_report *report)
 	static const struct fb_column columns[] = { { "MACHINE", false },
 		{ "RESULT", false }, { "READ", true }, { "NEW", true },
 		{ "STORED", true }, { "DOWN_MS", true } };
-	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
-		NULL, NULL, 0 };
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = FB_COUNT(columns) };
 
 	for (size_t i = 0; i < report->machine_count; i++) {
 		const struct fb_download_machine *machine =

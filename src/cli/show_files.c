@@ -64,9 +64,8 @@ flush_rows(struct lister *lister)
 	fb_table_release(lister->table);
 	cli->no_header = true;
 	errno = 0;
-	(void)fwrite(fb_buf_str(&cli->text), 1, cli->text.len, stdout);
+	fb_cli_print_text(cli);
 	fb_cli_flush(cli);
-	fb_buf_clear(&cli->text);
 }
 
 static void
@@ -217,8 +216,8 @@ fb_cli_show_files(struct fb_cli *cli, struct fb_repo *repo,
 	static const struct fb_column columns[] = { { "MODE", false },
 		{ "OWNER", false }, { "SIZE", true }, { "MODIFIED", false },
 		{ "VOLUME", false }, { "PATH", false } };
-	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
-		NULL, NULL, 0 };
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = FB_COUNT(columns) };
 	struct lister lister = { .cli = cli, .table = &table };
 	size_t trees = 0;
 	int rc = FB_OK;

@@ -105,8 +105,8 @@ fb_cli_show_machine(struct fb_cli *cli, struct fb_repo *repo,
 	static const struct fb_column columns[] = { { "VOLUME", false },
 		{ "KIND", false }, { "SIZE", true }, { "READ", true },
 		{ "METHOD", false }, { "ROOT", false } };
-	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
-		NULL, NULL, 0 };
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = FB_COUNT(columns) };
 	json_t *volumes = json_array();
 
 	(void)repo;

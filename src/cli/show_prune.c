@@ -23,8 +23,8 @@ put_ns(json_t *object, const char *key, int64_t ns)
 	fb_json_put_str(object, key, utc);
 }
 
-static void
-put_run_json(json_t *list, const struct fb_prune_run *run)
+static json_t *
+run_json(const struct fb_prune_run *run)
 {
 	json_t *item = json_object();
 
@@ -39,7 +39,7 @@ put_run_json(json_t *list, const struct fb_prune_run *run)
 	if (run->problem != NULL)
 		(void)json_object_set_new(
 		    item, "error", fb_cli_error_json(NULL, run->problem));
-	(void)json_array_append_new(list, item);
+	return item;
 }
 
 static void
@@ -48,15 +48,16 @@ put_runs(struct fb_cli *cli, const struct fb_prune_plan *plan)
 	static const struct fb_column columns[] = { { "RUN", false },
 		{ "TIME", false }, { "WHAT", false }, { "FINAL", false },
 		{ "WHY", false } };
-	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
-		NULL, NULL, 0 };
-	json_t *list = json_array();
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = FB_COUNT(columns) };
+	json_t *list = fb_cli_new_list(cli);
 	char text[FB_CLI_TEXT], exact[FB_TIME_SIZE];
 
 	for (size_t i = 0; i < plan->run_count; i++) {
 		const struct fb_prune_run *run = &plan->runs[i];
 
-		put_run_json(list, run);
+		if (fb_cli_json(cli))
+			fb_cli_add_item(cli, run_json(run));
 		if (run->action == FB_PRUNE_KEEP && run->problem == NULL &&
 		    !run->held)
 			continue;
@@ -89,8 +90,8 @@ add_number(struct fb_table *table, size_t number)
 	fb_table_cell(table, number == 0 ? "-" : text, text);
 }
 
-static void
-put_machine_json(json_t *list, const struct fb_prune_machine *machine)
+static json_t *
+machine_json(const struct fb_prune_machine *machine)
 {
 	json_t *item = json_object();
 
@@ -104,7 +105,7 @@ put_machine_json(json_t *list, const struct fb_prune_machine *machine)
 	fb_json_put_u64(item, "held_back", machine->held_back);
 	if (machine->kept > 0)
 		put_ns(item, "oldest_kept", machine->oldest_ns);
-	(void)json_array_append_new(list, item);
+	return item;
 }
 
 static void
@@ -113,9 +114,9 @@ put_machines(struct fb_cli *cli, const struct fb_prune_plan *plan)
 	static const struct fb_column columns[] = { { "MACHINE", false },
 		{ "SNAPSHOTS", true }, { "KEEP", true }, { "REMOVE", true },
 		{ "OLDEST KEPT", false }, { "WHY NOT MORE", false } };
-	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
-		NULL, NULL, 0 };
-	json_t *list = json_array();
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = FB_COUNT(columns) };
+	json_t *list = fb_cli_new_list(cli);
 	char text[FB_CLI_TEXT], exact[FB_TIME_SIZE];
 
 	for (size_t i = 0; i < plan->machine_count; i++) {
@@ -125,7 +126,8 @@ put_machines(struct fb_cli *cli, const struct fb_prune_plan *plan)
 		    : fb_format("%zu held back by others in their run",
 		          machine->held_back);
 
-		put_machine_json(list, machine);
+		if (fb_cli_json(cli))
+			fb_cli_add_item(cli, machine_json(machine));
 		fb_table_row(&table);
 		fb_table_cell(&table, machine->name, NULL);
 		add_number(&table, machine->snapshots);
@@ -148,45 +150,62 @@ put_machines(struct fb_cli *cli, const struct fb_prune_plan *plan)
 		fb_cli_add_table(cli, &table);
 }
 
-/* Each snapshot with the rules that keep it, as a calendar of its machine. */
 static void
-explain(struct fb_cli *cli, const struct fb_prune_plan *plan)
+explain_one(struct fb_cli *cli, const struct fb_prune_plan *plan,
+    const struct fb_prune_snapshot *snapshot)
 {
-	json_t *list = json_array();
-	uint32_t last = UINT32_MAX;
+	const struct fb_prune_run *run = &plan->runs[snapshot->run];
+	const char *why = snapshot->reasons != NULL ? snapshot->reasons
+	    : run->action != FB_PRUNE_KEEP          ? run->why
+	                                   : "kept by its run only";
 	char text[FB_CLI_TEXT];
+	json_t *item;
 
-	for (size_t i = 0; i < plan->snapshot_count; i++) {
-		const struct fb_prune_snapshot *snapshot = &plan->snapshots[i];
-		const struct fb_prune_run *run = &plan->runs[snapshot->run];
-		const struct fb_prune_machine *machine =
-		    &plan->machines[snapshot->machine];
-		const char *why = snapshot->reasons != NULL
-		    ? snapshot->reasons
-		    : run->action != FB_PRUNE_KEEP ? run->why
-		                                   : "kept by its run only";
-		json_t *item = json_object();
-
-		fb_json_put_str(item, "machine", machine->name);
-		fb_json_put_str(item, "run", run->ref.run);
-		put_ns(item, "time", snapshot->time_ns);
-		fb_json_put_str(
-		    item, "action", fb_prune_action_name(run->action));
-		(void)json_object_set_new(
-		    item, "wanted", json_boolean(snapshot->keep));
-		fb_json_put_str(item, "why", why);
-		(void)json_array_append_new(list, item);
-		if (snapshot->machine != last)
-			fb_buf_add_fmt(&cli->text, "\n%s%s%s\n", machine->name,
-			    machine->group != NULL ? ", as all of " : "",
-			    machine->group != NULL ? machine->group : "");
-		last = snapshot->machine;
+	if (!fb_cli_json(cli)) {
 		fb_buf_add_fmt(&cli->text, "  %s  %-7s  %s\n",
 		    show_ns(cli, snapshot->time_ns, text),
 		    fb_prune_action_name(run->action),
 		    why != NULL ? why : "");
+		fb_cli_turn_page(cli);
+		return;
 	}
+	item = json_object();
+	fb_json_put_str(
+	    item, "machine", plan->machines[snapshot->machine].name);
+	fb_json_put_str(item, "run", run->ref.run);
+	put_ns(item, "time", snapshot->time_ns);
+	fb_json_put_str(item, "action", fb_prune_action_name(run->action));
+	(void)json_object_set_new(
+	    item, "wanted", json_boolean(snapshot->keep));
+	fb_json_put_str(item, "why", why);
+	fb_cli_add_item(cli, item);
+}
+
+/* Each snapshot with the rules that keep it, as a calendar of its machine. */
+static int
+explain(struct fb_cli *cli, struct fb_prune_plan *plan, struct fb_error *err)
+{
+	json_t *list = fb_cli_new_list(cli);
+	struct fb_prune_snapshot snapshot;
+	uint32_t last = UINT32_MAX;
+	bool more = true;
+	int rc = fb_prune_rewind(plan, err);
+
 	(void)json_object_set_new(cli->data, "snapshots", list);
+	while (rc == FB_OK &&
+	    (rc = fb_prune_next(plan, &snapshot, &more, err)) == FB_OK &&
+	    more) {
+		const struct fb_prune_machine *machine =
+		    &plan->machines[snapshot.machine];
+
+		if (snapshot.machine != last)
+			fb_buf_add_fmt(&cli->text, "\n%s%s%s\n", machine->name,
+			    machine->group != NULL ? ", as all of " : "",
+			    machine->group != NULL ? machine->group : "");
+		last = snapshot.machine;
+		explain_one(cli, plan, &snapshot);
+	}
+	return rc;
 }
 
 static void
@@ -227,20 +246,24 @@ put_space(struct fb_cli *cli, const struct fb_prune_plan *plan)
 	    fb_cli_size(cli, space->waste, now));
 }
 
-void
-fb_cli_prune_plan(struct fb_cli *cli, const struct fb_prune_plan *plan)
+int
+fb_cli_prune_plan(
+    struct fb_cli *cli, struct fb_prune_plan *plan, struct fb_error *err)
 {
+	int rc = FB_OK;
+
 	cli->data = json_object();
 	fb_json_put_str(cli->data, "fleet", cli->config->fleet_name);
 	put_runs(cli, plan);
 	put_machines(cli, plan);
 	if (fb_arguments_on(&cli->args, FB_OPT_EXPLAIN))
-		explain(cli, plan);
+		rc = explain(cli, plan, err);
 	put_space(cli, plan);
-	if (!cli->dry_run)
-		return;
+	if (rc < 0 || !cli->dry_run)
+		return rc;
 	(void)json_object_set_new(cli->members, "dry_run", json_true());
 	fb_buf_add_str(&cli->text, "Nothing was changed.\n");
+	return FB_OK;
 }
 
 static void
@@ -292,7 +315,7 @@ fb_cli_prune_report(struct fb_cli *cli, const struct fb_prune_report *report)
 		fb_buf_add_str(&cli->text,
 		    "undo: fleetbak forget --undo RUN\n");
 	if (cli->quiet && !cli->failed)
-		fb_buf_clear(&cli->text);
+		fb_cli_clear_text(cli);
 }
 
 int

@@ -28,8 +28,8 @@ add_actions(struct fb_cli *cli, const struct fb_restore_report *report)
 	static const struct fb_column columns[] = { { "MACHINE", false },
 		{ "VOLUME", false }, { "SIZE", true }, { "ACTION", false },
 		{ "TO", false }, { "NOTE", false } };
-	FB_AUTO_TABLE struct fb_table table = { columns, FB_COUNT(columns),
-		NULL, NULL, 0 };
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = FB_COUNT(columns) };
 	char size[FB_CLI_TEXT], exact[FB_CLI_TEXT];
 
 	for (size_t i = 0; i < report->action_count; i++) {

@@ -15,7 +15,7 @@ struct occurrence {
 struct loader {
 	struct fb_snapshots *out;
 	const char *fleet;
-	bool newest_only;
+	bool all; /* rows of the run at hand, not the newest of each machine */
 	json_t *seen; /* name -> number of its occurrence, plus one */
 	struct occurrence *occurrences;
 	size_t count;
@@ -159,7 +159,7 @@ visit_machine(
 {
 	struct loader *loader = arg;
 	FB_AUTO_FREE char *name = fb_snapshot_machine(machine);
-	struct occurrence *of = remember_machine(loader, machine, name);
+	struct occurrence *of;
 	struct fb_snapshot row;
 
 	(void)err;
@@ -168,14 +168,22 @@ visit_machine(
 	loader->run->failed += row.failed;
 	loader->run->size += row.size;
 	loader->run->stored_bytes += row.stored_bytes;
-	if (!loader->newest_only) {
+	if (loader->all) {
 		keep_row(add_row(loader->out), &row, machine);
 		return FB_OK;
 	}
+	of = remember_machine(loader, machine, name);
 	keep_newer(&of->newest, &row, machine);
 	if (!row.failed)
 		keep_newer(&of->good, &row, machine);
 	return FB_OK;
+}
+
+static void
+note_problem(struct fb_run_row *row, const struct fb_error *err)
+{
+	row->problem = fb_alloc(1, sizeof(*row->problem));
+	*row->problem = *err;
 }
 
 static int
@@ -195,7 +203,7 @@ visit_run(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 	row->ref = *run;
 	row->ref.damage = NULL;
 	if (run->damage != NULL)
-		row->problem = *run->damage;
+		note_problem(row, run->damage);
 	return FB_OK;
 }
 
@@ -231,29 +239,33 @@ newest_first(const void *a, const void *b)
 	return order != 0 ? order : strcmp(x->machine, y->machine);
 }
 
+/* Its damage is a run's own. */
 static void
-read_manifests(
-    struct fb_cli *cli, struct fb_repo *repo, struct loader *loader)
+read_run(struct fb_cli *cli, struct fb_repo *repo, struct loader *loader,
+    struct fb_run_row *run)
 {
-	struct fb_snapshots *out = loader->out;
+	struct fb_error err = { 0 };
 
-	for (size_t i = 0; i < out->run_count; i++) {
-		struct fb_error err = { 0 };
+	loader->run = run;
+	run->good = run->failed = 0;
+	run->size = run->stored_bytes = 0;
+	if (run->problem == NULL && read_manifest(repo, loader, &err) == FB_OK)
+		return;
+	if (run->problem == NULL)
+		note_problem(run, &err);
+	err = *run->problem;
+	if (strncmp(err.msg, "run ", 4) != 0)
+		(void)fb_wrap(&err, "run %s", run->ref.run);
+	fb_cli_warn(cli, NULL, &err);
+}
 
-		loader->run = &out->runs[i];
-		if (loader->run->problem.code == FB_OK &&
-		    read_manifest(repo, loader, &err) == FB_OK) {
-			fb_tally_good(&out->tally);
-			continue;
-		}
-		if (loader->run->problem.code == FB_OK)
-			loader->run->problem = err;
-		err = loader->run->problem;
-		if (strncmp(err.msg, "run ", 4) != 0)
-			(void)fb_wrap(&err, "run %s", loader->run->ref.run);
-		fb_cli_warn(cli, NULL, &err);
-		fb_tally_bad(&out->tally, err.code);
-	}
+static void
+count_run(struct fb_snapshots *snapshots, const struct fb_run_row *run)
+{
+	if (run->problem == NULL)
+		fb_tally_good(&snapshots->tally);
+	else
+		fb_tally_bad(&snapshots->tally, run->problem->code);
 }
 
 /* Which runs are to go, and which must not. */
@@ -294,25 +306,35 @@ fb_run_put_fate(json_t *object, const struct fb_run_row *row)
 	(void)json_object_set_new(object, "held", json_boolean(row->held));
 }
 
-static int
-load(struct fb_cli *cli, struct fb_repo *repo, bool newest_only,
+int
+fb_snapshots_load_runs(struct fb_cli *cli, struct fb_repo *repo,
     struct fb_snapshots *snapshots, struct fb_error *err)
 {
 	struct loader loader = { .out = snapshots,
-		.fleet = cli->config->fleet_name,
-		.newest_only = newest_only };
+		.fleet = cli->config->fleet_name };
 	int rc;
 
 	snapshots->fleet.name = fb_strdup(cli->config->fleet_name);
 	rc = fb_repo_runs(repo, visit_run, &loader, err);
-	if (rc == FB_OK)
-		rc = load_fates(repo, snapshots, err);
+	return rc < 0 ? rc : load_fates(repo, snapshots, err);
+}
+
+int
+fb_snapshots_load_newest(struct fb_cli *cli, struct fb_repo *repo,
+    struct fb_snapshots *snapshots, struct fb_error *err)
+{
+	struct loader loader = { .out = snapshots };
+	int rc = fb_snapshots_load_runs(cli, repo, snapshots, err);
+
 	if (rc < 0)
 		return rc;
 	loader.seen = json_object();
-	read_manifests(cli, repo, &loader);
-	if (newest_only)
-		add_newest(&loader);
+	for (size_t i = 0; i < snapshots->run_count; i++) {
+		read_run(cli, repo, &loader, &snapshots->runs[i]);
+		count_run(snapshots, &snapshots->runs[i]);
+	}
+	snapshots->looked = true;
+	add_newest(&loader);
 	json_decref(loader.seen);
 	free(loader.occurrences);
 	fb_fleet_settle(&snapshots->fleet);
@@ -320,20 +342,6 @@ load(struct fb_cli *cli, struct fb_repo *repo, bool newest_only,
 		qsort(snapshots->items, snapshots->count,
 		    sizeof(*snapshots->items), newest_first);
 	return FB_OK;
-}
-
-int
-fb_snapshots_load(struct fb_cli *cli, struct fb_repo *repo,
-    struct fb_snapshots *snapshots, struct fb_error *err)
-{
-	return load(cli, repo, false, snapshots, err);
-}
-
-int
-fb_snapshots_load_newest(struct fb_cli *cli, struct fb_repo *repo,
-    struct fb_snapshots *snapshots, struct fb_error *err)
-{
-	return load(cli, repo, true, snapshots, err);
 }
 
 const struct fb_machine *
@@ -351,8 +359,11 @@ fb_snapshots_find(const struct fb_snapshots *snapshots, const char *name)
 static bool
 is_selected(const struct fb_snapshots *snapshots, const char *name)
 {
-	const struct fb_machine *machine = fb_snapshots_find(snapshots, name);
+	const struct fb_machine *machine;
 
+	if (!snapshots->chosen)
+		return true;
+	machine = fb_snapshots_find(snapshots, name);
 	return machine != NULL && machine->selected;
 }
 
@@ -364,7 +375,8 @@ fb_snapshots_select(const struct fb_cli *cli, struct fb_snapshots *snapshots,
 	    &cli->args.options[FB_OPT_SELECT];
 	int rc;
 
-	if (select->count + machine_count > 0) {
+	snapshots->chosen = select->count + machine_count > 0;
+	if (snapshots->chosen) {
 		rc = fb_select(&snapshots->fleet, select->values,
 		    select->count, machines, machine_count, err);
 		if (rc < 0)
@@ -372,9 +384,57 @@ fb_snapshots_select(const struct fb_cli *cli, struct fb_snapshots *snapshots,
 	}
 	for (size_t i = 0; i < snapshots->count; i++)
 		snapshots->items[i].selected =
-		    select->count + machine_count == 0 ||
 		    is_selected(snapshots, snapshots->items[i].machine);
 	return FB_OK;
+}
+
+static int
+visit_rows(struct fb_snapshots *of_run, const struct fb_snapshots *snapshots,
+    fb_snapshots_visit *visit, void *arg, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	if (of_run->count > 0)
+		qsort(of_run->items, of_run->count, sizeof(*of_run->items),
+		    newest_first);
+	for (size_t i = 0; rc == FB_OK && i < of_run->count; i++) {
+		struct fb_snapshot *row = &of_run->items[i];
+
+		row->selected = is_selected(snapshots, row->machine);
+		rc = visit(row, arg, err);
+	}
+	return rc;
+}
+
+int
+fb_snapshots_of_run(struct fb_cli *cli, struct fb_repo *repo,
+    struct fb_snapshots *snapshots, struct fb_run_row *run,
+    fb_snapshots_visit *visit, void *arg, struct fb_error *err)
+{
+	FB_AUTO_SNAPSHOTS struct fb_snapshots of_run = { 0 };
+	struct loader loader = { .out = &of_run, .all = true };
+
+	if (run->problem == NULL || !snapshots->looked)
+		read_run(cli, repo, &loader, run);
+	if (!snapshots->looked)
+		count_run(snapshots, run);
+	/* Half of a manifest is worse than nothing. */
+	return run->problem != NULL
+	    ? FB_OK
+	    : visit_rows(&of_run, snapshots, visit, arg, err);
+}
+
+int
+fb_snapshots_each(struct fb_cli *cli, struct fb_repo *repo,
+    struct fb_snapshots *snapshots, fb_snapshots_visit *visit, void *arg,
+    struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	for (size_t i = 0; rc == FB_OK && i < snapshots->run_count; i++)
+		rc = fb_snapshots_of_run(cli, repo, snapshots,
+		    &snapshots->runs[i], visit, arg, err);
+	return rc;
 }
 
 void
@@ -382,6 +442,8 @@ fb_snapshots_release(struct fb_snapshots *snapshots)
 {
 	for (size_t i = 0; i < snapshots->count; i++)
 		release_row(&snapshots->items[i]);
+	for (size_t i = 0; i < snapshots->run_count; i++)
+		free(snapshots->runs[i].problem);
 	free(snapshots->items);
 	free(snapshots->runs);
 	fb_fleet_release(&snapshots->fleet);

@@ -4,39 +4,12 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/cli/table.h"
 
-void
-fb_table_row(struct fb_table *table)
-{
-	size_t cells = (table->row_count + 1) * table->column_count;
+/* `dst` goes to the pages when it is as long as this. */
+#define PAGE ((size_t)256 << 10)
 
-	table->shown =
-	    fb_realloc(table->shown, cells, sizeof(*table->shown));
-	table->exact =
-	    fb_realloc(table->exact, cells, sizeof(*table->exact));
-	for (size_t i = cells - table->column_count; i < cells; i++)
-		table->shown[i] = table->exact[i] = NULL;
-	table->row_count++;
-}
-
-void
-fb_table_cell(struct fb_table *table, const char *shown, const char *exact)
-{
-	size_t end = table->row_count * table->column_count;
-
-	for (size_t i = end - table->column_count; i < end; i++) {
-		if (table->shown[i] != NULL)
-			continue;
-		table->shown[i] = fb_strdup(shown);
-		table->exact[i] = fb_strdup(exact != NULL ? exact : shown);
-		return;
-	}
-}
-
-static const char *
-cell(char *const *cells, size_t i)
-{
-	return cells[i] != NULL ? cells[i] : "";
-}
+/* Behind what people see, before the exact value. */
+#define SAME  '\001' /* ... which is not there */
+#define OTHER '\002'
 
 /* Columns on a terminal; a byte that continues a character takes none. */
 static size_t
@@ -47,6 +20,38 @@ width_of(const char *text)
 	for (; *text != '\0'; text++)
 		width += ((unsigned char)*text & 0xc0) != 0x80;
 	return width;
+}
+
+static void
+fill_row(struct fb_table *table)
+{
+	while (table->row_count > 0 && table->filled < table->column_count)
+		fb_table_cell(table, "", NULL);
+}
+
+void
+fb_table_row(struct fb_table *table)
+{
+	fill_row(table);
+	table->row_count++;
+	table->filled = 0;
+}
+
+void
+fb_table_cell(struct fb_table *table, const char *shown, const char *exact)
+{
+	bool same = exact == NULL || strcmp(shown, exact) == 0;
+	size_t width = width_of(shown);
+
+	if (table->filled == table->column_count)
+		return;
+	if (width > table->widths[table->filled])
+		table->widths[table->filled] = width;
+	table->filled++;
+	fb_spool_add(&table->cells, shown, strlen(shown) + 1);
+	fb_spool_add(&table->cells, (char[]){ same ? SAME : OTHER }, 1);
+	if (!same)
+		fb_spool_add(&table->cells, exact, strlen(exact) + 1);
 }
 
 static void
@@ -90,38 +95,6 @@ trim_line(struct fb_buf *dst)
 	fb_buf_add(dst, "\n", 1);
 }
 
-void
-fb_table_add_text(const struct fb_table *table, bool header,
-    struct fb_buf *dst)
-{
-	size_t widths[FB_TABLE_COLUMNS] = { 0 };
-
-	for (size_t c = 0; c < table->column_count; c++) {
-		if (header)
-			widths[c] = width_of(table->columns[c].title);
-		for (size_t r = 0; r < table->row_count; r++) {
-			size_t width = width_of(cell(
-			    table->shown, r * table->column_count + c));
-
-			if (width > widths[c])
-				widths[c] = width;
-		}
-	}
-	if (header) {
-		for (size_t c = 0; c < table->column_count; c++)
-			add_cell(table, c, table->columns[c].title, widths[c],
-			    dst);
-		trim_line(dst);
-	}
-	for (size_t r = 0; r < table->row_count; r++) {
-		for (size_t c = 0; c < table->column_count; c++)
-			add_cell(table, c,
-			    cell(table->shown, r * table->column_count + c),
-			    widths[c], dst);
-		trim_line(dst);
-	}
-}
-
 static void
 add_field(struct fb_buf *dst, const char *text)
 {
@@ -137,31 +110,142 @@ add_field(struct fb_buf *dst, const char *text)
 	}
 }
 
-void
-fb_table_add_tsv(const struct fb_table *table, bool header,
-    struct fb_buf *dst)
+/* The cells as they come out of the spool, in pieces. */
+struct printer {
+	struct fb_table *table;
+	bool tsv;
+	size_t widths[FB_TABLE_COLUMNS];
+	size_t column;
+	struct fb_buf shown, exact;
+	enum { IN_SHOWN, IN_KIND, IN_EXACT } at;
+	struct fb_buf *dst;
+	struct fb_spool *pages;
+};
+
+static void
+end_line(struct printer *printer)
 {
-	for (size_t c = 0; header && c < table->column_count; c++) {
-		fb_buf_add_str(dst, table->columns[c].title);
-		fb_buf_add(
-		    dst, c + 1 < table->column_count ? "\t" : "\n", 1);
+	struct fb_buf *dst = printer->dst;
+
+	if (!printer->tsv)
+		trim_line(dst);
+	if (printer->pages != NULL && dst->len >= PAGE) {
+		fb_spool_add(printer->pages, dst->data, dst->len);
+		fb_buf_clear(dst);
 	}
-	for (size_t i = 0; i < table->row_count * table->column_count; i++) {
-		add_field(dst, cell(table->exact, i));
-		fb_buf_add(
-		    dst, (i + 1) % table->column_count != 0 ? "\t" : "\n", 1);
+}
+
+static void
+put_cell(struct printer *printer, const char *shown, const char *exact)
+{
+	size_t column = printer->column;
+	bool last = column + 1 == printer->table->column_count;
+
+	if (printer->tsv) {
+		add_field(printer->dst, exact);
+		fb_buf_add(printer->dst, last ? "\n" : "\t", 1);
+	} else {
+		add_cell(printer->table, column, shown,
+		    printer->widths[column], printer->dst);
 	}
+	printer->column = last ? 0 : column + 1;
+	if (last)
+		end_line(printer);
+}
+
+static void
+put_spooled(struct printer *printer, bool same)
+{
+	put_cell(printer, fb_buf_str(&printer->shown),
+	    fb_buf_str(same ? &printer->shown : &printer->exact));
+	fb_buf_clear(&printer->shown);
+	fb_buf_clear(&printer->exact);
+	printer->at = IN_SHOWN;
+}
+
+static void
+take_piece(struct fb_span piece, void *arg)
+{
+	struct printer *printer = arg;
+
+	while (piece.len > 0) {
+		struct fb_buf *cell = printer->at == IN_SHOWN
+		    ? &printer->shown
+		    : &printer->exact;
+		const uint8_t *end;
+		size_t len;
+
+		if (printer->at == IN_KIND) {
+			bool same = *piece.ptr == SAME;
+
+			piece.ptr++;
+			piece.len--;
+			printer->at = IN_EXACT;
+			if (same)
+				put_spooled(printer, true);
+			continue;
+		}
+		end = memchr(piece.ptr, '\0', piece.len);
+		len = end != NULL ? (size_t)(end - piece.ptr) : piece.len;
+		fb_buf_add(cell, piece.ptr, len);
+		piece.ptr += len;
+		piece.len -= len;
+		if (end == NULL)
+			return;
+		piece.ptr++;
+		piece.len--;
+		if (printer->at == IN_SHOWN)
+			printer->at = IN_KIND;
+		else
+			put_spooled(printer, false);
+	}
+}
+
+static void
+print_table(struct printer *printer, bool header)
+{
+	struct fb_table *table = printer->table;
+
+	fill_row(table);
+	for (size_t c = 0; c < table->column_count; c++) {
+		size_t width = header ? width_of(table->columns[c].title) : 0;
+
+		printer->widths[c] = width > table->widths[c]
+		    ? width
+		    : table->widths[c];
+	}
+	for (size_t c = 0; header && c < table->column_count; c++)
+		put_cell(printer, table->columns[c].title,
+		    table->columns[c].title);
+	fb_spool_each(&table->cells, take_piece, printer);
+	fb_buf_release(&printer->shown);
+	fb_buf_release(&printer->exact);
+}
+
+void
+fb_table_add_text(struct fb_table *table, bool header, struct fb_buf *dst,
+    struct fb_spool *pages)
+{
+	struct printer printer = { .table = table, .dst = dst, .pages = pages };
+
+	print_table(&printer, header);
+}
+
+void
+fb_table_add_tsv(struct fb_table *table, bool header, struct fb_buf *dst,
+    struct fb_spool *pages)
+{
+	struct printer printer = {
+		.table = table, .tsv = true, .dst = dst, .pages = pages
+	};
+
+	print_table(&printer, header);
 }
 
 void
 fb_table_release(struct fb_table *table)
 {
-	for (size_t i = 0; i < table->row_count * table->column_count; i++) {
-		free(table->shown[i]);
-		free(table->exact[i]);
-	}
-	free(table->shown);
-	free(table->exact);
-	table->shown = table->exact = NULL;
-	table->row_count = 0;
+	fb_spool_release(&table->cells);
+	memset(table->widths, 0, sizeof(table->widths));
+	table->row_count = table->filled = 0;
 }

@@ -71,10 +71,7 @@ static void
 judge_runs(struct pruning *pruning)
 {
 	struct fb_prune_plan *plan = pruning->plan;
-	FB_AUTO_FREE size_t *kept = fb_alloc(plan->run_count + 1, sizeof(*kept));
 
-	for (size_t i = 0; i < plan->snapshot_count; i++)
-		kept[plan->snapshots[i].run] += plan->snapshots[i].keep;
 	for (size_t i = 0; i < plan->run_count; i++) {
 		struct fb_prune_run *run = &plan->runs[i];
 
@@ -84,7 +81,7 @@ judge_runs(struct pruning *pruning)
 			run->why = fb_strdup("it cannot be read");
 		else if (run->held)
 			run->why = fb_strdup("held");
-		else if (run->snapshots > 0 && kept[i] == 0)
+		else if (run->snapshots > 0 && pruning->kept[i] == 0)
 			give_up(pruning, run,
 			    "no rule keeps a snapshot in it");
 	}
@@ -126,37 +123,69 @@ stays(const struct fb_prune_run *run)
 	return run->action == FB_PRUNE_KEEP;
 }
 
-static void
-count_machines(struct fb_prune_plan *plan)
+int
+fb_prune_rewind(struct fb_prune_plan *plan, struct fb_error *err)
 {
-	for (size_t i = 0; i < plan->snapshot_count; i++) {
-		const struct fb_prune_snapshot *snapshot = &plan->snapshots[i];
-		const struct fb_prune_run *run = &plan->runs[snapshot->run];
+	return fb_rows_rewind(plan->snapshots, err);
+}
+
+int
+fb_prune_next(struct fb_prune_plan *plan,
+    struct fb_prune_snapshot *ret_snapshot, bool *ret_more,
+    struct fb_error *err)
+{
+	struct prune_row row;
+	struct fb_span bytes;
+	int rc = fb_rows_next(plan->snapshots, &bytes, ret_more, err);
+
+	if (rc < 0 || !*ret_more)
+		return rc;
+	memcpy(&row, bytes.ptr, sizeof(row));
+	*ret_snapshot = (struct fb_prune_snapshot){
+		.run = row.run,
+		.machine = row.machine,
+		.time_ns = row.time_ns,
+		.keep = row.keep,
+		.reasons = bytes.len > sizeof(row)
+		    ? (const char *)bytes.ptr + sizeof(row)
+		    : NULL,
+	};
+	return FB_OK;
+}
+
+static int
+count_machines(
+    struct fb_prune_plan *plan, size_t *ret_all, struct fb_error *err)
+{
+	struct fb_prune_snapshot snapshot;
+	bool more = true;
+	int rc = fb_prune_rewind(plan, err);
+
+	*ret_all = 0;
+	while (rc == FB_OK &&
+	    (rc = fb_prune_next(plan, &snapshot, &more, err)) == FB_OK &&
+	    more) {
+		const struct fb_prune_run *run = &plan->runs[snapshot.run];
 		struct fb_prune_machine *machine =
-		    &plan->machines[snapshot->machine];
+		    &plan->machines[snapshot.machine];
 
 		plan->removed += run->action == FB_PRUNE_REMOVE;
+		*ret_all += stays(run) || run->action == FB_PRUNE_REMOVE;
 		if (!stays(run))
 			continue;
 		machine->kept++;
-		machine->oldest_ns = snapshot->time_ns; /* newest first */
-		machine->held_back += !snapshot->keep;
+		machine->oldest_ns = snapshot.time_ns; /* newest first */
+		machine->held_back += !snapshot.keep;
 	}
+	return rc;
 }
 
 static void
-check_limit(struct pruning *pruning)
+check_limit(struct pruning *pruning, size_t all)
 {
 	const struct fb_prune_request *request = pruning->request;
 	struct fb_prune_plan *plan = pruning->plan;
-	size_t all = 0;
 
-	for (size_t i = 0; i < plan->snapshot_count; i++) {
-		const struct fb_prune_run *run =
-		    &plan->runs[plan->snapshots[i].run];
-
-		all += stays(run) || run->action == FB_PRUNE_REMOVE;
-	}
 	if (request->force || request->run_count > 0 ||
 	    plan->removed * 100 <= all * (size_t)request->max_remove_percent)
 		return;
@@ -212,6 +241,7 @@ make_plan(struct pruning *pruning, struct fb_error *err)
 {
 	const struct fb_prune_request *request = pruning->request;
 	struct fb_prune_plan *plan = pruning->plan;
+	size_t all = 0;
 	int rc = check_history(pruning, err);
 
 	if (rc == FB_OK)
@@ -219,19 +249,17 @@ make_plan(struct pruning *pruning, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	apply_fates(pruning);
-	if (request->run_count > 0) {
+	if (request->run_count > 0)
 		rc = choose_runs(pruning, err);
-	} else {
+	if (rc == FB_OK)
 		rc = prune_judge(pruning, err);
-		if (rc == FB_OK)
-			judge_runs(pruning);
-	}
-	if (rc < 0)
+	if (rc == FB_OK && request->run_count == 0)
+		judge_runs(pruning);
+	if (rc == FB_OK)
+		rc = count_machines(plan, &all, err);
+	if (rc < 0 || request->only_judge)
 		return rc;
-	count_machines(plan);
-	if (request->only_judge)
-		return FB_OK;
-	check_limit(pruning);
+	check_limit(pruning, all);
 	rc = fb_gc_estimate(pruning->repo, class_of, pruning, request->waste,
 	    &plan->space, err);
 	/* Who forgets a run that is damaged mends something. */
@@ -252,6 +280,8 @@ fb_prune_plan_make(const struct fb_engine *engine, struct fb_repo *repo,
 
 	fb_fates_release(&pruning.fates);
 	fb_fleet_release(&pruning.fleet);
+	fb_rows_free(pruning.rows);
+	free(pruning.kept);
 	if (rc < 0)
 		fb_prune_plan_free(pruning.plan);
 	else
@@ -270,11 +300,9 @@ fb_prune_plan_free(struct fb_prune_plan *plan)
 	}
 	for (size_t i = 0; i < plan->machine_count; i++)
 		free(plan->machines[i].name);
-	for (size_t i = 0; i < plan->snapshot_count; i++)
-		free(plan->snapshots[i].reasons);
 	free(plan->runs);
 	free(plan->machines);
-	free(plan->snapshots);
+	fb_rows_free(plan->snapshots);
 	free(plan);
 }
 

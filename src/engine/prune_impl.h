@@ -6,6 +6,13 @@
 #include "fleetbak/fleet/retention.h"
 #include "fleetbak/manifest/manifest.h"
 
+/* A snapshot, as it waits in a file. */
+struct prune_row {
+	uint32_t run, machine; /* numbers in the plan */
+	int64_t time_ns;
+	bool keep;
+};
+
 struct pruning {
 	const struct fb_engine *engine;
 	struct fb_repo *repo;
@@ -13,6 +20,8 @@ struct pruning {
 	struct fb_prune_plan *plan;
 	struct fb_fates fates;
 	struct fb_fleet fleet;  /* every machine that occurs */
+	struct fb_rows *rows;   /* prune_row, by machine, newest first */
+	size_t *kept;           /* by run: its snapshots that a rule wants */
 	int64_t now_ns;
 	size_t next;            /* the run that is asked for next, probably */
 	int64_t whole_ns;       /* of the newest run of the whole fleet, which
@@ -22,7 +31,14 @@ struct pruning {
 /* Runs, machines and snapshots of the fleet, from the signed manifests. */
 int prune_load(struct pruning *pruning, struct fb_error *err);
 
-/* Which snapshots the policies keep. */
+/* Rows of the plan or for it, in the state directory where they are many. */
+struct fb_rows *prune_rows(
+    const struct pruning *pruning, fb_rows_compare *compare);
+int prune_add_row(struct fb_rows *rows, const struct prune_row *row,
+    const char *reasons, struct fb_error *err);
+
+/* Which snapshots the policies keep: `rows` become the plan's snapshots.  When
+ * the policy is not asked, none is. */
 int prune_judge(struct pruning *pruning, struct fb_error *err);
 
 #endif

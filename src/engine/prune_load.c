@@ -12,7 +12,9 @@ struct loading {
 	struct pruning *pruning;
 	json_t *seen; /* machine -> number in fleet.machines, plus one */
 	size_t run;
-	size_t room;
+	struct fb_rows *rows; /* in the order of the manifests */
+	struct prune_row *of_run; /* those of the run at hand */
+	size_t count, room;
 	bool *in_whole; /* by machine: it is in the newest run of all */
 	size_t in_whole_room;
 	bool whole; /* the run at hand is that one */
@@ -92,7 +94,6 @@ visit_machine(
     const struct fb_manifest_machine *machine, void *arg, struct fb_error *err)
 {
 	struct loading *loading = arg;
-	struct fb_prune_plan *plan = loading->pruning->plan;
 	FB_AUTO_FREE char *name =
 	    fb_format("%s/%s", machine->source, machine->id);
 	json_int_t number =
@@ -108,18 +109,35 @@ visit_machine(
 	rc = fb_time_parse(machine->snapshot_time, &time_ns, err);
 	if (rc < 0)
 		return rc;
-	if (plan->snapshot_count == loading->room) {
+	if (loading->count == loading->room) {
 		loading->room = 2 * loading->room + 64;
-		plan->snapshots = fb_realloc(plan->snapshots, loading->room,
-		    sizeof(*plan->snapshots));
+		loading->of_run = fb_realloc(loading->of_run, loading->room,
+		    sizeof(*loading->of_run));
 	}
-	plan->snapshots[plan->snapshot_count++] = (struct fb_prune_snapshot){
+	loading->of_run[loading->count++] = (struct prune_row){
 		.run = (uint32_t)loading->run,
 		.machine = (uint32_t)place,
 		.time_ns = time_ns,
 	};
-	plan->runs[loading->run].snapshots++;
 	return FB_OK;
+}
+
+struct fb_rows *
+prune_rows(const struct pruning *pruning, fb_rows_compare *compare)
+{
+	return fb_rows_new(pruning->engine->config->state_dir, 0, compare, NULL);
+}
+
+int
+prune_add_row(struct fb_rows *rows, const struct prune_row *row,
+    const char *reasons, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+
+	fb_buf_add(&bytes, row, sizeof(*row));
+	if (reasons != NULL)
+		fb_buf_add(&bytes, reasons, strlen(reasons) + 1);
+	return fb_rows_add(rows, fb_buf_span(&bytes), err);
 }
 
 /* A run of every machine of every source: who is not in it has left. */
@@ -136,7 +154,6 @@ read_manifest(struct loading *loading, struct fb_error *err)
 	struct fb_prune_run *run = &pruning->plan->runs[loading->run];
 	FB_AUTO_MANIFEST struct fb_manifest *manifest = NULL;
 	struct fb_error doubt = { 0 }, ignored = { 0 };
-	size_t before = pruning->plan->snapshot_count;
 	int rc = fb_manifest_open(
 	    pruning->repo, &run->ref, false, &doubt, &manifest, err);
 
@@ -147,11 +164,14 @@ read_manifest(struct loading *loading, struct fb_error *err)
 	if (loading->whole)
 		(void)!fb_time_parse(
 		    run->ref.time, &pruning->whole_ns, &ignored);
+	loading->count = 0;
 	rc = fb_manifest_machines(manifest, visit_machine, loading, err);
-	if (rc < 0) { /* half of it is worse than nothing */
-		pruning->plan->snapshot_count = before;
-		run->snapshots = 0;
-	}
+	if (rc < 0) /* half of it is worse than nothing */
+		return rc;
+	run->snapshots = loading->count;
+	for (size_t i = 0; rc == FB_OK && i < loading->count; i++)
+		rc = prune_add_row(
+		    loading->rows, &loading->of_run[i], NULL, err);
 	return rc;
 }
 
@@ -184,21 +204,47 @@ read_manifests(struct loading *loading, struct fb_error *err)
 }
 
 static int
-compare_snapshots(const void *a, const void *b)
+compare_rows(struct fb_span a, struct fb_span b, void *arg)
 {
-	const struct fb_prune_snapshot *x = a, *y = b;
+	struct prune_row x, y;
 
-	if (x->machine != y->machine)
-		return x->machine < y->machine ? -1 : 1;
-	if (x->time_ns != y->time_ns)
-		return x->time_ns > y->time_ns ? -1 : 1;
-	return x->run < y->run ? -1 : x->run > y->run;
+	(void)arg;
+	memcpy(&x, a.ptr, sizeof(x));
+	memcpy(&y, b.ptr, sizeof(y));
+	if (x.machine != y.machine)
+		return x.machine < y.machine ? -1 : 1;
+	if (x.time_ns != y.time_ns)
+		return x.time_ns > y.time_ns ? -1 : 1;
+	return x.run < y.run ? -1 : x.run > y.run;
+}
+
+/* By machine, with the machines' numbers in the plan. */
+static int
+sort_rows(struct loading *loading, const uint32_t *numbers,
+    struct fb_error *err)
+{
+	struct pruning *pruning = loading->pruning;
+	struct prune_row row;
+	struct fb_span bytes;
+	bool more = true;
+	int rc = fb_rows_rewind(loading->rows, err);
+
+	pruning->rows = prune_rows(pruning, compare_rows);
+	while (rc == FB_OK &&
+	    (rc = fb_rows_next(loading->rows, &bytes, &more, err)) == FB_OK &&
+	    more) {
+		memcpy(&row, bytes.ptr, sizeof(row));
+		row.machine = numbers[row.machine];
+		pruning->plan->machines[row.machine].snapshots++;
+		rc = prune_add_row(pruning->rows, &row, NULL, err);
+	}
+	return rc;
 }
 
 /* Machines by name: fleet.machines is sorted by settling, the numbers that
  * the snapshots have are those of before. */
-static void
-number_machines(struct loading *loading)
+static int
+number_machines(struct loading *loading, struct fb_error *err)
 {
 	struct pruning *pruning = loading->pruning;
 	struct fb_prune_plan *plan = pruning->plan;
@@ -222,15 +268,7 @@ number_machines(struct loading *loading)
 		    !(before < loading->in_whole_room &&
 		        loading->in_whole[before]);
 	}
-	for (size_t i = 0; i < plan->snapshot_count; i++) {
-		struct fb_prune_snapshot *snapshot = &plan->snapshots[i];
-
-		snapshot->machine = numbers[snapshot->machine];
-		plan->machines[snapshot->machine].snapshots++;
-	}
-	if (plan->snapshot_count > 0)
-		qsort(plan->snapshots, plan->snapshot_count,
-		    sizeof(*plan->snapshots), compare_snapshots);
+	return sort_rows(loading, numbers, err);
 }
 
 static int
@@ -260,10 +298,13 @@ prune_load(struct pruning *pruning, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	loading.seen = json_object();
+	loading.rows = prune_rows(pruning, NULL);
 	rc = read_manifests(&loading, err);
 	if (rc == FB_OK)
-		number_machines(&loading);
+		rc = number_machines(&loading, err);
 	json_decref(loading.seen);
+	fb_rows_free(loading.rows);
+	free(loading.of_run);
 	free(loading.in_whole);
 	return rc < 0 ? rc : select_machines(pruning, err);
 }

@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
-names='FLEETBAK_(CRASH|CRASH_LOG|CRASH_PLACE|FAULT|FAULT_LOG|CLOCK|SESSION)"'
+names='FLEETBAK_(CRASH|CRASH_LOG|CRASH_PLACE|FAULT|FAULT_LOG|CLOCK|SESSION|ROWS)"'
 left() { # <source> [option...]: how often one is named
 	source=$1
 	shift

@@ -148,3 +148,17 @@ why "$(at 11-27T11:00)" m3 >"$work/got"
 grep -qx 'm3 11-25T12:00 all within 1h+daily 1' "$work/got" ||
 	fail "$(cat "$work/got")"
 ok "a machine that left is kept for its time, by runs and not by the clock"
+
+# The same when hardly anything of it may be in memory.
+for asked in 'list --json' 'list' 'list --why --json' 'list --why' \
+	'list m1 --why --json' 'prune -n --explain --json' 'prune -n --explain'; do
+	# shellcheck disable=SC2086 # words
+	FLEETBAK_CLOCK=$day24 expect 0 "$fb" -c "$conf" $asked
+	sed 's/"duration_seconds":[^,]*,//' "$work/stdout" >"$work/want"
+	[ -s "$work/want" ] || fail "$asked: no answer"
+	# shellcheck disable=SC2086 # words
+	FLEETBAK_ROWS=100 FLEETBAK_CLOCK=$day24 expect 0 "$fb" -c "$conf" $asked
+	sed 's/"duration_seconds":[^,]*,//' "$work/stdout" |
+		cmp -s "$work/want" - || fail "$asked: another answer with little memory"
+done
+ok "what does not fit into memory waits in a file"

@@ -20,13 +20,14 @@ add_row(struct fb_table *table, const char *a, const char *b, const char *c)
 static void
 columns_are_aligned_and_lines_have_no_trailing_blanks(void **state)
 {
-	FB_AUTO_TABLE struct fb_table table = { columns, 3, NULL, NULL, 0 };
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = 3 };
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 
 	(void)state;
 	add_row(&table, "web-01", "1 GiB", "");
 	add_row(&table, "d\xc3\xbc", "12 GiB", "x");
-	fb_table_add_text(&table, true, &text);
+	fb_table_add_text(&table, true, &text, NULL);
 	assert_string_equal(fb_buf_str(&text),
 	    "NAME      SIZE  NOTE\n"
 	    "web-01   1 GiB\n"
@@ -36,24 +37,26 @@ columns_are_aligned_and_lines_have_no_trailing_blanks(void **state)
 static void
 control_characters_never_reach_the_terminal(void **state)
 {
-	FB_AUTO_TABLE struct fb_table table = { columns, 3, NULL, NULL, 0 };
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = 3 };
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 
 	(void)state;
 	add_row(&table, "a\033[2Jb", "1", "c\nd");
-	fb_table_add_text(&table, false, &text);
+	fb_table_add_text(&table, false, &text, NULL);
 	assert_string_equal(fb_buf_str(&text), "a?[2Jb  1  c?d\n");
 }
 
 static void
 tsv_escapes_what_would_break_it_and_gives_exact_values(void **state)
 {
-	FB_AUTO_TABLE struct fb_table table = { columns, 3, NULL, NULL, 0 };
+	FB_AUTO_TABLE struct fb_table table = { .columns = columns,
+		.column_count = 3 };
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 
 	(void)state;
 	add_row(&table, "a\tb", "1 GiB", "c\nd\\e");
-	fb_table_add_tsv(&table, true, &text);
+	fb_table_add_tsv(&table, true, &text, NULL);
 	assert_string_equal(fb_buf_str(&text),
 	    "NAME\tSIZE\tNOTE\na\\tb\t12345\tc\\nd\\\\e\n");
 }

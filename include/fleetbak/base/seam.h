@@ -91,7 +91,7 @@ enum fb_fault {
 #define FB_SEAM_VARIABLES                                                 \
 	"FLEETBAK_CRASH", "FLEETBAK_CRASH_LOG", "FLEETBAK_CRASH_PLACE",   \
 	    "FLEETBAK_FAULT", "FLEETBAK_FAULT_LOG", "FLEETBAK_CLOCK",     \
-	    "FLEETBAK_SESSION",
+	    "FLEETBAK_SESSION", "FLEETBAK_ROWS",
 
 /*
  * Announce one step, before it is taken; may not return.  Who calls this

@@ -117,7 +117,10 @@ void fb_cli_event(struct fb_cli *cli, const char *type, json_t *event);
 void fb_cli_flush(struct fb_cli *cli);
 
 /* Put a table into `text` in the chosen form. */
-void fb_cli_add_table(struct fb_cli *cli, const struct fb_table *table);
+void fb_cli_add_table(struct fb_cli *cli, struct fb_table *table);
+/* Print the text there is so far, or let it go. */
+void fb_cli_print_text(struct fb_cli *cli);
+void fb_cli_clear_text(struct fb_cli *cli);
 
 /* Ask on the terminal for `answer`; FB_EREFUSED without a terminal, or when
  * something else is typed, naming --yes. */

@@ -18,8 +18,9 @@ FB_MUST_USE int fb_cli_run(struct fb_cli *cli, struct fb_repo *repo,
     const char *word, bool alone, struct fb_run_ref *ret_run,
     struct fb_error *err);
 
-/* The plan into the answer; `done` says that it is not a dry run. */
-void fb_cli_prune_plan(struct fb_cli *cli, const struct fb_prune_plan *plan);
+/* The plan into the answer.  Errors: FB_ESYS, when its rows cannot be read. */
+FB_MUST_USE int fb_cli_prune_plan(
+    struct fb_cli *cli, struct fb_prune_plan *plan, struct fb_error *err);
 void fb_cli_prune_report(
     struct fb_cli *cli, const struct fb_prune_report *report);
 

@@ -28,29 +28,50 @@ struct fb_run_row {
 	char pending_since[32]; /* "" when it is not */
 	size_t good, failed;
 	uint64_t size, stored_bytes;
-	struct fb_error problem; /* code < 0: it cannot be read, or trusted */
+	struct fb_error *problem; /* NULL, or it cannot be read, or trusted */
 };
 
 struct fb_snapshots {
 	struct fb_run_row *runs; /* newest first */
 	size_t run_count;
-	struct fb_snapshot *items; /* newest first */
+	struct fb_snapshot *items; /* fb_snapshots_load_newest(): newest first */
 	size_t count;
-	struct fb_fleet fleet; /* every machine that occurs */
+	struct fb_fleet fleet; /* ... and every machine that occurs */
+	bool chosen; /* not all machines are selected */
+	bool looked; /* all manifests were read once, warned of and counted */
 	struct fb_tally tally; /* manifests that could be read, or not */
 };
 
+/* The fleet's runs, without a look at their manifests.  Errors: what makes
+ * the listing itself impossible. */
+FB_MUST_USE int fb_snapshots_load_runs(struct fb_cli *cli,
+    struct fb_repo *repo, struct fb_snapshots *snapshots,
+    struct fb_error *err);
 /*
- * Read all manifests of the fleet; one that cannot be read is a warning and
- * counts in the tally.  Errors: what makes the listing itself impossible.
+ * The same, and all manifests: of each machine the newest row, and the newest
+ * good one, so that what is held does not grow with the number of runs.  A
+ * manifest that cannot be read is a warning and counts in the tally.
  */
-FB_MUST_USE int fb_snapshots_load(struct fb_cli *cli, struct fb_repo *repo,
-    struct fb_snapshots *snapshots, struct fb_error *err);
-/* Of each machine only the newest row, and the newest good one: what is held
- * does not grow with the number of runs. */
 FB_MUST_USE int fb_snapshots_load_newest(struct fb_cli *cli,
     struct fb_repo *repo, struct fb_snapshots *snapshots,
     struct fb_error *err);
+
+/*
+ * Visit the row of each machine in each run that can be read, newest first;
+ * those of one run are in memory.  `selected` is set in them by what
+ * fb_snapshots_select() chose.  `visit` borrows the row.  With load_runs()
+ * only, this is when manifests are read, warned of and counted.
+ */
+typedef int fb_snapshots_visit(const struct fb_snapshot *row, void *arg,
+    struct fb_error *err);
+FB_MUST_USE int fb_snapshots_each(struct fb_cli *cli, struct fb_repo *repo,
+    struct fb_snapshots *snapshots, fb_snapshots_visit *visit, void *arg,
+    struct fb_error *err);
+/* Only the rows of this run of snapshots->runs. */
+FB_MUST_USE int fb_snapshots_of_run(struct fb_cli *cli, struct fb_repo *repo,
+    struct fb_snapshots *snapshots, struct fb_run_row *run,
+    fb_snapshots_visit *visit, void *arg, struct fb_error *err);
+
 /* "pending", "held", or NULL; with the members of the row's JSON. */
 const char *fb_run_fate(const struct fb_run_row *row);
 void fb_run_put_fate(json_t *object, const struct fb_run_row *row);

@@ -15,6 +15,11 @@ void fb_why_free(struct fb_why *why);
 void fb_why_freep(struct fb_why **why);
 #define FB_AUTO_WHY FB_CLEANUP(fb_why_freep)
 
+/* Rows of this run are asked for next.  Runs come newest first, and each only
+ * once: of all of them no more than one run's are in memory. */
+FB_MUST_USE int fb_why_run(
+    struct fb_why *why, const char *run, struct fb_error *err);
+
 /*
  * "all within 48h, daily 3": the rules that keep it, or what else becomes of
  * it; "" when nothing is known of it.  The caller frees.  `item`, when not

@@ -9,6 +9,7 @@
 #ifndef FB_ENGINE_PRUNE_H
 #define FB_ENGINE_PRUNE_H
 
+#include "fleetbak/base/rows.h"
 #include "fleetbak/engine/engine.h"
 #include "fleetbak/repo/gc.h"
 
@@ -51,7 +52,7 @@ struct fb_prune_snapshot {
 	uint32_t run, machine; /* numbers in the plan */
 	int64_t time_ns;
 	bool keep;             /* a rule wants it, or it is held */
-	char *reasons;         /* which; NULL: none */
+	const char *reasons;   /* which; NULL: none */
 };
 
 struct fb_prune_machine {
@@ -69,8 +70,7 @@ struct fb_prune_plan {
 	size_t run_count;
 	struct fb_prune_machine *machines; /* sorted by name */
 	size_t machine_count;
-	struct fb_prune_snapshot *snapshots; /* by machine, newest first */
-	size_t snapshot_count;
+	struct fb_rows *snapshots; /* of any number; see below */
 	size_t removed;        /* snapshots of runs that become pending now */
 	struct fb_gc_estimate space;
 	struct fb_error refusal; /* code < 0: a limit forbids it */
@@ -81,6 +81,15 @@ FB_MUST_USE int fb_prune_plan_make(const struct fb_engine *engine,
     struct fb_repo *repo, const struct fb_prune_request *request,
     struct fb_prune_plan **ret_plan, struct fb_error *err);
 void fb_prune_plan_free(struct fb_prune_plan *plan);
+
+/* Read the snapshots, by machine, newest first, one after the other: they
+ * need not fit into memory.  What is in the next one is borrowed until the
+ * call after it; *ret_more: there was one.  Errors: FB_ESYS. */
+FB_MUST_USE int fb_prune_rewind(
+    struct fb_prune_plan *plan, struct fb_error *err);
+FB_MUST_USE int fb_prune_next(struct fb_prune_plan *plan,
+    struct fb_prune_snapshot *ret_snapshot, bool *ret_more,
+    struct fb_error *err);
 
 struct fb_prune_report {
 	size_t pending, final; /* runs that became so */
