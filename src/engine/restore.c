@@ -226,6 +226,7 @@ fb_restore_free(struct fb_restore *r)
 	    fb_io_remove_tree(r->dir, &err) < 0)
 		fb_rst_warn(r, NULL, &err);
 	close_fd(&r->own_fd);
+	fb_rst_others_free(r->others);
 	fb_journal_close(r->journal);
 	for (size_t i = 0; i < r->count; i++)
 		fb_rst_machine_release(&r->machines[i]);

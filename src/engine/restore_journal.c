@@ -28,8 +28,8 @@
 #include "fleetbak/base/name.h"
 #include "restore_parts.h"
 
-static const char *
-member(const struct fb_journal_record *record, const char *key)
+const char *
+fb_rst_member(const struct fb_journal_record *record, const char *key)
 {
 	const char *value =
 	    json_string_value(json_object_get(record->body, key));
@@ -37,8 +37,8 @@ member(const struct fb_journal_record *record, const char *key)
 	return value ? value : "";
 }
 
-static char *
-journal_path(const struct fb_engine *engine, const char *id)
+char *
+fb_rst_journal_path(const struct fb_engine *engine, const char *id)
 {
 	return fb_state_path(engine, "restores/%s/journal", id);
 }
@@ -103,7 +103,7 @@ int
 fb_rst_journal_spec(const struct fb_engine *engine, const char *id,
     json_t **ret_spec, struct fb_error *err)
 {
-	FB_AUTO_FREE char *path = journal_path(engine, id);
+	FB_AUTO_FREE char *path = fb_rst_journal_path(engine, id);
 	struct spec_visit v = { 0 };
 	int rc = FB_OK;
 
@@ -161,7 +161,7 @@ apply_machine(struct fb_rst_machine *m, const struct fb_journal_record *record)
 		m->noted = true;
 		m->existed =
 		    json_is_true(json_object_get(record->body, "existed"));
-		m->was = strcmp(member(record, "power"), "up") == 0
+		m->was = strcmp(fb_rst_member(record, "power"), "up") == 0
 		    ? FB_POWER_UP
 		    : FB_POWER_DOWN;
 	} else if (strcmp(type, "obligation") == 0) {
@@ -185,14 +185,14 @@ apply_record(const struct fb_journal_record *record, void *arg,
 {
 	const struct fb_rst_index *index = arg;
 	struct fb_rst_machine *m =
-	    fb_rst_index_find(index, member(record, "machine"));
+	    fb_rst_index_find(index, fb_rst_member(record, "machine"));
 	struct fb_rst_volume *v;
 
 	(void)err;
 	if (m == NULL)
 		return FB_OK;
 	apply_machine(m, record);
-	v = find_volume(m, member(record, "volume"));
+	v = find_volume(m, fb_rst_member(record, "volume"));
 	if (v)
 		apply_volume(v, record);
 	return FB_OK;
@@ -216,7 +216,7 @@ forget_progress(struct fb_restore *r)
 int
 fb_rst_journal_peek(struct fb_restore *r, struct fb_error *err)
 {
-	FB_AUTO_FREE char *path = journal_path(r->engine, r->id);
+	FB_AUTO_FREE char *path = fb_rst_journal_path(r->engine, r->id);
 	struct fb_rst_index index;
 	int rc;
 
@@ -270,7 +270,7 @@ append_spec(struct fb_restore *r, struct fb_error *err)
 int
 fb_rst_journal_open(struct fb_restore *r, struct fb_error *err)
 {
-	FB_AUTO_FREE char *path = journal_path(r->engine, r->id);
+	FB_AUTO_FREE char *path = fb_rst_journal_path(r->engine, r->id);
 	struct fb_rst_index index;
 	int rc;
 
@@ -324,11 +324,8 @@ fb_rst_note_progress(struct fb_restore *r,
 	return fb_journal_append(r->journal, "progress", body, true, err);
 }
 
-/* Restores of this state directory, by what is in their journals. */
-typedef int visit_restore(const char *id, void *arg, struct fb_error *err);
-
-static int
-each_restore(const struct fb_engine *engine, visit_restore *visit, void *arg,
+int
+fb_rst_each(const struct fb_engine *engine, fb_rst_visit *visit, void *arg,
     struct fb_error *err)
 {
 	FB_AUTO_FREE char *dir = fb_state_path(engine, "restores");
@@ -344,22 +341,17 @@ each_restore(const struct fb_engine *engine, visit_restore *visit, void *arg,
 }
 
 /* Is anything left to do in it? */
-struct open_visit {
-	size_t machines, closed;
-	bool begun, ended;
-};
-
 static bool
-is_open(const struct open_visit *v)
+is_open(const struct fb_rst_open *v)
 {
 	return v->begun && !v->ended && v->closed < v->machines;
 }
 
-static int
-visit_open(const struct fb_journal_record *record, void *arg,
+int
+fb_rst_visit_open(const struct fb_journal_record *record, void *arg,
     struct fb_error *err)
 {
-	struct open_visit *v = arg;
+	struct fb_rst_open *v = arg;
 
 	(void)err;
 	if (strcmp(record->type, "restore") == 0 ||
@@ -398,9 +390,9 @@ static int
 add_unfinished(const char *id, void *arg, struct fb_error *err)
 {
 	struct id_list *list = arg;
-	FB_AUTO_FREE char *path = journal_path(list->engine, id);
-	struct open_visit v = { 0 };
-	int rc = fb_journal_read(path, visit_open, &v, err);
+	FB_AUTO_FREE char *path = fb_rst_journal_path(list->engine, id);
+	struct fb_rst_open v = { 0 };
+	int rc = fb_journal_read(path, fb_rst_visit_open, &v, err);
 
 	/* Without a journal nothing was begun. */
 	if (rc == FB_ENOTFOUND || is_running(list->engine, id))
@@ -420,7 +412,7 @@ fb_restore_unfinished(const struct fb_engine *engine, char ***ret_ids,
     size_t *ret_count, struct fb_error *err)
 {
 	struct id_list list = { .engine = engine };
-	int rc = each_restore(engine, add_unfinished, &list, err);
+	int rc = fb_rst_each(engine, add_unfinished, &list, err);
 
 	if (rc < 0) {
 		for (size_t i = 0; i < list.count; i++)
@@ -437,10 +429,10 @@ static int
 sweep_one(const char *id, void *arg, struct fb_error *err)
 {
 	struct fb_restore *r = arg;
-	FB_AUTO_FREE char *path = journal_path(r->engine, id);
+	FB_AUTO_FREE char *path = fb_rst_journal_path(r->engine, id);
 	FB_AUTO_FREE char *dir = fb_state_path(r->engine, "restores/%s", id);
-	struct open_visit v = { 0 };
-	int rc = fb_journal_read(path, visit_open, &v, err);
+	struct fb_rst_open v = { 0 };
+	int rc = fb_journal_read(path, fb_rst_visit_open, &v, err);
 
 	/* Without a journal nothing was begun; who is alive holds his lock
 	 * until he is done. */
@@ -493,133 +485,6 @@ fb_rst_sweep(struct fb_restore *r)
 {
 	struct fb_error err = { 0 };
 
-	if (each_restore(r->engine, sweep_one, r, &err) < 0)
+	if (fb_rst_each(r->engine, sweep_one, r, &err) < 0)
 		fb_rst_warn(r, NULL, &err);
-}
-
-/* What other restores left of one machine. */
-struct half_visit {
-	struct fb_restore *restore;
-	const char *key;
-	bool named;       /* the machine is in it */
-	bool open;        /* it is for the machine in place, and not closed */
-	bool half, up;    /* of one journal ... */
-	bool any, any_up; /* ... and of all */
-	bool supersede;
-};
-
-static bool
-is_in_place(const json_t *spec)
-{
-	const char *kind = json_string_value(json_object_get(spec, "kind"));
-
-	return kind != NULL && strcmp(kind, FB_RST_IN_PLACE) == 0;
-}
-
-static bool
-names_machine(const json_t *body, const char *key)
-{
-	json_t *machine;
-	size_t i;
-
-	json_array_foreach(machines_of(body), i, machine)
-	{
-		const char *name = json_string_value(
-		    json_object_get(machine, "machine"));
-
-		if (name != NULL && strcmp(name, key) == 0)
-			return true;
-	}
-	return false;
-}
-
-static int
-visit_half(const struct fb_journal_record *record, void *arg,
-    struct fb_error *err)
-{
-	struct half_visit *v = arg;
-
-	(void)err;
-	if (strcmp(record->type, "restore") == 0 ||
-	    strcmp(record->type, "machines") == 0)
-		v->named |= names_machine(record->body, v->key);
-	if (strcmp(record->type, "restore") == 0)
-		v->open = v->named && is_in_place(record->body);
-	if (strcmp(member(record, "machine"), v->key) != 0)
-		return FB_OK;
-	if (strcmp(record->type, "closed") == 0)
-		v->open = false;
-	if (strcmp(record->type, "was") == 0)
-		v->up = strcmp(member(record, "power"), "up") == 0;
-	if (strcmp(record->type, "suspended") == 0)
-		v->half = true;
-	if (strcmp(record->type, "discharged") == 0 ||
-	    strcmp(record->type, "closed") == 0)
-		v->half = false;
-	return FB_OK;
-}
-
-/* Close the machine in the journal of the restore that left it. */
-static int
-overtake(struct half_visit *v, const char *id, struct fb_error *err)
-{
-	FB_AUTO_FREE char *path = journal_path(v->restore->engine, id);
-	FB_AUTO_FREE char *dir =
-	    fb_state_path(v->restore->engine, "restores/%s", id);
-	FB_AUTO_JOURNAL struct fb_journal *journal = NULL;
-	FB_AUTO_JSON json_t *body = json_pack("{s:s,s:s,s:s}", "machine",
-	    v->key, "how", "overtaken", "by", v->restore->id);
-	struct open_visit open = { 0 };
-	int rc = fb_journal_open(path, visit_open, &open, &journal, err);
-
-	if (rc >= 0)
-		rc = fb_obligation_end(journal, v->key, "given-up", err);
-	if (rc >= 0)
-		rc = fb_journal_append(journal, "closed", body, true, err);
-	if (rc >= 0 && open.closed + 1 >= open.machines)
-		rc = fb_io_remove_tree(dir, err);
-	return rc;
-}
-
-static int
-judge_restore(const char *id, void *arg, struct fb_error *err)
-{
-	struct half_visit *v = arg;
-	FB_AUTO_FREE char *path = journal_path(v->restore->engine, id);
-	int rc;
-
-	if (strcmp(id, v->restore->id) == 0)
-		return FB_OK;
-	v->half = v->up = v->open = v->named = false;
-	rc = fb_journal_read(path, visit_half, v, err);
-	if (rc == FB_ENOTFOUND)
-		return FB_OK;
-	if (rc < 0)
-		return rc;
-	v->any |= v->half;
-	v->any_up |= v->half && v->up;
-	return v->supersede && (v->half || v->open) ? overtake(v, id, err)
-						    : FB_OK;
-}
-
-int
-fb_rst_inherited(struct fb_restore *r, const struct fb_rst_machine *machine,
-    bool *ret_half, bool *ret_up, struct fb_error *err)
-{
-	struct half_visit v = { .restore = r, .key = machine->key };
-	int rc = each_restore(r->engine, judge_restore, &v, err);
-
-	*ret_half = v.any;
-	*ret_up = v.any_up;
-	return rc;
-}
-
-int
-fb_rst_supersede(struct fb_restore *r, const struct fb_rst_machine *machine,
-    struct fb_error *err)
-{
-	struct half_visit v = { .restore = r, .key = machine->key,
-		.supersede = true };
-
-	return each_restore(r->engine, judge_restore, &v, err);
 }

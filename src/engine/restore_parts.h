@@ -82,6 +82,7 @@ struct fb_rst_machine {
 	bool closed;    /* nothing is left to do */
 };
 
+struct fb_rst_others;
 struct fb_restore {
 	const struct fb_engine *engine;
 	struct fb_repo *repo;
@@ -107,6 +108,7 @@ struct fb_restore {
 	struct fb_fleet fleet;
 
 	struct fb_journal *journal;
+	struct fb_rst_others *others; /* NULL: not read yet */
 	struct fb_reader reader;
 	int children_fd;
 	int own_fd; /* lock of `dir`, once that is there; -1 */
@@ -250,8 +252,31 @@ FB_MUST_USE int fb_rst_note_was(struct fb_restore *restore,
 FB_MUST_USE int fb_rst_note_progress(struct fb_restore *restore,
     const struct fb_rst_machine *machine, const char *volume,
     uint64_t offset, struct fb_error *err);
-/* Was the machine left half-restored by another restore of this state
- * directory, and was it up before that one? */
+
+/* Restores of this state directory, by their ids. */
+typedef int fb_rst_visit(const char *id, void *arg, struct fb_error *err);
+FB_MUST_USE int fb_rst_each(const struct fb_engine *engine,
+    fb_rst_visit *visit, void *arg, struct fb_error *err);
+char *fb_rst_journal_path(const struct fb_engine *engine, const char *id);
+/* A member that is text; "" when there is none. */
+const char *fb_rst_member(
+    const struct fb_journal_record *record, const char *key);
+/* How many machines a journal has, and how many of them are closed; `arg` of
+ * the visit is a struct fb_rst_open. */
+struct fb_rst_open {
+	size_t machines, closed;
+	bool begun, ended;
+};
+int fb_rst_visit_open(const struct fb_journal_record *record, void *arg,
+    struct fb_error *err);
+
+/*
+ * restore_others.c: what other restores in place of this state directory have
+ * left.  Their journals are read once: whoever holds the state's lock, as a
+ * restore in place does, is the only one to write them.
+ *
+ * Was the machine left half-restored, and was it up before that?
+ */
 FB_MUST_USE int fb_rst_inherited(struct fb_restore *restore,
     const struct fb_rst_machine *machine, bool *ret_half, bool *ret_up,
     struct fb_error *err);
@@ -259,5 +284,6 @@ FB_MUST_USE int fb_rst_inherited(struct fb_restore *restore,
  * whole again. */
 FB_MUST_USE int fb_rst_supersede(struct fb_restore *restore,
     const struct fb_rst_machine *machine, struct fb_error *err);
+void fb_rst_others_free(struct fb_rst_others *others);
 
 #endif

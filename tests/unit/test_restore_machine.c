@@ -283,6 +283,7 @@ tear_down(void **state)
 	free(w->restore.machines);
 	free(w->restore.dir);
 	json_decref(w->restore.spec);
+	fb_rst_others_free(w->restore.others);
 	release_results(w);
 	assert_ok(fb_io_remove_tree(w->dir, &err));
 	free(w->dir);
@@ -423,6 +424,8 @@ a_later_restore_takes_over_what_an_earlier_one_left(void **state)
 	free(ids);
 
 	first = w->restore.dir;
+	fb_rst_others_free(w->restore.others);
+	w->restore.others = NULL;
 	fb_rst_machine_release(&w->restore.machines[0]);
 	w->restore.count = 0;
 	w->restore.resumed = false;
