@@ -201,8 +201,9 @@ fb_verify(const struct fb_engine *engine, struct fb_repo *repo,
 		free(verify.runs[i].unreadable);
 	}
 	free(verify.runs);
-	id_set_release(&verify.packs);
-	id_set_release(&verify.recipes);
+	fb_id_set_release(&verify.packs);
+	fb_id_set_release(&verify.recipes);
+	fb_id_set_release(&verify.damaged_recipes);
 	for (size_t i = 0; i < verify.harmed_count; i++)
 		free(verify.harmed[i]);
 	free(verify.harmed);

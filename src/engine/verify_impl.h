@@ -2,7 +2,7 @@
  * What the parts of verify share.  Private to src/engine/verify*.c.
  *
  * It goes over the repository up to three times, holding no more than 64
- * bytes per pack and what is damaged: first the runs and their recipes, which
+ * bytes per pack, one run, and what is damaged: first the runs and their recipes, which
  * gives the packs; then the packs, each once; and, if some are damaged, the
  * recipes again to say whom that harms.
  */
@@ -10,6 +10,7 @@
 #define ENGINE_VERIFY_IMPL_H
 
 #include "fleetbak/engine/verify.h"
+#include "fleetbak/format/id_set.h"
 
 /* Harms kept per damaged object. */
 #define VERIFY_HARMS_MAX 65536
@@ -17,24 +18,9 @@
 /* Objects that are of a run as a whole, at most. */
 #define VERIFY_RUN_OBJECTS 16
 
-/* A set of ids, each with a mark: 0 fine, 1 damaged; VERIFY_BODY: only what a
- * pack holds is, so it harms the volumes that need just that. */
+/* The mark of an id: 0 fine, 1 damaged; VERIFY_BODY: only what a pack holds
+ * is, so it harms the volumes that need just that. */
 #define VERIFY_BODY 2
-
-struct id_set {
-	struct id_slot *slots;
-	size_t cap, count;
-};
-struct id_slot {
-	struct fb_digest id;
-	uint8_t used, mark;
-};
-/* The id's slot, made if it is new (*ret_new); valid until the next call. */
-struct id_slot *id_set_add(
-    struct id_set *set, const struct fb_digest *id, bool *ret_new);
-struct id_slot *id_set_find(
-    const struct id_set *set, const struct fb_digest *id);
-void id_set_release(struct id_set *set);
 
 struct verify_run {
 	struct fb_run_ref ref; /* without its predecessors */
@@ -53,7 +39,9 @@ struct verify {
 	struct fb_verify_report *report;
 	struct verify_run *runs; /* newest first */
 	size_t run_count;
-	struct id_set packs, recipes;
+	struct fb_id_set packs;
+	struct fb_id_set recipes; /* of the run at hand: no other has them */
+	struct fb_id_set damaged_recipes;
 	size_t damaged_packs;
 	char **harmed; /* "run source/id", sorted when all is known */
 	size_t harmed_count, harmed_cap;

@@ -21,11 +21,11 @@ struct crew {
 };
 
 /* The next pack that is not known to be damaged. */
-static struct id_slot *
+static struct fb_id_slot *
 take_next(struct crew *crew)
 {
-	struct id_set *packs = &crew->verify->packs;
-	struct id_slot *slot = NULL;
+	struct fb_id_set *packs = &crew->verify->packs;
+	struct fb_id_slot *slot = NULL;
 
 	(void)pthread_mutex_lock(&crew->mutex);
 	while (crew->next < packs->cap && slot == NULL) {
@@ -38,7 +38,7 @@ take_next(struct crew *crew)
 }
 
 static void
-report_pack(struct crew *crew, struct id_slot *slot, uint64_t bytes, int rc,
+report_pack(struct crew *crew, struct fb_id_slot *slot, uint64_t bytes, int rc,
     const struct fb_error *cause)
 {
 	struct verify *verify = crew->verify;
@@ -59,7 +59,7 @@ static int
 work(void *arg, struct fb_error *err)
 {
 	struct crew *crew = arg;
-	struct id_slot *slot;
+	struct fb_id_slot *slot;
 
 	while ((slot = take_next(crew)) != NULL) {
 		uint64_t bytes = 0;

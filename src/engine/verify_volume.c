@@ -90,7 +90,7 @@ visit_pack(const struct fb_recipe_pack *pack, void *arg, struct fb_error *err)
 	struct look *look = arg;
 	struct verify *verify = look->verify;
 	char key[FB_OBJECT_KEY_SIZE];
-	struct id_slot *slot;
+	struct fb_id_slot *slot;
 	bool fresh = false;
 	int rc = check_cancel(verify, err);
 
@@ -98,7 +98,7 @@ visit_pack(const struct fb_recipe_pack *pack, void *arg, struct fb_error *err)
 		return rc;
 	fb_pack_key(&pack->id, key);
 	if (look->attribute) {
-		slot = id_set_find(&verify->packs, &pack->id);
+		slot = fb_id_set_find(&verify->packs, &pack->id);
 		if (slot == NULL || slot->mark == 0)
 			return FB_OK;
 		look->run->unsound = true;
@@ -109,7 +109,7 @@ visit_pack(const struct fb_recipe_pack *pack, void *arg, struct fb_error *err)
 		return FB_OK;
 	}
 	check_named(look, &look->run->reg.packs, &pack->id, key);
-	slot = id_set_add(&verify->packs, &pack->id, &fresh);
+	slot = fb_id_set_add(&verify->packs, &pack->id, &fresh);
 	if (fresh) {
 		rc = check_table(verify, pack, key, err);
 		if (rc < 0 && !is_damage(err))
@@ -199,18 +199,17 @@ look_at(struct look *look, struct fb_error *err)
 {
 	struct verify *verify = look->verify;
 	char key[FB_OBJECT_KEY_SIZE];
-	struct id_slot *slot;
 	bool fresh = false;
 	int rc;
 
 	fb_recipe_key(look->recipe, key);
-	slot = id_set_add(&verify->recipes, look->recipe, &fresh);
 	if (!look->attribute) {
+		(void)fb_id_set_add(&verify->recipes, look->recipe, &fresh);
 		check_named(
 		    look, &look->run->reg.recipes, look->recipe, key);
 		verify->report->recipes += fresh;
 	}
-	if (slot->mark != 0) {
+	if (fb_id_set_find(&verify->damaged_recipes, look->recipe) != NULL) {
 		harm(look, key, err);
 		return FB_OK;
 	}
@@ -218,8 +217,8 @@ look_at(struct look *look, struct fb_error *err)
 	if (rc < 0 && !is_damage(err))
 		return rc;
 	if (rc < 0) {
-		slot = id_set_find(&verify->recipes, look->recipe);
-		slot->mark = 1;
+		(void)fb_id_set_add(
+		    &verify->damaged_recipes, look->recipe, &fresh);
 		harm(look, key, err);
 	}
 	return FB_OK;
@@ -297,6 +296,7 @@ verify_run_volumes(
 {
 	struct walk walk = { verify, run, false };
 
+	fb_id_set_clear(&verify->recipes);
 	return run->unreadable != NULL ? FB_OK : walk_run(&walk, err);
 }
 

@@ -6,6 +6,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/format/id_set.h"
 #include "fleetbak/repo/volume.h"
 
 #include "bytes.h"
@@ -27,7 +28,7 @@ struct loader {
 	struct fb_index_list list;  /* those whose hints are in files */
 	struct fb_index_list loaded; /* those whose hints are in memory */
 	bool changed;               /* the list is to be saved */
-	struct fb_id_list packs; /* without hints: those that were looked at */
+	struct fb_id_set packs; /* without hints: those that were looked at */
 	bool have_run;
 };
 
@@ -247,11 +248,14 @@ visit_recipe_pack(
 		.table_digest = place->table_digest };
 	struct fb_error ignored = { 0 };
 	struct fb_table table = { 0 };
+	bool fresh;
 
 	(void)err;
-	if (loader->full || fb_id_list_has(&loader->packs, &place->id))
+	if (loader->full)
 		return FB_OK;
-	fb_id_list_add(&loader->packs, &place->id);
+	(void)fb_id_set_add(&loader->packs, &place->id, &fresh);
+	if (!fresh)
+		return FB_OK;
 	if (fb_table_fetch(fb_packer_repo(loader->packer)->store, &where,
 	        &table, &ignored) < 0)
 		return FB_OK;
@@ -319,7 +323,7 @@ load_newest_run(struct loader *loader, struct fb_error *err)
 	loader->may_spill = false;
 	rc = fb_repo_runs(
 	    fb_packer_repo(loader->packer), take_newest_run, loader, err);
-	fb_id_list_release(&loader->packs);
+	fb_id_set_release(&loader->packs);
 	return loader->have_run ? FB_OK : rc;
 }
 

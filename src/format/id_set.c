@@ -1,15 +1,15 @@
 /* A set of ids: open addressing; ids are digests, so they hash themselves. */
+#include "fleetbak/format/id_set.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "verify_impl.h"
 
 #include "fleetbak/base/mem.h"
 
 #define FIRST_CAP 1024
 
-static struct id_slot *
-probe(const struct id_set *set, const struct fb_digest *id)
+static struct fb_id_slot *
+probe(const struct fb_id_set *set, const struct fb_digest *id)
 {
 	uint64_t hash;
 	size_t at;
@@ -23,9 +23,9 @@ probe(const struct id_set *set, const struct fb_digest *id)
 }
 
 static void
-grow(struct id_set *set)
+grow(struct fb_id_set *set)
 {
-	struct id_set larger = { .cap = set->cap ? 2 * set->cap : FIRST_CAP,
+	struct fb_id_set larger = { .cap = set->cap ? 2 * set->cap : FIRST_CAP,
 		.count = set->count };
 
 	larger.slots = fb_alloc(larger.cap, sizeof(*larger.slots));
@@ -36,32 +36,40 @@ grow(struct id_set *set)
 	*set = larger;
 }
 
-struct id_slot *
-id_set_add(struct id_set *set, const struct fb_digest *id, bool *ret_new)
+struct fb_id_slot *
+fb_id_set_add(struct fb_id_set *set, const struct fb_digest *id, bool *ret_new)
 {
-	struct id_slot *slot;
+	struct fb_id_slot *slot;
 
 	if (4 * (set->count + 1) > 3 * set->cap)
 		grow(set);
 	slot = probe(set, id);
 	*ret_new = !slot->used;
 	if (*ret_new) {
-		*slot = (struct id_slot){ .id = *id, .used = 1 };
+		*slot = (struct fb_id_slot){ .id = *id, .used = 1 };
 		set->count++;
 	}
 	return slot;
 }
 
-struct id_slot *
-id_set_find(const struct id_set *set, const struct fb_digest *id)
+struct fb_id_slot *
+fb_id_set_find(const struct fb_id_set *set, const struct fb_digest *id)
 {
-	struct id_slot *slot = set->cap == 0 ? NULL : probe(set, id);
+	struct fb_id_slot *slot = set->cap == 0 ? NULL : probe(set, id);
 
 	return slot != NULL && slot->used ? slot : NULL;
 }
 
 void
-id_set_release(struct id_set *set)
+fb_id_set_clear(struct fb_id_set *set)
+{
+	if (set->count > 0)
+		memset(set->slots, 0, set->cap * sizeof(*set->slots));
+	set->count = 0;
+}
+
+void
+fb_id_set_release(struct fb_id_set *set)
 {
 	free(set->slots);
 	memset(set, 0, sizeof(*set));
