@@ -261,7 +261,7 @@ make_plan(struct pruning *pruning, struct fb_error *err)
 		return rc;
 	check_limit(pruning, all);
 	rc = fb_gc_estimate(pruning->repo, class_of, pruning, request->waste,
-	    &plan->space, err);
+	    pruning->engine->config->state_dir, &plan->space, err);
 	/* Who forgets a run that is damaged mends something. */
 	return rc == FB_ECORRUPT && request->run_count > 0 ? FB_OK : rc;
 }
@@ -372,6 +372,7 @@ fb_prune_carry_out(const struct fb_engine *engine, struct fb_repo *repo,
 	struct fb_gc_request collect = {
 		.fence_after_ms = request->fence_after_ms,
 		.cancel = engine->cancel,
+		.dir = engine->config->state_dir,
 	};
 	int rc;
 

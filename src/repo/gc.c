@@ -15,6 +15,10 @@
 
 #define CURRENT "gc/current"
 
+/* A set is a text of at most FB_REGISTER_MAX bytes; what is not in it goes
+ * with the next one. */
+#define SET_MAX ((FB_REGISTER_MAX / 2) / FB_DIGEST_HEX_SIZE)
+
 enum step {
 	STEP_LOOK,     /* where does gc/current stand? */
 	STEP_MARK,     /* G1 */
@@ -33,7 +37,8 @@ struct fb_gc {
 	struct fb_gc_request request;
 	struct fb_gc_report *report;
 	enum step next;
-	bool fresh; /* a collection that began with us is over */
+	bool fresh; /* a collection that began with us is over ... */
+	bool part;  /* ... and there was more than its set could hold */
 	struct fb_gc_doc doc;
 	char tag[FB_STORE_TAG_SIZE]; /* of doc */
 	struct fb_gc_set set;        /* condemned, or fixed */
@@ -49,6 +54,8 @@ fb_gc_new(struct fb_repo *repo, const struct fb_gc_request *request,
 
 	gc->repo = repo;
 	gc->request = *request;
+	if (gc->request.set_max == 0)
+		gc->request.set_max = SET_MAX;
 	gc->report = report;
 	return gc;
 }
@@ -120,14 +127,18 @@ check_forgotten(struct fb_gc *gc, struct fb_error *err)
 }
 
 static int
-check_unneeded(const struct fb_id_list *ids, const struct fb_id_list *marked,
+check_unneeded(const struct fb_id_list *ids, struct fb_gc_mark_list *marked,
     struct fb_error *err)
 {
 	for (size_t i = 0; i < ids->count; i++) {
 		char hex[FB_DIGEST_HEX_SIZE];
+		bool needed;
+		int rc = fb_gc_has(marked, &ids->ids[i], &needed, err);
 
+		if (rc < 0)
+			return rc;
 		fb_digest_hex(&ids->ids[i], hex);
-		if (fb_id_list_has(marked, &ids->ids[i]))
+		if (needed)
 			return fail_set("holds what a run needs:", hex, err);
 	}
 	return FB_OK;
@@ -137,9 +148,11 @@ check_unneeded(const struct fb_id_list *ids, const struct fb_id_list *marked,
 static int
 check_fixed_set(struct fb_gc *gc, struct fb_error *err)
 {
-	struct fb_gc_marks marks = { 0 };
-	int rc = fb_gc_mark(gc->repo, &gc->set.forgotten, &marks, err);
+	struct fb_gc_marks marks;
+	int rc;
 
+	fb_gc_marks_make(&marks, gc->request.dir);
+	rc = fb_gc_mark(gc->repo, &gc->set.forgotten, &marks, err);
 	if (rc == FB_OK)
 		rc = check_unneeded(&gc->set.packs, &marks.packs, err);
 	if (rc == FB_OK)
@@ -159,7 +172,7 @@ look(struct fb_gc *gc, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	if (gc->doc.phase == FB_GC_IDLE) {
-		gc->next = gc->fresh ? STEP_OVER : STEP_MARK;
+		gc->next = gc->fresh && !gc->part ? STEP_OVER : STEP_MARK;
 		return FB_OK;
 	}
 	rc = fb_gc_read_set(gc->repo, &gc->doc.set, &gc->set, err);
@@ -198,7 +211,8 @@ judge_damage(struct fb_gc *gc, int rc)
 }
 
 struct finding {
-	const struct fb_id_list *marked;
+	struct fb_gc *gc;
+	struct fb_gc_mark_list *marked;
 	struct fb_id_list *ids;
 };
 
@@ -207,10 +221,16 @@ find_unmarked(const struct fb_digest *id, uint64_t size, void *arg,
     struct fb_error *err)
 {
 	const struct finding *finding = arg;
+	struct fb_gc *gc = finding->gc;
+	bool needed;
+	int rc = fb_gc_has(finding->marked, id, &needed, err);
 
 	(void)size;
-	(void)err;
-	if (!fb_id_list_has(finding->marked, id))
+	if (rc < 0 || needed)
+		return rc;
+	gc->part = gc->set.packs.count + gc->set.recipes.count >=
+	    gc->request.set_max;
+	if (!gc->part)
 		fb_id_list_add(finding->ids, id);
 	return FB_OK;
 }
@@ -241,13 +261,15 @@ find_run(const char *key, uint64_t size, void *arg, struct fb_error *err)
 static int
 mark(struct fb_gc *gc, struct fb_error *err)
 {
-	struct fb_gc_marks marks = { 0 };
-	struct finding packs = { &marks.packs, &gc->set.packs };
-	struct finding recipes = { &marks.recipes, &gc->set.recipes };
+	struct fb_gc_marks marks;
+	struct finding packs = { gc, &marks.packs, &gc->set.packs };
+	struct finding recipes = { gc, &marks.recipes, &gc->set.recipes };
 	struct fb_run_ids runs = { 0 };
 	struct leftovers leftovers = { &runs, false };
 	int rc = fb_gc_forgotten(gc->repo, &gc->set.forgotten, &runs, err);
 
+	gc->part = false;
+	fb_gc_marks_make(&marks, gc->request.dir);
 	if (rc == FB_OK)
 		rc = fb_gc_mark(
 		    gc->repo, &gc->set.forgotten, &marks, err);
@@ -366,15 +388,23 @@ resolve(struct fb_gc *gc, struct fb_error *err)
 	    "fleetbak-prune(1) if it never will");
 }
 
-static void
-subtract(struct fb_id_list *from, const struct fb_id_list *what)
+static int
+subtract(struct fb_id_list *from, struct fb_gc_mark_list *what,
+    struct fb_error *err)
 {
 	size_t kept = 0;
 
-	for (size_t i = 0; i < from->count; i++)
-		if (!fb_id_list_has(what, &from->ids[i]))
+	for (size_t i = 0; i < from->count; i++) {
+		bool needed;
+		int rc = fb_gc_has(what, &from->ids[i], &needed, err);
+
+		if (rc < 0)
+			return rc;
+		if (!needed)
 			from->ids[kept++] = from->ids[i];
+	}
 	from->count = kept;
+	return FB_OK;
 }
 
 /* G5: without what was committed meanwhile.  Runs that were forgotten since
@@ -383,14 +413,17 @@ subtract(struct fb_id_list *from, const struct fb_id_list *what)
 static int
 remark(struct fb_gc *gc, struct fb_error *err)
 {
-	struct fb_gc_marks marks = { 0 };
-	int rc = fb_gc_mark(gc->repo, &gc->set.forgotten, &marks, err);
+	struct fb_gc_marks marks;
+	int rc;
 
-	if (rc == FB_OK) {
-		subtract(&gc->set.packs, &marks.packs);
-		subtract(&gc->set.recipes, &marks.recipes);
+	fb_gc_marks_make(&marks, gc->request.dir);
+	rc = fb_gc_mark(gc->repo, &gc->set.forgotten, &marks, err);
+	if (rc == FB_OK)
+		rc = subtract(&gc->set.packs, &marks.packs, err);
+	if (rc == FB_OK)
+		rc = subtract(&gc->set.recipes, &marks.recipes, err);
+	if (rc == FB_OK)
 		gc->next = STEP_SEAL;
-	}
 	fb_gc_marks_release(&marks);
 	return rc < 0 ? judge_damage(gc, rc) : FB_OK;
 }

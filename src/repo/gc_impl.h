@@ -2,6 +2,7 @@
 #ifndef FB_REPO_GC_IMPL_H
 #define FB_REPO_GC_IMPL_H
 
+#include "fleetbak/base/rows.h"
 #include "fleetbak/repo/gc.h"
 
 #define GC_KEY_SIZE 96
@@ -9,23 +10,45 @@
 /* Add the ids of `more` to `list`: both sorted, the result too. */
 void fb_id_list_join(struct fb_id_list *list, const struct fb_id_list *more);
 
-struct fb_gc_marks {
-	struct fb_id_list packs, recipes;
+/*
+ * What runs need: ids of any number, so they are not held in memory.  They
+ * are asked for in rising order, from fb_gc_marks_begin() on.
+ */
+struct fb_gc_mark_list {
+	struct fb_rows *rows;
+	struct fb_digest head; /* the first that was not passed */
+	struct fb_digest asked; /* last */
+	bool more, any_asked;
 };
+struct fb_gc_marks {
+	struct fb_gc_mark_list packs, recipes;
+};
+/* `dir`: see fb_rows_new(). */
+void fb_gc_marks_make(struct fb_gc_marks *marks, const char *dir);
 void fb_gc_marks_release(struct fb_gc_marks *marks);
+FB_MUST_USE int fb_gc_marks_begin(
+    struct fb_gc_marks *marks, struct fb_error *err);
+FB_MUST_USE int fb_gc_marks_add(struct fb_gc_mark_list *list,
+    const struct fb_id_list *ids, struct fb_error *err);
+/* FB_ECORRUPT: it is below one that was asked for before. */
+FB_MUST_USE int fb_gc_has(struct fb_gc_mark_list *list,
+    const struct fb_digest *id, bool *ret_has, struct fb_error *err);
+/* The next one, each once; *ret_more: there was one. */
+FB_MUST_USE int fb_gc_next_mark(struct fb_gc_mark_list *list,
+    struct fb_digest *ret_id, bool *ret_more, struct fb_error *err);
 
 /* Sessions whose runs are forgotten, by a record that a trusted key signed;
  * `runs`, when it is not NULL, gets their runs. */
 int fb_gc_forgotten(struct fb_repo *repo, struct fb_run_ids *sessions,
     struct fb_run_ids *runs, struct fb_error *err);
 
-/* What the committed runs need, those of `except` left out. */
+/* What the committed runs need, those of `except` left out; begun. */
 int fb_gc_mark(struct fb_repo *repo, const struct fb_run_ids *except,
     struct fb_gc_marks *marks, struct fb_error *err);
 
 /* Bytes that these packs store and none of these recipes needs.  FB_ECORRUPT,
  * FB_ENOTFOUND: a recipe cannot be read. */
-int fb_gc_waste(struct fb_repo *repo, const struct fb_gc_marks *marks,
+int fb_gc_waste(struct fb_repo *repo, struct fb_gc_marks *marks,
     uint64_t *ret_bytes, struct fb_error *err);
 
 /* Visit the packs, or recipes, that are there. */

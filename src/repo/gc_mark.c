@@ -32,13 +32,6 @@ fb_id_list_join(struct fb_id_list *list, const struct fb_id_list *more)
 	*list = all;
 }
 
-void
-fb_gc_marks_release(struct fb_gc_marks *marks)
-{
-	fb_id_list_release(&marks->packs);
-	fb_id_list_release(&marks->recipes);
-}
-
 struct forgotten {
 	struct fb_run_ids *sessions, *runs;
 };
@@ -124,7 +117,8 @@ fb_gc_list_recipes(struct fb_repo *repo, fb_gc_visit_object *visit,
 
 /* The packs and recipes that SHA256SUMS names. */
 static void
-add_sums(struct fb_span sums, struct fb_gc_marks *marks)
+add_sums(struct fb_span sums, struct fb_id_list *packs,
+    struct fb_id_list *recipes)
 {
 	const size_t head = FB_DIGEST_HEX_SIZE - 1 + 2;
 	char key[FB_OBJECT_KEY_SIZE];
@@ -138,9 +132,9 @@ add_sums(struct fb_span sums, struct fb_gc_marks *marks)
 			memcpy(key, sums.ptr + head, len - head);
 			key[len - head] = '\0';
 			if (parse_object(key, "packs/", ".pack", &id))
-				fb_id_list_add(&marks->packs, &id);
+				fb_id_list_add(packs, &id);
 			else if (parse_object(key, "recipes/", "", &id))
-				fb_id_list_add(&marks->recipes, &id);
+				fb_id_list_add(recipes, &id);
 		}
 		if (end == NULL)
 			break;
@@ -160,7 +154,7 @@ mark_run(struct fb_repo *repo, const struct fb_run_ref *run,
     struct fb_gc_marks *marks, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf sums = { 0 };
-	struct fb_gc_marks own = { 0 };
+	struct fb_id_list packs = { 0 }, recipes = { 0 };
 	struct fb_register reg = { 0 };
 	int rc = fb_repo_register(repo, run->session, &reg, err);
 
@@ -170,13 +164,16 @@ mark_run(struct fb_repo *repo, const struct fb_run_ref *run,
 	if (rc == FB_EUNTRUSTED && sums.len > 0)
 		rc = FB_OK; /* it needs them, whoever signed */
 	if (rc == FB_OK) {
-		add_sums(fb_buf_span(&sums), &own);
-		fb_id_list_join(&marks->packs, &own.packs);
-		fb_id_list_join(&marks->recipes, &own.recipes);
-		fb_id_list_join(&marks->packs, &reg.packs);
-		fb_id_list_join(&marks->recipes, &reg.recipes);
+		add_sums(fb_buf_span(&sums), &packs, &recipes);
+		fb_buf_release(&sums);
+		fb_id_list_join(&packs, &reg.packs);
+		fb_id_list_join(&recipes, &reg.recipes);
+		rc = fb_gc_marks_add(&marks->packs, &packs, err);
 	}
-	fb_gc_marks_release(&own);
+	if (rc == FB_OK)
+		rc = fb_gc_marks_add(&marks->recipes, &recipes, err);
+	fb_id_list_release(&packs);
+	fb_id_list_release(&recipes);
 	fb_register_release(&reg);
 	return rc;
 }
@@ -234,9 +231,9 @@ fb_gc_mark(struct fb_repo *repo, const struct fb_run_ids *except,
 		.marks = marks };
 	int rc = fb_repo_all_runs(repo, visit_run, &marking, err);
 
-	return rc == FB_OK && marking.damaged
-	    ? fail_damage(&marking.damage, err)
-	    : rc;
+	if (rc == FB_OK && marking.damaged)
+		return fail_damage(&marking.damage, err);
+	return rc < 0 ? rc : fb_gc_marks_begin(marks, err);
 }
 
 /* What would go. */
@@ -286,44 +283,44 @@ count(struct fb_gc_usage *usage, bool pack, uint64_t size)
 	usage->bytes += size;
 }
 
-static void
-weigh(const struct fb_id_list *kept, const struct fb_id_list *later,
-    const struct fb_digest *id, bool pack, uint64_t size,
-    struct fb_gc_estimate *estimate)
+static int
+weigh(struct estimating *e, bool pack, const struct fb_digest *id,
+    uint64_t size, struct fb_error *err)
 {
+	struct fb_gc_estimate *estimate = e->estimate;
+	bool kept, later = false;
+	int rc = fb_gc_has(pack ? &e->kept.packs : &e->kept.recipes, id,
+	    &kept, err);
+
+	if (rc == FB_OK)
+		rc = fb_gc_has(pack ? &e->later.packs : &e->later.recipes,
+		    id, &later, err);
+	if (rc < 0)
+		return rc;
 	count(&estimate->all, pack, size);
-	if (fb_id_list_has(kept, id))
-		return;
-	count(fb_id_list_has(later, id) ? &estimate->later : &estimate->now,
-	    pack, size);
+	if (!kept)
+		count(later ? &estimate->later : &estimate->now, pack, size);
+	return FB_OK;
 }
 
 static int
 weigh_pack(const struct fb_digest *id, uint64_t size, void *arg,
     struct fb_error *err)
 {
-	const struct estimating *e = arg;
-
-	(void)err;
-	weigh(&e->kept.packs, &e->later.packs, id, true, size, e->estimate);
-	return FB_OK;
+	return weigh(arg, true, id, size, err);
 }
 
 static int
 weigh_recipe(const struct fb_digest *id, uint64_t size, void *arg,
     struct fb_error *err)
 {
-	const struct estimating *e = arg;
-
-	(void)err;
-	weigh(&e->kept.recipes, &e->later.recipes, id, false, size,
-	    e->estimate);
-	return FB_OK;
+	return weigh(arg, false, id, size, err);
 }
 
 int
 fb_gc_estimate(struct fb_repo *repo, fb_gc_class_of *class_of, void *arg,
-    bool waste, struct fb_gc_estimate *ret_estimate, struct fb_error *err)
+    bool waste, const char *dir, struct fb_gc_estimate *ret_estimate,
+    struct fb_error *err)
 {
 	struct estimating estimating = { .repo = repo,
 		.class_of = class_of,
@@ -333,7 +330,13 @@ fb_gc_estimate(struct fb_repo *repo, fb_gc_class_of *class_of, void *arg,
 	int rc;
 
 	memset(ret_estimate, 0, sizeof(*ret_estimate));
+	fb_gc_marks_make(&estimating.kept, dir);
+	fb_gc_marks_make(&estimating.later, dir);
 	rc = fb_repo_runs(repo, classify, &estimating, err);
+	if (rc == FB_OK)
+		rc = fb_gc_marks_begin(&estimating.kept, err);
+	if (rc == FB_OK)
+		rc = fb_gc_marks_begin(&estimating.later, err);
 	if (rc == FB_OK)
 		rc = fb_gc_list_packs(repo, weigh_pack, &estimating, err);
 	if (rc == FB_OK)

@@ -129,25 +129,37 @@ add_lines(struct wasting *w, struct fb_span text, struct fb_error *err)
 	return FB_OK;
 }
 
+static int
+read_recipe(struct fb_repo *repo, struct wasting *w,
+    const struct fb_digest *id, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	char key[FB_OBJECT_KEY_SIZE];
+	int rc;
+
+	fb_recipe_key(id, key);
+	rc = fb_store_get(repo->store, key, RECIPE_MAX, &text, NULL, err);
+	return rc < 0 ? rc : add_lines(w, fb_buf_span(&text), err);
+}
+
 int
-fb_gc_waste(struct fb_repo *repo, const struct fb_gc_marks *marks,
+fb_gc_waste(struct fb_repo *repo, struct fb_gc_marks *marks,
     uint64_t *ret_bytes, struct fb_error *err)
 {
-	struct wasting w = { .packs = marks->packs };
-	int rc = FB_OK;
+	struct wasting w = { 0 };
+	struct fb_digest id;
+	bool more = true;
+	int rc = fb_gc_marks_begin(marks, err);
 
 	*ret_bytes = 0;
+	while (rc == FB_OK && (rc = fb_gc_next_mark(&marks->packs, &id,
+	           &more, err)) == FB_OK && more)
+		fb_id_list_add(&w.packs, &id);
 	w.sizes = fb_alloc(w.packs.count + 1, sizeof(*w.sizes));
-	for (size_t i = 0; rc == FB_OK && i < marks->recipes.count; i++) {
-		FB_AUTO_BUF struct fb_buf text = { 0 };
-		char key[FB_OBJECT_KEY_SIZE];
-
-		fb_recipe_key(&marks->recipes.ids[i], key);
-		rc = fb_store_get(
-		    repo->store, key, RECIPE_MAX, &text, NULL, err);
-		if (rc == FB_OK)
-			rc = add_lines(&w, fb_buf_span(&text), err);
-	}
+	more = true;
+	while (rc == FB_OK && (rc = fb_gc_next_mark(&marks->recipes, &id,
+	           &more, err)) == FB_OK && more)
+		rc = read_recipe(repo, &w, &id, err);
 	join(&w);
 	for (size_t i = 0; rc == FB_OK && i < w.packs.count; i++)
 		*ret_bytes += w.sizes[i];
@@ -155,5 +167,6 @@ fb_gc_waste(struct fb_repo *repo, const struct fb_gc_marks *marks,
 		*ret_bytes -= w.items[i].end - w.items[i].from;
 	free(w.sizes);
 	free(w.items);
+	fb_id_list_release(&w.packs);
 	return rc;
 }

@@ -250,6 +250,34 @@ what_no_run_names_is_deleted_and_nothing_else(void **state)
 	assert_int_equal(report.removed.packs + report.tidied, 0);
 }
 
+/* More than a set holds, and more than memory does. */
+static void
+it_goes_in_parts_when_it_is_much(void **state)
+{
+	struct world *world = *state;
+	struct fb_gc_request request = { .fence_after_ms = UINT64_MAX,
+		.set_max = 2 };
+	struct fb_gc_report report = { 0 };
+	struct fb_digest kept, packs[5];
+	char id[FB_RUN_ID_SIZE];
+
+	(void)setenv("FLEETBAK_ROWS", "40", 1);
+	make_run(world, id, &kept);
+	for (int i = 0; i < 5; i++) {
+		make_run(world, id, &packs[i]);
+		forget(world, id);
+	}
+	make_run(world, id, &kept);
+	assert_ok(fb_gc_collect(world->repo, &request, &report, &err));
+	assert_int_equal(report.removed.packs, 5);
+	assert_int_equal(report.removed.recipes, 5);
+	for (int i = 0; i < 5; i++)
+		assert_false(is_there(world, &packs[i]));
+	assert_true(is_there(world, &kept));
+	nothing_is_lost(world);
+	(void)unsetenv("FLEETBAK_ROWS");
+}
+
 static void
 a_session_that_is_open_is_waited_for(void **state)
 {
@@ -625,6 +653,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, make_world, end_world)
 		T(what_no_run_names_is_deleted_and_nothing_else),
+		T(it_goes_in_parts_when_it_is_much),
 		T(a_session_that_is_open_is_waited_for),
 		T(a_session_that_begins_later_sees_what_is_condemned),
 		T(a_fenced_session_cannot_commit),

@@ -29,6 +29,8 @@ struct fb_gc_session {
 struct fb_gc_request {
 	uint64_t fence_after_ms; /* a session as old as this is fenced */
 	const atomic_bool *cancel; /* may be NULL */
+	const char *dir; /* for what does not fit into memory; may be NULL */
+	size_t set_max;  /* ids that go at a time; 0: what a set holds */
 };
 
 struct fb_gc_report {
@@ -44,7 +46,7 @@ void fb_gc_report_release(struct fb_gc_report *report);
 /*
  * What is in the repository, and what would go: `class_of` says of a run that
  * is not forgotten whether it is kept, is to go later, or is to go now.  With
- * `waste` every recipe of the kept runs is read.
+ * `waste` every recipe of the kept runs is read.  `dir`: as in the request.
  */
 enum fb_gc_class { FB_GC_KEPT, FB_GC_LATER, FB_GC_NOW };
 typedef enum fb_gc_class fb_gc_class_of(
@@ -55,12 +57,12 @@ struct fb_gc_estimate {
 	uint64_t waste; /* bytes in packs of kept runs that none needs */
 };
 FB_MUST_USE int fb_gc_estimate(struct fb_repo *repo, fb_gc_class_of *class_of,
-    void *arg, bool waste, struct fb_gc_estimate *ret_estimate,
-    struct fb_error *err);
+    void *arg, bool waste, const char *dir,
+    struct fb_gc_estimate *ret_estimate, struct fb_error *err);
 
 /*
- * Finish a collection that is under way, then make one.  FB_OK when all that
- * nothing names is deleted.
+ * Finish a collection that is under way, then make one, or as many as it
+ * takes.  FB_OK when all that nothing names is deleted.
  * Errors: FB_EBUSY, id E-SESSIONS-OPEN: a session that may need what is
  * condemned is still open (report->waiting); the next call goes on.
  * FB_ECORRUPT, id E-GC-DAMAGE: what a run needs cannot be read, so nothing is
