@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
@@ -112,6 +113,26 @@ question(const struct fb_driver *driver, const struct fb_machine *machine,
 	return rc < 0 ? fb_wrap(err, "%s: %s", driver->source, name) : FB_OK;
 }
 
+/*
+ * A question changes nothing, so when its answer is lost it is asked again.
+ * One that was waited for long is not: that is an answer of a kind.
+ */
+#define ASK_TRIES   3
+#define ASK_LONG_NS (INT64_C(2) * 1000 * 1000 * 1000)
+
+struct asking {
+	int tries;
+	int64_t began_ns;
+};
+
+static bool
+ask_again(struct asking *asking, int rc)
+{
+	return (rc == FB_EUNKNOWN || rc == FB_ETIMEOUT || rc == FB_EUNREACH) &&
+	    ++asking->tries < ASK_TRIES &&
+	    fb_clock_mono_ns() - asking->began_ns < ASK_LONG_NS;
+}
+
 int
 fb_driver_open(const struct fb_config_source *source,
     struct fb_driver **ret_driver, struct fb_error *err)
@@ -137,14 +158,17 @@ fb_driver_close(struct fb_driver *driver)
 int
 fb_driver_probe(struct fb_driver *driver, struct fb_error *err)
 {
+	struct asking asking = { 0, fb_clock_mono_ns() };
 	int rc;
 
 	if (driver->ops->probe == NULL)
 		return FB_OK;
-	rc = fb_seam_refuse(fb_seam(FB_STEP_ASK, "probe"), err);
-	if (rc == FB_OK)
-		rc = check_answer(
-		    driver->ops->probe(driver, err), driver, "probe", err);
+	do {
+		rc = fb_seam_refuse(fb_seam(FB_STEP_ASK, "probe"), err);
+		if (rc == FB_OK)
+			rc = check_answer(driver->ops->probe(driver, err),
+			    driver, "probe", err);
+	} while (ask_again(&asking, rc));
 	return rc < 0 ? fb_wrap(err, "source '%s'", driver->source) : rc;
 }
 
@@ -165,16 +189,19 @@ int
 fb_driver_power_get(struct fb_driver *driver, const struct fb_machine *machine,
     const struct fb_verb *verb, enum fb_power *ret_power, struct fb_error *err)
 {
+	struct asking asking = { 0, fb_clock_mono_ns() };
 	int rc;
 
 	*ret_power = FB_POWER_UNKNOWN;
 	if (driver->ops->power_get == NULL)
 		return lacks(driver, "tell a machine's power state", err);
-	rc = question(driver, machine, "power_get", err);
-	if (rc == FB_OK)
-		rc = answer(driver->ops->power_get(
-		                driver, machine, verb, ret_power, err),
-		    driver, machine, "power_get", err);
+	do {
+		rc = question(driver, machine, "power_get", err);
+		if (rc == FB_OK)
+			rc = answer(driver->ops->power_get(driver, machine,
+			                verb, ret_power, err),
+			    driver, machine, "power_get", err);
+	} while (ask_again(&asking, rc));
 	return rc;
 }
 
@@ -238,17 +265,20 @@ int
 fb_driver_find_by_token(struct fb_driver *driver,
     const struct fb_machine *machine, const char *token, struct fb_error *err)
 {
+	struct asking asking = { 0, fb_clock_mono_ns() };
 	int rc;
 
 	if (driver->ops->find_by_token == NULL)
 		return lacks(driver, "find a snapshot", err);
-	rc = question(driver, machine, "find_by_token", err);
-	if (rc == FB_OK)
-		rc = fb_name_check("token", token, strlen(token), err);
-	if (rc == FB_OK)
-		rc = answer(
-		    driver->ops->find_by_token(driver, machine, token, err),
-		    driver, machine, "find_by_token", err);
+	do {
+		rc = question(driver, machine, "find_by_token", err);
+		if (rc == FB_OK)
+			rc = fb_name_check("token", token, strlen(token), err);
+		if (rc == FB_OK)
+			rc = answer(driver->ops->find_by_token(
+			                driver, machine, token, err),
+			    driver, machine, "find_by_token", err);
+	} while (ask_again(&asking, rc));
 	return rc;
 }
 

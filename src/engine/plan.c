@@ -435,25 +435,46 @@ find_unfinished(const struct fb_engine *engine, struct fb_plan *plan,
 	return rc;
 }
 
-/* A half-restored machine holds neither its old state nor its new one. */
-static int
-refuse_half_restored(const struct fb_engine *engine, struct fb_plan *plan,
-    struct fb_error *err)
+static struct fb_machine *
+machine_of(struct fb_plan *plan, const struct fb_recover_item *item)
 {
-	struct fb_recover_report report = { 0 };
-	int rc = fb_recover_list(engine, &report, err);
+	FB_AUTO_FREE char *source = fb_strdup(item->machine);
+	char *slash = strchr(source, '/');
 
-	for (size_t i = 0; i < report.count; i++) {
-		const struct fb_recover_item *item = &report.items[i];
-		FB_AUTO_FREE char *source = fb_strdup(item->machine);
-		char *slash = strchr(source, '/');
+	if (slash == NULL)
+		return NULL;
+	*slash = '\0';
+	return fb_fleet_find(&plan->fleet, source, slash + 1);
+}
+
+/* A machine that an earlier run left stopped is started before anything else:
+ * the plan is for one that is up, or it would be stale as soon as it begins. */
+static void
+expect_owed(struct fb_plan *plan, const struct fb_recover_report *owed)
+{
+	for (size_t i = 0; i < owed->count; i++) {
+		struct fb_machine *machine = machine_of(plan, &owed->items[i]);
+
+		if (owed->items[i].outcome == FB_RECOVERY_UNKNOWN &&
+		    machine != NULL && machine->power == FB_POWER_DOWN)
+			machine->power = FB_POWER_UP;
+	}
+}
+
+/* A half-restored machine holds neither its old state nor its new one. */
+static void
+refuse_half_restored(
+    struct fb_plan *plan, const struct fb_recover_report *owed)
+{
+	for (size_t i = 0; i < owed->count; i++) {
+		const struct fb_recover_item *item = &owed->items[i];
+		const struct fb_machine *machine = machine_of(plan, item);
 		struct fb_plan_machine *planned;
 		struct fb_error why = { 0 };
 
-		if (item->outcome != FB_RECOVERY_SUSPENDED || slash == NULL)
+		if (item->outcome != FB_RECOVERY_SUSPENDED || machine == NULL)
 			continue;
-		*slash = '\0';
-		planned = fb_plan_find(plan, source, slash + 1);
+		planned = fb_plan_find(plan, machine->source, machine->id);
 		if (planned == NULL)
 			continue;
 		(void)fb_fail_id(&why, FB_EREFUSED, "E-HALF-RESTORED",
@@ -462,7 +483,26 @@ refuse_half_restored(const struct fb_engine *engine, struct fb_plan *plan,
 		    item->run);
 		fb_plan_refuse(planned, &why);
 	}
-	fb_recover_report_release(&report);
+}
+
+static int
+plan_machines(const struct fb_engine *engine, struct fb_plan *plan,
+    struct fb_error *err)
+{
+	struct fb_recover_report owed = { 0 };
+	int rc = fb_recover_list(engine, &owed, err);
+
+	if (rc == FB_OK) {
+		expect_owed(plan, &owed);
+		plan->machines =
+		    fb_alloc(plan->fleet.count, sizeof(*plan->machines));
+		for (size_t i = 0; i < plan->fleet.count; i++)
+			if (plan->fleet.machines[i].selected)
+				plan_machine(engine, &plan->fleet.machines[i],
+				    &plan->machines[plan->machine_count++]);
+		refuse_half_restored(plan, &owed);
+	}
+	fb_recover_report_release(&owed);
 	return rc;
 }
 
@@ -487,14 +527,7 @@ fill_plan(const struct fb_engine *engine, struct fb_repo *repo,
 		return rc;
 	hash_topology(plan);
 
-	plan->machines =
-	    fb_alloc(plan->fleet.count, sizeof(*plan->machines));
-	for (size_t i = 0; i < plan->fleet.count; i++)
-		if (plan->fleet.machines[i].selected)
-			plan_machine(engine, &plan->fleet.machines[i],
-			    &plan->machines[plan->machine_count++]);
-
-	rc = refuse_half_restored(engine, plan, err);
+	rc = plan_machines(engine, plan, err);
 	if (rc < 0)
 		return rc;
 	rc = fb_history_heads(repo, plan->fleet.name, &plan->predecessors,

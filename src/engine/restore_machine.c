@@ -271,6 +271,60 @@ put_back(struct walk *w)
 	m->owed = false;
 }
 
+/*
+ * The verbs that write a restore are private to it and may be done again with
+ * the same token, as --resume does.  So when an answer is lost or late, doing
+ * it again finds out what came of it.
+ */
+#define VERB_TRIES 3
+
+static bool
+is_answered(int rc, int *tries)
+{
+	return (rc != FB_EUNKNOWN && rc != FB_ETIMEOUT) ||
+	    ++*tries == VERB_TRIES;
+}
+
+static int
+begin_machine(struct walk *w, const struct fb_restore_request *request,
+    const struct fb_verb *verb, struct fb_error *err)
+{
+	int rc, tries = 0;
+
+	do
+		rc = fb_driver_restore_begin(
+		    w->machine->driver, request, verb, err);
+	while (!is_answered(rc, &tries));
+	return rc;
+}
+
+static int
+open_volume(struct walk *w, const struct fb_restore_request *request,
+    size_t index, const struct fb_verb *verb, struct fb_target **ret_target,
+    struct fb_error *err)
+{
+	int rc, tries = 0;
+
+	do
+		rc = fb_driver_restore_open(w->machine->driver, request,
+		    &w->machine->model.volumes[index], verb, ret_target, err);
+	while (!is_answered(rc, &tries));
+	return rc;
+}
+
+static int
+finish_machine(struct walk *w, const struct fb_restore_request *request,
+    const struct fb_verb *verb, struct fb_error *err)
+{
+	int rc, tries = 0;
+
+	do
+		rc = fb_driver_restore_finish(
+		    w->machine->driver, request, verb, err);
+	while (!is_answered(rc, &tries));
+	return rc;
+}
+
 static int
 write_volume(struct walk *w, size_t index, struct fb_error *err)
 {
@@ -294,8 +348,7 @@ write_volume(struct walk *w, size_t index, struct fb_error *err)
 	if (!again)
 		rc = fb_rst_note(r, "begun", m, "volume", name, err);
 	if (rc >= 0)
-		rc = fb_driver_restore_open(m->driver, &request,
-		    &m->model.volumes[index], &verb, &target, err);
+		rc = open_volume(w, &request, index, &verb, &target, err);
 	if (rc >= 0)
 		rc = fb_rst_volume_to_target(
 		    r, m, index, target, &w->totals, err);
@@ -325,14 +378,13 @@ write_machine(struct walk *w, struct fb_error *err)
 	if (rc >= 0)
 		rc = note_act(w, "begin", err);
 	if (rc >= 0)
-		rc = fb_driver_restore_begin(m->driver, &request, &verb, err);
+		rc = begin_machine(w, &request, &verb, err);
 	for (size_t i = 0; i < m->record.volume_count && rc >= 0; i++)
 		rc = write_volume(w, i, err);
 	if (rc >= 0)
 		rc = fb_rst_note(r, "finishing", m, NULL, NULL, err);
 	if (rc >= 0)
-		rc = fb_driver_restore_finish(
-		    m->driver, &request, &verb, err);
+		rc = finish_machine(w, &request, &verb, err);
 	if (rc >= 0)
 		rc = fb_rst_note(r, "finished", m, NULL, NULL, err);
 	m->finished = rc >= 0;

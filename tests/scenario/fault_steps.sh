@@ -9,6 +9,7 @@
 #	               or 6 under a sanitizer)
 #	ACTS="prune"   only these acts
 #	ONLY=REGEX     only these faults: ":lost", "^driver.3:"
+#	SLICE=K/N      of them every N-th, from the K-th on: N slices are all
 #
 # In memory where that is possible: a run syncs a hundred times.
 if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] &&
@@ -340,16 +341,19 @@ check_status() { # <act> <status> <fault> <of>
 	case $3 in
 	*,* | *+:*) ;;
 	driver.*:lost | driver.*:late)
-		# What a restore has written is private: it goes on with it.
-		case $1 in
-		restore_*) ;;
-		*)
-			[ "$2" -eq 0 ] && ! grep -q '^fleetbak: warning: ' err || {
-				complain "what can be looked up is not"
-				return
-			}
-			;;
-		esac
+		[ "$2" -eq 0 ] && ! grep -q '^fleetbak: warning: ' err || {
+			complain "what can be looked up is not"
+			return
+		}
+		;;
+	esac
+	case $4:$3 in
+	question:*+:* | question:*,*) ;;
+	question:*:timeout)
+		[ "$2" -eq 0 ] && ! grep -q '^fleetbak: warning: ' err || {
+			complain "it did not ask again"
+			return
+		}
 		;;
 	esac
 	case $3 in
@@ -361,7 +365,7 @@ check_status() { # <act> <status> <fault> <of>
 	*) allowed='0 1 3 15' ;;
 	esac
 	case $4 in
-	fleet) allowed="$allowed 1" ;;     # the state of a machine is not known
+	fleet | question) allowed="$allowed 1" ;; # the state of a machine is not known
 	esac
 	# Threads take turns, so a step is not always the same.
 	! grep -q ' E-KEY: ' err || allowed="$allowed 12"
@@ -466,6 +470,8 @@ cases_of() { # <act>: from its steps
 		of = "-"
 		if ($3 ~ /(machines|fast)($|\/)|^names$|^discover$|^pipe$/)
 			of = "fleet"
+		if ($2 == "ask" && $3 ~ /^(power_get|find_by_token|probe)$/)
+			of = "question"
 		for (i = 1; i <= n; i++)
 			add($2 "." of_kind[$2] ":" ways[i], of)
 		if ($2 ~ /^(write|sync|rename|store)$/)
@@ -498,6 +504,12 @@ sample() { # <file>
 	done
 	awk -v every="$every" 'NR % every == 0 || every < 2' "$1" >"$1.sample"
 	mv "$1.sample" "$1"
+}
+
+slice() { # <file>
+	awk -v slice="$SLICE" 'BEGIN { split(slice, of, "/") }
+		NR % of[2] == of[1] % of[2]' "$1" >"$1.slice"
+	mv "$1.slice" "$1"
 }
 
 # What one worker does.  What it finds is counted, and shown at the end.
@@ -543,6 +555,7 @@ for name in ${ACTS:-$acts}; do
 	check_done "$name" || fail "$name undisturbed: $(check_done "$name")"
 	cases_of "$name" | grep -e "^$name [^ ]*${ONLY:-}" >"$work/cases.$name"
 	[ "$faults" = all ] || sample "$work/cases.$name"
+	[ -z "${SLICE:-}" ] || slice "$work/cases.$name"
 	run_cases "$work/cases.$name" "$name"
 done
 [ -z "$bad" ] || fail "some cases do not hold"
