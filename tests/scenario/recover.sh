@@ -115,11 +115,13 @@ expect 0 "$fb" -c fleetbak.yaml download
 begin_run
 kill_run "$guardian" "$run"
 end_stop
-expect 0 "$fb" -c fleetbak.yaml download
+expect 0 "$fb" -c fleetbak.yaml download --dry-run --json
+plan=$(field plan)
+expect 0 "$fb" -c fleetbak.yaml download --plan "$plan"
 [ -e machines/m1/up ] || fail "the next download left m1 down"
 [ ! -e machines/m2/up ] || fail "the next download started m2"
 [ -z "$(ls state/runs)" ] || fail "a run was left: $(ls state/runs)"
-ok "the next download meets it and leaves nothing"
+ok "the next download meets it, as was planned, and leaves nothing"
 
 # 7. A machine that came up by itself owes nothing.
 begin_run
