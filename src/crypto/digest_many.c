@@ -66,24 +66,32 @@ list_pieces(struct pieces *pieces, const struct fb_digest_job *jobs,
 }
 
 static void
-join_pieces(
-    const struct pieces *pieces, struct fb_digest_job *jobs, size_t count)
+join_plainly(void *arg, struct fb_span digests, struct fb_digest *ret_digest)
+{
+	(void)arg;
+	fb_digest_of(digests, ret_digest);
+}
+
+static void
+join_pieces(const struct pieces *pieces, struct fb_digest_job *jobs,
+    size_t count, fb_digest_join *join, void *arg)
 {
 	size_t at = 0;
 
 	for (size_t i = 0; i < count; i++) {
 		size_t n = count_pieces(jobs[i].bytes.len);
 
-		fb_digest_of((struct fb_span){
-		                 (const uint8_t *)(pieces->digests + at),
-		                 n * FB_DIGEST_LEN },
+		join(arg,
+		    (struct fb_span){ (const uint8_t *)(pieces->digests + at),
+		        n * FB_DIGEST_LEN },
 		    &jobs[i].digest);
 		at += n;
 	}
 }
 
 void
-fb_digest_pieces_many(struct fb_digest_job *jobs, size_t count)
+fb_digest_pieces_join(
+    struct fb_digest_job *jobs, size_t count, fb_digest_join *join, void *arg)
 {
 	struct pieces pieces = { 0 };
 
@@ -95,9 +103,15 @@ fb_digest_pieces_many(struct fb_digest_job *jobs, size_t count)
 	pieces.digests = fb_alloc(pieces.count + 1, sizeof(*pieces.digests));
 	list_pieces(&pieces, jobs, count);
 	hash_all(pieces.messages, pieces.count);
-	join_pieces(&pieces, jobs, count);
+	join_pieces(&pieces, jobs, count, join, arg);
 	free(pieces.messages);
 	free(pieces.digests);
+}
+
+void
+fb_digest_pieces_many(struct fb_digest_job *jobs, size_t count)
+{
+	fb_digest_pieces_join(jobs, count, join_plainly, NULL);
 }
 
 void

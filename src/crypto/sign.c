@@ -7,6 +7,7 @@
 #include <openssl/pem.h>
 
 #include "broken.h"
+#include "certificate.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
@@ -32,17 +33,6 @@ fail_key(struct fb_error *err, const char *what)
 {
 	ERR_clear_error();
 	return fb_fail(err, FB_EKEY, "%s", what);
-}
-
-/* Encrypted keys are refused: nothing here may ask a terminal. */
-static int
-no_password(char *bytes, int size, int writing, void *arg)
-{
-	(void)bytes;
-	(void)size;
-	(void)writing;
-	(void)arg;
-	return -1;
 }
 
 static BIO *
@@ -89,7 +79,7 @@ fb_sign_key_parse(
 
 	if (bio != NULL)
 		key->pkey =
-		    PEM_read_bio_PrivateKey(bio, NULL, no_password, NULL);
+		    PEM_read_bio_PrivateKey(bio, NULL, fb_no_password, NULL);
 	BIO_free(bio);
 	if (!is_ed25519(key->pkey)) {
 		(void)fail_key(
@@ -114,7 +104,8 @@ fb_verify_key_parse(
 	int rc;
 
 	if (bio != NULL)
-		key->pkey = PEM_read_bio_PUBKEY(bio, NULL, no_password, NULL);
+		key->pkey =
+		    PEM_read_bio_PUBKEY(bio, NULL, fb_no_password, NULL);
 	BIO_free(bio);
 	if (!is_ed25519(key->pkey))
 		return fail_key(err, "not an Ed25519 public key in PEM");

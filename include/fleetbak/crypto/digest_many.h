@@ -29,7 +29,14 @@ struct fb_digest_job {
  * the fuller are the lanes: 256 KiB fill them.  Threads: any. */
 void fb_digest_pieces_many(struct fb_digest_job *jobs, size_t count);
 
-/* The same for one message. */
+/* The same, but `join` makes each result of the SHA-256s of its pieces, one
+ * after the other, instead of another SHA-256. */
+typedef void fb_digest_join(
+    void *arg, struct fb_span digests, struct fb_digest *ret_digest);
+void fb_digest_pieces_join(
+    struct fb_digest_job *jobs, size_t count, fb_digest_join *join, void *arg);
+
+/* The digest by pieces of one message. */
 void fb_digest_pieces(struct fb_span bytes, struct fb_digest *ret_digest);
 
 #endif

@@ -1,0 +1,115 @@
+#include <pthread.h>
+#include <string.h>
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include "broken.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/crypto/cipher.h"
+
+#define BLOCK_LEN 16
+#define STEP_MAX  ((size_t)1 << 30)
+
+#define TAG_FLAT 0x04
+
+/* Looked up once: that takes longer than to encrypt a small frame. */
+static const EVP_CIPHER *aes_ctr;
+static pthread_once_t fetched = PTHREAD_ONCE_INIT;
+
+static void
+fetch(void)
+{
+	aes_ctr = EVP_CIPHER_fetch(NULL, "AES-256-CTR", NULL);
+}
+
+static void
+apply(EVP_CIPHER_CTX *ctx, uint8_t *bytes, size_t len)
+{
+	int done = (int)len;
+
+	if (EVP_EncryptUpdate(ctx, bytes, &done, bytes, (int)len) != 1 ||
+	    (size_t)done != len)
+		fb_crypto_broken("AES-256-CTR fails");
+}
+
+void
+fb_cipher_apply(
+    const struct fb_cipher_key *key, uint64_t offset, void *bytes, size_t len)
+{
+	uint8_t counter[BLOCK_LEN] = { 0 }, skipped[BLOCK_LEN] = { 0 };
+	uint64_t block = offset / BLOCK_LEN;
+	uint8_t *at = bytes;
+	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+
+	(void)pthread_once(&fetched, fetch);
+	for (int i = 0; i < 8; i++)
+		counter[BLOCK_LEN - 1 - i] = (uint8_t)(block >> (8 * i));
+	if (ctx == NULL || aes_ctr == NULL ||
+	    EVP_EncryptInit_ex2(ctx, aes_ctr, key->bytes, counter, NULL) != 1)
+		fb_crypto_broken("there is no AES-256-CTR");
+	apply(ctx, skipped, offset % BLOCK_LEN);
+	while (len > 0) {
+		size_t step = len < STEP_MAX ? len : STEP_MAX;
+
+		apply(ctx, at, step);
+		at += step;
+		len -= step;
+	}
+	EVP_CIPHER_CTX_free(ctx);
+	OPENSSL_cleanse(skipped, sizeof(skipped));
+}
+
+void
+fb_cipher_mac(const struct fb_cipher_key *key, struct fb_span message,
+    struct fb_digest *ret_mac)
+{
+	static const uint8_t nothing[1];
+	unsigned len = 0;
+
+	if (HMAC(EVP_sha256(), key->bytes, FB_CIPHER_KEY_LEN,
+	        message.len > 0 ? message.ptr : nothing, message.len,
+	        ret_mac->bytes, &len) == NULL ||
+	    len != FB_DIGEST_LEN)
+		fb_crypto_broken("there is no HMAC-SHA-256");
+}
+
+static void
+key_id(void *arg, struct fb_span digests, struct fb_digest *ret_digest)
+{
+	fb_cipher_mac(arg, digests, ret_digest);
+}
+
+void
+fb_cipher_ids(const struct fb_cipher_key *domain, struct fb_digest_job *jobs,
+    size_t count)
+{
+	struct fb_cipher_key key;
+
+	if (domain == NULL) {
+		fb_digest_pieces_many(jobs, count);
+		return;
+	}
+	key = *domain;
+	fb_digest_pieces_join(jobs, count, key_id, &key);
+	fb_cipher_wipe(&key);
+}
+
+void
+fb_cipher_flat(const struct fb_cipher_key *domain, struct fb_digest *digest)
+{
+	uint8_t message[1 + FB_DIGEST_LEN] = { TAG_FLAT };
+
+	if (domain == NULL)
+		return;
+	memcpy(message + 1, digest->bytes, FB_DIGEST_LEN);
+	fb_cipher_mac(
+	    domain, (struct fb_span){ message, sizeof(message) }, digest);
+}
+
+void
+fb_cipher_wipe(struct fb_cipher_key *key)
+{
+	OPENSSL_cleanse(key->bytes, sizeof(key->bytes));
+}
