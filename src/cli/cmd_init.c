@@ -48,6 +48,27 @@ show_store(struct fb_cli *cli, const struct fb_init_report *report)
 		    "write to this repository at a time.\n");
 }
 
+/* Who can open it. */
+static void
+show_encryption(struct fb_cli *cli, const struct fb_config_repository *chosen,
+    const struct fb_init_report *report)
+{
+	(void)json_object_set_new(
+	    cli->data, "encrypted", json_boolean(report->encrypted));
+	(void)json_object_set_new(
+	    cli->data, "made_recovery_key", json_boolean(report->made_recovery));
+	if (report->encrypted)
+		fb_buf_add_fmt(&cli->text, "%s recovery key  %s\n",
+		    report->made_recovery ? "made the" : "encrypted to the",
+		    report->made_recovery ? chosen->decrypt_with
+		                         : chosen->encrypt_to[0]);
+	if (report->made_recovery)
+		fb_buf_add_str(&cli->summary,
+		    "Without the recovery key nothing can be restored: move it "
+		    "to a safe place, off this host, and take decrypt_with "
+		    "away.  fleetbak keys sheet prints how to restore.\n");
+}
+
 static int
 init_run(struct fb_cli *cli, struct fb_error *err)
 {
@@ -89,6 +110,7 @@ init_run(struct fb_cli *cli, struct fb_error *err)
 	    report.made_key ? "made the" : "there is the", report.key_id,
 	    chosen->sign_with != NULL ? chosen->sign_with : "-");
 	show_store(cli, &report);
+	show_encryption(cli, chosen, &report);
 	if (report.made_key)
 		fb_buf_add_str(&cli->summary,
 		    "Keep a copy of the public key elsewhere: it proves that "
@@ -105,14 +127,17 @@ const struct fb_command fb_cmd_init = {
 	.name = "init",
 	.group = "Set up",
 	.args = "",
-	.help = "make the repository and its signing key",
+	.help = "make the repository and its keys",
 	.examples = "fleetbak init\tthe first repository\n"
 		    "fleetbak init -r vault\tanother one\n",
 	.about = "Makes the repository that the configuration names and, "
-		 "where they do not exist yet, the signing key and its "
-		 "public half at the first trusted signer.  On a repository "
-		 "that exists it says so, completes what is missing and "
-		 "exits 0; in a directory that holds something else it "
-		 "refuses (20).",
+	         "where they do not exist yet, the signing key and its "
+	         "public half at the first trusted signer.  On a repository "
+	         "that exists it says so, completes what is missing and "
+	         "exits 0; in a directory that holds something else it "
+	         "refuses (20).  With encrypt_to the repository is encrypted; "
+	         "where there is no certificate at the first of encrypt_to, "
+	         "the private key at decrypt_with and its certificate are "
+	         "made.",
 	.run = init_run,
 };

@@ -216,8 +216,10 @@ put_report(struct fb_cli *cli, const struct fb_verify_report *report,
 	fb_json_put_u64(cli->data, "recipes", report->recipes);
 	fb_json_put_u64(cli->data, "packs", report->packs);
 	fb_json_put_u64(cli->data, "read_bytes", report->bytes);
-	(void)json_object_set_new(cli->data, "history_known",
-	    json_boolean(report->history_known));
+	(void)json_object_set_new(
+	    cli->data, "opened", json_boolean(report->opened));
+	(void)json_object_set_new(
+	    cli->data, "history_known", json_boolean(report->history_known));
 	for (size_t i = 0; i < report->damage_count; i++) {
 		put_damage(cli, &report->damages[i], damages);
 		unreadable += is_unreadable(&report->damages[i]);
@@ -234,6 +236,10 @@ put_report(struct fb_cli *cli, const struct fb_verify_report *report,
 	if (unreadable > 0)
 		fb_buf_add_fmt(&cli->text, ", %zu cannot be read", unreadable);
 	fb_buf_add_str(&cli->text, "\n");
+	if (depth == FB_VERIFY_FULL && !report->opened)
+		fb_buf_add_str(&cli->text,
+		    "nothing was opened, for there is no decrypt_with: what "
+		    "can be checked without a key was\n");
 	if (!report->history_known)
 		fb_buf_add_str(&cli->text,
 		    "no newer run was ever seen from here: a rollback could "

@@ -21,15 +21,17 @@ fb_explanations(const struct fb_explanation **ret_rows)
 {
 	static struct fb_explanation *all;
 	static size_t count;
-	const struct fb_explanation *general, *store;
+	const struct fb_explanation *general, *store, *crypt;
 	size_t generals = fb_explain_general(&general);
 	size_t stores = fb_explain_store(&store);
+	size_t crypts = fb_explain_crypt(&crypt);
 
 	if (all == NULL) {
-		count = generals + stores;
+		count = generals + stores + crypts;
 		all = fb_alloc(count, sizeof(*all));
 		memcpy(all, general, generals * sizeof(*all));
 		memcpy(all + generals, store, stores * sizeof(*all));
+		memcpy(all + generals + stores, crypt, crypts * sizeof(*all));
 		qsort(all, count, sizeof(*all), compare_ids);
 	}
 	*ret_rows = all;

@@ -7,6 +7,7 @@
 #include "fleetbak/cli/explain.h"
 
 size_t fb_explain_general(const struct fb_explanation **ret_rows);
+size_t fb_explain_crypt(const struct fb_explanation **ret_rows);
 size_t fb_explain_store(const struct fb_explanation **ret_rows);
 
 #endif

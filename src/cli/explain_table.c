@@ -170,11 +170,6 @@ static const struct fb_explanation rows[] = {
 	    "machines that changed fail.",
 	    "Somebody works on the fleet meanwhile.",
 	    "Run it again." },
-	{ "E-ENCRYPTED", "the repository is encrypted", "18",
-	    "The repository's format says that it is encrypted, which this "
-	    "version cannot read.",
-	    "It was made by a newer version.",
-	    "Use the version that made it." },
 	{ "E-ENV-UNKNOWN", "a FLEETBAK_ variable means nothing", "0",
 	    "A variable that begins with FLEETBAK_ belongs to no setting. It "
 	    "was ignored, and a setting you wanted may be missing.",

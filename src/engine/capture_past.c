@@ -6,7 +6,8 @@
 #include <string.h>
 
 #include "fleetbak/base/mem.h"
-#include "fleetbak/crypto/digest_many.h"
+#include "fleetbak/crypto/cipher.h"
+#include "fleetbak/repo/vault.h"
 #include "fleetbak/repo/volume.h"
 #include "capture.h"
 
@@ -171,9 +172,11 @@ is_flat(const struct capture *capture)
 static bool
 is_wanted(const struct capture *capture)
 {
+	/* A catalogue is in a pack, and has to be opened. */
 	if (capture->artifact->ops->produce != NULL)
 		return capture->part->volume->kind == FB_VOLUME_TREE &&
-		    capture->known->has_catalogue && !is_flat(capture);
+		    capture->known->has_catalogue && !is_flat(capture) &&
+		    fb_vault_opens(capture->run->repo->vault);
 	return capture->mapped ||
 	    (is_unchanged(capture) &&
 	        (!is_flat(capture) || capture->known->has_flat));
@@ -282,7 +285,7 @@ compare_piece(struct capture *capture, const struct fb_past_piece *piece,
 {
 	size_t len = (size_t)piece->length; /* a chunk's */
 	FB_AUTO_FREE uint8_t *bytes = fb_alloc(len, 1);
-	struct fb_digest digest;
+	struct fb_digest_job job;
 	int rc = fb_capture_wait(capture, len, err);
 
 	if (rc == FB_OK)
@@ -291,8 +294,9 @@ compare_piece(struct capture *capture, const struct fb_past_piece *piece,
 	if (rc < 0)
 		return rc;
 	capture->part->read_bytes += len;
-	fb_digest_pieces((struct fb_span){ bytes, len }, &digest);
-	if (fb_digest_cmp(&digest, &piece->id) == 0)
+	job.bytes = (struct fb_span){ bytes, len };
+	fb_cipher_ids(fb_vault_domain(capture->run->repo->vault), &job, 1);
+	if (fb_digest_cmp(&job.digest, &piece->id) == 0)
 		return FB_OK;
 	capture->lied = true;
 	return fb_fail_id(err, FB_ECONFLICT, "E-CHANGE-MAP",

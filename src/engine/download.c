@@ -159,6 +159,8 @@ prepare(struct download *download, struct fb_error *err)
 	rc = check_history(download, err);
 	if (rc == FB_OK)
 		rc = meet_obligations(download, err);
+	if (rc == FB_OK)
+		rc = fb_engine_encrypt(engine, download->repo, err);
 	return rc;
 }
 

@@ -143,8 +143,10 @@ open_repo(const struct fb_engine *engine, struct fb_error *ret_doubt,
 		else
 			rc = fb_repo_open(store, &trust, ret_repo, err);
 	}
-	if (rc == FB_OK)
+	if (rc == FB_OK) {
+		engine_set_opener(engine, *ret_repo);
 		return FB_OK;
+	}
 	(void)fb_wrap(err, "repository '%s'", config->name);
 	if (rc == FB_ENOREPO) {
 		err->hint[0] = '\0'; /* the store does not know of init */

@@ -9,6 +9,7 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
+#include "fleetbak/crypto/envelope.h"
 #include "keys.h"
 
 /* The path of a "file:" reference, or NULL for another kind. */
@@ -119,10 +120,16 @@ check_trusted(const struct fb_sign_key *key, const struct fb_trust *trust,
 }
 
 static int
+keep_domain(void *arg, const char *repository,
+    const struct fb_cipher_key *domain, struct fb_error *err)
+{
+	return engine_keep_domain(arg, repository, domain, err);
+}
+
+static int
 make_repository(const struct fb_engine *engine,
-    const struct fb_config_repository *config,
-    const struct fb_sign_key *key, struct fb_trust *trust,
-    struct fb_init_report *report, struct fb_error *err)
+    const struct fb_config_repository *config, const struct fb_sign_key *key,
+    struct fb_trust *trust, struct fb_init_report *report, struct fb_error *err)
 {
 	FB_AUTO_REPO struct fb_repo *repo = NULL;
 	struct fb_store *store;
@@ -133,7 +140,12 @@ make_repository(const struct fb_engine *engine,
 	rc = fb_store_probe(store, &report->traits, err);
 	report->one_writer = fb_store_one_writer(store);
 	if (rc == FB_OK)
-		rc = fb_repo_init(store, key, &report->made_repository, err);
+		rc = config->encrypt_to_count > 0
+		    ? fb_repo_init_encrypted(store, key, keep_domain,
+		          (void *)(uintptr_t)engine,
+		          &report->made_repository, err)
+		    : fb_repo_init(
+		          store, key, &report->made_repository, err);
 	if (rc < 0) {
 		fb_store_close(store);
 		return rc;
@@ -144,6 +156,64 @@ make_repository(const struct fb_engine *engine,
 		return rc;
 	(void)snprintf(report->repository, sizeof(report->repository), "%s",
 	    repo->format.repository);
+	report->encrypted = repo->vault != NULL;
+	return fb_engine_encrypt(engine, repo, err);
+}
+
+static int
+make_opener(const struct fb_engine *engine, const char *reference,
+    const char *path, struct fb_opener **ret_opener, struct fb_error *err)
+{
+	FB_AUTO_SECRET struct fb_buf pem = { 0 };
+	int rc = FB_OK;
+
+	if (!is_there(path)) {
+		rc = fb_opener_generate(&pem, err);
+		if (rc == FB_OK)
+			rc = write_key(path, fb_buf_span(&pem), 0600, err);
+		fb_secret_release(&pem);
+	}
+	if (rc == FB_OK)
+		rc = fb_secret_read(
+		    reference, engine->config->base_dir, true, &pem, err);
+	return rc < 0 ? rc
+	              : fb_opener_parse(fb_buf_span(&pem), ret_opener, err);
+}
+
+/* The pair that opens it, where there is no certificate yet: the private half
+ * first, for without it the other is a trap. */
+static int
+make_recovery(const struct fb_engine *engine,
+    const struct fb_config_repository *config, struct fb_init_report *report,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE char *certificate = NULL;
+	FB_AUTO_FREE char *secret = NULL;
+	FB_AUTO_OPENER struct fb_opener *opener = NULL;
+	FB_AUTO_BUF struct fb_buf pem = { 0 };
+	int rc;
+
+	if (config->encrypt_to_count == 0)
+		return FB_OK;
+	certificate = file_of(engine, config->encrypt_to[0]);
+	secret = file_of(engine, config->decrypt_with);
+	if (certificate == NULL || is_there(certificate))
+		return FB_OK;
+	if (secret == NULL) {
+		(void)fb_fail_id(err, FB_EKEY, "E-RECIPIENT",
+		    "there is no certificate '%s' to encrypt to", certificate);
+		return fb_hint(err,
+		    "bring it here, or name a file for a new "
+		    "private key with decrypt_with");
+	}
+	rc = make_opener(engine, config->decrypt_with, secret, &opener, err);
+	if (rc == FB_OK) {
+		fb_opener_certificate(opener, "fleetbak recovery", &pem);
+		rc = write_key(certificate, fb_buf_span(&pem), 0644, err);
+	}
+	if (rc < 0)
+		return fb_wrap(err, "recovery key");
+	report->made_recovery = true;
 	return FB_OK;
 }
 
@@ -184,9 +254,10 @@ fb_engine_init(const struct fb_engine *engine,
 		rc = engine_read_trust(engine, &trust, err);
 	if (rc == FB_OK)
 		rc = check_trusted(key, &trust, err);
+	if (rc == FB_OK)
+		rc = make_recovery(engine, config, &report, err);
 	if (rc == FB_OK) {
-		rc = make_repository(
-		    engine, config, key, &trust, &report, err);
+		rc = make_repository(engine, config, key, &trust, &report, err);
 		if (rc < 0)
 			(void)fb_wrap(err, "repository '%s'", config->name);
 	}

@@ -205,7 +205,7 @@ plan_machine(const struct fb_engine *engine, const struct fb_machine *machine,
 struct comparison {
 	struct fb_plan *plan;
 	bool *seen; /* by plan->machines */
-	bool newest;
+	bool newest, ours;
 };
 
 struct newest_runs {
@@ -272,7 +272,7 @@ compare_machine(const struct fb_manifest_machine *then, void *arg,
 	(void)err;
 	planned = fb_plan_find(plan, then->source, then->id);
 	if (planned != NULL) {
-		if (!then->failed && !plan->full)
+		if (!then->failed && !plan->full && comparison->ours)
 			fb_plan_note_past(planned, then);
 		if (!then->failed)
 			comparison->seen[planned - plan->machines] = true;
@@ -332,15 +332,27 @@ estimate_need(struct fb_plan *plan, const bool *seen)
 	}
 }
 
-static int
-compare_with_newest(struct fb_repo *repo, struct fb_plan *plan,
-    struct fb_error *err)
+/* In an encrypted repository nothing can be looked into before it is taken
+ * over: then only what this host itself signed counts. */
+static bool
+is_ours(const struct fb_engine *engine, const struct fb_repo *repo,
+    const struct fb_run_ref *run)
 {
-	FB_AUTO_FREE bool *seen =
-	    fb_alloc(plan->machine_count, sizeof(*seen));
-	FB_AUTO_FREE struct newest_runs *newest =
-	    fb_alloc(1, sizeof(*newest));
-	struct comparison comparison = { plan, seen, false };
+	FB_AUTO_SIGN_KEY struct fb_sign_key *key = NULL;
+	struct fb_error ignored = { 0 };
+
+	return repo->vault == NULL ||
+	    (fb_engine_sign_key(engine, &key, &ignored) == FB_OK &&
+	        strcmp(fb_sign_key_id(key), run->signer) == 0);
+}
+
+static int
+compare_with_newest(const struct fb_engine *engine, struct fb_repo *repo,
+    struct fb_plan *plan, struct fb_error *err)
+{
+	FB_AUTO_FREE bool *seen = fb_alloc(plan->machine_count, sizeof(*seen));
+	FB_AUTO_FREE struct newest_runs *newest = fb_alloc(1, sizeof(*newest));
+	struct comparison comparison = { plan, seen, false, false };
 	int rc;
 
 	newest->fleet = plan->fleet.name;
@@ -355,6 +367,7 @@ compare_with_newest(struct fb_repo *repo, struct fb_plan *plan,
 		        &manifest, &ignored) < 0)
 			continue;
 		comparison.newest = i == 0;
+		comparison.ours = is_ours(engine, repo, &newest->items[i]);
 		if (comparison.newest)
 			memcpy(plan->newest_run, newest->items[i].run,
 			    sizeof(plan->newest_run));
@@ -533,7 +546,7 @@ fill_plan(const struct fb_engine *engine, struct fb_repo *repo,
 	rc = fb_history_heads(repo, plan->fleet.name, &plan->predecessors,
 	    &plan->predecessor_count, err);
 	if (rc == FB_OK)
-		rc = compare_with_newest(repo, plan, err);
+		rc = compare_with_newest(engine, repo, plan, err);
 	if (rc == FB_OK)
 		rc = fb_store_space(repo->store, &plan->space_bytes, err);
 	if (rc == FB_OK)

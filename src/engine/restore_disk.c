@@ -13,7 +13,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/group.h"
 #include "fleetbak/base/mem.h"
-#include "fleetbak/crypto/digest_many.h"
+#include "fleetbak/crypto/cipher.h"
 #include "fleetbak/format/pack.h"
 #include "restore_parts.h"
 
@@ -315,6 +315,7 @@ struct piece {
 
 struct compare {
 	struct fb_rst_disk *disk;
+	const struct fb_cipher_key *domain; /* NULL: ids are plain digests */
 	struct piece *pieces;
 	size_t count, cap;
 	uint64_t at;   /* next byte to look at */
@@ -402,10 +403,10 @@ compare_pieces(struct compare *c, struct piece *pieces, size_t count,
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < count; i++)
-		jobs[i].bytes = (struct fb_span){
-			old_bytes(c, pieces[i].offset), pieces[i].length
-		};
-	fb_digest_pieces_many(jobs, count);
+		jobs[i].bytes =
+		    (struct fb_span){ old_bytes(c, pieces[i].offset),
+			    pieces[i].length };
+	fb_cipher_ids(c->domain, jobs, count);
 	for (size_t i = 0; i < count; i++)
 		pieces[i].differs =
 		    fb_digest_cmp(&jobs[i].digest, &pieces[i].id) != 0;
@@ -590,14 +591,19 @@ int
 fb_rst_disk_update(struct fb_rst_disk *d, struct fb_error *err)
 {
 	struct compare c = { .disk = d, .at = d->from };
-	int rc;
+	struct fb_cipher_key domain;
+	int rc = fb_volume_domain(d->reader, &domain, &c.domain, err);
 
+	if (rc < 0)
+		return rc;
 	c.old = fb_alloc(OLD_BYTES, 1);
 	(void)pthread_mutex_init(&c.lock, NULL);
 	rc = update_windows(&c, err);
 	(void)pthread_mutex_destroy(&c.lock);
 	free(c.pieces);
 	free(c.old);
+	if (c.domain != NULL)
+		fb_cipher_wipe(&domain);
 	if (rc >= 0)
 		rc = d->target->ops->sync(d->target, err);
 	return rc;

@@ -13,6 +13,8 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/text.h"
+#include "fleetbak/crypto/cipher.h"
+#include "fleetbak/repo/vault.h"
 #include "restore_parts.h"
 #include "restore_show.h"
 
@@ -156,9 +158,13 @@ check_volume(struct fb_restore *r, struct fb_rst_volume *v,
 {
 	const struct fb_manifest_volume *record = v->record;
 	FB_AUTO_VOLUME struct fb_volume_reader *reader = NULL;
+	const struct fb_cipher_key *use;
+	struct fb_cipher_key domain;
 	int rc = fb_rst_open(
 	    r, &record->recipe, &record->root, record->size, &reader, err);
 
+	if (rc >= 0) /* else a machine would be stopped for nothing */
+		rc = fb_volume_domain(reader, &domain, &use, err);
 	if (rc >= 0)
 		v->data_bytes = fb_volume_data_size(reader);
 	/* A few paths must not cost reading every table. */
@@ -645,7 +651,9 @@ fb_restore_prepare(const struct fb_engine *engine, struct fb_repo *repo,
 	r->report = report;
 	r->children_fd = r->own_fd = -1;
 	report->trusted = true;
-	rc = begin_spec(r, options, err);
+	rc = fb_vault_may_open(repo->vault, err);
+	if (rc >= 0)
+		rc = begin_spec(r, options, err);
 	memcpy(report->id, r->id, sizeof(report->id));
 	report->kind = r->kind;
 	if (rc >= 0)

@@ -7,6 +7,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/crypto/cipher.h"
 #include "restore_parts.h"
 
 /* A definition is small; anything larger is no definition. */
@@ -95,14 +96,21 @@ digest_written(struct fb_rst_disk *disk, struct fb_error *err)
 }
 
 static int
-check_flat(const struct fb_digester *flat,
+check_flat(const struct fb_digester *flat, struct fb_volume_reader *reader,
     const struct fb_manifest_volume *record, struct fb_error *err)
 {
+	const struct fb_cipher_key *use;
+	struct fb_cipher_key domain;
 	struct fb_digest digest;
+	int rc;
 
 	if (flat == NULL)
 		return FB_OK;
+	rc = fb_volume_domain(reader, &domain, &use, err);
+	if (rc < 0)
+		return rc;
 	fb_digester_peek(flat, &digest);
+	fb_cipher_flat(use, &digest);
 	if (fb_digest_cmp(&digest, &record->flat) == 0)
 		return FB_OK;
 	return fb_fail_id(err, FB_ECORRUPT, "E-RST-ROOT",
@@ -139,7 +147,7 @@ copy_disk(struct copying *c, struct fb_volume_reader *reader,
 	totals->read_bytes += disk.read_bytes;
 	totals->written_bytes += disk.written_bytes;
 	totals->same_bytes += disk.same_bytes;
-	return rc < 0 ? rc : check_flat(flat, record, err);
+	return rc < 0 ? rc : check_flat(flat, reader, record, err);
 }
 
 /* The archive, or the stretches of it that paths choose, as one stream. */
@@ -218,7 +226,8 @@ feed_end(struct feed *f, struct fb_error *err)
 		rc = fb_fail(err, FB_ECORRUPT,
 		    "the archive ends before its last byte");
 	if (rc >= 0)
-		rc = check_flat(f->flat, f->copying->volume->record, err);
+		rc = check_flat(
+		    f->flat, f->reader, f->copying->volume->record, err);
 	return rc;
 }
 

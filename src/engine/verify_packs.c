@@ -9,6 +9,7 @@
 #include "fleetbak/base/group.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/pack.h"
+#include "fleetbak/repo/vault.h"
 #include "fleetbak/repo/volume.h"
 
 #define WORKERS_MAX 16
@@ -80,7 +81,8 @@ int
 verify_packs(struct verify *verify, struct fb_error *err)
 {
 	struct crew crew = { .verify = verify,
-		.open = verify->request->depth == FB_VERIFY_FULL,
+		.open = verify->request->depth == FB_VERIFY_FULL &&
+		    fb_vault_opens(verify->repo->vault),
 		.mutex = PTHREAD_MUTEX_INITIALIZER };
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	long workers = processors < 2 ? 2
@@ -88,6 +90,7 @@ verify_packs(struct verify *verify, struct fb_error *err)
 	                               : processors;
 	struct fb_group *group = fb_group_new();
 
+	verify->report->opened = crew.open;
 	for (long i = 0; i < workers; i++)
 		fb_group_start(group, work, &crew);
 	return fb_group_wait(group, err);

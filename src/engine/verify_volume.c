@@ -6,6 +6,7 @@
 
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/pack.h"
+#include "fleetbak/repo/vault.h"
 #include "fleetbak/repo/volume.h"
 
 /* What is looked at: a volume's recipe, or its catalogue's. */
@@ -158,7 +159,14 @@ blame_bodies(struct look *look, struct fb_volume_reader *reader,
     struct fb_error *err)
 {
 	struct fb_error cause = { 0 };
-	int rc = fb_volume_read(reader, 0, fb_volume_head(reader)->size, 0,
+	int rc;
+
+	/* Without a key the benefit of doubt is not given. */
+	if (!fb_vault_opens(look->verify->repo->vault)) {
+		look->unreadable = true;
+		return fb_volume_packs(reader, visit_pack, look, err);
+	}
+	rc = fb_volume_read(reader, 0, fb_volume_head(reader)->size, 0,
 	    look->verify->engine != NULL ? look->verify->engine->cancel : NULL,
 	    ignore_bytes, NULL, &cause);
 

@@ -237,6 +237,19 @@ copy_text(const json_t *value)
 	return value == NULL ? NULL : fb_strdup(json_string_value(value));
 }
 
+static char **
+copy_texts(const json_t *list, size_t *ret_count)
+{
+	char **texts = NULL;
+
+	*ret_count = json_array_size(list);
+	if (*ret_count > 0)
+		texts = fb_alloc(*ret_count, sizeof(*texts));
+	for (size_t i = 0; i < *ret_count; i++)
+		texts[i] = copy_text(json_array_get(list, i));
+	return texts;
+}
+
 /* The schema has judged the text: what is not there is 0. */
 static uint64_t
 span_of(const json_t *value)
@@ -262,6 +275,28 @@ rate_of(const json_t *value)
 	return bytes;
 }
 
+/* What leaves the house is encrypted unless somebody says otherwise. */
+static void
+fill_encryption(struct fb_config_repository *repository, const json_t *value)
+{
+	const json_t *to = json_object_get(value, "encrypt_to");
+
+	repository->decrypt_with =
+	    copy_text(json_object_get(value, "decrypt_with"));
+	repository->encrypt_given =
+	    to != NULL || repository->decrypt_with != NULL;
+	if (repository->encrypt_given ||
+	    strncmp(repository->url, "s3:", 3) != 0) {
+		repository->encrypt_to =
+		    copy_texts(to, &repository->encrypt_to_count);
+		return;
+	}
+	repository->encrypt_to = fb_alloc(1, sizeof(char *));
+	repository->encrypt_to[0] = fb_strdup(FB_CONFIG_ENCRYPT_TO);
+	repository->encrypt_to_count = 1;
+	repository->decrypt_with = fb_strdup(FB_CONFIG_DECRYPT_WITH);
+}
+
 static void
 fill_repositories(struct fb_config *config, json_t *map)
 {
@@ -280,6 +315,7 @@ fill_repositories(struct fb_config *config, json_t *map)
 		repository->sign_with =
 		    copy_text(json_object_get(value, "sign_with"));
 		fb_config_fill_s3(repository, value);
+		fill_encryption(repository, value);
 	}
 }
 
@@ -544,6 +580,14 @@ fb_config_parse(struct fb_span yaml, const char *path, const char *base_dir,
 }
 
 static void
+free_texts(char **texts, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(texts[i]);
+	free(texts);
+}
+
+static void
 free_sources(struct fb_config *config)
 {
 	for (size_t i = 0; i < config->source_count; i++) {
@@ -567,6 +611,9 @@ fb_config_free(struct fb_config *config)
 		fb_freep(&config->repositories[i].url);
 		fb_freep(&config->repositories[i].sign_with);
 		fb_config_free_s3(&config->repositories[i]);
+		fb_freep(&config->repositories[i].decrypt_with);
+		free_texts(config->repositories[i].encrypt_to,
+		    config->repositories[i].encrypt_to_count);
 	}
 	for (size_t i = 0; i < config->trusted_signer_count; i++)
 		fb_freep(&config->trusted_signers[i]);

@@ -95,7 +95,20 @@ static const struct fb_setting settings[] = {
 	    .help = "Reference to the private Ed25519 key that signs runs.  "
 	            "Without it this host can read and restore, but not back "
 	            "up." },
-	{ .path = "trusted_signers", SECRETS,
+	{ .path = "repositories.*.encrypt_to",
+	    SECRETS,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_ENCRYPT_TO",
+	    .help = "References to the certificates, or public keys, of those "
+	            "who can open the repository.  init makes an encrypted one "
+	            "where this is given, and then it is needed to back up." },
+	{ .path = "repositories.*.decrypt_with",
+	    SECRET,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_DECRYPT_WITH",
+	    .help = "Reference to a private key that opens the repository.  "
+	            "It is needed to restore; a host that only backs up "
+	            "should not have it." },
+	{ .path = "trusted_signers",
+	    SECRETS,
 	    .variable = "FLEETBAK_TRUSTED_SIGNERS",
 	    .help = "References to the public keys whose signatures count." },
 	{ .path = "sources.*.driver", CHOICE, .required = true,

@@ -6,12 +6,20 @@
 #include "fleetbak/base/err.h"
 
 void
-fb_hint_seal_encode_signed(const struct fb_hint_seal *seal, struct fb_buf *dst)
+fb_hint_seal_encode_body(const struct fb_hint_seal *seal, struct fb_buf *dst)
 {
 	fb_buf_add_fmt(dst,
 	    "fleetbak-hint-seal 1\nsession %s\nsize %" PRIu64 "\n",
 	    seal->session, seal->size);
 	fb_lines_add_digest(dst, "sha256", &seal->digest);
+}
+
+void
+fb_hint_seal_encode_signed(const struct fb_hint_seal *seal, struct fb_buf *dst)
+{
+	fb_hint_seal_encode_body(seal, dst);
+	if (seal->keyed)
+		fb_lines_add_digest(dst, "domain", &seal->domain);
 }
 
 void
@@ -39,6 +47,10 @@ fb_hint_seal_decode(struct fb_span text, struct fb_hint_seal *ret_seal,
 	    (rc = fb_lines_u64(&lines, "size", INT64_MAX, &seal.size, err)) <
 	        0 ||
 	    (rc = fb_lines_digest(&lines, "sha256", &seal.digest, err)) < 0)
+		return rc;
+	seal.keyed = lines.rest.len > 0 && lines.rest.ptr[0] == 'd';
+	if (seal.keyed &&
+	    (rc = fb_lines_digest(&lines, "domain", &seal.domain, err)) < 0)
 		return rc;
 	left = lines.rest.len;
 	if ((rc = fb_lines_signature(&lines, seal.signature, err)) < 0 ||

@@ -17,8 +17,15 @@
 void
 fb_pack_table_encode(const struct fb_pack_table *table, struct fb_buf *dst)
 {
-	fb_buf_add_fmt(dst, "fleetbak-pack 1\nsession %s\nchunks %zu\n",
-	    table->session, table->count);
+	fb_buf_add_fmt(dst, "fleetbak-pack 1\nsession %s\n", table->session);
+	if (table->encrypted) {
+		fb_buf_add_str(dst, "domain ");
+		put_hex(dst, table->domain, FB_KEY_TAG_LEN);
+		fb_buf_add_str(dst, "\nkey ");
+		put_hex(dst, table->key, FB_KEY_TAG_LEN);
+		fb_buf_add_str(dst, "\n");
+	}
+	fb_buf_add_fmt(dst, "chunks %zu\n", table->count);
 	for (size_t i = 0; i < table->count; i++) {
 		const struct fb_pack_chunk *chunk = &table->chunks[i];
 
@@ -41,6 +48,17 @@ fail_table(struct fb_error *err, const char *what)
 }
 
 static bool
+decode_keys(struct fb_span *rest, struct fb_pack_table *table)
+{
+	table->encrypted = take_literal(rest, "domain ");
+	return !table->encrypted ||
+	    (take_hex(rest, table->domain, FB_KEY_TAG_LEN) &&
+	        take_literal(rest, "\nkey ") &&
+	        take_hex(rest, table->key, FB_KEY_TAG_LEN) &&
+	        take_literal(rest, "\n"));
+}
+
+static bool
 decode_head(struct fb_span *rest, struct fb_pack_table *table)
 {
 	struct fb_span id;
@@ -49,7 +67,7 @@ decode_head(struct fb_span *rest, struct fb_pack_table *table)
 	if (!take_literal(rest, "fleetbak-pack 1\nsession ") ||
 	    !take_until(rest, '\n', &id) ||
 	    !fb_run_id_ok((const char *)id.ptr, id.len) ||
-	    id.len >= sizeof(table->session) ||
+	    id.len >= sizeof(table->session) || !decode_keys(rest, table) ||
 	    !take_literal(rest, "chunks ") ||
 	    !take_number(rest, FB_PACK_CHUNKS_MAX, &count) ||
 	    !take_literal(rest, "\n"))

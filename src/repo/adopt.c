@@ -28,6 +28,28 @@ is_same(const struct known_pack *known, const struct fb_recipe_pack *pack)
 	    fb_digest_cmp(&known->table_digest, &pack->table_digest) == 0;
 }
 
+/* Its ids are made with our key: else they say nothing to us. */
+static int
+check_domain(struct fb_packer *packer, const struct known_pack *known,
+    struct fb_error *err)
+{
+	struct fb_table_place place = { known->id, known->table_offset,
+		known->table_length, &known->table_digest };
+	struct fb_table *table;
+	int rc;
+
+	if (packer->repo->vault == NULL)
+		return FB_OK;
+	rc = fb_tables_get(packer->repo->tables, &place, &table, err);
+	if (rc < 0)
+		return rc;
+	if (!fb_vault_is_ours(packer->repo->vault, &table->table))
+		rc = fb_fail_id(err, FB_EUNTRUSTED, "E-DOMAIN",
+		    "a pack of it is of another domain");
+	fb_tables_put(packer->repo->tables, table);
+	return rc;
+}
+
 int
 fb_packer_adopt(struct fb_packer *packer, const struct fb_recipe_pack *pack,
     uint32_t *ret_number, struct fb_error *err)
@@ -45,6 +67,8 @@ fb_packer_adopt(struct fb_packer *packer, const struct fb_recipe_pack *pack,
 	(void)pthread_mutex_unlock(&packer->lock);
 	if (rc == FB_OK && known.kind == PACK_PAST) {
 		rc = fb_packer_check_there(packer, &known, err);
+		if (rc == FB_OK)
+			rc = check_domain(packer, &known, err);
 		if (rc != FB_ECANCELED)
 			fb_packer_judge(packer, *ret_number, rc == FB_OK);
 	}

@@ -35,16 +35,15 @@ check_frames(struct fb_digest_job *jobs, const struct fb_pack_chunk *chunks,
 }
 
 static int
-check_contents(struct fb_digest_job *jobs,
-    const struct fb_pack_chunk *chunks, uint32_t count,
-    const uint8_t *content, const char *key, uint32_t first,
-    struct fb_error *err)
+check_contents(struct fb_digest_job *jobs, const struct fb_cipher_key *domain,
+    const struct fb_pack_chunk *chunks, uint32_t count, const uint8_t *content,
+    const char *key, uint32_t first, struct fb_error *err)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		jobs[i].bytes = (struct fb_span){ content, chunks[i].length };
 		content += chunks[i].length;
 	}
-	fb_digest_pieces_many(jobs, count);
+	fb_cipher_ids(domain, jobs, count);
 	for (uint32_t i = 0; i < count; i++)
 		if (fb_digest_cmp(&jobs[i].digest, &chunks[i].id) != 0)
 			return fb_fail_id(err, FB_ECORRUPT, "E-CHUNK",
@@ -53,10 +52,18 @@ check_contents(struct fb_digest_job *jobs,
 	return FB_OK;
 }
 
+static size_t
+stored_length(const struct fb_pack_chunk *chunks, uint32_t count)
+{
+	const struct fb_pack_chunk *last = &chunks[count - 1];
+
+	return last->offset + last->stored_length - chunks[0].offset;
+}
+
 int
-fb_chunks_open(ZSTD_DCtx *dctx, const struct fb_pack_chunk *chunks,
-    uint32_t count, const uint8_t *frames, uint8_t *content, const char *key,
-    uint32_t first, struct fb_error *err)
+fb_chunks_open(ZSTD_DCtx *dctx, const struct fb_pack_secret *secret,
+    const struct fb_pack_chunk *chunks, uint32_t count, uint8_t *frames,
+    uint8_t *content, const char *key, uint32_t first, struct fb_error *err)
 {
 	struct fb_digest_job jobs[OPEN_CHUNKS_MAX];
 	uint8_t *to = content;
@@ -65,6 +72,9 @@ fb_chunks_open(ZSTD_DCtx *dctx, const struct fb_pack_chunk *chunks,
 
 	if (rc < 0)
 		return rc;
+	if (secret != NULL)
+		fb_cipher_apply(&secret->key, chunks[0].offset, frames,
+		    stored_length(chunks, count));
 	for (uint32_t i = 0; i < count; i++) {
 		size_t len = ZSTD_decompressDCtx(dctx, to, chunks[i].length,
 		    frames, chunks[i].stored_length);
@@ -78,8 +88,8 @@ fb_chunks_open(ZSTD_DCtx *dctx, const struct fb_pack_chunk *chunks,
 		frames += chunks[i].stored_length;
 		to += len;
 	}
-	return check_contents(
-	    jobs, chunks, count, content, key, first, err);
+	return check_contents(jobs, secret != NULL ? &secret->domain : NULL,
+	    chunks, count, content, key, first, err);
 }
 
 /* A pack, read from its beginning to its end. */
@@ -147,7 +157,7 @@ count_chunks(
 
 static int
 open_chunks(struct pass *pass, const struct fb_pack_table *table,
-    struct fb_error *err)
+    const struct fb_pack_secret *secret, struct fb_error *err)
 {
 	ZSTD_DCtx *dctx = ZSTD_createDCtx();
 	FB_AUTO_FREE uint8_t *content = fb_alloc(FB_CHUNK_MAX, 1);
@@ -161,7 +171,7 @@ open_chunks(struct pass *pass, const struct fb_pack_table *table,
 		rc = fill(pass, stored, err);
 		if (rc < 0)
 			break;
-		rc = fb_chunks_open(dctx, table->chunks + first, count,
+		rc = fb_chunks_open(dctx, secret, table->chunks + first, count,
 		    pass->window + pass->at, content, pass->key, first, err);
 		pass->at += stored;
 		first += count;
@@ -200,9 +210,10 @@ fb_pack_verify(struct fb_repo *repo, const struct fb_digest *id, bool open,
 	    fb_alloc(FETCH_STEP + FB_STORED_MAX, 1);
 	struct fb_table_place place = { .pack = *id };
 	struct fb_table table = { 0 };
-	struct pass pass = { .store = repo->store,
-		.digester = digester,
-		.window = window };
+	struct fb_pack_secret secret;
+	struct pass pass = {
+		.store = repo->store, .digester = digester, .window = window
+	};
 	int rc;
 
 	fb_pack_key(id, pass.key);
@@ -214,7 +225,13 @@ fb_pack_verify(struct fb_repo *repo, const struct fb_digest *id, bool open,
 	if (rc == FB_OK && open)
 		rc = fb_table_fetch(repo->store, &place, &table, err);
 	if (rc == FB_OK && open)
-		rc = open_chunks(&pass, &table.table, err);
+		rc = fb_vault_check_kind(
+		    repo->vault, &table.table, pass.key, err);
+	if (rc == FB_OK && open && repo->vault != NULL)
+		rc = fb_vault_secret(repo->vault, &table.table, &secret, err);
+	if (rc == FB_OK && open)
+		rc = open_chunks(&pass, &table.table,
+		    repo->vault != NULL ? &secret : NULL, err);
 	if (rc == FB_OK)
 		rc = end_pass(&pass, id, err);
 	fb_pack_table_release(&table.table);

@@ -413,6 +413,9 @@ record_result(struct fb_copy *copy, struct fb_copy_result *ret_result,
 	result->has_flat = copy->flat != NULL;
 	if (copy->flat != NULL)
 		fb_digester_peek(copy->flat, &result->flat);
+	if (copy->flat != NULL)
+		fb_cipher_flat(fb_vault_domain(copy->copier->spec.repo->vault),
+		    &result->flat);
 	if (result->size != copy->offset)
 		return fb_fail(err, FB_EBUG,
 		    "%" PRIu64 " bytes came and %" PRIu64 " were kept",

@@ -17,6 +17,7 @@
 
 #include "fleetbak/crypto/digest_many.h"
 #include "fleetbak/repo/copier.h"
+#include "fleetbak/repo/vault.h"
 
 #include "chunker.h"
 #include "leaves.h"

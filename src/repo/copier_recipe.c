@@ -380,6 +380,14 @@ store_hints(struct fb_copier *copier, const struct fb_sign_key *key,
 
 	if (rc < 0 && rc != FB_EEXISTS)
 		return rc;
+	if (fb_vault_domain(copier->spec.repo->vault) != NULL) {
+		FB_AUTO_BUF struct fb_buf body = { 0 };
+
+		seal->keyed = true;
+		fb_hint_seal_encode_body(seal, &body);
+		fb_cipher_mac(fb_vault_domain(copier->spec.repo->vault),
+		    fb_buf_span(&body), &seal->domain);
+	}
 	fb_hint_seal_encode_signed(seal, &text);
 	rc = fb_sign(key, fb_buf_span(&text), seal->signature, err);
 	if (rc < 0)

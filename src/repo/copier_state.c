@@ -11,8 +11,9 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/json.h"
 
-#include "copier_impl.h"
 #include "bytes.h"
+#include "copier_impl.h"
+#include "packer_impl.h"
 
 #define LEAVES_MAX     (UINT64_C(1) << 48)
 #define FINISHED_BYTES 4096
@@ -403,7 +404,8 @@ is_wanted(struct fb_copier *copier, const json_t *state, const char *name,
 		return open_pack >= 0 &&
 		    strncmp(name, pack, strlen(pack)) == 0 &&
 		    (name[strlen(pack)] == '\0' ||
-		        strcmp(name + strlen(pack), ".chunks") == 0);
+		        strcmp(name + strlen(pack), ".chunks") == 0 ||
+		        strcmp(name + strlen(pack), ".key") == 0);
 	if (strncmp(name, "index.", 6) == 0 && !has_suffix(name, LEAVES_SUFFIX))
 		return false;
 	if (!has_suffix(name, LEAVES_SUFFIX) || is_under_way(state, name))
@@ -431,8 +433,12 @@ fb_copier_clean(
 	for (char **name = names; rc == FB_OK && *name != NULL; name++) {
 		FB_AUTO_FREE char *path = fb_copier_path(copier, *name, "");
 
-		if (!is_wanted(copier, state, *name, open_pack))
-			rc = fb_io_unlink(path, err);
+		if (is_wanted(copier, state, *name, open_pack))
+			continue;
+		rc =
+		    strncmp(*name, "pack.", 5) == 0 && has_suffix(*name, ".key")
+		    ? fb_spool_key_remove(path, err)
+		    : fb_io_unlink(path, err);
 	}
 	return rc;
 }

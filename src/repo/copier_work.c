@@ -70,7 +70,7 @@ reserve_jobs(struct batch *batch)
 }
 
 static void
-hash_contents(struct batch *batch)
+hash_contents(const struct fb_copier *copier, struct batch *batch)
 {
 	size_t count = 0;
 
@@ -81,7 +81,8 @@ hash_contents(struct batch *batch)
 				batch->data + batch->items[i].start,
 				batch->items[i].length
 			};
-	fb_digest_pieces_many(batch->jobs, count);
+	fb_cipher_ids(
+	    fb_vault_domain(copier->spec.repo->vault), batch->jobs, count);
 	count = 0;
 	for (size_t i = 0; i < batch->item_count; i++)
 		if (has_bytes(&batch->items[i]))
@@ -116,7 +117,7 @@ fb_batch_process(struct fb_copier *copier, ZSTD_CCtx *cctx,
 
 	/* Cancelling stops those who feed; what came is kept, so that a last
 	 * checkpoint can be made. */
-	hash_contents(batch);
+	hash_contents(copier, batch);
 	for (size_t i = 0; rc == FB_OK && i < batch->item_count; i++) {
 		struct item *item = &batch->items[i];
 
@@ -127,7 +128,8 @@ fb_batch_process(struct fb_copier *copier, ZSTD_CCtx *cctx,
 		if (rc == FB_OK && !item->known && !repeats(batch, i))
 			rc = compress(cctx, batch, item, err);
 	}
-	if (rc == FB_OK)
+	/* What is to be encrypted has its stored bytes later. */
+	if (rc == FB_OK && copier->spec.repo->vault == NULL)
 		hash_frames(batch);
 	return rc;
 }
@@ -159,7 +161,6 @@ store_chunk(struct fb_copier *copier, struct batch *batch, struct item *item,
     struct fb_error *err)
 {
 	struct fb_pack_chunk chunk = { .id = item->id };
-	struct fb_span frame;
 	int rc;
 
 	rc = fb_packer_find(
@@ -170,15 +171,13 @@ store_chunk(struct fb_copier *copier, struct batch *batch, struct item *item,
 		rc = compress_late(copier, batch, item, err);
 	if (rc < 0)
 		return rc;
-	frame = (struct fb_span){ batch->out.data + item->out_start,
-		item->out_length };
 	chunk.length = item->length;
 	chunk.stored_length = item->out_length;
 	memcpy(chunk.stored_digest, item->stored_digest, FB_STORED_DIGEST_LEN);
 	batch->copy->new_bytes += item->length;
 	batch->copy->stored_bytes += item->out_length;
-	return fb_packer_append(
-	    copier->packer, &chunk, frame, &item->place, err);
+	return fb_packer_append(copier->packer, &chunk,
+	    batch->out.data + item->out_start, &item->place, err);
 }
 
 int

@@ -154,6 +154,24 @@ note_session(const char *key, uint64_t size, void *arg, struct fb_error *err)
 	return FB_OK;
 }
 
+/* In an encrypted repository: was it one who has the key of our domain?
+ * Another's ids would say nothing of contents. */
+static bool
+is_of_domain(const struct fb_repo *repo, const struct fb_hint_seal *seal)
+{
+	const struct fb_cipher_key *domain = fb_vault_domain(repo->vault);
+	FB_AUTO_BUF struct fb_buf body = { 0 };
+	struct fb_digest mac;
+
+	if (repo->vault == NULL)
+		return !seal->keyed;
+	if (domain == NULL || !seal->keyed)
+		return false;
+	fb_hint_seal_encode_body(seal, &body);
+	fb_cipher_mac(domain, fb_buf_span(&body), &mac);
+	return fb_digest_cmp(&mac, &seal->domain) == 0;
+}
+
 /* Did somebody whom we trust seal the hints of this session? */
 static bool
 read_seal(struct fb_repo *repo, const char *session, struct fb_hint_seal *seal)
@@ -165,9 +183,9 @@ read_seal(struct fb_repo *repo, const char *session, struct fb_hint_seal *seal)
 
 	return fb_store_get(repo->store, key, FB_HINT_SEAL_MAX, &text, NULL,
 	           &ignored) == FB_OK &&
-	    fb_hint_seal_decode(
-	        fb_buf_span(&text), seal, &body, &ignored) == FB_OK &&
-	    strcmp(seal->session, session) == 0 &&
+	    fb_hint_seal_decode(fb_buf_span(&text), seal, &body, &ignored) ==
+	    FB_OK &&
+	    strcmp(seal->session, session) == 0 && is_of_domain(repo, seal) &&
 	    fb_trust_verify(&repo->trust, body,
 	        (struct fb_span){ seal->signature, FB_SIGNATURE_LEN }, NULL,
 	        &ignored) == FB_OK;
@@ -396,7 +414,9 @@ fb_packer_load_hints(
 			load_session(&loader, sessions->ids[i - 1]);
 	if (rc == FB_OK)
 		save_files(&loader);
-	if (rc == FB_OK && loader.list.sessions.count == 0 &&
+	/* Who signed a run is not who is of our domain. */
+	if (rc == FB_OK && fb_packer_repo(packer)->vault == NULL &&
+	    loader.list.sessions.count == 0 &&
 	    fb_packer_pack_count(packer) == before)
 		rc = load_newest_run(&loader, err);
 	fb_run_ids_release(sessions);

@@ -7,6 +7,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/crypto/digest_many.h"
 
 #include "bytes.h"
 #include "packer_impl.h"
@@ -116,9 +117,12 @@ fb_packer_open(struct fb_repo *repo, const struct fb_session *session,
 	packer->past.filter_max = FB_SEGMENT_FILTER_MAX;
 	(void)pthread_mutex_init(&packer->lock, NULL);
 	(void)pthread_rwlock_init(&packer->files_lock, NULL);
-	if (state != NULL) {
+	rc = repo->vault != NULL
+	    ? fb_keyring_open(repo->vault, session->id, &packer->ring, err)
+	    : FB_OK;
+	if (rc == FB_OK && state != NULL) {
 		rc = fb_packer_resume(packer, state, err);
-	} else {
+	} else if (rc == FB_OK) {
 		FB_AUTO_BUF struct fb_buf head = { 0 };
 
 		fb_hints_add_head(&head, session->id);
@@ -149,6 +153,10 @@ fb_packer_close(struct fb_packer *packer)
 	fb_spool_close(&packer->locals);
 	fb_spool_close(&packer->hints);
 	fb_digester_free(packer->digester);
+	fb_keyring_close(packer->ring);
+	fb_cipher_wipe(&packer->key);
+	free(packer->key_path);
+	free(packer->old_path);
 	fb_pack_table_release(&packer->open);
 	fb_index_release(&packer->index);
 	fb_index_files_drop(&packer->own, 0);
@@ -234,6 +242,9 @@ confirm(struct fb_packer *packer, const struct fb_index_entry *entry,
 		    packer->repo->tables, &place, &table, err);
 	if (rc == FB_ECANCELED)
 		return rc;
+	if (rc == FB_OK &&
+	    !fb_vault_is_ours(packer->repo->vault, &table->table))
+		rc = FB_EUNTRUSTED;
 	if (pack->kind == PACK_PAST)
 		fb_packer_judge(packer, entry->pack, rc == FB_OK);
 	if (rc == FB_OK)
@@ -351,8 +362,8 @@ fb_packer_local_count(const struct fb_packer *packer)
 	return packer->local_count;
 }
 
-static int
-write_pack_record(struct fb_packer *packer, const struct known_pack *pack,
+int
+fb_packer_write_record(struct fb_packer *packer, const struct known_pack *pack,
     struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf record = { 0 };
@@ -382,7 +393,7 @@ fb_packer_local(struct fb_packer *packer, uint32_t number,
 	(void)pthread_mutex_unlock(&packer->lock);
 	*ret_local = pack.local;
 	return fresh && pack.kind != PACK_OPEN
-	    ? write_pack_record(packer, &pack, err)
+	    ? fb_packer_write_record(packer, &pack, err)
 	    : FB_OK;
 }
 
@@ -410,13 +421,35 @@ fb_packer_open_bytes(const struct fb_packer *packer)
 	return packer->open_number == LOCAL_NONE ? 0 : packer->open.offset;
 }
 
+int
+fb_packer_take_key(struct fb_packer *packer, struct fb_error *err)
+{
+	struct fb_vault *vault = packer->repo->vault;
+	struct fb_pack_key_entry entry;
+	int rc;
+
+	if (vault == NULL)
+		return FB_OK;
+	rc = fb_keyring_take(packer->ring, &entry, err);
+	if (rc < 0)
+		return rc;
+	packer->key = entry.key;
+	fb_cipher_wipe(&entry.key);
+	packer->open.encrypted = true;
+	memcpy(packer->open.key, entry.id, sizeof(packer->open.key));
+	fb_vault_mark(vault, &packer->open);
+	return FB_OK;
+}
+
 static int
 begin_pack(struct fb_packer *packer, struct fb_error *err)
 {
 	struct known_pack pack = { .kind = PACK_OPEN, .local = LOCAL_NONE };
 	char *pack_path, *chunks_path;
-	int rc;
+	int rc = fb_packer_take_key(packer, err);
 
+	if (rc < 0)
+		return rc;
 	(void)pthread_mutex_lock(&packer->lock);
 	packer->open_number = fb_packer_new_pack(packer, &pack);
 	fb_packer_set_local(packer, packer->local_count, packer->open_number);
@@ -459,19 +492,38 @@ fb_packer_add_chunk(
 	open->count++;
 }
 
-int
-fb_packer_append(struct fb_packer *packer, const struct fb_pack_chunk *chunk,
-    struct fb_span frame, struct fb_place *ret_place, struct fb_error *err)
+/* Where it lies in the pack is known only now. */
+static void
+encrypt_frame(
+    struct fb_packer *packer, struct fb_pack_chunk *chunk, uint8_t *frame)
 {
+	struct fb_digest digest;
+
+	if (!packer->open.encrypted)
+		return;
+	fb_cipher_apply(
+	    &packer->key, packer->open.offset, frame, chunk->stored_length);
+	fb_digest_pieces(
+	    (struct fb_span){ frame, chunk->stored_length }, &digest);
+	memcpy(chunk->stored_digest, digest.bytes, FB_STORED_DIGEST_LEN);
+}
+
+int
+fb_packer_append(struct fb_packer *packer, struct fb_pack_chunk *chunk,
+    uint8_t *frame, struct fb_place *ret_place, struct fb_error *err)
+{
+	struct fb_span bytes = { frame, chunk->stored_length };
 	int rc = FB_OK;
 
 	if (packer->open_number == LOCAL_NONE)
 		rc = begin_pack(packer, err);
-	if (rc == FB_OK)
-		rc = fb_spool_append(&packer->pack, frame, err);
 	if (rc < 0)
 		return rc;
-	fb_digester_add(packer->digester, frame);
+	encrypt_frame(packer, chunk, frame);
+	rc = fb_spool_append(&packer->pack, bytes, err);
+	if (rc < 0)
+		return rc;
+	fb_digester_add(packer->digester, bytes);
 	*ret_place = (struct fb_place){ packer->open_number,
 		(uint32_t)packer->open.count, (uint32_t)packer->open.offset,
 		chunk->stored_length };
@@ -479,165 +531,5 @@ fb_packer_append(struct fb_packer *packer, const struct fb_pack_chunk *chunk,
 	(void)pthread_mutex_lock(&packer->lock);
 	fb_packer_add_chunk(packer, chunk);
 	(void)pthread_mutex_unlock(&packer->lock);
-	return FB_OK;
-}
-
-/* The pack is complete: its number now stands for what it became. */
-static int
-settle_pack(struct fb_packer *packer, const struct fb_digest *id,
-    struct fb_span text, struct fb_error *err)
-{
-	FB_AUTO_BUF struct fb_buf hints = { 0 };
-	struct fb_hint_pack hint = { .id = *id,
-		.table_offset = (uint32_t)packer->open.offset,
-		.table_length = (uint32_t)text.len,
-		.count = (uint32_t)packer->open.count };
-	uint32_t number = packer->open_number;
-	struct known_pack *pack, copy;
-	int rc;
-
-	fb_digest_of(text, &hint.table_digest);
-	fb_hints_add_pack(&hints, &hint, &packer->open);
-	(void)pthread_mutex_lock(&packer->lock);
-	pack = &packer->packs[number];
-	pack->id = *id;
-	pack->table_offset = hint.table_offset;
-	pack->table_length = hint.table_length;
-	pack->table_digest = hint.table_digest;
-	pack->kind = PACK_OWN;
-	fb_packer_map_pack(packer, number);
-	copy = *pack;
-	packer->open_number = LOCAL_NONE;
-	packer->open_cap = 0;
-	fb_tables_add(packer->repo->tables, id, &packer->open,
-	    &hint.table_digest, hint.table_length);
-	(void)pthread_mutex_unlock(&packer->lock);
-	rc = write_pack_record(packer, &copy, err);
-	return rc < 0
-	    ? rc
-	    : fb_spool_append(&packer->hints, fb_buf_span(&hints), err);
-}
-
-int
-fb_packer_seal(struct fb_packer *packer, struct fb_sealed_pack *ret_sealed,
-    struct fb_error *err)
-{
-	FB_AUTO_BUF struct fb_buf text = { 0 };
-	FB_AUTO_BUF struct fb_buf frame = { 0 };
-	struct fb_digest id;
-	int rc;
-
-	fb_pack_table_encode(&packer->open, &text);
-	fb_buf_add_le32(&frame, FB_PACK_MAGIC);
-	fb_buf_add_le32(&frame, (uint32_t)text.len);
-	fb_buf_add(&frame, text.data, text.len);
-	rc = fb_spool_append(&packer->pack, fb_buf_span(&frame), err);
-	if (rc < 0)
-		return rc;
-	fb_digester_add(packer->digester, fb_buf_span(&frame));
-	fb_digester_peek(packer->digester, &id);
-	rc = settle_pack(packer, &id, fb_buf_span(&text), err);
-	if (rc < 0)
-		return rc;
-	*ret_sealed = (struct fb_sealed_pack){ packer->pack.fd,
-		FB_STEAL(packer->pack.path), FB_STEAL(packer->chunks.path), id,
-		packer->pack.size };
-	packer->pack.fd = -1;
-	fb_spool_close(&packer->chunks);
-	return FB_OK;
-}
-
-void
-fb_sealed_pack_release(struct fb_sealed_pack *sealed)
-{
-	if (sealed->path != NULL)
-		(void)close(sealed->fd);
-	free(sealed->path);
-	free(sealed->chunks_path);
-	*sealed = (struct fb_sealed_pack){ .fd = -1 };
-}
-
-/* Note the open pack's newest chunks beside it. */
-static int
-save_chunks(struct fb_packer *packer, struct fb_error *err)
-{
-	FB_AUTO_BUF struct fb_buf records = { 0 };
-	int rc;
-
-	for (; packer->open_saved < packer->open.count;
-	     packer->open_saved++) {
-		const struct fb_pack_chunk *chunk =
-		    &packer->open.chunks[packer->open_saved];
-
-		fb_buf_add(&records, chunk->id.bytes, FB_DIGEST_LEN);
-		fb_buf_add(&records, chunk->stored_digest,
-		    FB_STORED_DIGEST_LEN);
-		fb_buf_add_le32(&records, chunk->stored_length);
-		fb_buf_add_le32(&records, chunk->length);
-	}
-	rc = fb_spool_append(&packer->chunks, fb_buf_span(&records), err);
-	if (rc == FB_OK)
-		rc = fb_spool_sync(&packer->pack, err);
-	if (rc == FB_OK)
-		rc = fb_spool_sync(&packer->chunks, err);
-	return rc;
-}
-
-void
-fb_packer_new_name(struct fb_packer *packer)
-{
-	packer->new_names = true;
-}
-
-/* The directory, once for all names that are new in it. */
-static int
-sync_names(struct fb_packer *packer, struct fb_error *err)
-{
-	int rc;
-
-	if (!packer->new_names)
-		return FB_OK;
-	rc = fb_io_sync_parent(packer->locals.path, err);
-	packer->new_names = rc < 0;
-	return rc;
-}
-
-int
-fb_packer_state(
-    struct fb_packer *packer, json_t **ret_state, struct fb_error *err)
-{
-	json_t *state;
-	int rc = FB_OK;
-
-	if (packer->open_number != LOCAL_NONE)
-		rc = save_chunks(packer, err);
-	if (rc == FB_OK)
-		rc = fb_spool_sync(&packer->locals, err);
-	if (rc == FB_OK)
-		rc = fb_spool_sync(&packer->hints, err);
-	if (rc == FB_OK)
-		rc = sync_names(packer, err);
-	if (rc < 0)
-		return rc;
-	state = json_pack("{s:I, s:I}", "packs",
-	    (json_int_t)packer->local_count, "hints",
-	    (json_int_t)packer->hints.size);
-	if (packer->open_number != LOCAL_NONE)
-		(void)json_object_set_new(state, "open",
-		    json_pack("{s:I, s:I, s:I}", "pack",
-		        (json_int_t)packer->packs[packer->open_number].local,
-		        "bytes", (json_int_t)packer->open.offset, "chunks",
-		        (json_int_t)packer->open.count));
-	*ret_state = state;
-	return FB_OK;
-}
-
-int
-fb_packer_hints(struct fb_packer *packer, const char **ret_path,
-    uint64_t *ret_size, struct fb_error *err)
-{
-	(void)err;
-	*ret_path = packer->hints.path;
-	*ret_size = packer->hints.size;
 	return FB_OK;
 }

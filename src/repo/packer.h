@@ -28,6 +28,7 @@ struct fb_place {
 struct fb_sealed_pack {
 	int fd; /* -1: none */
 	char *path, *chunks_path;
+	char *key_path, *old_path; /* to go with them, or NULL */
 	struct fb_digest id;
 	uint64_t size;
 };
@@ -102,10 +103,15 @@ FB_MUST_USE int fb_packer_adopt(struct fb_packer *packer,
     const struct fb_recipe_pack *pack, uint32_t *ret_number,
     struct fb_error *err);
 
-/* Append a frame to the open pack. */
+/* Append a frame of chunk->stored_length bytes to the open pack; in an
+ * encrypted repository it is encrypted where it lies, and the chunk gets
+ * its stored digest then. */
 FB_MUST_USE int fb_packer_append(struct fb_packer *packer,
-    const struct fb_pack_chunk *chunk, struct fb_span frame,
-    struct fb_place *ret_place, struct fb_error *err);
+    struct fb_pack_chunk *chunk, uint8_t *frame, struct fb_place *ret_place,
+    struct fb_error *err);
+/* Of what comes from the spool: take it away. */
+FB_MUST_USE int fb_sealed_pack_remove(
+    const struct fb_sealed_pack *sealed, struct fb_error *err);
 /* Stored bytes of the open pack; 0: there is none. */
 uint64_t fb_packer_open_bytes(const struct fb_packer *packer);
 

@@ -4,6 +4,8 @@
 
 #include <pthread.h>
 
+#include "fleetbak/repo/vault.h"
+
 #include "index.h"
 #include "index_files.h"
 #include "packer.h"
@@ -63,6 +65,11 @@ struct fb_packer {
 	struct spool_file pack, chunks;
 	struct fb_digester *digester;
 
+	/* Of an encrypted repository. */
+	struct fb_keyring *ring;   /* NULL: it is not */
+	struct fb_cipher_key key;  /* of the open pack */
+	char *key_path, *old_path; /* in the spool, until the pack is stored */
+
 	/* What lasts over a crash. */
 	uint32_t *local_packs; /* from a lasting number to one of `packs` */
 	uint32_t local_count;
@@ -78,9 +85,19 @@ int fb_spool_append(
 int fb_spool_sync(struct spool_file *file, struct fb_error *err);
 void fb_spool_close(struct spool_file *file);
 
+/* spool_key.c */
+int fb_spool_key_write(
+    const char *path, const struct fb_cipher_key *key, struct fb_error *err);
+int fb_spool_key_read(
+    const char *path, struct fb_cipher_key *ret_key, struct fb_error *err);
+int fb_spool_key_remove(const char *path, struct fb_error *err);
+
 /* With the lock held, or before there are threads. */
 uint32_t fb_packer_new_pack(
     struct fb_packer *packer, const struct known_pack *pack);
+/* Note a closed pack among the lasting numbers. */
+int fb_packer_write_record(struct fb_packer *packer,
+    const struct known_pack *pack, struct fb_error *err);
 /* It has an id now. */
 void fb_packer_map_pack(struct fb_packer *packer, uint32_t number);
 /* Those from `first` on were never given out. */
@@ -111,6 +128,11 @@ int fb_packer_check_there(struct fb_packer *packer,
 void fb_packer_judge(struct fb_packer *packer, uint32_t number, bool good);
 
 uint64_t fb_id_prefix(const struct fb_digest *id);
+
+/* The open pack gets a key of its own, if it is to be encrypted. */
+int fb_packer_take_key(struct fb_packer *packer, struct fb_error *err);
+/* ... and another one, in another file. */
+int fb_packer_change_key(struct fb_packer *packer, struct fb_error *err);
 
 /* Continue from `state`: data_resume.c. */
 int fb_packer_resume(

@@ -150,6 +150,8 @@ open_chunk(struct fb_past *past, const struct piece *piece,
     struct fb_error *err)
 {
 	const struct fb_pack_chunk *chunk = piece->chunk;
+	const struct fb_pack_secret *use = NULL;
+	struct fb_pack_secret secret;
 	char key[FB_OBJECT_KEY_SIZE];
 	int rc;
 
@@ -161,13 +163,17 @@ open_chunk(struct fb_past *past, const struct piece *piece,
 	fb_buf_clear(&past->stored);
 	fb_buf_clear(&past->content);
 	fb_pack_key(&past->reader->packs[piece->pack].id, key);
-	rc = fb_store_get_range(past->reader->repo->store, key, chunk->offset,
-	    fb_buf_reserve(&past->stored, chunk->stored_length),
-	    chunk->stored_length, err);
+	rc = fb_volume_secret(past->reader, piece->pack, &secret, &use, err);
 	if (rc == FB_OK)
-		rc = fb_chunks_open(past->dctx, chunk, 1, past->stored.data,
-		    fb_buf_reserve(&past->content, chunk->length), key,
-		    piece->number, err);
+		rc = fb_store_get_range(past->reader->repo->store, key,
+		    chunk->offset,
+		    fb_buf_reserve(&past->stored, chunk->stored_length),
+		    chunk->stored_length, err);
+	if (rc == FB_OK)
+		rc =
+		    fb_chunks_open(past->dctx, use, chunk, 1, past->stored.data,
+		        fb_buf_reserve(&past->content, chunk->length), key,
+		        piece->number, err);
 	if (rc == FB_OK)
 		past->content_offset = piece->offset;
 	past->failed |= rc < 0;

@@ -7,6 +7,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
+#include "fleetbak/repo/vault.h"
 
 #include "tables.h"
 
@@ -71,9 +72,33 @@ random_hex(char text[33])
 	fb_text_hex(raw, sizeof(raw), text);
 }
 
+/* Who wants an encrypted repository, and keeps its domain key. */
+struct encryption {
+	fb_repo_keep_domain *keep;
+	void *arg;
+};
+
+static int
+make_domain(const struct encryption *encryption, struct fb_format_doc *doc,
+    struct fb_error *err)
+{
+	struct fb_cipher_key domain;
+	struct fb_digest check;
+	int rc;
+
+	fb_random(domain.bytes, sizeof(domain.bytes));
+	memcpy(doc->mode, FB_MODE_ENCRYPTED, sizeof(FB_MODE_ENCRYPTED));
+	fb_domain_check(&domain, doc->repository, &check);
+	fb_digest_hex(&check, doc->domain_check);
+	rc = encryption->keep(encryption->arg, doc->repository, &domain, err);
+	fb_cipher_wipe(&domain);
+	return rc;
+}
+
 /* The first object of a repository. */
 static int
-make_format(struct fb_store *store, struct fb_buf *dst, struct fb_error *err)
+make_format(struct fb_store *store, const struct encryption *encryption,
+    struct fb_buf *dst, struct fb_error *err)
 {
 	struct fb_format_doc doc = {
 		.mode = FB_MODE_CLEAR,
@@ -87,6 +112,10 @@ make_format(struct fb_store *store, struct fb_buf *dst, struct fb_error *err)
 		return rc;
 	random_hex(doc.repository);
 	random_hex(doc.domain);
+	if (encryption != NULL)
+		rc = make_domain(encryption, &doc, err);
+	if (rc < 0)
+		return rc;
 	fb_time_format(fb_clock_wall_ns(), doc.created);
 	fb_format_doc_encode(&doc, dst);
 	return fb_store_create(store, FORMAT_KEY, fb_buf_span(dst), err);
@@ -105,9 +134,9 @@ check_upgrade(struct fb_store *store, struct fb_error *err)
 	return rc == FB_ENOTFOUND ? FB_OK : rc;
 }
 
-int
-fb_repo_init(struct fb_store *store, const struct fb_sign_key *key,
-    bool *ret_made, struct fb_error *err)
+static int
+init_repo(struct fb_store *store, const struct fb_sign_key *key,
+    const struct encryption *encryption, bool *ret_made, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 	struct fb_format_doc doc;
@@ -119,7 +148,7 @@ fb_repo_init(struct fb_store *store, const struct fb_sign_key *key,
 	rc = fb_store_get(
 	    store, FORMAT_KEY, FB_FORMAT_DOC_MAX, &text, NULL, err);
 	if (rc == FB_ENOTFOUND) {
-		rc = make_format(store, &text, err);
+		rc = make_format(store, encryption, &text, err);
 		made = rc == FB_OK;
 	}
 	if (rc == FB_EEXISTS) { /* somebody was faster */
@@ -133,6 +162,22 @@ fb_repo_init(struct fb_store *store, const struct fb_sign_key *key,
 		return fb_wrap(err, "repository '%s'", store->url);
 	*ret_made = made;
 	return FB_OK;
+}
+
+int
+fb_repo_init(struct fb_store *store, const struct fb_sign_key *key,
+    bool *ret_made, struct fb_error *err)
+{
+	return init_repo(store, key, NULL, ret_made, err);
+}
+
+int
+fb_repo_init_encrypted(struct fb_store *store, const struct fb_sign_key *key,
+    fb_repo_keep_domain *keep, void *arg, bool *ret_made, struct fb_error *err)
+{
+	struct encryption encryption = { keep, arg };
+
+	return init_repo(store, key, &encryption, ret_made, err);
 }
 
 static int
@@ -153,9 +198,10 @@ read_format(struct fb_repo *repo, struct fb_buf *text, struct fb_error *err)
 	rc = fb_format_doc_decode(fb_buf_span(text), &repo->format, err);
 	if (rc < 0)
 		return rc;
-	if (strcmp(repo->format.mode, FB_MODE_ENCRYPTED) == 0)
-		return fb_fail_id(err, FB_EUNSUP, "E-ENCRYPTED",
-		    "it is encrypted, which this version cannot read");
+	if (strcmp(repo->format.mode, FB_MODE_ENCRYPTED) != 0)
+		return FB_OK;
+	repo->vault = fb_vault_new(repo->store, repo->format.repository);
+	fb_tables_set_vault(repo->tables, repo->vault);
 	return FB_OK;
 }
 
@@ -228,6 +274,7 @@ fb_repo_close(struct fb_repo *repo)
 	if (repo == NULL)
 		return;
 	fb_tables_free(repo->tables);
+	fb_vault_free(repo->vault);
 	fb_store_close(repo->store);
 	fb_trust_release(&repo->trust);
 	fb_freep(&repo);

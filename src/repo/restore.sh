@@ -2,16 +2,17 @@
 # Get a volume back out of this repository without fleetbak.
 #
 #   sh REPO/restore.sh -l [-r RUN]
-#   sh REPO/restore.sh [-r RUN] [-k PUBKEY] MACHINE VOLUME OUTPUT
+#   sh REPO/restore.sh [-r RUN] [-k PUBKEY] [-d KEY] MACHINE VOLUME OUTPUT
 #
 #   -l         list the machines and volumes of a run
 #   -r RUN     the run to restore from; else the newest that has the machine
 #   -k PUBKEY  PEM file of the signer's public key: check who made the run
+#   -d KEY     PEM file of a private key that opens an encrypted repository
 #   MACHINE    an id, or source/id
 #   OUTPUT     must not exist.  A disk becomes a sparse image; a tree and a
 #              definition become a pax archive: tar --xattrs --acls -xpf OUTPUT
 #
-# Needs a POSIX sh, awk, coreutils and zstd; openssl 3 for -k.
+# Needs a POSIX sh, awk, coreutils and zstd; openssl 3 for -k and -d.
 # RESTORE.txt says what the files here are.
 set -eu
 LC_ALL=C
@@ -23,16 +24,17 @@ die() {
 	exit 1
 }
 usage() {
-	sed -n '4,13s/^# \{0,1\}//p' "$0" >&2
+	sed -n '4,14s/^# \{0,1\}//p' "$0" >&2
 	exit 2
 }
 
-run='' pubkey='' list=''
-while getopts lr:k: opt; do
+run='' pubkey='' secret='' list=''
+while getopts lr:k:d: opt; do
 	case $opt in
 	l) list=yes ;;
 	r) run=$OPTARG ;;
 	k) pubkey=$OPTARG ;;
+	d) secret=$OPTARG ;;
 	*) usage ;;
 	esac
 done
@@ -45,19 +47,28 @@ else
 	machine=$1 volume=$2 output=$3
 fi
 
-for tool in awk cat dd dirname grep mktemp rm sed sha256sum sort truncate wc \
-	zstd; do
+for tool in awk cat dd dirname grep mktemp rm sed sha256sum sort tail \
+	truncate wc zstd; do
 	command -v "$tool" >/dev/null || die "'$tool' is needed"
 done
-[ -z "$pubkey" ] || command -v openssl >/dev/null || die "-k needs openssl"
+[ -z "$pubkey$secret" ] || command -v openssl >/dev/null ||
+	die "-k and -d need openssl"
 [ -z "$pubkey" ] || [ -r "$pubkey" ] || die "cannot read '$pubkey'"
+[ -z "$secret" ] || [ -r "$secret" ] || die "cannot read '$secret'"
 root=$(dirname -- "$0")
 root=$(cd -- "$root" && pwd)
 [ -f "$root/format/1.json" ] || die "'$root' is no fleetbak repository"
 [ ! -e "$root/format/2.json" ] ||
 	die "the repository has a newer format: read its newest restore.sh"
-grep -q '"mode":"clear"' "$root/format/1.json" ||
-	die "the repository is encrypted: see fleetbak-format(5)"
+if grep -q '"mode":"clear"' "$root/format/1.json"; then
+	encrypted=''
+else
+	grep -q '"mode":"encrypted"' "$root/format/1.json" ||
+		die "the repository is of a kind that is not known here"
+	encrypted=yes
+	[ "$secret" ] || [ "$list" ] ||
+		die "the repository is encrypted: give its private key with -d"
+fi
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/fleetbak-restore.XXXXXX")
 made=''
@@ -228,16 +239,79 @@ say "run $chosen, $kind '$volume', $size bytes: checking $(
 	wc -l <"$tmp/paths") packs"
 [ ! -s "$tmp/paths" ] || check_paths
 
+# An encrypted pack's table, which is not encrypted, names its key; that is in
+# one of the envelopes of the pack's session.  Its name is made of the key, so
+# that one that somebody else put there is not taken for it.
+key_of() { # session key-id
+	[ -e "$tmp/keys.$1" ] || for envelope in "$root/keys/$1".*.cms; do
+		[ -f "$envelope" ] || continue
+		openssl cms -decrypt -inform DER -in "$envelope" \
+			-inkey "$secret" 2>"$tmp/why" >>"$tmp/keys.$1" ||
+			say "'$secret' does not open ${envelope##*/}"
+	done
+	[ -e "$tmp/keys.$1" ] || die "keys/$1.*.cms is missing"
+	awk -v id="$2" 'NF == 2 && $1 == id && length($2) == 64 &&
+		$2 !~ /[^0-9a-f]/ { print $2 }' "$tmp/keys.$1" >"$tmp/found"
+	while read -r key; do
+		mac=$(printf 'fleetbak-pack-key 1' | openssl dgst -sha256 -r \
+			-mac HMAC -macopt "hexkey:$key")
+		[ "$(printf '%.32s' "$mac")" = "$2" ] || continue
+		echo "$key"
+		return
+	done <"$tmp/found"
+	die "no key opens a pack of session $1"
+}
+: >"$tmp/pack-keys"
+if [ "$encrypted" ]; then
+	awk '
+	$1 == "packs" && NF == 2 { packs = $2; next }
+	packs > 0 && NF == 4 {
+		print "packs/" substr($1, 1, 2) "/" $1 ".pack", $2, $3
+		packs--
+	}' "$root/$path" >"$tmp/tables"
+	while read -r pack offset length; do
+		grep -q "^$pack\$" "$tmp/paths" || continue
+		dd if="$root/$pack" bs=1M skip=$((offset + 8)) count="$length" \
+			iflag=skip_bytes,count_bytes status=none >"$tmp/table"
+		session=$(value_of "$tmp/table" session)
+		id=$(value_of "$tmp/table" key)
+		is_id "$session" 27 && is_id "$id" 32 ||
+			die "the table of $pack names no key"
+		key=$(key_of "$session" "$id") || exit 1
+		printf '%s %s\n' "$pack" "$key" >>"$tmp/pack-keys"
+	done <"$tmp/tables"
+	[ "$(wc -l <"$tmp/pack-keys")" -eq "$(wc -l <"$tmp/paths")" ] ||
+		die "not every pack has a key"
+fi
+
+# The bytes of a range.  Of an encrypted pack they are opened from the block of
+# 16 on in which they begin.
+range() { # pack from count key
+	if [ "$4" = - ]; then
+		dd if="$root/$1" bs=1M skip="$2" count="$3" \
+			iflag=skip_bytes,count_bytes status=none
+		return
+	fi
+	block=$(($2 / 16)) extra=$(($2 % 16))
+	dd if="$root/$1" bs=1M skip=$((block * 16)) count=$((extra + $3)) \
+		iflag=skip_bytes,count_bytes status=none |
+		openssl enc -d -aes-256-ctr -K "$4" \
+			-iv "$(printf '%032x' "$block")" |
+		tail -c +$((extra + 1))
+}
+
 # Each run of a recipe is a range of a pack: whole zstd frames, one after the
 # other.  What the runs leave out is zeros, so the file is made sparse.
 awk '
+FILENAME == ARGV[1] { key[$1] = $2; next }
 $1 == "packs" && NF == 2 { packs = $2; next }
 $1 == "runs" && NF == 2 { runs = $2; next }
 packs > 0 && NF == 4 { id[n++] = $1; packs--; next }
 runs > 0 && NF == 7 {
-	print $1, $2, "packs/" substr(id[$3], 1, 2) "/" id[$3] ".pack", $4, $5
+	pack = "packs/" substr(id[$3], 1, 2) "/" id[$3] ".pack"
+	print $1, $2, pack, $4, $5, pack in key ? key[pack] : "-"
 	runs--
-}' "$root/$path" >"$tmp/ranges"
+}' "$tmp/pack-keys" "$root/$path" >"$tmp/ranges"
 
 if [ -e "$output" ] || [ -L "$output" ]; then
 	die "'$output' exists"
@@ -249,12 +323,10 @@ case $output in
 *) target=./$output ;;
 esac
 truncate -s "$size" -- "$target"
-while read -r offset length pack from count; do
+while read -r offset length pack from count key; do
 	result=$({
 		{
-			dd if="$root/$pack" bs=1M skip="$from" count="$count" \
-				iflag=skip_bytes,count_bytes status=none ||
-				echo read >&3
+			range "$pack" "$from" "$count" "$key" || echo read >&3
 		} | {
 			zstd -dcq || echo decompress >&3
 		} | {

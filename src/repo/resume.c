@@ -177,6 +177,17 @@ copy_frames(struct fb_packer *packer, int from, const char *path,
 	return rc;
 }
 
+/* What is encrypted goes on with the key that lies beside it. */
+static int
+resume_key(struct fb_packer *packer, const char *path, struct fb_error *err)
+{
+	if (packer->ring == NULL)
+		return FB_OK;
+	packer->open.encrypted = true;
+	packer->key_path = fb_format("%s.key", path);
+	return fb_spool_key_read(packer->key_path, &packer->key, err);
+}
+
 static int
 resume_open(struct fb_packer *packer, const json_t *open, struct fb_error *err)
 {
@@ -202,7 +213,9 @@ resume_open(struct fb_packer *packer, const json_t *open, struct fb_error *err)
 	memcpy(packer->open.session, packer->session->id,
 	    sizeof(packer->open.session));
 	packer->digester = fb_digester_new();
-	rc = resume_chunks(packer, chunks, (uint32_t)count, bytes, err);
+	rc = resume_key(packer, path, err);
+	if (rc == FB_OK)
+		rc = resume_chunks(packer, chunks, (uint32_t)count, bytes, err);
 	if (rc == FB_OK)
 		rc = fb_spool_open(&packer->chunks, FB_STEAL(chunks),
 		    count * CHUNK_RECORD_LEN, err);

@@ -3,7 +3,6 @@
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
-#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/rate.h"
 #include "fleetbak/format/json.h"
@@ -71,11 +70,7 @@ send_pack(struct fb_sender *sender, struct fb_sealed_pack *pack,
 		rc = check_taken(sender->spec.store, key, pack->size, err);
 	if (rc == FB_OK)
 		rc = sender->spec.checkpoint(sender->spec.arg, state, err);
-	if (rc == FB_OK)
-		rc = fb_io_unlink(pack->path, err);
-	if (rc == FB_OK)
-		rc = fb_io_unlink(pack->chunks_path, err);
-	return rc;
+	return rc < 0 ? rc : fb_sealed_pack_remove(pack, err);
 }
 
 /* With the lock held, but not while sending. */

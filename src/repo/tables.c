@@ -5,6 +5,7 @@
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/repo/vault.h"
 
 #include "bytes.h"
 #include "tables.h"
@@ -14,6 +15,7 @@
 struct fb_tables {
 	struct fb_store *store;
 	size_t max_bytes;
+	struct fb_vault *vault; /* NULL: nothing is encrypted */
 
 	pthread_mutex_t lock; /* all below */
 	struct fb_table *newest, *oldest;
@@ -30,6 +32,12 @@ fb_tables_new(struct fb_store *store, size_t max_bytes)
 	tables->max_bytes = max_bytes;
 	(void)pthread_mutex_init(&tables->lock, NULL);
 	return tables;
+}
+
+void
+fb_tables_set_vault(struct fb_tables *tables, struct fb_vault *vault)
+{
+	tables->vault = vault;
 }
 
 static void
@@ -265,6 +273,23 @@ keep_or_take(struct fb_tables *tables, const struct fb_table_place *place,
 	return kept;
 }
 
+/* Fetch one that is of the repository's kind. */
+static int
+fetch_ours(struct fb_tables *tables, const struct fb_table_place *place,
+    struct fb_table *table, struct fb_error *err)
+{
+	char key[FB_OBJECT_KEY_SIZE];
+	int rc = fb_table_fetch(tables->store, place, table, err);
+
+	if (rc < 0)
+		return rc;
+	fb_pack_key(&place->pack, key);
+	rc = fb_vault_check_kind(tables->vault, &table->table, key, err);
+	if (rc < 0)
+		fb_pack_table_release(&table->table);
+	return rc;
+}
+
 int
 fb_tables_get(struct fb_tables *tables, const struct fb_table_place *place,
     struct fb_table **ret_table, struct fb_error *err)
@@ -279,7 +304,7 @@ fb_tables_get(struct fb_tables *tables, const struct fb_table_place *place,
 	(void)pthread_mutex_unlock(&tables->lock);
 	if (table == NULL) {
 		table = fb_alloc(1, sizeof(*table));
-		rc = fb_table_fetch(tables->store, place, table, err);
+		rc = fetch_ours(tables, place, table, err);
 		if (rc < 0) {
 			free(table);
 			return rc;

@@ -37,6 +37,10 @@ struct fb_tables;
 struct fb_tables *fb_tables_new(struct fb_store *store, size_t max_bytes);
 void fb_tables_free(struct fb_tables *tables); /* no table is in use */
 
+/* Of an encrypted repository: a table that is not is refused.  Borrows. */
+struct fb_vault;
+void fb_tables_set_vault(struct fb_tables *tables, struct fb_vault *vault);
+
 /*
  * Take the table at `place`, whose digest is known, into use;
  * fb_tables_put() gives it back.

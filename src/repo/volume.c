@@ -266,6 +266,59 @@ fb_volume_data_size(const struct fb_volume_reader *reader)
 }
 
 int
+fb_volume_secret(struct fb_volume_reader *reader, uint32_t number,
+    struct fb_pack_secret *secret, const struct fb_pack_secret **ret_use,
+    struct fb_error *err)
+{
+	const struct fb_recipe_pack *pack = &reader->packs[number];
+	struct fb_table_place place = { pack->id, pack->table_offset,
+		pack->table_length, &pack->table_digest };
+	struct fb_repo *repo = reader->repo;
+	char key[FB_OBJECT_KEY_SIZE];
+	struct fb_table *table;
+	int rc;
+
+	*ret_use = NULL;
+	if (repo->vault == NULL)
+		return FB_OK;
+	rc = fb_tables_get(repo->tables, &place, &table, err);
+	if (rc < 0)
+		return rc;
+	rc = fb_vault_secret(repo->vault, &table->table, secret, err);
+	fb_tables_put(repo->tables, table);
+	if (rc < 0) {
+		fb_pack_key(&pack->id, key);
+		return fb_wrap(err, "'%s'", key);
+	}
+	*ret_use = secret;
+	return FB_OK;
+}
+
+int
+fb_volume_domain(struct fb_volume_reader *reader, struct fb_cipher_key *domain,
+    const struct fb_cipher_key **ret_use, struct fb_error *err)
+{
+	const struct fb_pack_secret *use;
+	struct fb_pack_secret secret;
+	int rc;
+
+	*ret_use = NULL;
+	if (reader->repo->vault == NULL)
+		return FB_OK;
+	if (reader->pack_count > 0) {
+		rc = fb_volume_secret(reader, 0, &secret, &use, err);
+		if (rc == FB_OK)
+			*domain = secret.domain;
+	} else {
+		rc = fb_vault_session_domain(
+		    reader->repo->vault, reader->head.session, domain, err);
+	}
+	if (rc == FB_OK)
+		*ret_use = domain;
+	return rc;
+}
+
+int
 fb_volume_packs(struct fb_volume_reader *reader, fb_volume_visit_pack *visit,
     void *arg, struct fb_error *err)
 {

@@ -5,6 +5,7 @@
 #include <zstd.h>
 
 #include "fleetbak/base/err.h"
+#include "fleetbak/repo/vault.h"
 #include "fleetbak/repo/volume.h"
 
 #include "tables.h"
@@ -79,12 +80,22 @@ void fb_cursor_take(struct cursor *cursor, const struct piece *piece);
 /*
  * Check, open, check again: `frames` has the stored bytes of `count` chunks
  * that follow each other, the first being number `first`; `content` has room
- * for theirs.  Errors: FB_ECORRUPT (E-CHUNK) naming `key`.
+ * for theirs.  With a `secret` the frames are decrypted where they lie.
+ * Errors: FB_ECORRUPT (E-CHUNK) naming `key`.
  */
 #define OPEN_CHUNKS_MAX 256
 FB_MUST_USE int fb_chunks_open(ZSTD_DCtx *dctx,
-    const struct fb_pack_chunk *chunks, uint32_t count, const uint8_t *frames,
-    uint8_t *content, const char *key, uint32_t first, struct fb_error *err);
+    const struct fb_pack_secret *secret, const struct fb_pack_chunk *chunks,
+    uint32_t count, uint8_t *frames, uint8_t *content, const char *key,
+    uint32_t first, struct fb_error *err);
+
+/*
+ * What opens the pack number `pack` of the recipe: *ret_use is `secret`, or
+ * NULL when nothing is encrypted.  Errors: those of fb_vault_secret().
+ */
+FB_MUST_USE int fb_volume_secret(struct fb_volume_reader *reader, uint32_t pack,
+    struct fb_pack_secret *secret, const struct fb_pack_secret **ret_use,
+    struct fb_error *err);
 
 /* The bytes themselves, fetched ahead by threads: volume_stream.c. */
 struct stream *fb_stream_open(struct fb_volume_reader *reader,

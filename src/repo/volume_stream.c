@@ -56,14 +56,18 @@ open_job(struct stream *stream, ZSTD_DCtx *dctx, struct job *job,
     struct fb_error *err)
 {
 	struct fb_volume_reader *reader = stream->reader;
+	const struct fb_pack_secret *use;
+	struct fb_pack_secret secret;
 	char key[FB_OBJECT_KEY_SIZE];
-	int rc;
+	int rc = fb_volume_secret(reader, job->pack, &secret, &use, err);
 
+	if (rc < 0)
+		return rc;
 	fb_pack_key(&reader->packs[job->pack].id, key);
 	rc = fb_store_get_range(reader->repo->store, key,
 	    job->chunks[0].offset, job->stored, job->stored_length, err);
 	return rc < 0 ? rc
-	              : fb_chunks_open(dctx, job->chunks, job->count,
+	              : fb_chunks_open(dctx, use, job->chunks, job->count,
 	                    job->stored, job->content, key, job->first, err);
 }
 

@@ -58,3 +58,37 @@ if rescue m1 root broken.img >"$work/stdout" 2>"$work/stderr"; then
 	fail "a damaged pack was restored from"
 fi
 ok "what it cannot do, it refuses"
+
+# The same of an encrypted repository: with the private key, and nothing of
+# the host that wrote it.
+make_fleet "$work/e" 1
+cd "$work/e"
+sed -i 's|sign.pem"}|sign.pem", encrypt_to: ["file:./keys/recovery.crt"], \
+    decrypt_with: "file:./keys/recovery.pem"}|' "$conf"
+expect 0 "$fb" -c "$conf" init
+expect 0 "$fb" -c "$conf" download
+echo changed | dd of=machines/m1/disk.img bs=1 seek=500000 conv=notrunc status=none
+expect 0 "$fb" -c "$conf" download
+rm -rf "$work/rescue/repo" "$work/rescue/tree.pax"
+cp -a repo "$work/rescue/repo"
+cp keys/recovery.pem keys/sign.pub.pem "$work/rescue"
+rescue -l >"$work/stdout" 2>"$work/stderr" || fail "restore.sh -l without a key"
+grep -q '^lab/m1 root disk' "$work/stdout" || fail "no list"
+if rescue m1 root secret.img >"$work/stdout" 2>"$work/stderr"; then
+	fail "it was opened without a key"
+fi
+grep -q 'encrypted' "$work/stderr" || fail "it does not say why"
+rescue -d recovery.pem -k sign.pub.pem m1 root secret.img >"$work/stdout" \
+	2>"$work/stderr" || fail "restore.sh of an encrypted disk"
+cmp machines/m1/disk.img "$work/rescue/secret.img" || fail "the disk differs"
+rescue -d recovery.pem m1 data tree.pax >"$work/stdout" 2>"$work/stderr" ||
+	fail "an encrypted tree"
+mkdir "$work/tree2"
+tar -xf "$work/rescue/tree.pax" -C "$work/tree2"
+same_tree machines/m1/data "$work/tree2" || fail "the tree differs"
+openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 \
+	-out "$work/rescue/other.pem"
+if rescue -d other.pem m1 root other.img >"$work/stdout" 2>"$work/stderr"; then
+	fail "another key opened it"
+fi
+ok "an encrypted repository, with the private key alone"

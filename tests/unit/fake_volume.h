@@ -110,6 +110,17 @@ fb_volume_chunks(struct fb_volume_reader *reader, uint64_t offset,
 	return FB_OK;
 }
 
+int
+fb_volume_domain(struct fb_volume_reader *reader, struct fb_cipher_key *domain,
+    const struct fb_cipher_key **ret_use, struct fb_error *err)
+{
+	(void)reader;
+	(void)domain;
+	(void)err;
+	*ret_use = NULL;
+	return FB_OK;
+}
+
 static int
 pull_next(void *arg, struct fb_span *ret_bytes, struct fb_error *err)
 {

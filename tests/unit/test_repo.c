@@ -142,23 +142,6 @@ a_newer_format_is_refused(void **state)
 }
 
 static void
-an_encrypted_repository_is_named_as_such(void **state)
-{
-	struct depot *depot = *state;
-	FB_AUTO_BUF struct fb_buf text = { 0 };
-	struct fb_format_doc doc;
-
-	init_repo(depot);
-	doc = depot->repo->format;
-	memcpy(doc.mode, FB_MODE_ENCRYPTED, sizeof(FB_MODE_ENCRYPTED));
-	memset(doc.domain_check, 'a', sizeof(doc.domain_check) - 1);
-	fb_format_doc_encode(&doc, &text);
-	write_object(depot, "format/1.json", fb_buf_span(&text));
-	assert_fails(FB_EUNSUP, open_again(depot, &err));
-	assert_string_equal(err.id, "E-ENCRYPTED");
-}
-
-static void
 a_session_announces_itself_and_ends(void **state)
 {
 	struct depot *depot = *state;
@@ -543,7 +526,6 @@ main(void)
 		    a_repository_that_is_not_signed_by_us_is_not_opened),
 		IN(make_depot, an_altered_format_is_not_opened),
 		IN(make_depot, a_newer_format_is_refused),
-		IN(make_depot, an_encrypted_repository_is_named_as_such),
 		IN(make_repository, a_session_announces_itself_and_ends),
 		IN(make_repository, a_session_knows_what_is_condemned),
 		IN(make_repository, a_commit_is_made_once_and_again_the_same),

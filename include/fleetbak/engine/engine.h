@@ -64,11 +64,29 @@ FB_MUST_USE int fb_engine_sign_key(const struct fb_engine *engine,
     struct fb_sign_key **ret_key, struct fb_error *err);
 
 /*
+ * Of an encrypted repository, before it is written to: bring the recipients
+ * and this host's domain key, which is made where there is none.  Refuses a
+ * repository that is not encrypted though the configuration has recipients.
+ * Errors: FB_EKEY, FB_EREFUSED (E-NOT-ENCRYPTED).
+ */
+FB_MUST_USE int fb_engine_encrypt(
+    const struct fb_engine *engine, struct fb_repo *repo, struct fb_error *err);
+
+/* The configured recipients, in their order; none is an empty set.
+ * Owner: the caller's.  Errors: FB_EKEY. */
+struct fb_recipients;
+FB_MUST_USE int fb_engine_recipients(const struct fb_engine *engine,
+    struct fb_recipients **ret_recipients, struct fb_error *err);
+
+/*
  * `init`: the repository and, where they do not exist yet, the signing key
- * and its public half at the first trusted signer.
+ * and its public half at the first trusted signer; and for an encrypted one
+ * the private key at decrypt_with and its certificate at the first of
+ * encrypt_to.
  */
 struct fb_init_report {
 	bool made_repository, made_key, made_public;
+	bool encrypted, made_recovery; /* the pair that opens it */
 	char repository[33];
 	char key_id[FB_KEY_ID_SIZE];
 	struct fb_store_traits traits; /* of the place, tried out */

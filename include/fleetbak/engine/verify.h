@@ -36,6 +36,7 @@ struct fb_verify_report {
 	size_t damage_count;
 	char newest_whole[FB_RUN_ID_SIZE]; /* "" when none */
 	bool history_known;
+	bool opened; /* chunks were: asked for, and there is a key for it */
 	/* Per machine that is harmed: the newest run in which it is whole. */
 	struct { char *machine; char run[FB_RUN_ID_SIZE]; } *whole;
 	size_t whole_count;

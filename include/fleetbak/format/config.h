@@ -26,6 +26,10 @@ struct fb_labels {
 	size_t count;
 };
 
+/* Of an s3: repository where neither is given. */
+#define FB_CONFIG_ENCRYPT_TO   "file:./keys/recovery.crt"
+#define FB_CONFIG_DECRYPT_WITH "file:./keys/recovery.pem"
+
 struct fb_config_repository {
 	char *name;
 	char *url;       /* "file:/abs/path", made absolute, or
@@ -39,6 +43,10 @@ struct fb_config_repository {
 	char *ca;          /* absolute path */
 	char *proxy;       /* "http://host:port" */
 	uint64_t retry_ms; /* 0: not given */
+	char **encrypt_to; /* references; none: nothing is encrypted */
+	size_t encrypt_to_count;
+	char *decrypt_with; /* reference; NULL: this host opens nothing */
+	bool encrypt_given; /* else what is here is the default of s3: */
 };
 
 struct fb_config_source {

@@ -7,20 +7,23 @@
  *
  *	fleetbak-pack 1
  *	session <session id>
+ *	domain <tag, 32 hex>          of encrypted packs only
+ *	key <id, 32 hex>              of encrypted packs only
  *	chunks <count>
  *	<stored length> <length> <chunk id, 64 hex> <stored digest, 32 hex>
  *	...
  *	table <offset of the skippable frame, 20 digits>
  *
  * A chunk's offset is the sum of the stored lengths before it.  The chunk id
- * is SHA-256 of the content; the stored digest is the first 16 bytes of
- * SHA-256 over the stored bytes.  The last line is FB_PACK_TAIL_LEN bytes, so
- * that the table can be found from the end.
- * Spec: fleetbak-format(5), "Packs".
+ * is SHA-256 of the content (keyed, in encrypted packs); the stored digest is
+ * the first 16 bytes of SHA-256 over the stored bytes.  The last line is
+ *FB_PACK_TAIL_LEN bytes, so that the table can be found from the end. Spec:
+ *fleetbak-format(5), "Packs".
  */
 #ifndef FB_FORMAT_PACK_H
 #define FB_FORMAT_PACK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "fleetbak/base/buf.h"
@@ -33,6 +36,7 @@ struct fb_error;
 #define FB_PACK_TAIL_LEN     27
 #define FB_PACK_SKIP_LEN     8 /* magic and length before the table */
 #define FB_STORED_DIGEST_LEN 16
+#define FB_KEY_TAG_LEN       16 /* what stands for a key, and binds it */
 
 /* Limits that a reader enforces. */
 #define FB_CHUNK_MAX       (1u << 20)           /* content bytes */
@@ -51,6 +55,9 @@ struct fb_pack_chunk {
 
 struct fb_pack_table {
 	char session[FB_RUN_ID_SIZE];
+	bool encrypted;
+	uint8_t domain[FB_KEY_TAG_LEN]; /* of encrypted packs: whose ids */
+	uint8_t key[FB_KEY_TAG_LEN];    /* ... and which key opens it */
 	uint64_t offset; /* of the skippable frame: sum of stored lengths */
 	struct fb_pack_chunk *chunks;
 	size_t count;

@@ -159,8 +159,14 @@ struct fb_hint_seal {
 	char session[FB_RUN_ID_SIZE];
 	uint64_t size;           /* of the hints ... */
 	struct fb_digest digest; /* ... and their SHA-256 */
+	bool keyed;              /* in an encrypted repository: */
+	struct fb_digest domain; /* the domain's MAC of the lines before */
 	uint8_t signature[FB_SIGNATURE_LEN];
 };
+/* The lines that the domain's MAC is of. */
+void fb_hint_seal_encode_body(
+    const struct fb_hint_seal *seal, struct fb_buf *dst);
+/* All lines that the signature is of. */
 void fb_hint_seal_encode_signed(
     const struct fb_hint_seal *seal, struct fb_buf *dst);
 void fb_hint_seal_encode_signature(

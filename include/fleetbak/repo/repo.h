@@ -13,6 +13,7 @@ struct fb_repo {
 	struct fb_format_doc format;
 	struct fb_trust trust; /* owned */
 	struct fb_tables *tables; /* owned: the packs' latest used ones */
+	struct fb_vault *vault;   /* owned; NULL: it is not encrypted */
 };
 
 /*
@@ -23,6 +24,16 @@ struct fb_repo {
  */
 FB_MUST_USE int fb_repo_init(struct fb_store *store,
     const struct fb_sign_key *key, bool *ret_made, struct fb_error *err);
+
+/* The same, of an encrypted one, if one is made.  `keep` is called before with
+ * the domain key and the id that the repository will have, and makes the key
+ * durable. */
+struct fb_cipher_key;
+typedef int fb_repo_keep_domain(void *arg, const char *repository,
+    const struct fb_cipher_key *domain, struct fb_error *err);
+FB_MUST_USE int fb_repo_init_encrypted(struct fb_store *store,
+    const struct fb_sign_key *key, fb_repo_keep_domain *keep, void *arg,
+    bool *ret_made, struct fb_error *err);
 
 /*
  * Open.  Takes `store` and `trust` over, on success and on failure.

@@ -69,6 +69,15 @@ FB_MUST_USE int fb_volume_pull(struct fb_volume_reader *reader,
 FB_MUST_USE int fb_volume_check(
     struct fb_volume_reader *reader, struct fb_error *err);
 
+/*
+ * What the ids of its chunks, and its flat digest, are made with: *ret_use is
+ * `domain`, or NULL in a clear repository.  Errors: FB_EKEY, FB_ECORRUPT.
+ */
+struct fb_cipher_key;
+FB_MUST_USE int fb_volume_domain(struct fb_volume_reader *reader,
+    struct fb_cipher_key *domain, const struct fb_cipher_key **ret_use,
+    struct fb_error *err);
+
 /* Visit the packs of the recipe. */
 typedef int fb_volume_visit_pack(
     const struct fb_recipe_pack *pack, void *arg, struct fb_error *err);
