@@ -67,7 +67,7 @@ make_encrypted(void **state)
 	assert_ok(fb_opener_generate(&recovery_pem, &err));
 	assert_ok(fb_opener_parse(fb_buf_span(&recovery_pem), &opener, &err));
 	fb_opener_certificate(opener, "recovery", &certificate);
-	assert_ok(fb_store_open(depot->url, true, &store, &err));
+	assert_ok(fb_store_open(depot->url, true, NULL, &store, &err));
 	assert_ok(fb_repo_init_encrypted(
 	    store, depot->key, keep_domain, &first_domain, &made, &err));
 	assert_true(made);
