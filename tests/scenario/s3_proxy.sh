@@ -61,6 +61,10 @@ status 200 0 PUT /bucket/e3 -T "$work/body"
 in_bucket e1 && ! in_bucket e2 && in_bucket e3 || fail "skip and times"
 rules 'early=503,SlowDown path=/bucket/e*'
 status 503 0 PUT /bucket/e4 -T "$work/body" -H 'Expect: 100-continue'
+rules "error=400,ExpiredToken key=$s3_key"
+status 400 0 GET /bucket/a
+rules 'error=400,ExpiredToken key=TESTACCESSKEY000000'
+status 200 0 GET /bucket/a
 ok "errors, for whom and how often"
 
 rules 'refuse'
@@ -151,6 +155,16 @@ while [ $i -lt 40 ]; do
 done
 [ $failed -ge 8 ] && [ $failed -le 32 ] || fail "$failed of 40 by chance"
 ok "by chance"
+
+s3_url=$server_url
+s3_session
+rules "error=400,ExpiredToken key=$s3_key"
+lasting_key=$s3_key lasting_secret=$s3_secret
+s3_key=$session_key s3_secret=$session_secret s3_url=$proxy_url
+status 200 0 GET /bucket/a -H "x-amz-security-token: $session_token"
+status 403 0 GET /bucket/a -H "x-amz-security-token: ${session_token%????}AAAA"
+s3_key=$lasting_key s3_secret=$lasting_secret
+ok "a session with a token"
 
 [ "$(requests PUT '/bucket/e[123]')" -eq 3 ] || fail "the log counts otherwise"
 grep -q "^[0-9]* [0-9]* GET /bucket/a 200 0 $size -\$" "$proxy_log" ||

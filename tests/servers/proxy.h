@@ -18,6 +18,7 @@
  *	skip=N       not to the first N requests that it would hold for
  *	times=N      to the N requests behind these, and no more
  *	prob=P       by chance
+ *	key=ID       signed with this access key
  *
  *	refuse              nobody listens (with prob=: connections are reset)
  *	error=STATUS,CODE[,SECONDS]   S3's error; SECONDS: Retry-After
@@ -148,8 +149,7 @@ void rules_refresh(void);
 bool rules_refuse(void);      /* nobody is to listen */
 bool rules_refuse_once(void); /* this connection is to be reset */
 bool rules_changed(unsigned long generation);
-void rules_choose(
-    const char *method, const char *target, struct choice *choice);
+void rules_choose(const struct head *request, struct choice *choice);
 const char *fault_name(enum fault fault);
 
 /* proxy_check.c: what a request of ours must be like. */

@@ -14,6 +14,7 @@ struct rule {
 	struct choice what;
 	char method[16];
 	char path[256];
+	char key[64];
 	double chance;    /* 1: always */
 	long skip, times; /* times < 0: no end */
 };
@@ -107,6 +108,8 @@ parse_condition(struct rule *rule, char *word, const char *line)
 		(void)snprintf(rule->method, sizeof(rule->method), "%s", value);
 	else if (strcmp(word, "path") == 0)
 		(void)snprintf(rule->path, sizeof(rule->path), "%s", value);
+	else if (strcmp(word, "key") == 0)
+		(void)snprintf(rule->key, sizeof(rule->key), "%s", value);
 	else if (strcmp(word, "prob") == 0)
 		rule->chance = strtod(value, NULL);
 	else if (strcmp(word, "skip") == 0)
@@ -248,14 +251,30 @@ rules_changed(unsigned long known)
 }
 
 static bool
-holds_for(const struct rule *rule, const char *method, const char *target)
+is_signed_with(const struct head *request, const char *key)
 {
-	return (rule->method[0] == '\0' || strcmp(rule->method, method) == 0) &&
-	    (rule->path[0] == '\0' || fnmatch(rule->path, target, 0) == 0);
+	char *value = head_value(request, "Authorization");
+	const char *found = value != NULL ? strstr(value, "Credential=") : NULL;
+	size_t len = strlen(key);
+	bool is = found != NULL && strncmp(found + 11, key, len) == 0 &&
+	    found[11 + len] == '/';
+
+	free(value);
+	return is;
+}
+
+static bool
+holds_for(const struct rule *rule, const struct head *request)
+{
+	return (rule->method[0] == '\0' ||
+	           strcmp(rule->method, request->method) == 0) &&
+	    (rule->path[0] == '\0' ||
+	        fnmatch(rule->path, request->target, 0) == 0) &&
+	    (rule->key[0] == '\0' || is_signed_with(request, rule->key));
 }
 
 void
-rules_choose(const char *method, const char *target, struct choice *choice)
+rules_choose(const struct head *request, struct choice *choice)
 {
 	int64_t lag_ms = 0, date_shift = 0;
 
@@ -266,7 +285,7 @@ rules_choose(const char *method, const char *target, struct choice *choice)
 		struct rule *rule = &rules[i];
 
 		if (rule->what.fault == FAULT_REFUSE ||
-		    !holds_for(rule, method, target))
+		    !holds_for(rule, request))
 			continue;
 		if (rule->what.fault == FAULT_LAG) {
 			if (its_turn(rule))

@@ -417,8 +417,7 @@ next_request(struct visit *visit)
 	visit->up = visit->down = 0;
 	visit->again = !visit->request.close;
 	visit->check = (struct check){ .number = log_number() };
-	rules_choose(
-	    visit->request.method, visit->request.target, &visit->choice);
+	rules_choose(&visit->request, &visit->choice);
 	check_head(&visit->check, &visit->request);
 	if (visit->choice.fault != FAULT_NONE)
 		log_begin(

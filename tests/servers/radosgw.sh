@@ -66,10 +66,8 @@ radosgw_conf() {
 		rgw_gc_processor_period = 2
 		rgw_gc_processor_max_time = 60
 		rgw_lc_debug_interval = -1
-		# Tokens that live for seconds.
 		rgw_s3_auth_use_sts = true
 		rgw_sts_key = abcdefghijklmnop
-		rgw_sts_min_session_duration = 1
 		${RGW_MORE:-}
 	END
 }
@@ -148,4 +146,29 @@ start_cluster() {
 
 rgw_admin() {
 	rgw_ceph radosgw-admin -n client.rgw "$@"
+}
+
+rgw_api() { # <service> <form>
+	printf 'user = "%s:%s"\n' "$s3_key" "$s3_secret" |
+		curl -sS -f -K - --max-time 60 --aws-sigv4 "aws:amz:us-east-1:$1" \
+			-d "$2" "$s3_url/" || fail "radosgw's API refuses: $2"
+}
+
+# s3_session: a temporary key with a token; sets $session_key, $session_secret
+# and $session_token. It is good for 15 minutes, radosgw has none that are
+# shorter.
+s3_session() {
+	[ -e "$rgw_dir/may-have-sessions" ] || {
+		rgw_admin caps add --uid=test --caps='user-policy=*' \
+			>"$rgw_dir/may-have-sessions" 2>&1 || fail "no caps"
+		rgw_api iam 'Action=PutUserPolicy&PolicyName=P&UserName=test&PolicyDocument={"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["*"],"Resource":"*"}]}' >"$work/policy.out"
+	}
+	rgw_api sts 'Action=GetSessionToken&DurationSeconds=900' >"$work/session.xml"
+	session_key=$(session_value AccessKeyId)
+	session_secret=$(session_value SecretAccessKey)
+	session_token=$(session_value SessionToken)
+}
+
+session_value() {
+	sed -n "s/.*<$1>\([^<]*\).*/\1/p" "$work/session.xml"
 }

@@ -12,6 +12,7 @@
 #	                    $proxy_url, $proxy_pid, $proxy_rules, $proxy_log
 #	rules [line...]     what goes wrong there from now on
 #	requests, nothing_wrong, fault_began        what its log says
+#	s3_session          a temporary key: $session_key, _secret, _token
 #	s3_curl <method> <path> [curl's options]    one request of our own
 #	s3_make <bucket>    make a bucket
 #	s3_keys <bucket> [prefix]                   what is in it, without paging
@@ -25,6 +26,7 @@ servers=$here/../servers
 server_tools=$bin/servers
 server_address=127.$(($$ / 65536 % 250 + 1)).$(($$ / 256 % 256)).$(($$ % 256))
 server_pids=
+session_key='' session_secret='' session_token=''
 swift_token= # set: s3_make and s3_keys ask Swift
 
 stop_servers() {
