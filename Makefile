@@ -214,11 +214,11 @@ check-replay: $(replays)
 check-model: $(models)
 	sh tests/run.sh $(BUILD) model $(TESTS)
 
-check-scenario: $(B)/fleetbak $(helpers) $(B)/soak/soak
+check-scenario: $(B)/fleetbak $(helpers) $(B)/soak/soak $(B)/unit/test_store
 	sh tests/run.sh $(BUILD) scenario $(TESTS)
 
 # What has to do with S3, alone; STORM_SECONDS makes the storm a long one.
-check-s3: $(B)/fleetbak $(helpers)
+check-s3: $(B)/fleetbak $(helpers) $(B)/unit/test_store
 	sh tests/run.sh $(BUILD) scenario \
 	    $(patsubst tests/scenario/%.sh,%,$(wildcard tests/scenario/s3_*.sh))
 

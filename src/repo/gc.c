@@ -86,11 +86,12 @@ check_cancel(const struct fb_gc *gc, struct fb_error *err)
 	return FB_OK;
 }
 
-/* Somebody else was faster: look where things stand now. */
+/* Somebody else was faster, or nobody knows who was: look where things stand
+ * now. */
 static int
 look_again(struct fb_gc *gc, int rc)
 {
-	if (rc != FB_ECONFLICT && rc != FB_ENOTFOUND)
+	if (rc != FB_ECONFLICT && rc != FB_EUNKNOWN && rc != FB_ENOTFOUND)
 		return rc;
 	gc->next = STEP_LOOK;
 	return FB_OK;

@@ -296,6 +296,7 @@ s3_ask(struct s3_store *s3, const struct s3_ask *ask, struct s3_answer *answer,
 {
 	int64_t begin = fb_clock_mono_ns();
 	bool keys_tried = false;
+	unsigned damaged = 0;
 
 	answer->doubt = false;
 	for (unsigned tries = 1;; tries++) {
@@ -320,9 +321,9 @@ s3_ask(struct s3_store *s3, const struct s3_ask *ask, struct s3_answer *answer,
 			continue;
 		}
 		/* Another try sends the same bytes, whole this time. */
-		if (verdict == S3_FAIL && ask->payload == NULL &&
-		    tries < DAMAGED_MAX &&
-		    strcmp(answer->code, "XAmzContentSHA256Mismatch") == 0)
+		if (verdict == S3_FAIL &&
+		    strcmp(answer->code, "XAmzContentSHA256Mismatch") == 0 &&
+		    ++damaged < DAMAGED_MAX)
 			continue;
 		if (verdict == S3_KEYS || verdict == S3_FAIL)
 			return s3_fail(s3, answer, err);

@@ -122,6 +122,11 @@ put_if(struct s3_store *s3, struct s3_ask *ask, const struct s3_pair *condition,
 		rc = s3_is_ours(s3, ask->key, nonce, size, &ours, err);
 	if (rc < 0 || ours)
 		return rc;
+	/* What an earlier try has put may have been replaced since. */
+	if (answer.doubt && taken == FB_ECONFLICT)
+		return fb_fail(err, FB_EUNKNOWN,
+		    "the object has changed, perhaps by a request of ours "
+		    "whose answer was lost");
 	return fail_taken(taken, err);
 }
 

@@ -76,6 +76,7 @@ bool end_wait(const struct end *end, int ms);
 
 int64_t now_ms(void);
 void pause_ms(int64_t ms);
+void pause_ns(int64_t ns);
 
 /* proxy_http.c: heads and bodies. */
 

@@ -18,12 +18,18 @@ now_ms(void)
 }
 
 void
+pause_ns(int64_t ns)
+{
+	struct timespec t = { ns / 1000000000, ns % 1000000000 };
+
+	while (ns > 0 && nanosleep(&t, &t) == -1 && errno == EINTR)
+		;
+}
+
+void
 pause_ms(int64_t ms)
 {
-	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
-
-	while (ms > 0 && nanosleep(&t, &t) == -1 && errno == EINTR)
-		;
+	pause_ns(ms * 1000000);
 }
 
 /* Receive something more; false at the end. */

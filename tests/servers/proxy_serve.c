@@ -80,7 +80,7 @@ send_slowly(struct end *to, const void *bytes, size_t len, int64_t per_second)
 
 		if (!end_send(to, at, n))
 			return false;
-		pause_ms(per_second < 20 ? 1000 / (per_second + 1) : 50);
+		pause_ns((int64_t)n * 1000000000 / (per_second + 1));
 		at += n;
 		len -= n;
 	}

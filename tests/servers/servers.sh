@@ -12,6 +12,9 @@
 #	                    $proxy_url, $proxy_pid, $proxy_rules, $proxy_log
 #	rules [line...]     what goes wrong there from now on
 #	requests, nothing_wrong, fault_began        what its log says
+#	s3_env              the keys into the environment, as "env" finds them
+#	s3_fleet <dir> <n> <bucket>   make_fleet, but with its repository in a
+#	                    bucket, at $s3_at (else $s3_url), with $s3_more
 #	s3_session          a temporary key: $session_key, _secret, _token
 #	s3_curl <method> <path> [curl's options]    one request of our own
 #	s3_make <bucket>    make a bucket
@@ -26,6 +29,8 @@ servers=$here/../servers
 server_tools=$bin/servers
 server_address=127.$(($$ / 65536 % 250 + 1)).$(($$ / 256 % 256)).$(($$ % 256))
 server_pids=
+s3_url='' s3_tls_url='' s3_ca='' s3_key='' s3_secret='' s3_region=''
+rgw_pid='' osd_pid='' mon_pid=''
 session_key='' session_secret='' session_token=''
 swift_token= # set: s3_make and s3_keys ask Swift
 
@@ -101,6 +106,24 @@ s3_curl() {
 			"$@" "$s3_url$s3_curl_path"
 }
 
+s3_env() {
+	export AWS_ACCESS_KEY_ID="$s3_key" AWS_SECRET_ACCESS_KEY="$s3_secret"
+}
+
+s3_fleet() { # <dir> <n> <bucket>
+	make_fleet "$1" "$2"
+	sed -i '/^repositories:/,/^  main:/c\
+repositories:\
+  main:\
+    url: "s3://'"$3"'/fleet"\
+    endpoint: "'"${s3_at:-$s3_url}"'"\
+    region: us-east-1\
+    path_style: true\
+    credentials: '"${s3_credentials:-env}"'\
+'"${s3_more:+    $s3_more\\
+}"'    sign_with: "file:./keys/sign.pem"' "$conf"
+}
+
 s3_make() { # <bucket>
 	if [ -n "$swift_token" ]; then
 		swift_curl PUT "/$1" -f || fail "cannot make the container $1"
@@ -170,9 +193,9 @@ requests() {
 	echo $requests_n
 }
 
-# nothing_wrong [log]: every request that came by was as it must be.
+# nothing_wrong: every request that came by was as it must be.
 nothing_wrong() {
-	! grep '^!' "${1:-$proxy_log}" >"$work/wrong" || {
+	! grep '^!' "$proxy_log" >"$work/wrong" || {
 		sort -k 3 "$work/wrong" | uniq -c -f 2 | head -10
 		fail "a request was not as it must be"
 	}

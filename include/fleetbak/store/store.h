@@ -66,7 +66,8 @@ struct fb_store_ops {
 	    uint64_t size, struct fb_error *);
 
 	/* Replace the object if its tag still is `tag` ("": there is none);
-	 * FB_ECONFLICT when not. */
+	 * FB_ECONFLICT when not; FB_EUNKNOWN when it was replaced by us, or by
+	 * nobody, and by somebody else since: only a lost answer does that. */
 	int (*replace)(struct fb_store *, const char *key, struct fb_span bytes,
 	    const char *tag, struct fb_error *);
 
