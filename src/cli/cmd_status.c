@@ -304,8 +304,8 @@ static void
 check_history(struct fb_cli *cli, struct fb_repo *repo)
 {
 	const char *fleet = cli->config->fleet_name;
-	FB_AUTO_FREE char *memory = fb_state_path(&cli->engine,
-	    "newest/%s.%s", repo->format.repository, fleet);
+	FB_AUTO_FREE char *memory = fb_state_memory(
+	    &cli->engine, repo->format.repository);
 	struct fb_error err = { 0 };
 	bool known = false;
 	int rc = fb_history_check(repo, fleet, memory, false, &known, &err);

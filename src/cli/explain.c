@@ -19,21 +19,26 @@ compare_ids(const void *a, const void *b)
 size_t
 fb_explanations(const struct fb_explanation **ret_rows)
 {
+	static size_t (*const tables[])(const struct fb_explanation **) = {
+		fb_explain_general,
+		fb_explain_store,
+		fb_explain_crypt,
+		fb_explain_copy,
+	};
 	static struct fb_explanation *all;
 	static size_t count;
-	const struct fb_explanation *general, *store, *crypt;
-	size_t generals = fb_explain_general(&general);
-	size_t stores = fb_explain_store(&store);
-	size_t crypts = fb_explain_crypt(&crypt);
+	bool made = all != NULL;
 
-	if (all == NULL) {
-		count = generals + stores + crypts;
-		all = fb_alloc(count, sizeof(*all));
-		memcpy(all, general, generals * sizeof(*all));
-		memcpy(all + generals, store, stores * sizeof(*all));
-		memcpy(all + generals + stores, crypt, crypts * sizeof(*all));
-		qsort(all, count, sizeof(*all), compare_ids);
+	for (size_t i = 0; !made && i < FB_COUNT(tables); i++) {
+		const struct fb_explanation *rows;
+		size_t more = tables[i](&rows);
+
+		all = fb_realloc(all, count + more, sizeof(*all));
+		memcpy(all + count, rows, more * sizeof(*all));
+		count += more;
 	}
+	if (!made)
+		qsort(all, count, sizeof(*all), compare_ids);
 	*ret_rows = all;
 	return count;
 }

@@ -3,7 +3,7 @@
 #include "fleetbak/cli/option.h"
 
 #define RUNS  "plan download"
-#define TIMED "download verify prune"
+#define TIMED "download verify prune copy"
 
 static const struct fb_option rows[] = {
 	{ FB_OPT_CONFIG, 'c', "config", "FILE", FB_OPTION_VALUE,
@@ -70,10 +70,10 @@ static const struct fb_option rows[] = {
 	    .commands = TIMED },
 	{ FB_OPT_LIMIT_READ, 0, "limit-read", "RATE", FB_OPTION_VALUE,
 	    .help = "read no faster (download.limit_read)",
-	    .commands = "download" },
+	    .commands = "download copy" },
 	{ FB_OPT_LIMIT_UPLOAD, 0, "limit-upload", "RATE", FB_OPTION_VALUE,
 	    .help = "store no faster (download.limit_upload)",
-	    .commands = "download" },
+	    .commands = "download copy" },
 	{ FB_OPT_LOG_FILE, 0, "log-file", "FILE", FB_OPTION_VALUE,
 	    .help = "append what goes to standard error (log.file)",
 	    .commands = TIMED },
@@ -106,6 +106,14 @@ static const struct fb_option rows[] = {
 	    .commands = "restore" },
 	{ FB_OPT_RUN, 0, "run", "RUN", FB_OPTION_VALUE,
 	    .help = "from this run, or \"latest\"", .commands = "restore" },
+	{ FB_OPT_RUN, 0, "run", "RUN", FB_OPTION_VALUE,
+	    .help = "only this run, or \"latest\"", .commands = "copy" },
+	{ FB_OPT_FROM, 0, "from", "NAME", FB_OPTION_VALUE,
+	    .help = "the repository with the runs (the first one)",
+	    .commands = "copy" },
+	{ FB_OPT_TO, 0, "to", "NAME", FB_OPTION_VALUE,
+	    .help = "the repository that is, or becomes, its copy",
+	    .commands = "copy" },
 	{ FB_OPT_ALL, 0, "all", NULL, FB_OPTION_SWITCH,
 	    .help = "every machine of the run", .commands = "restore" },
 	{ FB_OPT_START, 0, "start", NULL, FB_OPTION_SWITCH, true,

@@ -116,9 +116,8 @@ refuse_owed(struct download *download)
 static int
 check_history(struct download *download, struct fb_error *err)
 {
-	FB_AUTO_FREE char *path = fb_state_path(download->engine,
-	    "newest/%s.%s", download->repo->format.repository,
-	    download->engine->config->fleet_name);
+	FB_AUTO_FREE char *path = fb_state_memory(
+	    download->engine, download->repo->format.repository);
 	const char *fleet = download->engine->config->fleet_name;
 	bool known;
 	int rc = fb_history_check(
@@ -144,8 +143,18 @@ prepare(struct download *download, struct fb_error *err)
 {
 	FB_AUTO_SIGN_KEY struct fb_sign_key *key = NULL;
 	const struct fb_engine *engine = download->engine;
-	int rc = fb_engine_repo(engine, &download->repo, err);
+	const struct fb_config_repository *config =
+	    fb_engine_repo_config(engine);
+	int rc;
 
+	if (config != NULL && config->copy_of != NULL) {
+		(void)fb_fail_id(err, FB_EREFUSED, "E-COPY-OF",
+		    "repository '%s' is a copy of '%s': nothing else goes "
+		    "there", config->name, config->copy_of);
+		return fb_hint(err, "take copy_of away when it is to take the "
+				    "other's place");
+	}
+	rc = fb_engine_repo(engine, &download->repo, err);
 	if (rc == FB_OK)
 		rc = fb_engine_sign_key(engine, &key, err);
 	if (rc < 0)

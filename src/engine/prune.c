@@ -228,8 +228,8 @@ check_history(struct pruning *pruning, struct fb_error *err)
 {
 	const struct fb_engine *engine = pruning->engine;
 	const char *fleet = engine->config->fleet_name;
-	FB_AUTO_FREE char *path = fb_state_path(engine, "newest/%s.%s",
-	    pruning->repo->format.repository, fleet);
+	FB_AUTO_FREE char *path = fb_state_memory(
+	    engine, pruning->repo->format.repository);
 	bool known;
 
 	return fb_history_check(

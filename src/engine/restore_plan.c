@@ -53,8 +53,8 @@ check_history(struct fb_restore *r, struct fb_error *err)
 {
 	const struct fb_engine *engine = r->engine;
 	const char *fleet = engine->config->fleet_name;
-	FB_AUTO_FREE char *memory = fb_state_path(engine, "newest/%s.%s",
-	    r->repo->format.repository, fleet);
+	FB_AUTO_FREE char *memory = fb_state_memory(
+	    engine, r->repo->format.repository);
 	int rc = fb_history_check(r->repo, fleet, memory, false,
 	    &r->report->history_known, err);
 

@@ -28,6 +28,18 @@ fb_state_path(const struct fb_engine *engine, const char *format, ...)
 	return fb_format("%s/%s", engine->config->state_dir, name);
 }
 
+char *
+fb_state_memory(const struct fb_engine *engine, const char *repository)
+{
+	const struct fb_config_repository *config =
+	    fb_engine_repo_config(engine);
+	bool copy = config != NULL && config->copy_of != NULL;
+
+	return fb_state_path(engine, "newest/%s.%s%s%s", repository,
+	    engine->config->fleet_name, copy ? "." : "",
+	    copy ? config->name : "");
+}
+
 int
 fb_state_lock(const struct fb_engine *engine, const char *command,
     struct fb_error *err)

@@ -118,8 +118,8 @@ check_history(struct verify *verify, struct fb_error *err)
 
 	if (fleet == NULL)
 		return FB_OK;
-	memory = fb_state_path(verify->engine, "newest/%s.%s",
-	    verify->repo->format.repository, fleet);
+	memory = fb_state_memory(
+	    verify->engine, verify->repo->format.repository);
 	rc = fb_history_check(verify->repo, fleet, memory, false,
 	    &verify->report->history_known, err);
 	if (rc < 0 && is_damage(err)) {

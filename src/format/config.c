@@ -314,6 +314,8 @@ fill_repositories(struct fb_config *config, json_t *map)
 		repository->url = copy_text(json_object_get(value, "url"));
 		repository->sign_with =
 		    copy_text(json_object_get(value, "sign_with"));
+		repository->copy_of =
+		    copy_text(json_object_get(value, "copy_of"));
 		fb_config_fill_s3(repository, value);
 		fill_encryption(repository, value);
 	}
@@ -530,6 +532,8 @@ check_whole(const struct fb_schema *schema, struct fb_error *err)
 	if (rc == FB_OK)
 		rc = check_units(schema, err);
 	if (rc == FB_OK)
+		rc = fb_config_check_copies(schema, err);
+	if (rc == FB_OK)
 		rc = fb_config_check_notify(schema, err);
 	return rc;
 }
@@ -610,6 +614,7 @@ fb_config_free(struct fb_config *config)
 		fb_freep(&config->repositories[i].name);
 		fb_freep(&config->repositories[i].url);
 		fb_freep(&config->repositories[i].sign_with);
+		fb_freep(&config->repositories[i].copy_of);
 		fb_config_free_s3(&config->repositories[i]);
 		fb_freep(&config->repositories[i].decrypt_with);
 		free_texts(config->repositories[i].encrypt_to,

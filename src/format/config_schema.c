@@ -107,8 +107,11 @@ static const struct fb_setting settings[] = {
 	    .help = "Reference to a private key that opens the repository.  "
 	            "It is needed to restore; a host that only backs up "
 	            "should not have it." },
-	{ .path = "trusted_signers",
-	    SECRETS,
+	{ .path = "repositories.*.copy_of", NAME,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_COPY_OF",
+	    .help = "It is a copy of this repository, made by copy: it may be "
+	            "behind, and no download goes there." },
+	{ .path = "trusted_signers", SECRETS,
 	    .variable = "FLEETBAK_TRUSTED_SIGNERS",
 	    .help = "References to the public keys whose signatures count." },
 	{ .path = "sources.*.driver", CHOICE, .required = true,
@@ -231,7 +234,7 @@ static const struct fb_setting settings[] = {
 	            "other but 21) and budget (21).  Without it: of failures." },
 	{ .path = "notify.*.commands", VECTOR, .min = 1,
 	    .variable = "FLEETBAK_NOTIFY_<NAME>_COMMANDS",
-	    .help = "Of which commands: download, verify, prune and status, "
+	    .help = "Of which commands: download, verify, prune, copy and status, "
 	            "which is status --check.  Without it: of all." },
 	{ .path = "notify.*.body", CHOICE, .choices = bodies,
 	    .fallback = "summary", .variable = "FLEETBAK_NOTIFY_<NAME>_BODY",
@@ -242,8 +245,8 @@ static const struct fb_setting settings[] = {
 	    .help = "File for the textfile collector of Prometheus's "
 	            "node_exporter, such as "
 	            "/var/lib/prometheus/node-exporter/fleetbak.prom; written "
-	            "at the end of every download, verify and prune, good "
-	            "or bad." },
+	            "at the end of every download, verify, prune and "
+	            "copy, good or bad." },
 	{ .path = "log.file", PATH, .variable = "FLEETBAK_LOG_FILE",
 	    .help = "File that gets every line that goes to standard error, "
 	            "with its time; SIGHUP opens it anew." },

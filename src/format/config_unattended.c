@@ -1,5 +1,6 @@
 /*
- * The sections about running with nobody watching: notify, metrics, log.
+ * The sections about running with nobody watching: copies, notify, metrics,
+ * log.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,7 @@
 static const char *const events[] = { "start", "success", "failure", "budget" };
 
 static const char *const commands[] = { "download", "verify", "prune",
-	"status" };
+	"copy", "status" };
 
 static unsigned
 event_of(const char *word)
@@ -82,6 +83,34 @@ check_one(const struct fb_schema *schema, const char *name,
 		return fb_hint(err, "write command: [/path/to/program]");
 	}
 	return check_lists(schema, name, section, err);
+}
+
+int
+fb_config_check_copies(const struct fb_schema *schema, struct fb_error *err)
+{
+	const char *name;
+	json_t *section;
+
+	json_object_foreach(
+	    json_object_get(schema->values, "repositories"), name, section)
+	{
+		const char *of =
+		    json_string_value(json_object_get(section, "copy_of"));
+		FB_AUTO_FREE char *path =
+		    fb_format("repositories.%s.copy_of", name);
+
+		if (of == NULL ||
+		    (strcmp(of, name) != 0 &&
+		        json_object_get(json_object_get(schema->values,
+		                            "repositories"),
+		            of) != NULL))
+			continue;
+		(void)fb_schema_fail(schema, path, of, "E-CFG-REFERENCE", err,
+		    "not the name of another repository");
+		return fb_hint(err, "write the name of the one it is copied "
+		                    "from");
+	}
+	return FB_OK;
 }
 
 int

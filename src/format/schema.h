@@ -84,6 +84,9 @@ void fb_config_free_s3(struct fb_config_repository *repository);
 unsigned fb_percent_of(const json_t *value);
 /* Fill config->retention and config->groups from the checked values. */
 void fb_config_fill_retention(struct fb_config *config, const json_t *values);
+/* What is a copy is one of another repository. */
+FB_MUST_USE int fb_config_check_copies(
+    const struct fb_schema *schema, struct fb_error *err);
 /* Each notifier has what its type needs; then notify, metrics and log. */
 FB_MUST_USE int fb_config_check_notify(
     const struct fb_schema *schema, struct fb_error *err);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/pack.h"
@@ -18,6 +19,9 @@
 /* A set is a text of at most FB_REGISTER_MAX bytes; what is not in it goes
  * with the next one. */
 #define SET_MAX ((FB_REGISTER_MAX / 2) / FB_DIGEST_HEX_SIZE)
+
+/* For so long what was seen there is relied on. */
+#define CURRENT_NS INT64_C(1000000000)
 
 enum step {
 	STEP_LOOK,     /* where does gc/current stand? */
@@ -44,6 +48,7 @@ struct fb_gc {
 	struct fb_gc_set set;        /* condemned, or fixed */
 	struct fb_gc_session *sessions;
 	size_t session_count;
+	int64_t looked_ns; /* when gc/current was seen to hold this set */
 };
 
 struct fb_gc *
@@ -439,6 +444,25 @@ seal(struct fb_gc *gc, struct fb_error *err)
 	return rc < 0 ? look_again(gc, rc) : FB_OK;
 }
 
+/* A copy puts objects there under the names they had.  So one who was held up
+ * for a while does not go on with a set that others have finished since. */
+static int
+check_current(struct fb_gc *gc, struct fb_error *err)
+{
+	int64_t now = fb_clock_boot_ns();
+	char tag[FB_STORE_TAG_SIZE];
+	struct fb_gc_doc doc;
+	int rc;
+
+	if (now - gc->looked_ns < CURRENT_NS)
+		return FB_OK;
+	rc = fb_gc_read_current(gc->repo, &doc, tag, err);
+	if (rc == FB_OK && strcmp(tag, gc->tag) != 0)
+		rc = fb_fail(err, FB_ECONFLICT, "the set is of the past");
+	gc->looked_ns = now;
+	return rc;
+}
+
 static int
 remove_object(
     struct fb_gc *gc, const char *key, uint64_t *count, struct fb_error *err)
@@ -446,6 +470,8 @@ remove_object(
 	uint64_t size;
 	int rc = check_cancel(gc, err);
 
+	if (rc == FB_OK)
+		rc = check_current(gc, err);
 	if (rc == FB_OK)
 		rc = fb_store_head(gc->repo->store, key, &size, err);
 	if (rc == FB_ENOTFOUND)
@@ -527,7 +553,7 @@ remove_all(struct fb_gc *gc, struct fb_error *err)
 		rc = remove_runs(gc, err);
 	if (rc == FB_OK)
 		gc->next = STEP_CLOSE;
-	return rc;
+	return rc == FB_ECONFLICT ? look_again(gc, rc) : rc;
 }
 
 /* G8 */

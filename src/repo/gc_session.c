@@ -157,12 +157,13 @@ fb_gc_open_sessions(struct fb_repo *repo, struct fb_gc_session **ret_sessions,
 	return FB_OK;
 }
 
-/* Only these are known never to commit. */
+/* Only these are known never to commit under their own name. */
 static bool
 is_reader(const struct fb_gc_session *session)
 {
 	return strcmp(session->doc.kind, "restore") == 0 ||
-	    strcmp(session->doc.kind, "verify") == 0;
+	    strcmp(session->doc.kind, "verify") == 0 ||
+	    strcmp(session->doc.kind, "copy") == 0;
 }
 
 int

@@ -103,10 +103,15 @@ FB_MUST_USE int fb_engine_init(const struct fb_engine *engine,
  *	runs/<run>/               journal, spool of a download in progress
  *	restores/<id>/            journal of a restore in progress
  *	index/<repository>/       which chunks its packs hold; can be lost
- *	newest/<repository>.<fleet>   memory for fb_history_check()
+ *	newest/<repository>.<fleet>   memory for fb_history_check(); of a
+ *	                          copy with .<its name> behind it
  */
 char *fb_state_path(const struct fb_engine *engine, const char *format, ...)
     FB_PRINTF(2, 3);
+/* The memory of the newest run that was seen: of a repository wherever it is,
+ * and of one that is configured as a copy (copy_of) its own, for it may be
+ * behind.  The caller frees. */
+char *fb_state_memory(const struct fb_engine *engine, const char *repository);
 /* Take the fleet's lock, or FB_EBUSY; returns the descriptor. */
 FB_MUST_USE int fb_state_lock(const struct fb_engine *engine,
     const char *command, struct fb_error *err);

@@ -35,6 +35,7 @@ struct fb_config_repository {
 	char *url;       /* "file:/abs/path", made absolute, or
 	                  * "s3://bucket/prefix" */
 	char *sign_with; /* reference; NULL: this host cannot sign */
+	char *copy_of;   /* name of the repository it is a copy of, or NULL */
 	/* Of an s3: repository; NULL: not given. */
 	char *endpoint;    /* "https://host:port" */
 	char *region;
