@@ -9,7 +9,8 @@
  *	restore_plan.c     what will happen, and whether it can
  *	restore_paths.c    single paths and removals, by the catalogue
  *	restore_volume.c   one volume from the repository into a target
- *	restore_disk.c     disks: fresh, or only what differs
+ *	restore_disk.c     disks from one end to the other
+ *	restore_update.c   disks that have content: what differs
  *	restore_dir.c      machines into a plain directory
  *	restore_machine.c  machines through their driver
  *	restore_journal.c  what survives a crash
@@ -192,7 +193,7 @@ struct fb_rst_disk {
 /* Write all of it; zeros only where the target is not fresh. */
 FB_MUST_USE int fb_rst_disk_write(
     struct fb_rst_disk *disk, struct fb_error *err);
-/* Compare first, then fetch and write only what differs. */
+/* restore_update.c: compare first, then fetch and write only what differs. */
 FB_MUST_USE int fb_rst_disk_update(
     struct fb_rst_disk *disk, struct fb_error *err);
 

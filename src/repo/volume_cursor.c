@@ -193,8 +193,13 @@ fb_volume_chunks(struct fb_volume_reader *reader, uint64_t offset,
 	fb_cursor_open(&cursor, reader, offset, end);
 	while ((rc = fb_cursor_peek(&cursor, &piece, err)) == FB_OK &&
 	    piece.length > 0) {
+		struct fb_volume_chunk chunk;
+
+		if (piece.chunk != NULL)
+			chunk = (struct fb_volume_chunk){ *piece.chunk,
+				piece.pack, piece.number };
 		rc = visit(piece.offset, piece.length,
-		    piece.chunk ? &piece.chunk->id : NULL, arg, err);
+		    piece.chunk != NULL ? &chunk : NULL, arg, err);
 		if (rc < 0)
 			break;
 		fb_cursor_take(&cursor, &piece);
@@ -204,13 +209,13 @@ fb_volume_chunks(struct fb_volume_reader *reader, uint64_t offset,
 }
 
 static int
-add_leaf(uint64_t offset, uint64_t length, const struct fb_digest *id,
+add_leaf(uint64_t offset, uint64_t length, const struct fb_volume_chunk *chunk,
     void *arg, struct fb_error *err)
 {
 	(void)offset;
 	(void)err;
-	if (id != NULL)
-		fb_merkle_add_data(arg, length, id);
+	if (chunk != NULL)
+		fb_merkle_add_data(arg, length, &chunk->stored.id);
 	else
 		fb_merkle_add_zero(arg, length);
 	return FB_OK;

@@ -213,15 +213,15 @@ struct reading {
 };
 
 static int
-visit_chunk(uint64_t offset, uint64_t length, const struct fb_digest *id,
-    void *arg, struct fb_error *err)
+visit_chunk(uint64_t offset, uint64_t length,
+    const struct fb_volume_chunk *chunk, void *arg, struct fb_error *err)
 {
 	struct reading *reading = arg;
 
 	(void)err;
 	must(offset == reading->chunks_at && length > 0);
 	must(length <= reading->size - offset);
-	must(id == NULL || length <= FB_CHUNK_MAX);
+	must(chunk == NULL || length <= FB_CHUNK_MAX);
 	reading->chunks_at += length;
 	return FB_OK;
 }

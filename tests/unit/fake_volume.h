@@ -5,6 +5,9 @@
 #ifndef UNIT_FAKE_VOLUME_H
 #define UNIT_FAKE_VOLUME_H
 
+#include <stdatomic.h>
+#include <string.h>
+
 #include "fleetbak/base/err.h"
 #include "fleetbak/crypto/digest_many.h"
 #include "fleetbak/repo/volume.h"
@@ -21,7 +24,7 @@ struct fb_volume_reader {
 	struct fake_piece *pieces;
 	size_t count;
 	uint64_t pull_at, pull_end;
-	uint64_t fetched; /* bytes given out */
+	atomic_uint_fast64_t fetched; /* bytes given out */
 	uint64_t damaged; /* offset of a piece that cannot be read, 0: none */
 };
 
@@ -78,7 +81,7 @@ fb_volume_read(struct fb_volume_reader *reader, uint64_t offset, uint64_t end,
 		if (reader->damaged && p->offset >= reader->damaged)
 			return fb_fail(err, FB_ECORRUPT, "damaged");
 		if (!p->zero)
-			reader->fetched += p->length;
+			atomic_fetch_add(&reader->fetched, p->length);
 		rc = visit(p->offset,
 		    p->zero ? NULL : reader->bytes + p->offset, p->length,
 		    arg, err);
@@ -95,15 +98,16 @@ fb_volume_chunks(struct fb_volume_reader *reader, uint64_t offset,
 {
 	for (size_t i = 0; i < reader->count; i++) {
 		const struct fake_piece *p = &reader->pieces[i];
-		struct fb_digest id;
+		struct fb_volume_chunk chunk = { .number = (uint32_t)i,
+			.stored.length = (uint32_t)p->length };
 		int rc;
 
 		if (p->offset + p->length <= offset || p->offset >= end)
 			continue;
 		fb_digest_pieces((struct fb_span){ reader->bytes + p->offset,
-		    (size_t)p->length }, &id);
+		    (size_t)p->length }, &chunk.stored.id);
 		rc = visit(
-		    p->offset, p->length, p->zero ? NULL : &id, arg, err);
+		    p->offset, p->length, p->zero ? NULL : &chunk, arg, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -118,6 +122,36 @@ fb_volume_domain(struct fb_volume_reader *reader, struct fb_cipher_key *domain,
 	(void)domain;
 	(void)err;
 	*ret_use = NULL;
+	return FB_OK;
+}
+
+struct fb_chunk_reader *
+fb_chunk_reader_new(void)
+{
+	return NULL;
+}
+
+void
+fb_chunk_reader_free(struct fb_chunk_reader *opener)
+{
+	(void)opener;
+}
+
+int
+fb_chunk_reader_read(struct fb_chunk_reader *opener,
+    struct fb_volume_reader *reader, const struct fb_volume_chunk *chunks,
+    size_t count, uint8_t *content, struct fb_error *err)
+{
+	(void)opener;
+	for (size_t i = 0; i < count; i++) {
+		const struct fake_piece *p = &reader->pieces[chunks[i].number];
+
+		if (reader->damaged && p->offset >= reader->damaged)
+			return fb_fail(err, FB_ECORRUPT, "damaged");
+		atomic_fetch_add(&volume.fetched, p->length);
+		memcpy(content, reader->bytes + p->offset, (size_t)p->length);
+		content += p->length;
+	}
 	return FB_OK;
 }
 

@@ -430,11 +430,14 @@ the_visitor_can_stop_it(void **unused)
 struct walk {
 	uint64_t at, zeros;
 	const uint8_t *bytes;
+	struct fb_volume_chunk *chunks; /* room for all */
+	size_t count;
+	struct { uint64_t offset, length; } places[1024];
 };
 
 static int
-check_chunk(uint64_t offset, uint64_t length, const struct fb_digest *id,
-    void *arg, struct fb_error *error)
+check_chunk(uint64_t offset, uint64_t length,
+    const struct fb_volume_chunk *chunk, void *arg, struct fb_error *error)
 {
 	struct walk *walk = arg;
 	struct fb_digest digest;
@@ -442,14 +445,43 @@ check_chunk(uint64_t offset, uint64_t length, const struct fb_digest *id,
 	(void)error;
 	assert_int_equal(offset, walk->at);
 	walk->at += length;
-	if (id == NULL) {
+	if (chunk == NULL) {
 		walk->zeros += length;
 		return FB_OK;
 	}
 	fb_digest_pieces(
 	    (struct fb_span){ walk->bytes + offset, (size_t)length }, &digest);
-	assert_memory_equal(&digest, id, sizeof(digest));
+	assert_memory_equal(&digest, &chunk->stored.id, sizeof(digest));
+	assert_true(walk->count < FB_COUNT(walk->places));
+	walk->places[walk->count].offset = offset;
+	walk->places[walk->count].length = length;
+	walk->chunks[walk->count++] = *chunk;
 	return FB_OK;
+}
+
+/* All of them at once, and each alone. */
+static void
+open_again(struct fb_volume_reader *reader, const struct walk *walk)
+{
+	struct fb_chunk_reader *opener = fb_chunk_reader_new();
+	FB_AUTO_FREE uint8_t *content = fb_alloc(LEN, 1);
+	size_t at = 0;
+
+	assert_true(walk->count > 1);
+	assert_ok(fb_chunk_reader_read(
+	    opener, reader, walk->chunks, walk->count, content, &err));
+	for (size_t i = 0; i < walk->count; i++) {
+		size_t len = (size_t)walk->places[i].length;
+		const uint8_t *expected = walk->bytes + walk->places[i].offset;
+
+		assert_memory_equal(content + at, expected, len);
+		memset(content + at, 0xa5, len);
+		assert_ok(fb_chunk_reader_read(opener, reader, &walk->chunks[i], 1,
+		    content + at, &err));
+		assert_memory_equal(content + at, expected, len);
+		at += len;
+	}
+	fb_chunk_reader_free(opener);
 }
 
 static void
@@ -458,16 +490,19 @@ chunks_are_visited_without_their_bytes(void **unused)
 	struct world world;
 	struct fb_volume_reader *reader;
 	struct walk walk;
+	FB_AUTO_FREE struct fb_volume_chunk *chunks =
+	    fb_alloc(FB_COUNT(walk.places), sizeof(*chunks));
 
 	(void)unused;
 	make_world(&world);
-	walk = (struct walk){ .bytes = world.bytes };
+	walk = (struct walk){ .bytes = world.bytes, .chunks = chunks };
 	assert_ok(
 	    fb_volume_open(&world.repo, &world.recipe, &reader, &err));
 	assert_ok(fb_volume_chunks(
 	    reader, 0, UINT64_MAX, check_chunk, &walk, &err));
 	assert_int_equal(walk.at, LEN);
 	assert_int_equal(walk.zeros, 131072);
+	open_again(reader, &walk);
 	fb_volume_close(reader);
 	end_world(&world);
 }

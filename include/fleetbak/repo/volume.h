@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "fleetbak/driver/artifact.h"
+#include "fleetbak/format/pack.h"
 #include "fleetbak/format/recipe.h"
 #include "fleetbak/repo/repo.h"
 
@@ -48,12 +49,31 @@ FB_MUST_USE int fb_volume_read(struct fb_volume_reader *reader,
 
 /*
  * Visit the chunks themselves, without opening them: for in-place restore,
- * which hashes what is at the target first.  `id` NULL: zeros.
+ * which hashes what is at the target first.  `chunk` NULL: zeros; else it is
+ * borrowed, and a copy of it serves fb_chunk_reader_read() as long as the reader.
  */
+struct fb_volume_chunk {
+	struct fb_pack_chunk stored;
+	uint32_t pack, number; /* of the recipe; in that */
+};
 typedef int fb_volume_visit_chunk(uint64_t offset, uint64_t length,
-    const struct fb_digest *id, void *arg, struct fb_error *err);
+    const struct fb_volume_chunk *chunk, void *arg, struct fb_error *err);
 FB_MUST_USE int fb_volume_chunks(struct fb_volume_reader *reader,
     uint64_t offset, uint64_t end, fb_volume_visit_chunk *visit, void *arg,
+    struct fb_error *err);
+
+/*
+ * Opens single chunks.  Threads: each has an opener of its own; they may
+ * share a reader.
+ */
+struct fb_chunk_reader;
+struct fb_chunk_reader *fb_chunk_reader_new(void);
+void fb_chunk_reader_free(struct fb_chunk_reader *opener);
+/* Fetch, open and hash `count` chunks; `content` has room for all of them, one
+ * after the other.  Errors: FB_ECORRUPT naming the object. */
+FB_MUST_USE int fb_chunk_reader_read(struct fb_chunk_reader *opener,
+    struct fb_volume_reader *reader,
+    const struct fb_volume_chunk *chunks, size_t count, uint8_t *content,
     struct fb_error *err);
 
 /* The volume as a stream (a pax archive for driver/tree.h), from `offset` to
