@@ -25,8 +25,9 @@ struct writer {
 	struct stat was; /* what it is compared with */
 	bool same;     /* equal so far, and nothing written */
 	int fd;        /* written to; -1: nothing yet */
+	uint64_t end;  /* of what was written to it */
 	char temp[32]; /* its name until it is whole, "" if that is final */
-	uint8_t *room;
+	uint8_t *room; /* for what is there; NULL: not needed so far */
 };
 
 static int
@@ -36,9 +37,19 @@ make_file(struct writer *w, const char *name, struct fb_error *err)
 	    ? -1
 	    : openat(w->file->dirfd, name,
 	          O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (w->fd == -1 && errno == EEXIST && !w->file->compare)
+		return fb_fail(err, FB_EEXISTS, "'%s' exists", w->file->path);
 	if (w->fd == -1)
 		return fb_fail_sys(err, "cannot make '%s'", w->file->path);
 	return FB_OK;
+}
+
+static uint8_t *
+room_of(struct writer *w)
+{
+	if (w->room == NULL)
+		w->room = fb_alloc(STEP, 1);
+	return w->room;
 }
 
 static int
@@ -46,6 +57,8 @@ write_at(struct writer *w, uint64_t offset, const void *bytes, size_t len,
     struct fb_error *err)
 {
 	w->file->written_bytes += len;
+	if (w->end < offset + len)
+		w->end = offset + len;
 	return fb_io_pwrite_all(w->fd, w->file->path,
 	    (struct fb_span){ bytes, len }, offset, err);
 }
@@ -71,7 +84,7 @@ copy_prefix(struct writer *w, struct fb_error *err)
 		if (w->at - at < step)
 			step = (size_t)(w->at - at);
 		rc = fb_io_pread(
-		    w->old, w->file->path, w->room, step, at, &got, err);
+		    w->old, w->file->path, room_of(w), step, at, &got, err);
 		if (rc == FB_OK && got == 0)
 			rc = fb_fail(err, FB_ECONFLICT,
 			    "'%s' became shorter meanwhile", w->file->path);
@@ -139,7 +152,7 @@ compare(struct writer *w, const uint8_t *bytes, uint64_t len, bool *ret_same,
 		if (end - at < step)
 			step = (size_t)(end - at);
 		rc = fb_io_pread(
-		    w->old, w->file->path, w->room, step, at, &got, err);
+		    w->old, w->file->path, room_of(w), step, at, &got, err);
 		if (rc < 0)
 			return rc;
 		*ret_same = got == step &&
@@ -207,7 +220,7 @@ copy_blocks(struct writer *w, struct fb_error *err)
 static int
 finish(struct writer *w, struct fb_error *err)
 {
-	int rc;
+	int rc = FB_OK;
 
 	if (w->same) {
 		w->file->unchanged_bytes += w->size;
@@ -216,7 +229,9 @@ finish(struct writer *w, struct fb_error *err)
 			    w->file->kept, &w->was, w->file->path);
 		return FB_OK;
 	}
-	rc = fb_io_truncate(w->fd, w->file->path, (off_t)w->size, err);
+	if (w->end != w->size) /* it ends with a hole */
+		rc = fb_io_truncate(
+		    w->fd, w->file->path, (off_t)w->size, err);
 	if (rc < 0 || w->temp[0] == '\0')
 		return rc;
 	if (fb_seam_fails(FB_STEP_RENAME, w->file->path) ||
@@ -235,11 +250,13 @@ look_at_old(struct writer *w, struct fb_error *err)
 	struct fb_tree_file *file = w->file;
 	struct stat st;
 
+	if (!file->compare) /* nothing, or making it fails */
+		return FB_OK;
 	if (fstatat(file->dirfd, file->name, &st, AT_SYMLINK_NOFOLLOW) == -1)
 		return errno == ENOENT
 		    ? FB_OK
 		    : fb_fail_sys(err, "cannot look at '%s'", file->path);
-	if (!S_ISREG(st.st_mode) || !file->compare)
+	if (!S_ISREG(st.st_mode))
 		return fb_fail(err, FB_EEXISTS, "'%s' exists", file->path);
 	if ((uint64_t)st.st_size != w->size ||
 	    (st.st_nlink > 1 && fb_tree_link_get(file->kept, &st) != NULL))
@@ -273,6 +290,7 @@ fb_tree_file_write(struct fb_tree_file *file, struct fb_error *err)
 	int64_t size = archive_entry_size(file->entry);
 	int rc;
 
+	file->fd = -1;
 	if (size < 0)
 		return fb_fail(err, FB_ECORRUPT,
 		    "'%s' has a size below nothing", file->path);
@@ -280,8 +298,13 @@ fb_tree_file_write(struct fb_tree_file *file, struct fb_error *err)
 	rc = look_at_old(&w, err);
 	if (rc < 0)
 		return rc;
-	w.room = fb_alloc(STEP, 1);
 	rc = write_content(&w, err);
+	if (rc == FB_OK) {
+		int *now = w.same ? &w.old : &w.fd;
+
+		file->fd = *now;
+		*now = -1;
+	}
 	if (w.temp[0] != '\0')
 		(void)unlinkat(file->dirfd, w.temp, 0);
 	fb_closep(&w.old);

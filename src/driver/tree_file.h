@@ -23,6 +23,8 @@ struct fb_tree_file {
 	struct fb_tree_links *kept; /* with compare: the files of several
 	                             * names that were left as they are */
 	uint64_t written_bytes, unchanged_bytes; /* added to */
+	int fd; /* set to the file as it is now, for its metadata: the caller's
+	         * to close; -1 after a failure */
 	bool archive_failed; /* why FB_ECORRUPT: libarchive knows */
 };
 

@@ -101,10 +101,10 @@ void fb_tree_meta_read(int fd, int dirfd, const char *name,
 
 /*
  * Make the attributes and ACLs of a file those of `entry`, removing others.
- * `fd` may be an O_PATH descriptor.  Unless `owners`, only those that any
- * user may set.
+ * `fd` may be an O_PATH descriptor, unless it is `opened`.  Unless `owners`,
+ * only those that any user may set.
  */
-void fb_tree_meta_write(int fd, struct archive_entry *entry, bool owners,
-    fb_tree_note *note, void *arg);
+void fb_tree_meta_write(int fd, bool opened, struct archive_entry *entry,
+    bool owners, fb_tree_note *note, void *arg);
 
 #endif

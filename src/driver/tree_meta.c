@@ -37,15 +37,19 @@ static const struct {
 	{ ACL_OTHER, ARCHIVE_ENTRY_ACL_OTHER },
 };
 
-/* A file as the l*xattr calls want it: a path through /proc/self/fd. */
+/* A file as the *xattr calls want it: a descriptor that is more than a name
+ * of it, or a path through /proc/self/fd. */
 struct place {
+	int fd;       /* -1: by the path */
 	char *path;
-	bool follow; /* the magic link itself; never the file's own */
+	bool follow;  /* the magic link itself; never the file's own */
 };
 
 static ssize_t
 list_attributes(const struct place *place, char *list, size_t size)
 {
+	if (place->fd >= 0)
+		return flistxattr(place->fd, list, size);
 	return place->follow ? listxattr(place->path, list, size)
 	                     : llistxattr(place->path, list, size);
 }
@@ -54,8 +58,25 @@ static ssize_t
 get_attribute(const struct place *place, const char *name, void *value,
     size_t size)
 {
+	if (place->fd >= 0)
+		return fgetxattr(place->fd, name, value, size);
 	return place->follow ? getxattr(place->path, name, value, size)
 	                     : lgetxattr(place->path, name, value, size);
+}
+
+static int
+set_attribute(const struct place *place, const char *name, const void *value,
+    size_t size)
+{
+	return place->fd >= 0 ? fsetxattr(place->fd, name, value, size, 0)
+	                      : setxattr(place->path, name, value, size, 0);
+}
+
+static int
+remove_attribute(const struct place *place, const char *name)
+{
+	return place->fd >= 0 ? fremovexattr(place->fd, name)
+	                      : removexattr(place->path, name);
 }
 
 static void
@@ -141,7 +162,7 @@ void
 fb_tree_meta_read(int fd, int dirfd, const char *name,
     struct archive_entry *entry, fb_tree_note *note, void *arg)
 {
-	struct place place = { .follow = fd >= 0 };
+	struct place place = { .fd = -1, .follow = fd >= 0 };
 	FB_AUTO_FREE char *list = NULL;
 	FB_AUTO_FREE uint8_t *value = NULL;
 	FB_AUTO_FREE char **names = NULL;
@@ -210,21 +231,21 @@ acl_of(struct archive_entry *entry, int type, struct acl *acl)
 }
 
 static void
-write_acl(const char *path, struct archive_entry *entry, int type,
+write_acl(const struct place *place, struct archive_entry *entry, int type,
     const char *attribute, fb_tree_note *note, void *arg)
 {
 	FB_AUTO_FREE struct acl *acl = NULL;
 	FB_AUTO_BUF struct fb_buf value = { 0 };
 
 	if ((archive_entry_acl_types(entry) & type) == 0) {
-		(void)removexattr(path, attribute);
+		(void)remove_attribute(place, attribute);
 		return;
 	}
 	acl = fb_alloc(1, sizeof(*acl));
 	acl_of(entry, type, acl);
 	fb_buf_add_le32(&value, POSIX_ACL_XATTR_VERSION);
 	fb_buf_add(&value, acl->items, acl->count * sizeof(acl->items[0]));
-	if (setxattr(path, attribute, value.data, value.len, 0) == -1)
+	if (set_attribute(place, attribute, value.data, value.len) == -1)
 		note_sys("cannot set", attribute, note, arg);
 }
 
@@ -253,65 +274,66 @@ has_attribute(struct archive_entry *entry, const char *name)
 }
 
 static void
-drop_others(const char *path, struct archive_entry *entry, bool owners,
-    fb_tree_note *note, void *arg)
+drop_others(const struct place *place, struct archive_entry *entry,
+    bool owners, fb_tree_note *note, void *arg)
 {
-	struct place place = { (char *)path, true };
-	FB_AUTO_FREE char *list = NULL;
+	FB_AUTO_FREE char *list = fb_alloc(FB_XATTR_MAX + 1, 1);
 	FB_AUTO_FREE char **names = NULL;
-	size_t count;
+	size_t count = attribute_names(place, list, &names);
 
-	if (listxattr(path, NULL, 0) <= 0)
-		return;
-	list = fb_alloc(FB_XATTR_MAX + 1, 1);
-	count = attribute_names(&place, list, &names);
 	for (size_t i = 0; i < count; i++) {
 		/* A label that the system sets by itself stays. */
 		if (!is_ours(names[i], owners) ||
 		    has_attribute(entry, names[i]) ||
 		    strcmp(names[i], "security.selinux") == 0)
 			continue;
-		if (removexattr(path, names[i]) == -1)
+		if (remove_attribute(place, names[i]) == -1)
 			note_sys("cannot remove attribute", names[i], note,
 			    arg);
 	}
 }
 
 static void
-write_attribute(const char *path, const char *name, const void *value,
-    size_t size, fb_tree_note *note, void *arg)
+write_attribute(const struct place *place, const char *name,
+    const void *value, size_t size, fb_tree_note *note, void *arg)
 {
 	uint8_t now[4096];
-	ssize_t have = getxattr(path, name, now, sizeof(now));
+	ssize_t have = get_attribute(place, name, now, sizeof(now));
 
 	if (have >= 0 && (size_t)have == size && memcmp(now, value, size) == 0)
 		return;
-	if (setxattr(path, name, value, size, 0) == -1)
+	if (set_attribute(place, name, value, size) == -1)
 		note_sys("cannot set attribute", name, note, arg);
 }
 
 void
-fb_tree_meta_write(int fd, struct archive_entry *entry, bool owners,
-    fb_tree_note *note, void *arg)
+fb_tree_meta_write(int fd, bool opened, struct archive_entry *entry,
+    bool owners, fb_tree_note *note, void *arg)
 {
 	const char *name;
 	const void *value;
 	size_t size;
 	char path[32];
+	struct place place = { opened ? fd : -1, path, true };
+	mode_t type = archive_entry_filetype(entry);
+	int acls = archive_entry_acl_types(entry);
+	bool any; /* it has attributes, perhaps by inheritance */
 
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	drop_others(path, entry, owners, note, arg);
+	any = list_attributes(&place, NULL, 0) > 0;
+	if (any)
+		drop_others(&place, entry, owners, note, arg);
 	(void)archive_entry_xattr_reset(entry);
 	while (archive_entry_xattr_next(entry, &name, &value, &size) ==
 	    ARCHIVE_OK)
 		if (name != NULL && is_ours(name, owners) &&
 		    size <= FB_XATTR_MAX)
-			write_attribute(path, name, value, size, note, arg);
-	if (archive_entry_filetype(entry) == AE_IFLNK)
+			write_attribute(&place, name, value, size, note, arg);
+	if (type == AE_IFLNK || (!any && acls == 0))
 		return;
-	write_acl(path, entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, ACL_ACCESS, note,
-	    arg);
-	if (archive_entry_filetype(entry) == AE_IFDIR)
-		write_acl(path, entry, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT,
+	write_acl(&place, entry, ARCHIVE_ENTRY_ACL_TYPE_ACCESS, ACL_ACCESS,
+	    note, arg);
+	if (type == AE_IFDIR)
+		write_acl(&place, entry, ARCHIVE_ENTRY_ACL_TYPE_DEFAULT,
 		    ACL_DEFAULT, note, arg);
 }

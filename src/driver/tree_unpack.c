@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/sysmacros.h>
@@ -88,46 +89,87 @@ is_below(const char *path, const char *dir)
 	    (strncmp(path, dir, len) == 0 && path[len] == '/');
 }
 
+/* What is given its metadata: by a descriptor of its own (`opened`), or by one
+ * that only says which it is, and by its name. */
+struct node {
+	int fd;
+	bool opened;
+	int dirfd;
+	const char *name;
+};
+
 static void
-set_times(struct fb_unpacker *u, int dirfd, const char *name,
+set_times(struct fb_unpacker *u, const struct node *node,
     struct archive_entry *entry)
 {
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
 		{ archive_entry_mtime(entry),
 		    archive_entry_mtime_nsec(entry) } };
 
-	if (archive_entry_mtime_is_set(entry) &&
-	    utimensat(dirfd, name, times, AT_SYMLINK_NOFOLLOW) == -1)
+	if (!archive_entry_mtime_is_set(entry))
+		return;
+	if ((node->opened ? futimens(node->fd, times)
+	                  : utimensat(node->dirfd, node->name, times,
+	                        AT_SYMLINK_NOFOLLOW)) == -1)
 		fb_unpack_report_sys(u, u->path, "cannot set its time");
+}
+
+static int
+set_owner(const struct node *node, struct archive_entry *entry)
+{
+	uid_t uid = (uid_t)archive_entry_uid(entry);
+	gid_t gid = (gid_t)archive_entry_gid(entry);
+
+	return node->opened ? fchown(node->fd, uid, gid)
+	                    : fchownat(node->dirfd, node->name, uid, gid,
+	                          AT_SYMLINK_NOFOLLOW);
+}
+
+static int
+set_mode(const struct node *node, mode_t mode)
+{
+	char link[32];
+
+	if (node->opened)
+		return fchmod(node->fd, mode);
+	(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", node->fd);
+	return chmod(link, mode);
 }
 
 /* Owner, mode, attributes and times, in the order in which none undoes
  * another. */
 static void
-set_metadata(struct fb_unpacker *u, int dirfd, const char *name,
+set_metadata(struct fb_unpacker *u, const struct node *node,
     struct archive_entry *entry)
 {
 	bool owners = u->options->owners;
 	mode_t mode = archive_entry_perm(entry) & (owners ? 07777 : 01777);
-	FB_AUTO_CLOSE int fd =
-	    openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	FB_AUTO_FREE char *link = fb_format("/proc/self/fd/%d", fd);
 
-	if (fd == -1) {
-		fb_unpack_report_sys(u, u->path, "cannot set its metadata");
-		return;
-	}
 	if (fb_seam_fails(FB_STEP_RENAME, u->path) ||
-	    (owners &&
-	        fchownat(dirfd, name, (uid_t)archive_entry_uid(entry),
-	            (gid_t)archive_entry_gid(entry), AT_SYMLINK_NOFOLLOW) ==
-	            -1))
+	    (owners && set_owner(node, entry) == -1))
 		fb_unpack_report_sys(u, u->path, "cannot set its owner");
 	if (archive_entry_filetype(entry) != AE_IFLNK &&
-	    chmod(link, mode) == -1)
+	    set_mode(node, mode) == -1)
 		fb_unpack_report_sys(u, u->path, "cannot set its mode");
-	fb_tree_meta_write(fd, entry, owners, note, u);
-	set_times(u, dirfd, name, entry);
+	fb_tree_meta_write(node->fd, node->opened, entry, owners, note, u);
+	set_times(u, node, entry);
+}
+
+/* Of the member at hand, which nobody has opened. */
+static void
+set_metadata_by_name(struct fb_unpacker *u, struct archive_entry *entry)
+{
+	const char *name = fb_unpack_base(u->path);
+	FB_AUTO_CLOSE int fd =
+	    openat(u->parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd == -1)
+		fb_unpack_report_sys(u, u->path, "cannot set its metadata");
+	else
+		set_metadata(u,
+		    &(struct node){ .fd = fd, .dirfd = u->parent,
+		        .name = name },
+		    entry);
 }
 
 static int
@@ -175,7 +217,8 @@ leave_frame(struct fb_unpacker *u, struct fb_error *err)
 	    st.st_dev == u->dev) /* what is mounted here was not packed */
 		rc = remove_unseen(u, frame, fd, err);
 	if (rc == FB_OK)
-		set_metadata(u, fd, ".", frame->entry);
+		set_metadata(u, &(struct node){ .fd = fd, .opened = true },
+		    frame->entry);
 	u->path = shown;
 	archive_entry_free(frame->entry);
 	fb_names_release(&frame->seen);
@@ -276,6 +319,10 @@ unpack_file(struct fb_unpacker *u, struct archive_entry *entry,
 	}
 	u->stats.written_bytes += file.written_bytes;
 	u->stats.unchanged_bytes += file.unchanged_bytes;
+	if (rc == FB_OK)
+		set_metadata(u,
+		    &(struct node){ .fd = file.fd, .opened = true }, entry);
+	fb_closep(&file.fd);
 	if (rc == FB_ECORRUPT && file.archive_failed)
 		return fail_archive(u, err);
 	return rc;
@@ -437,13 +484,13 @@ unpack_other(struct fb_unpacker *u, struct archive_entry *entry,
 	if (hardlink != NULL)
 		return unpack_hardlink(u, hardlink, err);
 	if (type == AE_IFREG)
-		rc = unpack_file(u, entry, err);
-	else if (type == AE_IFLNK)
+		return unpack_file(u, entry, err);
+	if (type == AE_IFLNK)
 		rc = unpack_symlink(u, entry, err);
 	else
 		rc = unpack_node(u, entry, &made, err);
 	if (rc == FB_OK && made)
-		set_metadata(u, u->parent, fb_unpack_base(u->path), entry);
+		set_metadata_by_name(u, entry);
 	return rc;
 }
 
