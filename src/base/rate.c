@@ -54,18 +54,20 @@ time_of(struct fb_rate *rate, uint64_t len)
 int64_t
 fb_rate_take(struct fb_rate *rate, uint64_t len, int64_t now_ns)
 {
-	int64_t due;
+	int64_t due, time, saved = FB_RATE_BURST_NS;
 
 	if (rate == NULL)
 		return now_ns;
 	(void)pthread_mutex_lock(&rate->lock);
+	time = time_of(rate, len);
+	if (saved < time)
+		saved = time;
 	if (!rate->begun)
 		rate->next_ns = now_ns;
-	else if (rate->next_ns < now_ns - FB_RATE_BURST_NS)
-		rate->next_ns = now_ns - FB_RATE_BURST_NS;
+	else if (rate->next_ns < now_ns - saved)
+		rate->next_ns = now_ns - saved;
 	rate->begun = true;
-	if (__builtin_add_overflow(
-	        rate->next_ns, time_of(rate, len), &rate->next_ns))
+	if (__builtin_add_overflow(rate->next_ns, time, &rate->next_ns))
 		rate->next_ns = INT64_MAX;
 	due = rate->next_ns;
 	(void)pthread_mutex_unlock(&rate->lock);

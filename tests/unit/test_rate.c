@@ -55,14 +55,32 @@ time_at_work_is_not_lost(void **state)
 static void
 an_idle_bucket_saves_up_little(void **state)
 {
-	struct fb_rate *rate = fb_rate_new(MIB);
+	struct fb_rate *rate = fb_rate_new(100 * MIB);
 	int64_t due;
 
 	(void)state;
-	assert_int_equal(fb_rate_take(rate, MIB, 0), SECOND);
+	assert_int_equal(fb_rate_take(rate, MIB, 0), SECOND / 100);
 	/* An hour later a tenth of a second is there, and no more. */
 	due = fb_rate_take(rate, MIB, 3600 * SECOND);
-	assert_int_equal(due, 3601 * SECOND - FB_RATE_BURST_NS);
+	assert_int_equal(due, 3600 * SECOND - FB_RATE_BURST_NS + SECOND / 100);
+	fb_rate_free(rate);
+}
+
+/* What comes late and is large goes at once; what follows makes up for it. */
+static void
+a_late_piece_goes_at_once(void **state)
+{
+	struct fb_rate *rate = fb_rate_new(MIB);
+
+	(void)state;
+	assert_int_equal(fb_rate_take(rate, MIB, 0), SECOND);
+	assert_int_equal(fb_rate_take(rate, MIB, 7 * SECOND / 4), 2 * SECOND);
+	assert_int_equal(fb_rate_take(rate, MIB, 9 * SECOND / 4), 3 * SECOND);
+	/* An hour later one is there, and no more. */
+	assert_int_equal(
+	    fb_rate_take(rate, MIB, 3600 * SECOND), 3600 * SECOND);
+	assert_int_equal(
+	    fb_rate_take(rate, MIB, 3600 * SECOND), 3601 * SECOND);
 	fb_rate_free(rate);
 }
 
@@ -138,6 +156,7 @@ main(void)
 		cmocka_unit_test(a_rate_holds_whatever_the_steps),
 		cmocka_unit_test(time_at_work_is_not_lost),
 		cmocka_unit_test(an_idle_bucket_saves_up_little),
+		cmocka_unit_test(a_late_piece_goes_at_once),
 		cmocka_unit_test(takers_go_one_after_the_other),
 		cmocka_unit_test(threads_share_one_rate),
 		cmocka_unit_test(no_rate_is_no_limit),

@@ -6,7 +6,9 @@
 
 #include <stdint.h>
 
-/* What an idle bucket saves up: so much time's worth of bytes. */
+/* What an idle bucket saves up: so much time's worth of bytes, or what is taken
+ * next, if that is more: whoever comes late with a large piece has not lost
+ * the time in which it could have gone. */
 #define FB_RATE_BURST_NS INT64_C(100000000)
 
 struct fb_rate;
