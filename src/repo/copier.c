@@ -27,6 +27,7 @@ fail_locked(struct fb_copier *copier, int rc, const struct fb_error *err)
 		copier->rc = rc;
 		copier->err = *err;
 	}
+	(void)pthread_cond_broadcast(&copier->room);
 	(void)pthread_cond_broadcast(&copier->changed);
 }
 
@@ -80,6 +81,19 @@ free_batch(struct batch *batch)
 	free(batch);
 }
 
+/*
+ * With the lock held.  As long as enough is waiting for the workers nobody
+ * fills more: what waits leaves the caches, and has to be fetched from memory
+ * again.
+ */
+static bool
+has_room(const struct fb_copier *copier)
+{
+	return copier->queued <= copier->worker_count &&
+	    (copier->free_batches != NULL ||
+	        copier->batch_count < copier->batch_limit);
+}
+
 int
 fb_copier_take_batch(struct fb_copier *copier, struct batch **ret_batch,
     struct fb_error *err)
@@ -88,9 +102,8 @@ fb_copier_take_batch(struct fb_copier *copier, struct batch **ret_batch,
 	int rc;
 
 	(void)pthread_mutex_lock(&copier->lock);
-	while (copier->rc == FB_OK && copier->free_batches == NULL &&
-	    copier->batch_count >= copier->batch_limit)
-		(void)pthread_cond_wait(&copier->changed, &copier->lock);
+	while (copier->rc == FB_OK && !has_room(copier))
+		(void)pthread_cond_wait(&copier->room, &copier->lock);
 	rc = check_locked(copier, err);
 	if (rc == FB_OK && copier->free_batches != NULL) {
 		batch = copier->free_batches;
@@ -104,6 +117,29 @@ fb_copier_take_batch(struct fb_copier *copier, struct batch **ret_batch,
 	return rc;
 }
 
+/* With the lock held: room for what is compressed, the latest used first. */
+static void
+take_out(struct fb_copier *copier, struct batch *batch)
+{
+	if (copier->out_count > 0)
+		batch->out = copier->outs[--copier->out_count];
+}
+
+static void
+give_out_back(struct fb_copier *copier, struct batch *batch)
+{
+	if (batch->out.data == NULL)
+		return;
+	if (copier->out_count == copier->out_cap) {
+		copier->out_cap = copier->out_cap * 2 + 8;
+		copier->outs = fb_realloc(
+		    copier->outs, copier->out_cap, sizeof(*copier->outs));
+	}
+	fb_buf_clear(&batch->out);
+	copier->outs[copier->out_count++] = batch->out;
+	batch->out = (struct fb_buf){ 0 };
+}
+
 /* With the lock held. */
 static void
 recycle(struct fb_copier *copier, struct batch *batch)
@@ -111,10 +147,10 @@ recycle(struct fb_copier *copier, struct batch *batch)
 	batch->copy = NULL;
 	batch->item_count = 0;
 	batch->done = false;
-	fb_buf_clear(&batch->out);
+	give_out_back(copier, batch);
 	batch->next = copier->free_batches;
 	copier->free_batches = batch;
-	(void)pthread_cond_broadcast(&copier->changed);
+	(void)pthread_cond_signal(&copier->room);
 }
 
 void
@@ -126,6 +162,7 @@ fb_copier_submit(struct fb_copier *copier, struct batch *batch)
 	batch->next = batch->next_in_copy = NULL;
 	*copier->queue_tail = batch;
 	copier->queue_tail = &batch->next;
+	copier->queued++;
 	*copy->tail = batch;
 	copy->tail = &batch->next_in_copy;
 	copy->inflight++;
@@ -208,6 +245,7 @@ work_one(struct worker *worker, struct batch *batch)
 	int rc = FB_OK;
 
 	if (!skip) {
+		take_out(copier, batch);
 		(void)pthread_mutex_unlock(&copier->lock);
 		rc = fb_batch_process(copier, worker->cctx, batch, &err);
 		(void)pthread_mutex_lock(&copier->lock);
@@ -238,6 +276,8 @@ work(void *arg)
 		copier->queue = batch->next;
 		if (copier->queue == NULL)
 			copier->queue_tail = &copier->queue;
+		copier->queued--;
+		(void)pthread_cond_signal(&copier->room);
 		work_one(worker, batch);
 	}
 	(void)pthread_mutex_unlock(&copier->lock);
@@ -352,6 +392,7 @@ fb_copier_open(const struct fb_copier_spec *spec, const json_t *state,
 	copier->queue_tail = &copier->queue;
 	(void)pthread_mutex_init(&copier->lock, NULL);
 	(void)pthread_cond_init(&copier->work, NULL);
+	(void)pthread_cond_init(&copier->room, NULL);
 	(void)pthread_cond_init(&copier->changed, NULL);
 	rc = prepare(copier, state, err);
 	if (rc < 0) {
@@ -393,12 +434,16 @@ fb_copier_close(struct fb_copier *copier)
 		copier->free_batches = batch->next;
 		free_batch(batch);
 	}
+	for (size_t i = 0; i < copier->out_count; i++)
+		fb_buf_release(&copier->outs[i]);
+	free(copier->outs);
 	ZSTD_freeCCtx(copier->cctx);
 	fb_copier_drop_ended(copier);
 	free(copier->ended);
 	fb_packer_close(copier->packer);
 	json_decref(copier->resumed);
 	(void)pthread_cond_destroy(&copier->changed);
+	(void)pthread_cond_destroy(&copier->room);
 	(void)pthread_cond_destroy(&copier->work);
 	(void)pthread_mutex_destroy(&copier->lock);
 	free(copier->spool_dir);

@@ -320,6 +320,7 @@ free_copy(struct fb_copy *copy)
 		copy->current->copy = NULL;
 		copy->current->next = copier->free_batches;
 		copier->free_batches = copy->current;
+		(void)pthread_cond_signal(&copier->room);
 	}
 	(void)pthread_cond_broadcast(&copier->changed);
 	(void)pthread_mutex_unlock(&copier->lock);

@@ -46,7 +46,7 @@ struct batch {
 	struct batch *next_in_copy; /* the line of the copy */
 	struct fb_copy *copy;
 	uint8_t *data;
-	struct fb_buf out;
+	struct fb_buf out; /* from when a worker takes it until it is appended */
 	struct item *items;
 	size_t item_count, item_cap;
 	struct fb_digest_job *jobs;
@@ -98,10 +98,13 @@ struct fb_copier {
 	unsigned worker_count;
 
 	pthread_mutex_t lock; /* all below */
-	pthread_cond_t work, changed;
+	pthread_cond_t work, room, changed;
 	struct batch *free_batches;
 	size_t batch_count, batch_limit;
+	struct fb_buf *outs; /* room for what is compressed, not in use */
+	size_t out_count, out_cap;
 	struct batch *queue, **queue_tail;
+	size_t queued;
 	struct fb_copy *copies;
 	bool appending, closing;
 	int rc; /* of the first failure; nothing goes on after it */
