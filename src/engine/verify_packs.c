@@ -14,11 +14,21 @@
 
 #define WORKERS_MAX 16
 
+/* A pack that one of the crew reads, and others may help with. */
+struct bench {
+	struct fb_pack_check *check; /* NULL: none */
+	unsigned helpers;
+	bool exhausted; /* nothing is left to help with */
+};
+
 struct crew {
 	struct verify *verify;
 	bool open; /* every chunk as well */
-	pthread_mutex_t mutex;
-	size_t next; /* slot to look at; under the mutex, as is the report */
+	pthread_mutex_t mutex; /* all below, and the report */
+	pthread_cond_t changed;
+	size_t next;      /* slot to look at */
+	unsigned opening; /* packs that are taken and not on a bench yet */
+	struct bench benches[WORKERS_MAX];
 };
 
 /* The next pack that is not known to be damaged. */
@@ -34,6 +44,7 @@ take_next(struct crew *crew)
 		if (!slot->used || slot->mark != 0)
 			slot = NULL;
 	}
+	crew->opening += slot != NULL;
 	(void)pthread_mutex_unlock(&crew->mutex);
 	return slot;
 }
@@ -56,6 +67,88 @@ report_pack(struct crew *crew, struct fb_id_slot *slot, uint64_t bytes, int rc,
 	(void)pthread_mutex_unlock(&crew->mutex);
 }
 
+/* Put the check on a free bench; NULL: it could not be opened. */
+static struct bench *
+put_up(struct crew *crew, struct fb_pack_check *check)
+{
+	struct bench *bench = crew->benches;
+
+	(void)pthread_mutex_lock(&crew->mutex);
+	crew->opening--;
+	while (bench->check != NULL)
+		bench++;
+	*bench = (struct bench){ .check = check };
+	(void)pthread_cond_broadcast(&crew->changed);
+	(void)pthread_mutex_unlock(&crew->mutex);
+	return check != NULL ? bench : NULL;
+}
+
+static void
+take_down(struct crew *crew, struct bench *bench)
+{
+	struct fb_pack_check *check = bench->check;
+
+	(void)pthread_mutex_lock(&crew->mutex);
+	bench->exhausted = true;
+	while (bench->helpers > 0)
+		(void)pthread_cond_wait(&crew->changed, &crew->mutex);
+	bench->check = NULL;
+	(void)pthread_mutex_unlock(&crew->mutex);
+	fb_pack_check_close(check);
+}
+
+static int
+verify_pack(struct crew *crew, const struct fb_digest *id, uint64_t *ret_bytes,
+    struct fb_error *err)
+{
+	struct fb_pack_check *check = NULL;
+	int rc = fb_pack_check_open(
+	    crew->verify->repo, id, crew->open, &check, err);
+	struct bench *bench = put_up(crew, check);
+
+	if (bench == NULL)
+		return rc;
+	rc = fb_pack_check_run(check, ret_bytes, err);
+	take_down(crew, bench);
+	return rc;
+}
+
+static struct bench *
+find_bench(struct crew *crew)
+{
+	for (size_t i = 0; i < WORKERS_MAX; i++)
+		if (crew->benches[i].check != NULL &&
+		    !crew->benches[i].exhausted)
+			return &crew->benches[i];
+	return NULL;
+}
+
+/* No pack is left to take: help with those that others took. */
+static void
+help(struct crew *crew)
+{
+	struct bench *bench;
+
+	(void)pthread_mutex_lock(&crew->mutex);
+	while ((bench = find_bench(crew)) != NULL || crew->opening > 0) {
+		bool any;
+
+		if (bench == NULL) {
+			(void)pthread_cond_wait(&crew->changed, &crew->mutex);
+			continue;
+		}
+		bench->helpers++;
+		(void)pthread_mutex_unlock(&crew->mutex);
+		any = fb_pack_check_help(bench->check);
+		(void)pthread_mutex_lock(&crew->mutex);
+		bench->helpers--;
+		if (!any)
+			bench->exhausted = true;
+		(void)pthread_cond_broadcast(&crew->changed);
+	}
+	(void)pthread_mutex_unlock(&crew->mutex);
+}
+
 static int
 work(void *arg, struct fb_error *err)
 {
@@ -64,16 +157,17 @@ work(void *arg, struct fb_error *err)
 
 	while ((slot = take_next(crew)) != NULL) {
 		uint64_t bytes = 0;
-		int rc = check_cancel(crew->verify, err);
+		int rc = verify_pack(crew, &slot->id, &bytes, err);
 
-		if (rc < 0)
-			return rc;
-		rc = fb_pack_verify(
-		    crew->verify->repo, &slot->id, crew->open, &bytes, err);
 		if (rc < 0 && !is_damage(err))
 			return rc;
 		report_pack(crew, slot, rc < 0 ? 0 : bytes, rc, err);
+		rc = check_cancel(crew->verify, err);
+		if (rc < 0)
+			return rc;
 	}
+	if (crew->open)
+		help(crew);
 	return FB_OK;
 }
 
@@ -83,7 +177,8 @@ verify_packs(struct verify *verify, struct fb_error *err)
 	struct crew crew = { .verify = verify,
 		.open = verify->request->depth == FB_VERIFY_FULL &&
 		    fb_vault_opens(verify->repo->vault),
-		.mutex = PTHREAD_MUTEX_INITIALIZER };
+		.mutex = PTHREAD_MUTEX_INITIALIZER,
+		.changed = PTHREAD_COND_INITIALIZER };
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	long workers = processors < 2 ? 2
 	    : processors > WORKERS_MAX ? WORKERS_MAX

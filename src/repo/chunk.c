@@ -1,4 +1,4 @@
-/* Opening one chunk, and reading whole packs. */
+/* Opening chunks. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +8,6 @@
 #include "fleetbak/crypto/digest_many.h"
 
 #include "volume_impl.h"
-
-#define FETCH_STEP (1u << 20)
 
 static int
 check_frames(struct fb_digest_job *jobs, const struct fb_pack_chunk *chunks,
@@ -90,152 +88,4 @@ fb_chunks_open(ZSTD_DCtx *dctx, const struct fb_pack_secret *secret,
 	}
 	return check_contents(jobs, secret != NULL ? &secret->domain : NULL,
 	    chunks, count, content, key, first, err);
-}
-
-/* A pack, read from its beginning to its end. */
-struct pass {
-	struct fb_store *store;
-	char key[FB_OBJECT_KEY_SIZE];
-	struct fb_digester *digester;
-	uint64_t size, offset; /* of the object; after the window */
-	size_t at, len;
-	uint8_t *window; /* FETCH_STEP + FB_STORED_MAX */
-};
-
-/* Have at least `want` bytes in the window. */
-static int
-fill(struct pass *pass, size_t want, struct fb_error *err)
-{
-	size_t part = FETCH_STEP;
-	int rc;
-
-	if (pass->len - pass->at >= want)
-		return FB_OK;
-	memmove(pass->window, pass->window + pass->at, pass->len - pass->at);
-	pass->len -= pass->at;
-	pass->at = 0;
-	if (part < want - pass->len)
-		part = want - pass->len;
-	if (part > pass->size - pass->offset)
-		part = (size_t)(pass->size - pass->offset);
-	rc = fb_store_get_range(pass->store, pass->key, pass->offset,
-	    pass->window + pass->len, part, err);
-	if (rc < 0)
-		return rc;
-	fb_digester_add(pass->digester,
-	    (struct fb_span){ pass->window + pass->len, part });
-	pass->offset += part;
-	pass->len += part;
-	if (pass->len < want)
-		return fb_fail_id(err, FB_ECORRUPT, "E-PACK-TABLE",
-		    "'%s' is shorter than its table says", pass->key);
-	return FB_OK;
-}
-
-/* How many chunks from `first` on go into one step, and their bytes. */
-static uint32_t
-count_chunks(
-    const struct fb_pack_table *table, uint32_t first, size_t *ret_stored)
-{
-	size_t stored = 0, length = 0;
-	uint32_t count = 0;
-
-	for (; first + count < table->count && count < OPEN_CHUNKS_MAX;
-	     count++) {
-		const struct fb_pack_chunk *chunk =
-		    &table->chunks[first + count];
-
-		if (stored + chunk->stored_length > FB_STORED_MAX ||
-		    length + chunk->length > FB_CHUNK_MAX)
-			break;
-		stored += chunk->stored_length;
-		length += chunk->length;
-	}
-	*ret_stored = stored;
-	return count;
-}
-
-static int
-open_chunks(struct pass *pass, const struct fb_pack_table *table,
-    const struct fb_pack_secret *secret, struct fb_error *err)
-{
-	ZSTD_DCtx *dctx = ZSTD_createDCtx();
-	FB_AUTO_FREE uint8_t *content = fb_alloc(FB_CHUNK_MAX, 1);
-	uint32_t first = 0;
-	int rc = FB_OK;
-
-	while (rc == FB_OK && first < table->count) {
-		size_t stored;
-		uint32_t count = count_chunks(table, first, &stored);
-
-		rc = fill(pass, stored, err);
-		if (rc < 0)
-			break;
-		rc = fb_chunks_open(dctx, secret, table->chunks + first, count,
-		    pass->window + pass->at, content, pass->key, first, err);
-		pass->at += stored;
-		first += count;
-	}
-	ZSTD_freeDCtx(dctx);
-	return rc;
-}
-
-/* Read the rest and judge the whole. */
-static int
-end_pass(struct pass *pass, const struct fb_digest *id, struct fb_error *err)
-{
-	struct fb_digest digest;
-	int rc = FB_OK;
-
-	while (rc == FB_OK && pass->offset < pass->size) {
-		pass->at = pass->len;
-		rc = fill(pass, 1, err);
-	}
-	if (rc < 0)
-		return rc;
-	fb_digester_peek(pass->digester, &digest);
-	if (fb_digest_cmp(&digest, id) != 0)
-		return fb_fail_id(err, FB_ECORRUPT, "E-PACK-NAME",
-		    "'%s': its bytes do not have the digest it is named after",
-		    pass->key);
-	return FB_OK;
-}
-
-int
-fb_pack_verify(struct fb_repo *repo, const struct fb_digest *id, bool open,
-    uint64_t *ret_bytes, struct fb_error *err)
-{
-	FB_AUTO_DIGESTER struct fb_digester *digester = fb_digester_new();
-	FB_AUTO_FREE uint8_t *window =
-	    fb_alloc(FETCH_STEP + FB_STORED_MAX, 1);
-	struct fb_table_place place = { .pack = *id };
-	struct fb_table table = { 0 };
-	struct fb_pack_secret secret;
-	struct pass pass = {
-		.store = repo->store, .digester = digester, .window = window
-	};
-	int rc;
-
-	fb_pack_key(id, pass.key);
-	rc = fb_store_head(repo->store, pass.key, &pass.size, err);
-	if (rc == FB_OK && pass.size > FB_PACK_SIZE_MAX + FB_PACK_SKIP_LEN +
-	            FB_PACK_TABLE_MAX)
-		rc = fb_fail_id(err, FB_ECORRUPT, "E-PACK-TABLE",
-		    "'%s' is larger than a pack can be", pass.key);
-	if (rc == FB_OK && open)
-		rc = fb_table_fetch(repo->store, &place, &table, err);
-	if (rc == FB_OK && open)
-		rc = fb_vault_check_kind(
-		    repo->vault, &table.table, pass.key, err);
-	if (rc == FB_OK && open && repo->vault != NULL)
-		rc = fb_vault_secret(repo->vault, &table.table, &secret, err);
-	if (rc == FB_OK && open)
-		rc = open_chunks(&pass, &table.table,
-		    repo->vault != NULL ? &secret : NULL, err);
-	if (rc == FB_OK)
-		rc = end_pass(&pass, id, err);
-	fb_pack_table_release(&table.table);
-	if (rc == FB_OK)
-		*ret_bytes = pass.size;
-	return rc;
 }

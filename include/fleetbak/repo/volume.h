@@ -112,4 +112,19 @@ FB_MUST_USE int fb_pack_verify(struct fb_repo *repo,
     const struct fb_digest *id, bool open, uint64_t *ret_bytes,
     struct fb_error *err);
 
+/*
+ * The same by several threads: one runs the check, once, while others help
+ * any number of times, each time with some chunks; false: there are none left
+ * to take.  What a helper finds is the run's result.  Nobody helps any more
+ * when it is closed.
+ */
+struct fb_pack_check;
+FB_MUST_USE int fb_pack_check_open(struct fb_repo *repo,
+    const struct fb_digest *id, bool open, struct fb_pack_check **ret_check,
+    struct fb_error *err);
+FB_MUST_USE int fb_pack_check_run(
+    struct fb_pack_check *check, uint64_t *ret_bytes, struct fb_error *err);
+bool fb_pack_check_help(struct fb_pack_check *check);
+void fb_pack_check_close(struct fb_pack_check *check);
+
 #endif

@@ -1,0 +1,296 @@
+/*
+ * Whole packs.  One thread reads a pack from its beginning to its end, for its
+ * name, and opens the chunks on the way; whoever has nothing else to do opens
+ * some from the end meanwhile.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
+
+#include "volume_impl.h"
+
+#define FETCH_STEP (1u << 20)
+
+struct fb_pack_check {
+	struct fb_repo *repo;
+	struct fb_digest id;
+	char key[FB_OBJECT_KEY_SIZE];
+	uint64_t size; /* of the object */
+	struct fb_table table;
+	const struct fb_pack_secret *use; /* NULL: nothing is encrypted */
+	struct fb_pack_secret secret;
+
+	pthread_mutex_t lock; /* all below */
+	pthread_cond_t helped;
+	uint32_t low, high; /* chunks that nobody has taken yet */
+	unsigned helpers;
+	int rc; /* of the first helper that failed */
+	struct fb_error err;
+};
+
+/* The reading thread's. */
+struct pass {
+	struct fb_store *store;
+	const char *key;
+	struct fb_digester *digester;
+	uint64_t size, offset; /* of the object; after the window */
+	size_t at, len;
+	uint8_t *window; /* FETCH_STEP + FB_STORED_MAX */
+};
+
+/* Have at least `want` bytes in the window. */
+static int
+fill(struct pass *pass, size_t want, struct fb_error *err)
+{
+	size_t part = FETCH_STEP;
+	int rc;
+
+	if (pass->len - pass->at >= want)
+		return FB_OK;
+	memmove(pass->window, pass->window + pass->at, pass->len - pass->at);
+	pass->len -= pass->at;
+	pass->at = 0;
+	if (part < want - pass->len)
+		part = want - pass->len;
+	if (part > pass->size - pass->offset)
+		part = (size_t)(pass->size - pass->offset);
+	rc = fb_store_get_range(pass->store, pass->key, pass->offset,
+	    pass->window + pass->len, part, err);
+	if (rc < 0)
+		return rc;
+	fb_digester_add(
+	    pass->digester, (struct fb_span){ pass->window + pass->len, part });
+	pass->offset += part;
+	pass->len += part;
+	if (pass->len < want)
+		return fb_fail_id(err, FB_ECORRUPT, "E-PACK-TABLE",
+		    "'%s' is shorter than its table says", pass->key);
+	return FB_OK;
+}
+
+/* Chunks that one step opens, and their bytes. */
+struct stretch {
+	uint32_t first, count;
+	size_t stored, length;
+};
+
+static bool
+grow(struct stretch *stretch, const struct fb_pack_chunk *chunk)
+{
+	if (stretch->count == OPEN_CHUNKS_MAX ||
+	    stretch->stored + chunk->stored_length > FB_STORED_MAX ||
+	    stretch->length + chunk->length > FB_CHUNK_MAX)
+		return false;
+	stretch->count++;
+	stretch->stored += chunk->stored_length;
+	stretch->length += chunk->length;
+	return true;
+}
+
+/* The first ones that nobody has taken. */
+static struct stretch
+take_first(struct fb_pack_check *check)
+{
+	struct stretch stretch = { 0 };
+
+	(void)pthread_mutex_lock(&check->lock);
+	stretch.first = check->low;
+	while (check->low < check->high &&
+	    grow(&stretch, &check->table.table.chunks[check->low]))
+		check->low++;
+	(void)pthread_mutex_unlock(&check->lock);
+	return stretch;
+}
+
+/* The last ones; whoever gets any is a helper then. */
+static struct stretch
+take_last(struct fb_pack_check *check)
+{
+	struct stretch stretch = { 0 };
+
+	(void)pthread_mutex_lock(&check->lock);
+	while (check->low < check->high &&
+	    grow(&stretch, &check->table.table.chunks[check->high - 1]))
+		check->high--;
+	stretch.first = check->high;
+	if (stretch.count > 0)
+		check->helpers++;
+	(void)pthread_mutex_unlock(&check->lock);
+	return stretch;
+}
+
+static int
+open_first(struct fb_pack_check *check, struct pass *pass, struct fb_error *err)
+{
+	ZSTD_DCtx *dctx = ZSTD_createDCtx();
+	FB_AUTO_FREE uint8_t *content = fb_alloc(FB_CHUNK_MAX, 1);
+	struct stretch stretch;
+	int rc = FB_OK;
+
+	while (rc == FB_OK && (stretch = take_first(check)).count > 0) {
+		rc = fill(pass, stretch.stored, err);
+		if (rc < 0)
+			break;
+		rc = fb_chunks_open(dctx, check->use,
+		    check->table.table.chunks + stretch.first, stretch.count,
+		    pass->window + pass->at, content, check->key, stretch.first,
+		    err);
+		pass->at += stretch.stored;
+	}
+	ZSTD_freeDCtx(dctx);
+	return rc;
+}
+
+bool
+fb_pack_check_help(struct fb_pack_check *check)
+{
+	struct stretch stretch = take_last(check);
+	const struct fb_pack_chunk *chunks =
+	    check->table.table.chunks + stretch.first;
+	FB_AUTO_FREE uint8_t *stored = NULL, *content = NULL;
+	struct fb_error err = { 0 };
+	ZSTD_DCtx *dctx;
+	int rc;
+
+	if (stretch.count == 0)
+		return false;
+	dctx = ZSTD_createDCtx();
+	stored = fb_alloc(stretch.stored + 1, 1);
+	content = fb_alloc(stretch.length + 1, 1);
+	rc = fb_store_get_range(check->repo->store, check->key, chunks->offset,
+	    stored, stretch.stored, &err);
+	if (rc == FB_OK)
+		rc = fb_chunks_open(dctx, check->use, chunks, stretch.count, stored,
+		    content, check->key, stretch.first, &err);
+	ZSTD_freeDCtx(dctx);
+	(void)pthread_mutex_lock(&check->lock);
+	if (rc < 0 && check->rc == FB_OK) {
+		check->rc = rc;
+		check->err = err;
+	}
+	check->helpers--;
+	(void)pthread_cond_signal(&check->helped);
+	(void)pthread_mutex_unlock(&check->lock);
+	return true;
+}
+
+/* Nothing is left to take; wait for those who took some. */
+static int
+end_helping(struct fb_pack_check *check, int rc, struct fb_error *err)
+{
+	(void)pthread_mutex_lock(&check->lock);
+	check->high = check->low;
+	while (check->helpers > 0)
+		(void)pthread_cond_wait(&check->helped, &check->lock);
+	(void)pthread_mutex_unlock(&check->lock);
+	if (rc == FB_OK && check->rc < 0) {
+		*err = check->err;
+		rc = check->rc;
+	}
+	return rc;
+}
+
+/* Read the rest and judge the whole. */
+static int
+end_pass(struct pass *pass, const struct fb_digest *id, struct fb_error *err)
+{
+	struct fb_digest digest;
+	int rc = FB_OK;
+
+	while (rc == FB_OK && pass->offset < pass->size) {
+		pass->at = pass->len;
+		rc = fill(pass, 1, err);
+	}
+	if (rc < 0)
+		return rc;
+	fb_digester_peek(pass->digester, &digest);
+	if (fb_digest_cmp(&digest, id) != 0)
+		return fb_fail_id(err, FB_ECORRUPT, "E-PACK-NAME",
+		    "'%s': its bytes do not have the digest it is named after",
+		    pass->key);
+	return FB_OK;
+}
+
+int
+fb_pack_check_open(struct fb_repo *repo, const struct fb_digest *id, bool open,
+    struct fb_pack_check **ret_check, struct fb_error *err)
+{
+	struct fb_pack_check *check = fb_alloc(1, sizeof(*check));
+	struct fb_table_place place = { .pack = *id };
+	int rc;
+
+	check->repo = repo;
+	check->id = *id;
+	fb_pack_key(id, check->key);
+	(void)pthread_mutex_init(&check->lock, NULL);
+	(void)pthread_cond_init(&check->helped, NULL);
+	rc = fb_store_head(repo->store, check->key, &check->size, err);
+	if (rc == FB_OK &&
+	    check->size >
+	        FB_PACK_SIZE_MAX + FB_PACK_SKIP_LEN + FB_PACK_TABLE_MAX)
+		rc = fb_fail_id(err, FB_ECORRUPT, "E-PACK-TABLE",
+		    "'%s' is larger than a pack can be", check->key);
+	if (rc == FB_OK && open)
+		rc = fb_table_fetch(repo->store, &place, &check->table, err);
+	if (rc == FB_OK && open)
+		rc = fb_vault_check_kind(
+		    repo->vault, &check->table.table, check->key, err);
+	if (rc == FB_OK && open && repo->vault != NULL) {
+		rc = fb_vault_secret(
+		    repo->vault, &check->table.table, &check->secret, err);
+		check->use = &check->secret;
+	}
+	check->high = (uint32_t)check->table.table.count;
+	if (rc < 0)
+		fb_pack_check_close(check);
+	else
+		*ret_check = check;
+	return rc;
+}
+
+void
+fb_pack_check_close(struct fb_pack_check *check)
+{
+	fb_pack_table_release(&check->table.table);
+	(void)pthread_cond_destroy(&check->helped);
+	(void)pthread_mutex_destroy(&check->lock);
+	free(check);
+}
+
+int
+fb_pack_check_run(
+    struct fb_pack_check *check, uint64_t *ret_bytes, struct fb_error *err)
+{
+	FB_AUTO_DIGESTER struct fb_digester *digester = fb_digester_new();
+	FB_AUTO_FREE uint8_t *window = fb_alloc(FETCH_STEP + FB_STORED_MAX, 1);
+	struct pass pass = { .store = check->repo->store,
+		.key = check->key,
+		.digester = digester,
+		.size = check->size,
+		.window = window };
+	int rc = open_first(check, &pass, err);
+
+	if (rc == FB_OK)
+		rc = end_pass(&pass, &check->id, err);
+	rc = end_helping(check, rc, err);
+	if (rc == FB_OK)
+		*ret_bytes = check->size;
+	return rc;
+}
+
+int
+fb_pack_verify(struct fb_repo *repo, const struct fb_digest *id, bool open,
+    uint64_t *ret_bytes, struct fb_error *err)
+{
+	struct fb_pack_check *check;
+	int rc = fb_pack_check_open(repo, id, open, &check, err);
+
+	if (rc < 0)
+		return rc;
+	rc = fb_pack_check_run(check, ret_bytes, err);
+	fb_pack_check_close(check);
+	return rc;
+}
