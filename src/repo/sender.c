@@ -1,5 +1,6 @@
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
@@ -9,14 +10,27 @@
 
 #include "sender.h"
 
+/* No more threads than this: each pack under way is spooled until then. */
+#define SENDERS_MAX 4
+
+/* A pack to send. */
+struct job {
+	struct fb_sealed_pack pack;
+	json_t *state;
+	uint64_t number; /* in the order they came */
+};
+
 struct fb_sender {
 	struct fb_sender_spec spec;
-	pthread_t thread;
+	pthread_t threads[SENDERS_MAX];
+	unsigned thread_count;
 
 	pthread_mutex_t lock; /* all below */
 	pthread_cond_t changed;
-	struct fb_sealed_pack pack; /* path NULL: none is under way */
-	json_t *state;
+	struct job waiting[SENDERS_MAX]; /* taken by no thread yet */
+	unsigned waiting_count;
+	uint64_t put;  /* so many came */
+	uint64_t done; /* so many are stored and journaled, or given up */
 	bool closing;
 	int rc; /* of the first failure */
 	struct fb_error err;
@@ -56,8 +70,8 @@ wait_for_room(const struct fb_sender *sender, uint64_t size)
 }
 
 static int
-send_pack(struct fb_sender *sender, struct fb_sealed_pack *pack,
-    const json_t *state, struct fb_error *err)
+send_pack(struct fb_sender *sender, const struct fb_sealed_pack *pack,
+    struct fb_error *err)
 {
 	char key[FB_OBJECT_KEY_SIZE];
 	int rc;
@@ -68,28 +82,46 @@ send_pack(struct fb_sender *sender, struct fb_sealed_pack *pack,
 	    sender->spec.store, key, pack->path, pack->size, err);
 	if (rc == FB_EEXISTS)
 		rc = check_taken(sender->spec.store, key, pack->size, err);
-	if (rc == FB_OK)
-		rc = sender->spec.checkpoint(sender->spec.arg, state, err);
-	return rc < 0 ? rc : fb_sealed_pack_remove(pack, err);
+	return rc;
 }
 
-/* With the lock held, but not while sending. */
+static int
+journal_pack(
+    const struct fb_sender *sender, struct job *job, struct fb_error *err)
+{
+	int rc = sender->spec.checkpoint(sender->spec.arg, job->state, err);
+
+	return rc < 0 ? rc : fb_sealed_pack_remove(&job->pack, err);
+}
+
+/*
+ * Store one pack.  Its state speaks of all packs before it too, so it is
+ * journaled when they are stored, and not at all when one of them failed.
+ * With the lock held, but not while sending and journaling.
+ */
 static void
-send_one(struct fb_sender *sender)
+send_one(struct fb_sender *sender, struct job *job)
 {
 	struct fb_error err = { 0 };
 	int rc;
 
 	(void)pthread_mutex_unlock(&sender->lock);
-	rc = send_pack(sender, &sender->pack, sender->state, &err);
+	rc = send_pack(sender, &job->pack, &err);
 	(void)pthread_mutex_lock(&sender->lock);
+	while (sender->done != job->number)
+		(void)pthread_cond_wait(&sender->changed, &sender->lock);
+	if (rc == FB_OK && sender->rc == FB_OK) {
+		(void)pthread_mutex_unlock(&sender->lock);
+		rc = journal_pack(sender, job, &err);
+		(void)pthread_mutex_lock(&sender->lock);
+	}
 	if (rc < 0 && sender->rc == FB_OK) {
 		sender->rc = rc;
 		sender->err = err;
 	}
-	fb_sealed_pack_release(&sender->pack);
-	json_decref(sender->state);
-	sender->state = NULL;
+	sender->done++;
+	fb_sealed_pack_release(&job->pack);
+	json_decref(job->state);
 	(void)pthread_cond_broadcast(&sender->changed);
 }
 
@@ -99,15 +131,31 @@ run(void *arg)
 	struct fb_sender *sender = arg;
 
 	(void)pthread_mutex_lock(&sender->lock);
-	while (sender->pack.path != NULL || !sender->closing) {
-		if (sender->pack.path != NULL)
-			send_one(sender);
-		else
+	while (sender->waiting_count > 0 || !sender->closing) {
+		struct job job;
+
+		if (sender->waiting_count == 0) {
 			(void)pthread_cond_wait(
 			    &sender->changed, &sender->lock);
+			continue;
+		}
+		job = sender->waiting[0];
+		sender->waiting_count--;
+		memmove(&sender->waiting[0], &sender->waiting[1],
+		    sender->waiting_count * sizeof(job));
+		send_one(sender, &job);
 	}
 	(void)pthread_mutex_unlock(&sender->lock);
 	return NULL;
+}
+
+/* A store that is far away keeps several connections busy. */
+static unsigned
+senders_of(const struct fb_store *store)
+{
+	unsigned count = store->ops->parallel / SENDERS_MAX;
+
+	return count < 1 ? 1 : count < SENDERS_MAX ? count : SENDERS_MAX;
 }
 
 struct fb_sender *
@@ -116,11 +164,13 @@ fb_sender_new(const struct fb_sender_spec *spec)
 	struct fb_sender *sender = fb_alloc(1, sizeof(*sender));
 
 	sender->spec = *spec;
-	sender->pack.fd = -1;
+	sender->thread_count = senders_of(spec->store);
 	(void)pthread_mutex_init(&sender->lock, NULL);
 	(void)pthread_cond_init(&sender->changed, NULL);
-	if (pthread_create(&sender->thread, NULL, run, sender) != 0)
-		abort();
+	for (unsigned i = 0; i < sender->thread_count; i++)
+		if (pthread_create(
+		        &sender->threads[i], NULL, run, sender) != 0)
+			abort();
 	return sender;
 }
 
@@ -133,17 +183,18 @@ fb_sender_free(struct fb_sender *sender)
 	sender->closing = true;
 	(void)pthread_cond_broadcast(&sender->changed);
 	(void)pthread_mutex_unlock(&sender->lock);
-	(void)pthread_join(sender->thread, NULL);
+	for (unsigned i = 0; i < sender->thread_count; i++)
+		(void)pthread_join(sender->threads[i], NULL);
 	(void)pthread_cond_destroy(&sender->changed);
 	(void)pthread_mutex_destroy(&sender->lock);
 	free(sender);
 }
 
-/* With the lock held. */
+/* Until at most `left` packs are under way.  With the lock held. */
 static int
-wait_idle(struct fb_sender *sender, struct fb_error *err)
+wait_for(struct fb_sender *sender, unsigned left, struct fb_error *err)
 {
-	while (sender->pack.path != NULL)
+	while (sender->put - sender->done > left)
 		(void)pthread_cond_wait(&sender->changed, &sender->lock);
 	if (sender->rc < 0)
 		*err = sender->err;
@@ -157,10 +208,10 @@ fb_sender_put(struct fb_sender *sender, struct fb_sealed_pack *pack,
 	int rc;
 
 	(void)pthread_mutex_lock(&sender->lock);
-	rc = wait_idle(sender, err);
+	rc = wait_for(sender, sender->thread_count - 1, err);
 	if (rc == FB_OK) {
-		sender->pack = *pack;
-		sender->state = state;
+		sender->waiting[sender->waiting_count++] =
+		    (struct job){ *pack, state, sender->put++ };
 		*pack = (struct fb_sealed_pack){ .fd = -1 };
 		(void)pthread_cond_broadcast(&sender->changed);
 	} else {
@@ -176,7 +227,7 @@ fb_sender_wait(struct fb_sender *sender, struct fb_error *err)
 	int rc;
 
 	(void)pthread_mutex_lock(&sender->lock);
-	rc = wait_idle(sender, err);
+	rc = wait_for(sender, 0, err);
 	(void)pthread_mutex_unlock(&sender->lock);
 	return rc;
 }

@@ -1,7 +1,8 @@
 /*
- * One thread that puts sealed packs into the store, one after the other,
- * while the next one is being filled; then journals the state that goes with
- * each.  After a failure it takes nothing more.
+ * Threads that put sealed packs into the store, one or, where the store takes
+ * more at once, some of them, while the next one is being filled; then the
+ * state that goes with each is journaled, in the order the packs came.  After
+ * a failure nothing more is taken or journaled.
  */
 #ifndef REPO_DATA_SENDER_H
 #define REPO_DATA_SENDER_H
@@ -26,8 +27,8 @@ struct fb_sender_spec {
 struct fb_sender *fb_sender_new(const struct fb_sender_spec *spec);
 void fb_sender_free(struct fb_sender *sender); /* waits */
 
-/* Wait until the one before is stored, then take this one over, with the
- * state.  Errors: those of earlier packs too. */
+/* Wait until fewer packs are under way than there are threads, then take this
+ * one over, with the state.  Errors: those of earlier packs too. */
 FB_MUST_USE int fb_sender_put(struct fb_sender *sender,
     struct fb_sealed_pack *pack, json_t *state, struct fb_error *err);
 
