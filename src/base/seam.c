@@ -141,6 +141,25 @@ crash_now(const char *plan)
 	_exit(FB_EXIT_CRASH);
 }
 
+/* A signal, and the step is taken: the same each time, which one that is sent
+ * from outside is not. */
+static bool
+signal_now(const char *plan)
+{
+	static const struct {
+		const char *name;
+		int number;
+	} signals[] = { { "SIGINT", SIGINT }, { "SIGTERM", SIGTERM },
+		{ "SIGHUP", SIGHUP }, { "SIGKILL", SIGKILL } };
+
+	for (size_t i = 0; i < FB_COUNT(signals); i++)
+		if (strcmp(crash_mode(plan), signals[i].name) == 0) {
+			(void)raise(signals[i].number);
+			return true;
+		}
+	return false;
+}
+
 static enum fb_fault
 count_durable(enum fb_step step, const char *what)
 {
@@ -149,6 +168,8 @@ count_durable(enum fb_step step, const char *what)
 	crash_steps++;
 	log_step("FLEETBAK_CRASH_LOG", crash_steps, step, what);
 	if (plan == NULL || crash_steps != strtoul(plan, NULL, 10))
+		return FB_FAULT_NONE;
+	if (signal_now(plan))
 		return FB_FAULT_NONE;
 	if (step != FB_STEP_WRITE || strcmp(crash_mode(plan), "torn") != 0)
 		crash_now(plan);

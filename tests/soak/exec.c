@@ -11,11 +11,30 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "soak.h"
 
 #define COMMAND_SECONDS 120 /* a command that takes longer hangs */
+
+/* The first id that a command makes, so that a walk has the same each time;
+ * but with a clock that was set back the program has to find one itself. */
+static void
+name_session(void)
+{
+	time_t seconds = (time_t)(walk.now_ms / 1000);
+	char time[20], text[60];
+	struct tm utc;
+
+	if (walk.now_ms <= walk.newest_ms)
+		return;
+	(void)gmtime_r(&seconds, &utc);
+	(void)strftime(time, sizeof(time), "%Y%m%d-%H%M%S", &utc);
+	(void)snprintf(text, sizeof(text), "%s%03u-%08x", time,
+	    (unsigned)(walk.now_ms % 1000), walk.commands);
+	(void)setenv("FLEETBAK_SESSION", text, 1);
+}
 
 static void
 set_environment(const struct harm *harm)
@@ -29,11 +48,11 @@ set_environment(const struct harm *harm)
 	(void)snprintf(text, sizeof(text), "%lld.%03lld",
 	    (long long)walk.now_ms / 1000, (long long)walk.now_ms % 1000);
 	(void)setenv("FLEETBAK_CLOCK", text, 1);
-	if (harm->kind == HARM_CRASH) {
+	name_session();
+	if (harm->kind == HARM_CRASH || harm->kind == HARM_SIGNAL) {
 		(void)snprintf(
 		    text, sizeof(text), "%u:%s", harm->at, harm->how);
 		(void)setenv("FLEETBAK_CRASH", text, 1);
-	} else if (harm->kind == HARM_SIGNAL) {
 		(void)setenv("FLEETBAK_CRASH_LOG", path_of("steps"), 1);
 	} else if (harm->kind == HARM_FAULT) {
 		(void)snprintf(
@@ -79,46 +98,32 @@ begin(const struct harm *harm, const char *const *words)
 	_exit(127);
 }
 
-/* Send the signal when the program has taken so many durable steps. */
-static bool
-count_steps(int fifo, unsigned *steps, const struct harm *harm, pid_t pid)
-{
-	char bytes[4096];
-	ssize_t got = read(fifo, bytes, sizeof(bytes));
-
-	for (ssize_t i = 0; i < got; i++)
-		if (bytes[i] == '\n' && ++*steps == harm->at) {
-			(void)kill(pid, harm->signal);
-			return true;
-		}
-	return false;
-}
-
-static bool
-watch(pid_t pid, const struct harm *harm, int fifo)
+static void
+watch(pid_t pid)
 {
 	int process = (int)syscall(SYS_pidfd_open, pid, 0);
-	bool done = false;
-	unsigned steps = 0;
+	struct pollfd polled = { process, POLLIN, 0 };
 
 	if (process == -1)
 		fail("pidfd_open: %s", strerror(errno));
-	for (;;) {
-		struct pollfd polled[] = { { process, POLLIN, 0 },
-			{ fifo, POLLIN, 0 } };
-		int n = poll(polled, 2, COMMAND_SECONDS * 1000);
-
-		if (n == 0) {
-			(void)kill(pid, SIGKILL);
-			fail("a command hangs");
-		}
-		if (polled[1].revents & POLLIN)
-			done = count_steps(fifo, &steps, harm, pid) || done;
-		if (polled[0].revents & POLLIN)
-			break;
+	if (poll(&polled, 1, COMMAND_SECONDS * 1000) == 0) {
+		(void)kill(pid, SIGKILL);
+		fail("a command hangs");
 	}
 	(void)close(process);
-	return done;
+}
+
+/* Did the program come as far as the step that the harm is at? */
+static bool
+came_to(const struct harm *harm)
+{
+	char *steps = read_file(path_of("steps"), NULL);
+	unsigned count = 0;
+
+	for (const char *at = steps; at != NULL && *at != '\0'; at++)
+		count += *at == '\n';
+	free(steps);
+	return count >= harm->at;
 }
 
 static void
@@ -156,8 +161,7 @@ check_output(const struct outcome *outcome)
 }
 
 static void
-judge_status(struct outcome *outcome, const struct harm *harm, int status,
-    bool signalled)
+judge_status(struct outcome *outcome, const struct harm *harm, int status)
 {
 	int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 
@@ -167,7 +171,7 @@ judge_status(struct outcome *outcome, const struct harm *harm, int status,
 		outcome->disturbed = outcome->status == 137 && signal == 0;
 		break;
 	case HARM_SIGNAL:
-		outcome->disturbed = signalled;
+		outcome->disturbed = came_to(harm);
 		break;
 	case HARM_DIE:
 		outcome->disturbed =
@@ -188,29 +192,12 @@ judge_status(struct outcome *outcome, const struct harm *harm, int status,
 		fail("it was killed by signal %d", signal);
 }
 
-/* Open for both ends until the last process is gone, so that nobody waits
- * for a reader. */
-static int
-make_fifo(void)
-{
-	int fd;
-
-	(void)unlink(path_of("steps"));
-	if (mkfifo(path_of("steps"), 0600) == -1)
-		fail("mkfifo: %s", strerror(errno));
-	fd = open(path_of("steps"), O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (fd == -1)
-		fail("cannot open the fifo: %s", strerror(errno));
-	return fd;
-}
-
 void
 run_program(
     struct outcome *outcome, const struct harm *harm, const char *const *words)
 {
 	static const struct harm none;
-	bool signalled;
-	int status, fifo = -1;
+	int status;
 	pid_t pid;
 
 	if (harm == NULL)
@@ -218,19 +205,19 @@ run_program(
 	*outcome = (struct outcome){ .first_new_run = walk.run_count,
 		.first_event = walk.events };
 	model_before_command();
-	if (harm->kind == HARM_SIGNAL)
-		fifo = make_fifo();
+	(void)unlink(path_of("steps"));
+	walk.commands++;
 	if (harm->kind == HARM_DIE)
 		put_file(path_of("machines/%s/die", harm->machine), harm->how,
 		    strlen(harm->how));
 	pid = begin(harm, words);
-	signalled = watch(pid, harm, fifo);
+	watch(pid);
+	if (walk.now_ms > walk.newest_ms)
+		walk.newest_ms = walk.now_ms;
 	if (waitpid(pid, &status, 0) != pid)
 		fail("waitpid");
 	await_orphans();
-	if (fifo != -1)
-		(void)close(fifo);
-	judge_status(outcome, harm, status, signalled);
+	judge_status(outcome, harm, status);
 	if (harm->kind == HARM_DIE)
 		(void)unlink(path_of("machines/%s/die", harm->machine));
 	outcome->out = read_file(path_of("out"), NULL);

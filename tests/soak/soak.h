@@ -87,7 +87,6 @@ struct harm {
 	char text[120]; /* for the list of steps */
 	unsigned at;    /* step of the program */
 	const char *how;
-	int signal;
 	char machine[ID_MAX];
 };
 
@@ -106,13 +105,14 @@ struct walk {
 	uint64_t random; /* of this step */
 	char dir[200];
 	char program[400];
-	int64_t now_ms;
+	int64_t now_ms, newest_ms; /* the clock; the latest it said */
 	unsigned jobs, level;
 	int units; /* 0: none, 1: a subtree, 2: a label */
 	struct machine machines[MACHINES_MAX * 4];
 	size_t machine_count;
 	struct run *runs;
 	size_t run_count;
+	unsigned commands; /* begun so far */
 	uint64_t events; /* effects seen */
 	off_t events_read;
 	char secret[80];

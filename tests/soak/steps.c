@@ -24,7 +24,8 @@ void
 harm_choose(struct harm *harm, bool may_die)
 {
 	static const char *const crashes[] = { "kill", "kill", "torn", "lost" };
-	static const int signals[] = { SIGKILL, SIGINT, SIGTERM, SIGTERM };
+	static const char *const signals[] = { "SIGKILL", "SIGINT", "SIGTERM",
+		"SIGTERM" };
 	static const char *const deaths[] = { "stop before 9 one",
 		"stop after 9 one", "start before 9 one", "start after 9 one",
 		"stop before 9 all", "stop after 9 all", "start before 9 all",
@@ -55,9 +56,9 @@ harm_choose(struct harm *harm, bool may_die)
 		count("harm: fault");
 	} else if (kind < 93 || !may_die || machine == NULL) {
 		harm->kind = HARM_SIGNAL;
-		harm->signal = signals[random_below(4)];
-		(void)snprintf(harm->text, sizeof(harm->text),
-		    ", signal %d at %u", harm->signal, harm->at);
+		harm->how = signals[random_below(4)];
+		(void)snprintf(harm->text, sizeof(harm->text), ", %s at %u",
+		    harm->how, harm->at);
 		count("harm: signal");
 	} else {
 		harm->kind = HARM_DIE;
@@ -237,10 +238,11 @@ step_download_plan(void)
 	    "60s");
 	if (change && !trouble && outcome.status != 19)
 		fail("a stale plan was carried out: exit %d", outcome.status);
-	/* A cut-off run of another selection is closed first, and then the
-	 * plan has another newest run. */
+	/* A cut-off run of another selection has to be closed first, and then
+	 * the plan has another newest run. */
 	if (outcome.status == 19 &&
-	    strstr(outcome.out, "\"closed_run\":null") == NULL)
+	    (strstr(outcome.out, "\"closed_run\":null") == NULL ||
+	        strstr(outcome.out, "has to be ended first") != NULL))
 		change = true;
 	after_download(&outcome, !change, trouble || change);
 	outcome_release(&outcome);

@@ -518,10 +518,46 @@ all_steps_are_logged(void **state)
 	assert_ok(fb_io_remove_tree(dir, &err));
 }
 
+static volatile sig_atomic_t caught;
+
+static void
+on_signal(int number)
+{
+	caught = number;
+}
+
+static int
+steps_with_a_signal(void)
+{
+	(void)setenv("FLEETBAK_CRASH", "2:SIGTERM", 1);
+	(void)signal(SIGTERM, on_signal);
+	if (fb_seam(FB_STEP_WRITE, "one") != FB_FAULT_NONE || caught != 0)
+		return 1;
+	if (fb_seam(FB_STEP_SYNC, "two") != FB_FAULT_NONE || caught != SIGTERM)
+		return 2;
+	caught = 0;
+	return fb_seam(FB_STEP_WRITE, "three") != FB_FAULT_NONE || caught != 0;
+}
+
+static void
+a_signal_comes_at_its_step_and_no_other(void **state)
+{
+	pid_t pid = fork();
+	int status;
+
+	(void)state;
+	if (pid == 0)
+		_exit(steps_with_a_signal());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int
 main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_signal_comes_at_its_step_and_no_other),
 		cmocka_unit_test(a_killed_process_leaves_what_it_wrote),
 		cmocka_unit_test(a_torn_write_puts_down_half),
 		cmocka_unit_test(power_loss_takes_what_was_not_synced),

@@ -12,6 +12,10 @@
  *	lost   like power loss: bytes and names that are not synced are what
  *	       they were before
  *
+ *	SIGINT, SIGTERM, SIGHUP, SIGKILL
+ *	       not the end: the process gets this signal, and takes the step
+ *	       if it is still there
+ *
  *	power  power loss, truly: the file system FLEETBAK_CRASH_PLACE lies on
  *	       is shut down; with "log" instead it writes its log first
  *
