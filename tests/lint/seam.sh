@@ -8,7 +8,7 @@ names='FLEETBAK_(CRASH|CRASH_LOG|CRASH_PLACE|FAULT|FAULT_LOG|CLOCK|SESSION|ROWS)
 left() { # <source> [option...]: how often one is named
 	source=$1
 	shift
-	"${CC:-cc}" -E -Iinclude -D_GNU_SOURCE -DFB_VERSION='""' "$@" "$source" |
+	${CC:-cc} -E -Iinclude -D_GNU_SOURCE -DFB_VERSION='""' "$@" "$source" |
 		grep -Ec "$names" || :
 }
 

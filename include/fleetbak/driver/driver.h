@@ -79,6 +79,9 @@ struct fb_driver_ops {
 	 * that cannot be described is appended with its `problem`. */
 	int (*discover)(struct fb_driver *, struct fb_fleet *, struct fb_error *);
 
+	/* A question whose answer is lost (FB_EUNKNOWN, FB_ETIMEOUT,
+	 * FB_EUNREACH) is asked again, three times in all, when that did not
+	 * take long: this one, probe and find_by_token. */
 	int (*power_get)(struct fb_driver *, const struct fb_machine *,
 	    const struct fb_verb *, enum fb_power *ret_power, struct fb_error *);
 	/* Done when it is down / up; FB_OK at once when it is so already. */
@@ -118,7 +121,9 @@ struct fb_driver_ops {
 	    const struct fb_restore_request *, const struct fb_volume *,
 	    fb_tree_visit *visit, void *arg, struct fb_error *);
 	/* Make the machine's frame (AS_NEW, or a machine that is gone: hidden
-	 * until restore_finish); idempotent under the token. */
+	 * until restore_finish).  This, restore_open and restore_finish are
+	 * idempotent under the token: when an answer is lost or late
+	 * (FB_EUNKNOWN, FB_ETIMEOUT) they are called again. */
 	int (*restore_begin)(struct fb_driver *,
 	    const struct fb_restore_request *, const struct fb_verb *,
 	    struct fb_error *);
