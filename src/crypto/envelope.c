@@ -346,6 +346,56 @@ parse_envelope(struct fb_span envelope)
 	return cms;
 }
 
+static bool
+has_rek(const struct fb_recipients *recipients, CMS_RecipientEncryptedKey *rek)
+{
+	for (size_t i = 0; i < recipients->count; i++)
+		if (CMS_RecipientEncryptedKey_cert_cmp(
+		        rek, recipients->items[i].certificate) == 0)
+			return true;
+	return false;
+}
+
+static bool
+has_info(const struct fb_recipients *recipients, CMS_RecipientInfo *info)
+{
+	STACK_OF(CMS_RecipientEncryptedKey) * reks;
+	bool all = true;
+
+	if (CMS_RecipientInfo_type(info) == CMS_RECIPINFO_AGREE) {
+		reks = CMS_RecipientInfo_kari_get0_reks(info);
+		for (int i = 0;
+		     i < sk_CMS_RecipientEncryptedKey_num(reks) && all; i++)
+			all = has_rek(recipients,
+			    sk_CMS_RecipientEncryptedKey_value(reks, i));
+		return all;
+	}
+	if (CMS_RecipientInfo_type(info) != CMS_RECIPINFO_TRANS)
+		return false;
+	for (size_t i = 0; i < recipients->count; i++)
+		if (CMS_RecipientInfo_ktri_cert_cmp(
+		        info, recipients->items[i].certificate) == 0)
+			return true;
+	return false;
+}
+
+bool
+fb_envelope_is_for(
+    const struct fb_recipients *recipients, struct fb_span envelope)
+{
+	CMS_ContentInfo *cms = parse_envelope(envelope);
+	STACK_OF(CMS_RecipientInfo) *infos =
+	    cms != NULL ? CMS_get0_RecipientInfos(cms) : NULL;
+	bool all = infos != NULL;
+
+	for (int i = 0; all && i < sk_CMS_RecipientInfo_num(infos); i++)
+		all = has_info(
+		    recipients, sk_CMS_RecipientInfo_value(infos, i));
+	CMS_ContentInfo_free(cms);
+	ERR_clear_error();
+	return all;
+}
+
 int
 fb_envelope_open(const struct fb_opener *opener, struct fb_span envelope,
     struct fb_buf *dst, struct fb_error *err)

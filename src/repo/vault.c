@@ -27,6 +27,7 @@ fb_vault_session_release(struct vault_session *session)
 	free(session->items);
 	free(session->domains);
 	free(session->opened);
+	free(session->shut);
 	*session = (struct vault_session){ 0 };
 }
 

@@ -17,6 +17,8 @@ struct vault_session {
 	struct fb_cipher_key *domains; /* more than one: somebody lies */
 	size_t domain_count;
 	size_t objects;
+	uint64_t *shut; /* numbers of those that did not open */
+	size_t shut_count;
 	uint64_t *opened; /* numbers of the objects that opened */
 	size_t opened_count;
 	uint64_t next; /* number for another object */

@@ -109,6 +109,13 @@ sort_keys(struct vault_session *session)
 	session->count = count;
 }
 
+static void
+add_number(uint64_t **numbers, size_t *count, uint64_t number)
+{
+	*numbers = fb_realloc(*numbers, *count + 1, sizeof(**numbers));
+	(*numbers)[(*count)++] = number;
+}
+
 /* One object.  What is not for us, or is not what it should be, is passed
  * over: whoever can write to the store can put it there. */
 static int
@@ -140,11 +147,10 @@ load_object(struct fb_vault *vault, struct vault_session *session,
 	if (rc < 0) {
 		*why = *err;
 		(void)fb_wrap(why, "'%s'", key);
+		add_number(&session->shut, &session->shut_count, number);
 		return FB_OK;
 	}
-	session->opened = fb_realloc(session->opened, session->opened_count + 1,
-	    sizeof(*session->opened));
-	session->opened[session->opened_count++] = number;
+	add_number(&session->opened, &session->opened_count, number);
 	add_keys(session, &keys);
 	return FB_OK;
 }

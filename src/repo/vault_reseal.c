@@ -63,6 +63,34 @@ seal_again(struct resealing *resealing, struct vault_session *session,
 	return rc;
 }
 
+/* Only what was sealed again goes: what does not open may hold other keys. */
+static int
+remove_old(struct resealing *resealing, const struct vault_session *session,
+    struct fb_error *err)
+{
+	struct fb_vault *vault = resealing->vault;
+	char key[FB_KEYS_KEY_SIZE];
+	int rc = FB_OK;
+
+	for (size_t i = 0; rc == FB_OK && i < session->opened_count; i++) {
+		fb_keys_key(session->id, session->opened[i], key);
+		rc = fb_store_remove(vault->store, key, err);
+		resealing->report->removed += rc == FB_OK;
+	}
+	for (size_t i = 0; rc == FB_OK && i < session->shut_count; i++) {
+		FB_AUTO_BUF struct fb_buf envelope = { 0 };
+		struct fb_error ignored = { 0 };
+
+		fb_keys_key(session->id, session->shut[i], key);
+		if (fb_store_get(vault->store, key, FB_ENVELOPE_MAX, &envelope,
+		        NULL, &ignored) < 0 ||
+		    !fb_envelope_is_for(
+		        resealing->recipients, fb_buf_span(&envelope)))
+			resealing->report->left++;
+	}
+	return rc;
+}
+
 static int
 reseal_session(
     struct resealing *resealing, const char *id, struct fb_error *err)
@@ -76,16 +104,8 @@ reseal_session(
 	resealing->report->sessions++;
 	for (size_t i = 0; rc == FB_OK && i < session.domain_count; i++)
 		rc = seal_again(resealing, &session, &session.domains[i], err);
-	/* Only what was sealed again goes. */
-	for (size_t i = 0;
-	     rc == FB_OK && resealing->remove && i < session.opened_count;
-	     i++) {
-		char key[FB_KEYS_KEY_SIZE];
-
-		fb_keys_key(id, session.opened[i], key);
-		rc = fb_store_remove(vault->store, key, err);
-		resealing->report->removed += rc == FB_OK;
-	}
+	if (rc == FB_OK && resealing->remove)
+		rc = remove_old(resealing, &session, err);
 	fb_vault_session_release(&session);
 	return rc < 0 ? fb_wrap(err, "keys of session %s", id) : FB_OK;
 }

@@ -55,6 +55,11 @@ const char *fb_recipients_name(
 FB_MUST_USE int fb_envelope_seal(const struct fb_recipients *recipients,
     struct fb_span secret, struct fb_buf *dst, struct fb_error *err);
 
+/* Whether it is sealed to nobody but (some of) these, by what it says: nothing
+ * is opened. */
+bool fb_envelope_is_for(
+    const struct fb_recipients *recipients, struct fb_span envelope);
+
 /* Read a private key from PEM (PKCS#8, or what OpenSSL wrote before it), not
  * encrypted.  Errors: FB_EKEY. */
 FB_MUST_USE int fb_opener_parse(
