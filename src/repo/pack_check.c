@@ -12,7 +12,11 @@
 
 #include "volume_impl.h"
 
-#define FETCH_STEP (1u << 20)
+/* A step fits the processor's cache; where the store is far away, it is a
+ * request. */
+#define FETCH_STEP     (1u << 20)
+#define FETCH_STEP_FAR (8u << 20)
+#define FAR_PARALLEL   8
 
 struct fb_pack_check {
 	struct fb_repo *repo;
@@ -38,14 +42,15 @@ struct pass {
 	struct fb_digester *digester;
 	uint64_t size, offset; /* of the object; after the window */
 	size_t at, len;
-	uint8_t *window; /* FETCH_STEP + FB_STORED_MAX */
+	size_t step;
+	uint8_t *window; /* step + FB_STORED_MAX */
 };
 
 /* Have at least `want` bytes in the window. */
 static int
 fill(struct pass *pass, size_t want, struct fb_error *err)
 {
-	size_t part = FETCH_STEP;
+	size_t part = pass->step;
 	int rc;
 
 	if (pass->len - pass->at >= want)
@@ -265,11 +270,15 @@ fb_pack_check_run(
     struct fb_pack_check *check, uint64_t *ret_bytes, struct fb_error *err)
 {
 	FB_AUTO_DIGESTER struct fb_digester *digester = fb_digester_new();
-	FB_AUTO_FREE uint8_t *window = fb_alloc(FETCH_STEP + FB_STORED_MAX, 1);
+	size_t step = check->repo->store->ops->parallel < FAR_PARALLEL
+	    ? FETCH_STEP
+	    : FETCH_STEP_FAR;
+	FB_AUTO_FREE uint8_t *window = fb_alloc(step + FB_STORED_MAX, 1);
 	struct pass pass = { .store = check->repo->store,
 		.key = check->key,
 		.digester = digester,
 		.size = check->size,
+		.step = step,
 		.window = window };
 	int rc = open_first(check, &pass, err);
 

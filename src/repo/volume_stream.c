@@ -17,6 +17,7 @@
 
 #define JOB_CHUNKS  OPEN_CHUNKS_MAX
 #define WORKERS_MAX 32
+#define FAR_SHARE   4 /* other volumes are read at the same time */
 
 struct job {
 	uint64_t offset, length;
@@ -98,11 +99,16 @@ run(void *arg)
 	return NULL;
 }
 
+/* As many as there are processors; where the store is far away, more of them
+ * wait for its answers than work. */
 static unsigned
-count_threads(unsigned wanted)
+count_threads(const struct fb_store *store, unsigned wanted)
 {
+	long far = store->ops->parallel / FAR_SHARE;
 	long count = wanted > 0 ? (long)wanted : sysconf(_SC_NPROCESSORS_ONLN);
 
+	if (wanted == 0 && count < far)
+		count = far;
 	return count < 1 ? 1
 	    : count > WORKERS_MAX ? WORKERS_MAX
 	                          : (unsigned)count;
@@ -116,7 +122,8 @@ fb_stream_open(struct fb_volume_reader *reader, uint64_t offset, uint64_t end,
 
 	stream->reader = reader;
 	fb_cursor_open(&stream->cursor, reader, offset, end);
-	stream->thread_count = count_threads(workers);
+	stream->thread_count =
+	    count_threads(reader->repo->store, workers);
 	stream->ring_size = 2 * (size_t)stream->thread_count + 2;
 	stream->ring = fb_alloc(stream->ring_size, sizeof(*stream->ring));
 	(void)pthread_mutex_init(&stream->lock, NULL);
