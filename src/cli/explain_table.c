@@ -336,6 +336,11 @@ static const struct fb_explanation rows[] = {
 	    "end as they would have.",
 	    "A program that fails, a server that is down.",
 	    "Look at the entry under notify in the configuration." },
+	{ "E-NOTIFY-URL", "what is to be a URL is none", "2",
+	    "The reference under notify names something that does not begin "
+	    "with https:// or http://.",
+	    "A file that holds something else.",
+	    "Put the URL on the first line of what the reference names." },
 	{ "E-OK", "no error", "0",
 	    "Everything is as it should be.",
 	    "See the message.",

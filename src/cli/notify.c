@@ -9,7 +9,9 @@
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/log.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/cli/ping.h"
 #include "fleetbak/cli/unattended.h"
+#include "fleetbak/crypto/sign.h"
 
 #define TRIES      3
 #define TRY_MS     10000
@@ -63,6 +65,117 @@ run_command(const struct fb_config_notify *notify, struct fb_span body,
 	    result.exit_code, fb_buf_str(&result.err));
 }
 
+/* The URL is the first line of what the reference names. */
+static int
+read_url(const struct fb_cli *cli, const struct fb_config_notify *notify,
+    struct fb_buf *dst, struct fb_error *err)
+{
+	int rc =
+	    fb_secret_read(notify->url, cli->config->base_dir, true, dst, err);
+
+	if (rc < 0)
+		return rc;
+	dst->len = strcspn(fb_buf_str(dst), "\r\n");
+	dst->data[dst->len] = '\0';
+	if (strncmp(fb_buf_str(dst), "https://", 8) != 0 &&
+	    strncmp(fb_buf_str(dst), "http://", 7) != 0)
+		return fb_fail_id(err, FB_ECONFIG, "E-NOTIFY-URL",
+		    "what %s names is not a URL", notify->url);
+	return FB_OK;
+}
+
+static const char *
+text_at(const json_t *document, const char *key)
+{
+	const char *text = json_string_value(json_object_get(document, key));
+
+	return text != NULL ? text : "";
+}
+
+/* A version 4 UUID that is the same for the start and the end of one run. */
+static void
+run_uuid(struct fb_cli *cli, char text[40])
+{
+	uint8_t *b = cli->ping_id;
+
+	if (!cli->has_ping_id)
+		fb_random(b, sizeof(cli->ping_id));
+	cli->has_ping_id = true;
+	b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
+	b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+	(void)snprintf(text, 40,
+	    "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
+	    "%02x%02x%02x%02x%02x%02x",
+	    b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10],
+	    b[11], b[12], b[13], b[14], b[15]);
+}
+
+/* What healthchecks want: URL/start, URL/EXITCODE; a used up budget is not
+ * an incident. */
+static int
+ping(struct fb_cli *cli, const struct fb_config_notify *notify,
+    const json_t *document, struct fb_error *err)
+{
+	FB_AUTO_SECRET struct fb_buf url = { 0 };
+	const char *event = text_at(document, "event");
+	const char *text = text_at(document, "summary");
+	struct fb_ping request = { .type = "text/plain; charset=utf-8" };
+	char id[40];
+	int rc = read_url(cli, notify, &url, err);
+
+	if (rc < 0)
+		return rc;
+	run_uuid(cli, id);
+	if (strcmp(event, "start") == 0)
+		fb_buf_add_str(&url, "/start");
+	else if (strcmp(event, "failure") == 0)
+		fb_buf_add_fmt(&url, "/%d",
+		    (int)json_integer_value(
+		        json_object_get(document, "exit_code")) &
+		        255);
+	else
+		fb_buf_add_str(&url, "/0");
+	fb_buf_add_fmt(&url, "?rid=%s", id);
+	request.url = fb_buf_str(&url);
+	request.timeout_ms = TRY_MS;
+	request.body.ptr = (const uint8_t *)text;
+	request.body.len = strlen(text);
+	if (request.body.len > FB_PING_BODY_MAX)
+		request.body.len = FB_PING_BODY_MAX;
+	return fb_ping(&request, err);
+}
+
+static int
+post(struct fb_cli *cli, const struct fb_config_notify *notify,
+    struct fb_span body, struct fb_error *err)
+{
+	FB_AUTO_SECRET struct fb_buf url = { 0 };
+	int rc = read_url(cli, notify, &url, err);
+
+	if (rc < 0)
+		return rc;
+	return fb_ping(&(struct fb_ping){ .url = fb_buf_str(&url),
+	                   .type = "application/json",
+	                   .timeout_ms = TRY_MS,
+	                   .body = body },
+	    err);
+}
+
+static int
+try_one(struct fb_cli *cli, const struct fb_config_notify *notify,
+    const json_t *document, struct fb_span body, struct fb_error *err)
+{
+	switch (notify->type) {
+	case FB_NOTIFY_EXEC:
+		return run_command(notify, body, err);
+	case FB_NOTIFY_HEALTHCHECKS:
+		return ping(cli, notify, document, err);
+	case FB_NOTIFY_WEBHOOK:
+		break;
+	}
+	return post(cli, notify, body, err);
+}
+
 /* What will not change is not tried again. */
 static bool
 is_final(int rc)
@@ -94,7 +207,7 @@ tell_one(
 
 		while (fb_clock_mono_ns() < until)
 			fb_clock_wait(until);
-		rc = run_command(notify, fb_buf_span(&body), &err);
+		rc = try_one(cli, notify, own, fb_buf_span(&body), &err);
 		if (is_final(rc))
 			break;
 	}

@@ -34,7 +34,8 @@
 static const char *const drivers[] = { "local", NULL };
 static const char *const styles[] = { "auto", "true", "false", NULL };
 static const char *const digests[] = { "tree", "flat", NULL };
-static const char *const notifiers[] = { "exec", NULL };
+static const char *const notifiers[] = { "exec", "healthchecks", "webhook",
+	NULL };
 static const char *const bodies[] = { "summary", "none", NULL };
 
 /* Rows of one section stand together. */
@@ -223,19 +224,27 @@ static const struct fb_setting settings[] = {
 	{ .path = "notify.*.type", CHOICE, .required = true,
 	    .choices = notifiers, .variable = "FLEETBAK_NOTIFY_<NAME>_TYPE",
 	    .help = "Who is told how a command went: exec runs a command, "
-	            "which gets a JSON document on its standard input." },
+	            "which gets a JSON document on its standard input; "
+	            "webhook posts the same document to a URL; healthchecks "
+	            "pings a URL of healthchecks.io or a server like it." },
 	{ .path = "notify.*.command", VECTOR, .min = 1,
 	    .variable = "FLEETBAK_NOTIFY_<NAME>_COMMAND",
-	    .help = "The command, as a list of words; no shell "
+	    .help = "The command of an exec, as a list of words; no shell "
 	            "reads it." },
+	{ .path = "notify.*.url", SECRET,
+	    .variable = "FLEETBAK_NOTIFY_<NAME>_URL",
+	    .help = "Reference to the URL of a webhook or of healthchecks, "
+	            "which is a secret: whoever knows it can use it." },
 	{ .path = "notify.*.on", VECTOR, .min = 1,
 	    .variable = "FLEETBAK_NOTIFY_<NAME>_ON",
 	    .help = "Of what: start, success (exit status 0), failure (any "
-	            "other but 21) and budget (21).  Without it: of failures." },
+	            "other but 21) and budget (21).  Without it healthchecks "
+	            "are told of all four, the others of failures." },
 	{ .path = "notify.*.commands", VECTOR, .min = 1,
 	    .variable = "FLEETBAK_NOTIFY_<NAME>_COMMANDS",
 	    .help = "Of which commands: download, verify, prune, copy and status, "
-	            "which is status --check.  Without it: of all." },
+	            "which is status --check.  Without it healthchecks are "
+	            "told of download alone, the others of all." },
 	{ .path = "notify.*.body", CHOICE, .choices = bodies,
 	    .fallback = "summary", .variable = "FLEETBAK_NOTIFY_<NAME>_BODY",
 	    .help = "summary: what is told holds the text that stands at the "

@@ -14,8 +14,14 @@
 /* In the order of the bits of enum fb_notify_on. */
 static const char *const events[] = { "start", "success", "failure", "budget" };
 
-static const char *const commands[] = { "download", "verify", "prune",
-	"copy", "status" };
+static const char *const commands[] = { "download", "verify", "prune", "copy",
+	"status" };
+
+static const char *const types[] = {
+	[FB_NOTIFY_EXEC] = "exec",
+	[FB_NOTIFY_HEALTHCHECKS] = "healthchecks",
+	[FB_NOTIFY_WEBHOOK] = "webhook",
+};
 
 static unsigned
 event_of(const char *word)
@@ -24,6 +30,17 @@ event_of(const char *word)
 		if (strcmp(events[i], word) == 0)
 			return 1U << i;
 	return 0;
+}
+
+static enum fb_notify_type
+type_of(const json_t *section)
+{
+	const char *word = json_string_value(json_object_get(section, "type"));
+	enum fb_notify_type type = FB_NOTIFY_EXEC;
+
+	while (strcmp(types[type], word) != 0)
+		type++;
+	return type;
 }
 
 /* Each word of the list is one of these. */
@@ -76,11 +93,22 @@ check_one(const struct fb_schema *schema, const char *name,
     const json_t *section, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = fb_format("notify.%s", name);
+	bool exec = type_of(section) == FB_NOTIFY_EXEC;
+	const char *wanted = exec ? "command" : "url";
+	const char *other = exec ? "url" : "command";
 
-	if (json_object_get(section, "command") == NULL) {
+	if (json_object_get(section, wanted) == NULL) {
 		(void)fb_schema_fail(schema, path, NULL, "E-CFG-MISSING", err,
-		    "needs a command");
-		return fb_hint(err, "write command: [/path/to/program]");
+		    "needs a %s", wanted);
+		return fb_hint(err,
+		    exec ? "write command: [/path/to/program]"
+		         : "write url: \"cred:NAME\" or "
+		           "\"file:PATH\"");
+	}
+	if (json_object_get(section, other) != NULL) {
+		(void)fb_schema_fail(schema, path, NULL, "E-CFG-KEY", err,
+		    "a %s for what has a %s", other, wanted);
+		return fb_hint(err, "take the %s away", other);
 	}
 	return check_lists(schema, name, section, err);
 }
@@ -101,14 +129,15 @@ fb_config_check_copies(const struct fb_schema *schema, struct fb_error *err)
 
 		if (of == NULL ||
 		    (strcmp(of, name) != 0 &&
-		        json_object_get(json_object_get(schema->values,
-		                            "repositories"),
+		        json_object_get(
+		            json_object_get(schema->values, "repositories"),
 		            of) != NULL))
 			continue;
 		(void)fb_schema_fail(schema, path, of, "E-CFG-REFERENCE", err,
 		    "not the name of another repository");
-		return fb_hint(err, "write the name of the one it is copied "
-		                    "from");
+		return fb_hint(err,
+		    "write the name of the one it is copied "
+		    "from");
 	}
 	return FB_OK;
 }
@@ -145,6 +174,19 @@ words_of(const json_t *list)
 	return words;
 }
 
+/* A dead man's switch is about the nights; who may not confuse it with
+ * anything else is told of nothing else. */
+static char **
+commands_of(const json_t *section)
+{
+	const json_t *list = json_object_get(section, "commands");
+	FB_AUTO_JSON json_t *nights = json_pack("[s]", "download");
+
+	if (list == NULL && type_of(section) == FB_NOTIFY_HEALTHCHECKS)
+		list = nights;
+	return words_of(list);
+}
+
 static void
 free_words(char **words)
 {
@@ -162,7 +204,10 @@ events_of(const json_t *section)
 	size_t i;
 
 	if (words == NULL)
-		return FB_NOTIFY_FAILURE;
+		return type_of(section) == FB_NOTIFY_HEALTHCHECKS
+		    ? FB_NOTIFY_START | FB_NOTIFY_SUCCESS | FB_NOTIFY_FAILURE |
+		        FB_NOTIFY_BUDGET
+		    : FB_NOTIFY_FAILURE;
 	json_array_foreach(words, i, word) on |=
 	    event_of(json_string_value(word));
 	return on;
@@ -196,9 +241,11 @@ fb_config_fill_unattended(struct fb_config *config, const json_t *values)
 		config->notify[config->notify_count++] =
 		    (struct fb_config_notify){
 			    .name = fb_strdup(name),
+			    .type = type_of(section),
+			    .url = text_of(section, "url"),
 			    .command =
 			        words_of(json_object_get(section, "command")),
-			    .commands = words_of(json_object_get(section, "commands")),
+			    .commands = commands_of(section),
 			    .on = events_of(section),
 			    .summary =
 			        body == NULL || strcmp(body, "none") != 0,
@@ -215,6 +262,7 @@ fb_config_free_unattended(struct fb_config *config)
 		free_words(notify->command);
 		free_words(notify->commands);
 		free(notify->name);
+		free(notify->url);
 	}
 	fb_freep(&config->notify);
 	fb_freep(&config->metrics_textfile);

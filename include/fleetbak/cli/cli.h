@@ -53,6 +53,8 @@ struct fb_cli {
 	int64_t began_ns;    /* monotonic; 0: nobody is told anything */
 	uint64_t elapsed_ms; /* at the end */
 	json_t *facts;       /* for the metrics, or NULL */
+	uint8_t ping_id[16];
+	bool has_ping_id;
 
 	/* The answer. */
 	const char *schema; /* NULL: the command's name */

@@ -102,6 +102,8 @@ struct fb_config_group {
 };
 
 /* notify: who is told how a command went. */
+enum fb_notify_type { FB_NOTIFY_EXEC, FB_NOTIFY_HEALTHCHECKS,
+	FB_NOTIFY_WEBHOOK };
 enum fb_notify_on {
 	FB_NOTIFY_START = 1,
 	FB_NOTIFY_SUCCESS = 2,
@@ -110,7 +112,9 @@ enum fb_notify_on {
 };
 struct fb_config_notify {
 	char *name;
-	char **command; /* ends with NULL */
+	enum fb_notify_type type;
+	char **command; /* of exec; ends with NULL */
+	char *url;      /* of the others: a reference */
 	unsigned on;    /* enum fb_notify_on, together */
 	char **commands; /* of which; ends with NULL; NULL: of all */
 	bool summary;   /* it gets the text of the summary */
