@@ -10,6 +10,7 @@
 #	ACTS="prune"   only these acts
 #	ONLY=REGEX     only these faults: ":lost", "^driver.3:"
 #	SLICE=K/N      of them every N-th, from the K-th on: N slices are all
+#	ENCRYPT=yes    into an encrypted repository (fault_encrypted)
 #
 # In memory where that is possible: a run syncs a hundred times.
 if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] &&
@@ -62,6 +63,8 @@ make_templates() {
 	cd "$work/bare"
 	sed -i 's/jobs: 2/jobs: 1/
 		s/^\( *\)lab: .*/&\n\1quick: {driver: local, root: .\/fast}/' "$conf"
+	[ -z "${ENCRYPT:-}" ] ||
+		sed -i 's|sign.pem"}|sign.pem", encrypt_to: ["file:./keys/recovery.crt"], decrypt_with: "file:./keys/recovery.pem"}|' "$conf"
 	small_machine machines copy
 	small_machine fast snap
 	sed -i '/kind: tree/d' fast/snap/machine.yaml
