@@ -290,6 +290,25 @@ give_up(struct s3_store *s3, const struct s3_ask *ask,
 	return err->code;
 }
 
+/* The refusal of a HEAD has no body, so no reason: the same as a GET has. */
+static int
+ask_why(struct s3_store *s3, const struct s3_ask *head,
+    const struct s3_access *access, struct s3_answer *answer,
+    enum s3_verdict *verdict, struct fb_error *err)
+{
+	const struct s3_pair one_byte = { "range", "bytes=0-0" };
+	const struct s3_ask ask = { .method = "GET",
+		.key = head->key,
+		.headers = &one_byte,
+		.header_count = 1 };
+	int rc = send_once(s3, &ask, access, answer, err);
+
+	*verdict = rc == FB_OK ? s3_judge(answer) : S3_AGAIN;
+	if (*verdict == S3_DONE) /* it passed meanwhile */
+		*verdict = S3_AGAIN;
+	return rc;
+}
+
 int
 s3_ask(struct s3_store *s3, const struct s3_ask *ask, struct s3_answer *answer,
     struct fb_error *err)
@@ -310,6 +329,9 @@ s3_ask(struct s3_store *s3, const struct s3_ask *ask, struct s3_answer *answer,
 		rc = send_once(s3, ask, &access, answer, err);
 		if (rc == FB_OK)
 			verdict = s3_judge(answer);
+		if (verdict == S3_FAIL && ask->method[0] == 'H' &&
+		    answer->code[0] == '\0')
+			rc = ask_why(s3, ask, &access, answer, &verdict, err);
 		leave(s3, verdict);
 		if (rc < 0 && !may_pass(rc, err))
 			return rc;

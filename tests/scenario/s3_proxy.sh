@@ -5,6 +5,7 @@
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../servers/servers.sh"
 
+export RGW_SESSIONS=true
 start_radosgw
 s3_make bucket
 seq 1 20000 >"$work/body" # 108894 bytes

@@ -66,7 +66,8 @@ radosgw_conf() {
 		rgw_gc_processor_period = 2
 		rgw_gc_processor_max_time = 60
 		rgw_lc_debug_interval = -1
-		rgw_s3_auth_use_sts = true
+		# With it every wrong key is told as AccessDenied.
+		rgw_s3_auth_use_sts = ${RGW_SESSIONS:-false}
 		rgw_sts_key = abcdefghijklmnop
 		${RGW_MORE:-}
 	END
@@ -155,7 +156,7 @@ rgw_api() { # <service> <form>
 }
 
 # s3_session: a temporary key with a token; sets $session_key, $session_secret
-# and $session_token. It is good for 15 minutes, radosgw has none that are
+# and $session_token, where RGW_SESSIONS is "true". It is good for 15 minutes, radosgw has none that are
 # shorter.
 s3_session() {
 	[ -e "$rgw_dir/may-have-sessions" ] || {

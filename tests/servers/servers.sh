@@ -15,7 +15,8 @@
 #	s3_env              the keys into the environment, as "env" finds them
 #	s3_fleet <dir> <n> <bucket>   make_fleet, but with its repository in a
 #	                    bucket, at $s3_at (else $s3_url), with $s3_more
-#	s3_session          a temporary key: $session_key, _secret, _token
+#	s3_session          a temporary key: $session_key, _secret, _token; wants
+#	                    RGW_SESSIONS=true before start_radosgw
 #	s3_curl <method> <path> [curl's options]    one request of our own
 #	s3_make <bucket>    make a bucket
 #	s3_keys <bucket> [prefix]                   what is in it, without paging
