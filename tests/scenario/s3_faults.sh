@@ -1,0 +1,159 @@
+#!/bin/sh
+# Nights with a bad network and a bad server: lost answers, storms, cuts, a
+# stopped and a killed gateway, keys that expire, certificates, two writers.
+# Each run ends whole, verified and restorable, or says why not.
+# STORM_SECONDS=600 lets the last one, everything at random, go on so long.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/../servers/servers.sh"
+requires jq
+
+export RGW_SESSIONS=true
+start_radosgw
+s3_make bucket
+s3_env
+start_proxy main --seed "${S3_SEED:-11}"
+s3_at=$proxy_url
+s3_fleet "$work/f" 2 bucket
+cd "$work/f"
+expect 0 "$fb" -c "$conf" init
+
+# whole <what>: the newest run is verified, and comes back as it was.
+whole() {
+	rules
+	expect 0 "$fb" -c "$conf" verify --full
+	expect 0 "$fb" -c "$conf" restore --run latest --all --target "$work/out" --yes
+	for whole_m in m1 m2; do
+		cmp machines/$whole_m/disk.img "$work/out/$whole_m/root.img" ||
+			fail "$1: another disk"
+		[ -e machines/$whole_m/up ] || fail "$1: $whole_m is down"
+	done
+	rm -r "$work/out"
+	nothing_wrong
+	ok "$1"
+}
+change() {
+	head -c 3M /dev/urandom >machines/m1/disk.img
+}
+
+# Every upload is done, and its answer lost, once.
+change
+rules 'lost method=PUT times=8' 'lost-hang=200 method=PUT times=1'
+expect 0 "$fb" -c "$conf" download
+[ "$(grep -c '^# [0-9]* lost ' "$proxy_log")" -eq 8 ] || fail "not 8 lost"
+runs=$(s3_keys bucket fleet/commits/ | wc -l)
+[ "$runs" -eq 1 ] || fail "$runs commits of one run"
+whole "answers lost behind the effect: one run, one commit"
+
+change
+rules 'error=503,SlowDown,1 times=6' 'error=500,InternalError prob=0.2' \
+	'reset-upload=1000 method=PUT prob=0.2' 'refuse prob=0.1'
+expect 0 "$fb" -c "$conf" download
+whole "storms of 500 and 503, resets and refusals"
+
+# What is read is cut or changed on its way; it is read again or told.
+rules 'cut=2000 method=GET path=*/packs/* times=3' \
+	'reset-answer=1000 method=GET path=*/packs/* times=3'
+expect 0 "$fb" -c "$conf" restore m1 --target "$work/cut" --yes
+cmp machines/m1/disk.img "$work/cut/m1/root.img" || fail "another disk"
+rules 'corrupt=100 method=GET path=*/packs/*'
+got=$(status_of "$fb" -c "$conf" verify --full)
+[ "$got" -eq 14 ] || fail "verify of changed bytes: exit $got"
+whole "downloads that are cut go on, and changed bytes are seen"
+
+# Stopped for a while, then killed and started again.
+change
+rules 'slow-upload=2000000 method=PUT path=*/packs/*'
+"$fb" -c "$conf" download >"$work/run.out" 2>&1 &
+run=$!
+: >"$proxy_log"
+until_true "no pack" grep -q '^# [0-9]* slow-upload' "$proxy_log"
+kill -STOP "$rgw_pid"
+sleep 1
+kill -CONT "$rgw_pid"
+kill -KILL "$rgw_pid"
+wait "$rgw_pid" 2>/dev/null || :
+rules
+start_gateway
+wait $run || fail "the run failed: $(tail -5 "$work/run.out")"
+whole "a gateway that is stopped, killed, and comes back"
+
+# The keys expire in the middle; the file has new ones by then.
+s3_session
+one=$session_key
+write_keys() {
+	printf 'aws_access_key_id = %s\naws_secret_access_key = %s\naws_session_token = %s\n' \
+		"$session_key" "$session_secret" "$session_token" >keys/s3.new
+	chmod 600 keys/s3.new
+	mv keys/s3.new keys/s3
+}
+write_keys
+sed "s|credentials: .*|credentials: \"file:./keys/s3\"|" "$conf" >file.yaml
+expect 0 "$fb" -c file.yaml list runs
+change
+rules 'delay=1500 method=PUT path=*/packs/*'
+: >"$proxy_log"
+"$fb" -c file.yaml download >"$work/run.out" 2>&1 &
+run=$!
+until_true "no pack" grep -q '^# [0-9]* delay' "$proxy_log"
+s3_session
+write_keys
+rules "error=400,ExpiredToken key=$one"
+wait $run || fail "the run failed: $(tail -5 "$work/run.out")"
+grep -q '^# [0-9]* error' "$proxy_log" || fail "nothing had expired"
+rules "error=400,ExpiredToken"
+expect 16 "$fb" -c file.yaml list runs
+grep -q 'expired' "$work/stderr" || fail "it does not say that they have expired"
+! grep -q "$session_secret" "$work/stderr" || fail "a secret is printed"
+whole "keys that expire in the middle are read again"
+
+# Certificates.
+make_ca "$work" other
+sed "s|endpoint: .*|endpoint: \"$s3_tls_url\"|" "$conf" >tls.yaml
+expect 15 "$fb" -c tls.yaml list runs
+grep -q E-TLS "$work/stderr" || fail "an unknown authority is believed"
+sed -i "s|path_style: .*|&\n    ca: \"$work/other.crt\"|" tls.yaml
+expect 15 "$fb" -c tls.yaml list runs
+grep -q E-TLS "$work/stderr" || fail "another authority is believed"
+sed -i "s|ca: .*|ca: \"$s3_ca\"|" tls.yaml
+expect 0 "$fb" -c tls.yaml list runs
+log=$proxy_log
+make_certificate "$work" rgw/ca wrong 'DNS:elsewhere.example'
+start_proxy wrong --cert "$work/wrong.crt" --key "$work/wrong.key"
+sed "s|endpoint: .*|endpoint: \"$proxy_url\"|" tls.yaml >wrong.yaml
+expect 15 "$fb" -c wrong.yaml list runs
+grep -q E-TLS "$work/stderr" || fail "another server's name is believed"
+[ ! -s "$proxy_log" ] || fail "a request was sent to it"
+ok "a private authority, and certificates that are not believed"
+proxy_log=$log proxy_rules=${log%/log}/rules
+
+# Two writers at once.
+s3_fleet "$work/g" 1 bucket
+cp "$work/f/keys/"* "$work/g/keys/"
+change
+"$fb" -c "$work/g/fleetbak.yaml" download >"$work/g.out" 2>&1 &
+other=$!
+conf=$work/f/fleetbak.yaml
+expect 0 "$fb" -c "$conf" download
+wait $other || fail "the other writer failed: $(tail -5 "$work/g.out")"
+expect 0 "$fb" -c "$conf" verify --full
+ok "two writers at once"
+
+# Everything at random.
+end=$(($(date +%s) + ${STORM_SECONDS:-15}))
+nights=0
+: >"$proxy_log"
+while [ "$(date +%s)" -lt $end ]; do
+	change
+	rules 'refuse prob=0.02' 'lost prob=0.03' 'lost-hang=300 prob=0.01' \
+		'reset prob=0.02' 'error=500,InternalError prob=0.03' \
+		'error=503,SlowDown,1 prob=0.02' 'early=503,SlowDown prob=0.01' \
+		'reset-upload=5000 method=PUT prob=0.03' 'hang=300 prob=0.01' \
+		'cut=100 method=GET prob=0.03' 'close prob=0.05' \
+		'reset-answer=1000 method=GET prob=0.03' \
+		'slow=200000 prob=0.01' 'slow-upload=2000000 prob=0.01' \
+		'corrupt-upload=3 method=PUT prob=0.01' 'date=-900 prob=0.1'
+	expect 0 "$fb" -c "$conf" download
+	nights=$((nights + 1))
+done
+faults=$(grep -c '^#' "$proxy_log")
+whole "everything at random: $nights nights, $faults faults"
