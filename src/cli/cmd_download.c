@@ -26,14 +26,19 @@ fb_cli_download_request(
 static int
 check_request(const struct fb_download_request *request, struct fb_error *err)
 {
+	if (request->shared != NULL && request->plan != NULL) {
+		(void)fb_fail_id(err, FB_ECONFIG, "E-OPT-HERE",
+		    "option '--plan' is of a run of one worker");
+		return fb_hint(err, "give it without --shard and --run");
+	}
 	if (request->resume == NULL)
 		return FB_OK;
-	if (request->plan != NULL || request->machine_count > 0 ||
-	    request->selector_count > 0) {
+	if (request->plan != NULL || request->shared != NULL ||
+	    request->machine_count > 0 || request->selector_count > 0) {
 		(void)fb_fail_id(err, FB_ECONFIG, "E-OPT-HERE",
 		    "option '--resume' goes on with what the run had chosen");
-		return fb_hint(
-		    err, "give it without machines, --select and --plan");
+		return fb_hint(err,
+		    "give it without machines, --select, --shard and --plan");
 	}
 	return FB_OK;
 }
@@ -49,7 +54,9 @@ download_run(struct fb_cli *cli, struct fb_error *err)
 	if (cli->dry_run)
 		return fb_cli_plan(cli, err);
 	fb_cli_download_request(cli, &request);
-	rc = check_request(&request, err);
+	rc = fb_cli_shard(cli, &request, err);
+	if (rc == FB_OK)
+		rc = check_request(&request, err);
 	if (rc == FB_OK)
 		rc = fb_cli_configure(cli, err);
 	if (rc < 0)
@@ -71,10 +78,12 @@ const struct fb_command fb_cmd_download = {
 	.args_max = SIZE_MAX,
 	.help = "back up machines",
 	.examples = "fleetbak download -n\twhat it would do\n"
-		    "fleetbak download\tevery machine of every source\n"
-		    "fleetbak download web-01 db-01\tthese two\n"
-		    "fleetbak download -s 'env=prod,!web-09'\tselected ones\n"
-		    "fleetbak download -q\tfor cron: silent when good\n",
+	            "fleetbak download\tevery machine of every source\n"
+	            "fleetbak download web-01 db-01\tthese two\n"
+	            "fleetbak download -s 'env=prod,!web-09'\tselected ones\n"
+	            "fleetbak download --shard 2/8 --run 4711\tone of eight "
+	            "workers\n"
+	            "fleetbak download -q\tfor cron: silent when good\n",
 	.about =
 	    "Discovers the machines, stops each one, takes snapshots of its "
 	    "volumes, starts it again, and stores what is new in the "
@@ -83,7 +92,13 @@ const struct fb_command fb_cmd_download = {
 	    "\n"
 	    "A run that was cut off, by a signal, a crash or the power, is "
 	    "continued by the next download; machines that it left stopped "
-	    "are started again in any case.",
+	    "are started again in any case.\n"
+	    "\n"
+	    "Several workers share a run when each is given the same --run "
+	    "NAME and another --shard: nothing else is between them but the "
+	    "repository.  The last of them seals the run.  What a dead worker "
+	    "leaves is started and finished by the next one that is given its "
+	    "shard, or any/N.",
 	.cancels = true,
 	.unattended = true,
 	.reads_state = true,

@@ -4,6 +4,7 @@
 
 #include "fleetbak/base/mem.h"
 #include "fleetbak/cli/prune.h"
+#include "fleetbak/engine/shard.h"
 
 static int
 undo(struct fb_cli *cli, const char *word, struct fb_error *err)
@@ -74,13 +75,36 @@ forget(struct fb_cli *cli, struct fb_error *err)
 	return rc < 0 ? rc : carry_out(cli, repo, &request, err);
 }
 
+/* One that is not sealed: there is no way back, as it was never whole. */
+static int
+forget_shared(struct fb_cli *cli, const char *name, struct fb_error *err)
+{
+	FB_AUTO_REPO struct fb_repo *repo = NULL;
+	int rc = fb_engine_repo(&cli->engine, &repo, err);
+
+	if (rc == FB_OK && !cli->dry_run)
+		rc = fb_shared_forget(&cli->engine, repo, name, err);
+	if (rc < 0)
+		return rc;
+	cli->data = json_object();
+	fb_json_put_str(cli->data, "shared", name);
+	if (!cli->quiet)
+		fb_buf_add_fmt(&cli->text, "shared run %s %s given up\n", name,
+		    cli->dry_run ? "would be" : "is");
+	return FB_OK;
+}
+
 static int
 forget_run(struct fb_cli *cli, struct fb_error *err)
 {
 	const char *word = fb_arguments_value(&cli->args, FB_OPT_UNDO);
+	const char *shared = fb_arguments_value(&cli->args, FB_OPT_RUN);
 	int rc;
 
-	if (word == NULL && cli->args.count == 0) {
+	if (shared != NULL && (word != NULL || cli->args.count > 0))
+		return fb_fail_id(err, FB_ECONFIG, "E-OPT-HERE",
+		    "--run gives up one shared run, and nothing else");
+	if (word == NULL && shared == NULL && cli->args.count == 0) {
 		(void)fb_fail_id(err, FB_ECONFIG, "E-OPT-HERE",
 		    "which run is to go must be said");
 		return fb_hint(err, "'fleetbak list runs' shows them");
@@ -88,13 +112,15 @@ forget_run(struct fb_cli *cli, struct fb_error *err)
 	rc = fb_cli_configure(cli, err);
 	if (rc < 0)
 		return rc;
+	if (shared != NULL)
+		return forget_shared(cli, shared, err);
 	return word != NULL ? undo(cli, word, err) : forget(cli, err);
 }
 
 const struct fb_command fb_cmd_forget = {
 	.name = "forget",
 	.group = "Keep in order",
-	.args = "RUN ... | --undo RUN",
+	.args = "RUN ... | --undo RUN | --run NAME",
 	.args_max = SIZE_MAX,
 	.help = "give up runs, or bring them back while that is possible",
 	.examples =

@@ -4,6 +4,7 @@
 
 #include "fleetbak/base/mem.h"
 #include "fleetbak/cli/why.h"
+#include "fleetbak/engine/shard.h"
 
 static void
 add_snapshot(struct fb_cli *cli, struct fb_table *table,
@@ -141,6 +142,22 @@ add_number(struct fb_table *table, const char *shown, uint64_t number)
 	fb_table_cell(table, shown != NULL ? shown : exact, exact);
 }
 
+/* What is not sealed is no run yet. */
+static int
+tell_shared(
+    const struct fb_shared_status *status, void *arg, struct fb_error *err)
+{
+	struct fb_cli *cli = arg;
+
+	(void)err;
+	if (!cli->quiet)
+		fb_buf_add_fmt(&cli->summary,
+		    "shared run %s (%s) is not sealed: %u of %u shards\n",
+		    status->name, status->run, status->committed,
+		    status->shards);
+	return FB_OK;
+}
+
 static void
 list_runs(struct fb_cli *cli, const struct fb_snapshots *all)
 {
@@ -230,10 +247,12 @@ list_run(struct fb_cli *cli, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	fb_json_put_str(cli->members, "fleet", cli->config->fleet_name);
-	if (strcmp(noun, "runs") == 0)
-		list_runs(cli, &all);
-	else
+	if (strcmp(noun, "runs") != 0) {
 		rc = list_snapshots(cli, repo, &all, !each, why, err);
+	} else {
+		list_runs(cli, &all);
+		rc = fb_shared_list(&cli->engine, repo, tell_shared, cli, err);
+	}
 	if (rc < 0)
 		return rc;
 	if (fb_tally_exit(&all.tally) != FB_EXIT_OK)

@@ -9,6 +9,7 @@
 #include "fleetbak/cli/snapshots.h"
 #include "fleetbak/engine/recover.h"
 #include "fleetbak/engine/restore.h"
+#include "fleetbak/engine/shard.h"
 
 /* One machine, as of its newest good backup. */
 struct standing {
@@ -244,6 +245,31 @@ put_head(struct fb_cli *cli, const struct fb_snapshots *all,
 	    fb_cli_time(cli, last->ref.time, time), last->good, last->failed);
 }
 
+static int
+add_shared(
+    const struct fb_shared_status *status, void *arg, struct fb_error *err)
+{
+	FB_AUTO_FREE char *text = fb_format("%s (%s): %u of %u shards are "
+	                                    "there, %u under way",
+	    status->name, status->run, status->committed, status->shards,
+	    status->claimed);
+
+	(void)err;
+	(void)json_array_append_new(arg, json_string(text));
+	return FB_OK;
+}
+
+static json_t *
+unsealed_runs(struct fb_cli *cli, struct fb_repo *repo)
+{
+	struct fb_error err = { 0 };
+	json_t *list = json_array();
+
+	if (fb_shared_list(&cli->engine, repo, add_shared, list, &err) < 0)
+		fb_cli_warn(cli, NULL, &err);
+	return list;
+}
+
 /* Runs that are on their way out, or held: newest first. */
 static json_t *
 runs_with_fate(const struct fb_snapshots *all, bool held)
@@ -258,8 +284,8 @@ runs_with_fate(const struct fb_snapshots *all, bool held)
 }
 
 static void
-put_page(struct fb_cli *cli, const struct fb_snapshots *all,
-    const struct page *page)
+put_page(struct fb_cli *cli, struct fb_repo *repo,
+    const struct fb_snapshots *all, const struct page *page)
 {
 	bool brief = fb_arguments_on(&cli->args, FB_OPT_SHORT);
 
@@ -274,8 +300,10 @@ put_page(struct fb_cli *cli, const struct fb_snapshots *all,
 	put_list(cli, "unfinished_restores",
 	    "restore ", "was cut off: fleetbak restore --resume goes on",
 	    unfinished_restores(cli));
-	put_list(cli, "obligations",
-	    "", "was stopped and not started again: fleetbak recover",
+	put_list(cli, "unsealed_runs", "shared run ", "and it is not sealed",
+	    unsealed_runs(cli, repo));
+	put_list(cli, "obligations", "",
+	    "was stopped and not started again: fleetbak recover",
 	    obligations(cli));
 	put_list(cli, "pending_runs",
 	    "run ", "is to be given up: fleetbak forget --undo keeps it",
@@ -340,7 +368,7 @@ status_run(struct fb_cli *cli, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	make_page(cli, &all, &page);
-	put_page(cli, &all, &page);
+	put_page(cli, repo, &all, &page);
 	warn_of_clock(cli, &page);
 	if (fb_arguments_on(&cli->args, FB_OPT_CHECK) &&
 	    (page.over > 0 || page.count == 0))

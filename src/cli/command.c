@@ -8,6 +8,7 @@
 static const struct fb_command *const commands[] = {
 	&fb_cmd_init, &fb_cmd_config, &fb_cmd_keys, &fb_cmd_notify,
 	&fb_cmd_discover, &fb_cmd_topology, &fb_cmd_plan, &fb_cmd_download,
+	&fb_cmd_seal,
 	&fb_cmd_list, &fb_cmd_show, &fb_cmd_status,
 	&fb_cmd_restore, &fb_cmd_verify, &fb_cmd_recover,
 	&fb_cmd_prune, &fb_cmd_forget, &fb_cmd_hold, &fb_cmd_copy,

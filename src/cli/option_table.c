@@ -65,6 +65,24 @@ static const struct fb_option rows[] = {
 	    .help = "with -n: exit 4 when something changed",
 	    .commands = RUNS },
 
+	{ FB_OPT_SHARD, 0, "shard", "K/N", FB_OPTION_VALUE,
+	    .help = "do one of the N shards of a shared run (any/N: those "
+	            "that nobody does; auto[/N]: from Slurm, Kubernetes)",
+	    .commands = "download" },
+	{ FB_OPT_RUN, 0, "run", "NAME", FB_OPTION_VALUE,
+	    .help = "the name that the workers of a shared run agree on",
+	    .commands = "download seal" },
+	{ FB_OPT_RUN, 0, "run", "NAME", FB_OPTION_VALUE,
+	    .help = "a shared run that is not sealed: given up at once",
+	    .commands = "forget" },
+	{ FB_OPT_DEAD_AFTER, 0, "dead-after", "SPAN", FB_OPTION_SPAN,
+	    .help = "a worker that long without a sign of life is dead (5m); "
+	            "the first worker says it for all",
+	    .commands = "download" },
+	{ FB_OPT_TAKE_OVER, 0, "take-over", NULL, FB_OPTION_SWITCH,
+	    .help = "whoever had the shard is dead: do not wait",
+	    .commands = "download" },
+
 	{ FB_OPT_MAX_DURATION, 0, "max-duration", "SPAN", FB_OPTION_SPAN,
 	    .help = "stop in order when this much time is over (exit 21)",
 	    .commands = TIMED },

@@ -152,6 +152,10 @@ put_figures(struct fb_cli *cli, const struct fb_download_report *report)
 	fb_json_put_u64(m, "new_bytes", report->new_bytes);
 	fb_json_put_u64(m, "stored_bytes", report->stored_bytes);
 	fb_json_put_seconds(m, "seconds", report->elapsed_ms);
+	if (report->sealed[0] != '\0')
+		fb_json_put_str(m, "sealed", report->sealed);
+	if (report->shards_missing > 0)
+		fb_json_put_u64(m, "shards_missing", report->shards_missing);
 	cli->data = json_object();
 	fb_json_put_str(cli->data, "fleet", cli->config->fleet_name);
 	fb_json_put_str(cli->data, "run",
@@ -207,6 +211,13 @@ add_head(struct fb_cli *cli, const struct fb_download_report *report)
 {
 	char span[FB_CLI_TEXT];
 
+	if (report->sealed[0] != '\0')
+		fb_buf_add_fmt(&cli->summary,
+		    "all shards are there: run %s is sealed\n", report->sealed);
+	if (report->shards_missing > 0)
+		fb_buf_add_fmt(&cli->summary,
+		    "%u shards are missing; the last worker seals the run\n",
+		    report->shards_missing);
 	if (report->run[0] == '\0' && report->machine_count == 0)
 		return; /* refused before there was a run */
 	fb_buf_add_fmt(&cli->summary,

@@ -330,6 +330,9 @@ fb_cli_plan(struct fb_cli *cli, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	fb_cli_download_request(cli, &request);
+	rc = fb_cli_shard(cli, &request, err);
+	if (rc < 0)
+		return rc;
 	rc = fb_plan_make(&cli->engine, repo, &request, &plan, err);
 	if (rc < 0)
 		return rc;

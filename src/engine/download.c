@@ -4,24 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "download_impl.h"
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
-#include "run.h"
 
 #define CUT_OFF "E-CUT-OFF"
-
-/* What one call of fb_download() holds. */
-struct download {
-	const struct fb_engine *engine;
-	const struct fb_download_request *request;
-	struct fb_download_report *report;
-	struct fb_repo *repo;
-	struct fb_plan *plan;
-	struct fb_recover_report owed; /* what came of it, at the start */
-	int lock_fd, children_fd;
-	int64_t began_ns;
-};
 
 static void
 download_release(struct download *download)
@@ -59,13 +47,16 @@ warn_one_writer(const struct fb_engine *engine, const struct fb_run *run)
 }
 
 /* Machines that an earlier run left stopped come first. */
-static int
-meet_obligations(struct download *download, struct fb_error *err)
+int
+download_meet_obligations(struct download *download, struct fb_error *err)
 {
 	struct fb_recover_request request = { 0 };
 	struct fb_recover_report *report = &download->owed;
-	int rc = fb_recover(download->engine, &request, download->children_fd,
-	    report, err);
+	int rc;
+
+	fb_recover_report_release(report); /* of before, if any */
+	rc = fb_recover(
+	    download->engine, &request, download->children_fd, report, err);
 
 	for (size_t i = 0; i < report->count; i++)
 		if (report->items[i].err.code < 0)
@@ -83,8 +74,8 @@ is_still_owed(enum fb_recovery outcome)
 
 /* A machine that an earlier run stopped and that is still down is not taken
  * for one that somebody wants to be down: it fails, until it is up. */
-static void
-refuse_owed(struct download *download)
+void
+download_refuse_owed(struct download *download)
 {
 	struct fb_plan *plan = download->plan;
 
@@ -167,26 +158,29 @@ prepare(struct download *download, struct fb_error *err)
 		return download->children_fd;
 	rc = check_history(download, err);
 	if (rc == FB_OK)
-		rc = meet_obligations(download, err);
+		rc = download_meet_obligations(download, err);
 	if (rc == FB_OK)
 		rc = fb_engine_encrypt(engine, download->repo, err);
 	return rc;
 }
 
-static int
-make_plan(struct download *download, struct fb_error *err)
+int
+download_make_plan(struct download *download, struct fb_error *err)
 {
-	struct fb_download_request all = { 0 };
+	struct fb_download_request all = { 0 }, request = *download->request;
 	const struct fb_plan *plan;
 	int rc;
 
+	request.shard =
+	    download->part != NULL ? download->part->shard.number : 0;
 	fb_plan_free(FB_STEAL(download->plan));
 	rc = fb_plan_make(download->engine, download->repo,
-	    download->request->resume ? &all : download->request,
-	    &download->plan, err);
+	    request.resume != NULL ? &all : &request, &download->plan, err);
 	if (rc < 0)
 		return rc;
 	plan = download->plan;
+	if (download->part != NULL) /* a shard may have nothing to do */
+		return FB_OK;
 	if (plan->machine_count == 0 && plan->fleet.failure_count > 0) {
 		*err = plan->fleet.failures[0].err; /* it names the source */
 		return err->code;
@@ -339,6 +333,13 @@ end_run(struct fb_run *run, struct fb_error *err)
 	return fb_io_remove_tree(run->dir, err);
 }
 
+/* A shard tells of its machines whatever came of them: who seals must know. */
+static bool
+is_part(const struct fb_run *run)
+{
+	return run->shard.of[0] != '\0' && !run->fenced;
+}
+
 static int
 conclude(struct download *download, struct fb_run *run, struct fb_error *err)
 {
@@ -347,7 +348,8 @@ conclude(struct download *download, struct fb_run *run, struct fb_error *err)
 
 	if (run->finished[0] == '\0')
 		rc = record_finish(download, run, err);
-	if (rc == FB_OK && !run->committed && fb_run_any_succeeded(run))
+	if (rc == FB_OK && !run->committed &&
+	    (fb_run_any_succeeded(run) || is_part(run)))
 		rc = fb_run_commit(run, err);
 	if (rc == FB_OK && run->committed) {
 		for (size_t i = 0; i < run->job_count; i++)
@@ -384,6 +386,8 @@ carry_out(struct download *download, struct fb_run *run,
 		rc = fb_session_begin(run->repo, run->id, "download",
 		    engine->config->fleet_name, &run->session, err);
 	warn_one_writer(engine, run);
+	if (rc == FB_OK && is_part(run))
+		rc = fb_mirror_start(run, err);
 	if (rc == FB_OK && !run->committed)
 		rc = open_copier(run, checkpoint, err);
 	fb_observe(&engine->observer,
@@ -394,6 +398,7 @@ carry_out(struct download *download, struct fb_run *run,
 		rc = fb_run_units(run, download->request->jobs, err);
 	if (rc == FB_OK)
 		rc = conclude(download, run, err);
+	fb_mirror_stop(run);
 	if (run->leaves_guard)
 		fb_guardian_leave(&guardian);
 	fb_guardian_dismiss(&guardian);
@@ -465,27 +470,52 @@ holds_only_failures(const struct fb_run *run)
 }
 
 static bool
+is_young(const struct download *download, const struct fb_run *run)
+{
+	uint64_t within_ms =
+	    download->engine->config->download.resume_within_ms;
+	struct fb_error ignored = { 0 };
+	int64_t started_ns = 0, age_ms;
+
+	if (fb_time_parse(run->started, &started_ns, &ignored) < 0)
+		return false;
+	/* Begun in the future: its age is not known, and it may be old. */
+	age_ms = (fb_clock_wall_ns() - started_ns) / 1000000;
+	return age_ms >= -FB_CLOCK_SLACK_NS / 1000000 &&
+	    age_ms <= (int64_t)within_ms;
+}
+
+static bool
 is_continued(const struct download *download, const struct fb_run *run)
 {
 	char config[FB_DIGEST_HEX_SIZE], selection[FB_DIGEST_HEX_SIZE];
-	uint64_t within_ms = download->engine->config->download.resume_within_ms;
-	struct fb_error ignored = { 0 };
-	int64_t started_ns = 0, age_ms;
 
 	if (download->request->resume != NULL)
 		return strcmp(download->request->resume, run->id) == 0;
 	if (was_being_closed(run) || holds_only_failures(run))
 		return false;
+	if (is_part(run) != (download->part != NULL))
+		return false;
 	fb_run_config_digest(download->engine, config);
 	fb_run_selection_digest(download->plan, selection);
-	if (fb_time_parse(run->started, &started_ns, &ignored) < 0)
-		return false;
-	/* Begun in the future: its age is not known, and it may be old. */
-	age_ms = (fb_clock_wall_ns() - started_ns) / 1000000;
 	return strcmp(config, run->config_digest) == 0 &&
 	    strcmp(selection, run->selection_digest) == 0 &&
-	    age_ms >= -FB_CLOCK_SLACK_NS / 1000000 &&
-	    age_ms <= (int64_t)within_ms;
+	    is_young(download, run);
+}
+
+/* A shard that this download is not about: whoever is told to do it goes on
+ * with it, here or elsewhere, as long as it is young. */
+static bool
+belongs_elsewhere(const struct download *download, const struct fb_run *run)
+{
+	const struct download_part *part = download->part;
+
+	if (download->request->resume != NULL)
+		return false;
+	if (part != NULL)
+		return strcmp(part->shard.of, run->shard.of) != 0 ||
+		    part->shard.number != run->shard.number;
+	return is_young(download, run);
 }
 
 /* A run that ended, but could not remove a snapshot or start a machine. */
@@ -553,10 +583,13 @@ take_up(struct download *download, const char *id, bool *ret_done,
 		rc = fb_run_check_fence(run, &fenced, &cause, err);
 	if (rc < 0)
 		return rc;
+	run->fenced = fenced;
 	if (fenced) {
 		*ret_closed = true;
 		return give_up_run(download, run, checkpoint, &cause, err);
 	}
+	if (is_part(run) && !run->committed && belongs_elsewhere(download, run))
+		return FB_OK;
 	*ret_closed = !is_continued(download, run);
 	if (*ret_closed && download->request->plan != NULL)
 		return refuse_planned(id, err);
@@ -582,9 +615,9 @@ refuse_unknown(const char *id, struct fb_error *err)
 }
 
 /* All of them, oldest first; with --resume that one and no other. */
-static int
-take_up_all(struct download *download, bool *ret_done, bool *ret_closed,
-    struct fb_error *err)
+int
+download_take_up_all(struct download *download, bool *ret_done,
+    bool *ret_closed, struct fb_error *err)
 {
 	const char *wanted = download->request->resume;
 	FB_AUTO_FREE void *owned = NULL;
@@ -606,8 +639,9 @@ take_up_all(struct download *download, bool *ret_done, bool *ret_closed,
 	return rc;
 }
 
-static int
-new_run(struct download *download, struct fb_error *err)
+int
+download_new_run(struct download *download, const struct download_part *part,
+    struct fb_error *err)
 {
 	FB_AUTO_RUN struct fb_run *run = NULL;
 	char id[FB_RUN_ID_SIZE];
@@ -617,12 +651,17 @@ new_run(struct download *download, struct fb_error *err)
 		rc = check_drift(download, err);
 	if (rc < 0)
 		return rc;
-	fb_run_number(download->engine, download->plan, id);
+	if (part != NULL)
+		memcpy(id, part->session, sizeof(id));
+	else
+		fb_run_number(download->engine, download->plan, id);
 	rc = fb_run_new(download->engine, download->repo, id, &run, err);
 	if (rc < 0)
 		return rc;
 	fb_time_format_ms(fb_clock_wall_ns(), run->started);
 	fb_run_adopt_plan(run, download->plan);
+	if (part != NULL)
+		download_take_part(run, part);
 	rc = carry_out(download, run, NULL, err);
 	fb_run_report(run, download->report);
 	return rc;
@@ -634,25 +673,27 @@ run_download(struct download *download, struct fb_error *err)
 	bool done = false, closed = false;
 	int rc = prepare(download, err);
 
+	if (rc == FB_OK && download->request->shared != NULL)
+		return download_shared(download, err);
 	if (rc == FB_OK)
-		rc = make_plan(download, err);
+		rc = download_make_plan(download, err);
 	if (rc == FB_OK)
 		rc = check_plan(download, err);
 	if (rc < 0)
 		return rc;
-	refuse_owed(download);
-	rc = take_up_all(download, &done, &closed, err);
+	download_refuse_owed(download);
+	rc = download_take_up_all(download, &done, &closed, err);
 	if (rc < 0 || done)
 		return rc;
 	if (closed) { /* the newest run is another one now */
-		rc = make_plan(download, err);
+		rc = download_make_plan(download, err);
 		if (rc == FB_OK)
 			rc = check_plan(download, err);
 		if (rc == FB_OK)
-			refuse_owed(download);
+			download_refuse_owed(download);
 	}
 	if (rc == FB_OK)
-		rc = new_run(download, err);
+		rc = download_new_run(download, NULL, err);
 	return rc;
 }
 

@@ -66,11 +66,16 @@ fb_run_report(const struct fb_run *run, struct fb_download_report *report)
 	report->committed = run->committed;
 	report->resumed = run->resumed;
 	report->drift = run->drift;
-	report->machines =
-	    fb_alloc(run->job_count, sizeof(*report->machines));
+	/* Who does several shards tells of all. */
+	report->machines = fb_realloc(report->machines,
+	    report->machine_count + run->job_count + 1,
+	    sizeof(*report->machines));
 	for (size_t i = 0; i < run->job_count; i++)
 		report_job(run, &run->jobs[i], report);
-	report->sources = fb_alloc(run->failure_count, sizeof(*report->sources));
+	if (report->sources != NULL)
+		return;
+	report->sources =
+	    fb_alloc(run->failure_count, sizeof(*report->sources));
 	for (size_t i = 0; i < run->failure_count; i++)
 		report->sources[report->source_count++] =
 		    (struct fb_source_failure){

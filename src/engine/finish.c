@@ -4,16 +4,12 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/manifest/manifest.h"
 #include "run.h"
-
-/* A manifest is compared with the one that is there in steps of this. */
-#define COMPARE_STEP ((size_t)1 << 20)
 
 /* Who computed a flat digest: never the source, so far. */
 static char digested_by_us[] = "fleetbak";
@@ -258,6 +254,7 @@ fill_head(struct fb_run *run, struct fb_manifest_head *head)
 {
 	memcpy(head->run, run->id, sizeof(head->run));
 	memcpy(head->session, run->session.id, sizeof(head->session));
+	head->shard = run->shard;
 	head->fleet = fb_strdup(run->engine->config->fleet_name);
 	head->tool_version = fb_strdup(run->tool);
 	head->host = fb_strdup(run->host);
@@ -305,126 +302,37 @@ write_manifest(struct commit *commit, const char *manifest_path,
 	return rc;
 }
 
-/* The object is there already: is it the same? */
-static int
-check_same(struct fb_store *store, const char *key, uint64_t size,
-    const struct fb_digest *want, struct fb_error *err)
-{
-	FB_AUTO_DIGESTER struct fb_digester *digester = fb_digester_new();
-	FB_AUTO_FREE uint8_t *bytes = fb_alloc(COMPARE_STEP, 1);
-	struct fb_digest have;
-	uint64_t there, done = 0;
-	int rc = fb_store_head(store, key, &there, err);
-
-	while (rc == FB_OK && done < there) {
-		size_t len = there - done < COMPARE_STEP
-		    ? (size_t)(there - done)
-		    : COMPARE_STEP;
-
-		rc = fb_store_get_range(store, key, done, bytes, len, err);
-		if (rc == FB_OK)
-			fb_digester_add(
-			    digester, (struct fb_span){ bytes, len });
-		done += len;
-	}
-	if (rc < 0)
-		return rc;
-	fb_digester_peek(digester, &have);
-	if (there != size || fb_digest_cmp(&have, want) != 0)
-		return fb_fail(err, FB_ECORRUPT,
-		    "object '%s' is there already and is another", key);
-	return FB_OK;
-}
-
-static int
-put_file(struct commit *commit, const char *name, const char *path,
-    const struct fb_digest *digest, struct fb_error *err)
-{
-	struct fb_run *run = commit->run;
-	FB_AUTO_FREE char *key = fb_format("runs/%s/%s", run->id, name);
-	struct stat st;
-	int rc;
-
-	if (stat(path, &st) == -1)
-		return fb_fail_sys(err, "cannot read '%s'", path);
-	rc = fb_store_create_file(
-	    run->repo->store, key, path, (uint64_t)st.st_size, err);
-	if (rc == FB_EEXISTS)
-		rc = check_same(run->repo->store, key, (uint64_t)st.st_size,
-		    digest, err);
-	return rc;
-}
-
-static int
-put_sums(struct commit *commit, struct fb_buf *sums, struct fb_error *err)
-{
-	struct fb_run *run = commit->run;
-	FB_AUTO_FREE char *key = fb_format("runs/%s/SHA256SUMS", run->id);
-	struct fb_digest digest;
-	int rc = fb_sums_write(run->repo, run->id, &commit->manifest,
-	    &commit->volumes, &commit->recipes, &commit->packs, sums, err);
-
-	if (rc == FB_OK)
-		rc = fb_store_create(
-		    run->repo->store, key, fb_buf_span(sums), err);
-	if (rc == FB_EEXISTS) {
-		fb_digest_of(fb_buf_span(sums), &digest);
-		rc = check_same(
-		    run->repo->store, key, sums->len, &digest, err);
-	}
-	return rc;
-}
-
-static int
-put_register(struct commit *commit, struct fb_span sums, struct fb_error *err)
-{
-	struct fb_run *run = commit->run;
-	FB_AUTO_SIGN_KEY struct fb_sign_key *key = NULL;
-	struct fb_error ignored;
-	struct fb_register reg = {
-		.recipes = commit->recipes,
-		.packs = commit->packs,
-		.predecessors = run->predecessors,
-		.predecessor_count = run->predecessor_count,
-	};
-	int rc = fb_engine_sign_key(run->engine, &key, err);
-
-	if (rc == FB_OK)
-		rc = fb_sign(key, sums, reg.signature, err);
-	if (rc < 0)
-		return rc;
-	memcpy(reg.session, run->session.id, sizeof(reg.session));
-	memcpy(reg.run, run->id, sizeof(reg.run));
-	memcpy(reg.fleet, run->engine->config->fleet_name,
-	    strlen(run->engine->config->fleet_name) + 1);
-	memcpy(reg.time, finished(run), sizeof(run->finished));
-	memcpy(reg.signer, fb_sign_key_id(key), FB_KEY_ID_SIZE);
-	fb_digest_of(sums, &reg.sums);
-	rc = fb_repo_commit(run->repo, &reg, err);
-	if (rc == FB_OK) /* without them the next run stores more: no more */
-		(void)!fb_copier_hints(run->copier, key, &ignored);
-	return rc;
-}
-
 static int
 commit_objects(struct commit *commit, struct fb_error *err)
 {
 	struct fb_run *run = commit->run;
 	FB_AUTO_FREE char *manifest = fb_format("%s/manifest.json", run->dir);
 	FB_AUTO_FREE char *volumes = fb_format("%s/VOLUMES", run->dir);
-	FB_AUTO_BUF struct fb_buf sums = { 0 };
+	FB_AUTO_SIGN_KEY struct fb_sign_key *key = NULL;
+	struct fb_publication what = {
+		.run = run->id,
+		.session = run->session.id,
+		.fleet = run->engine->config->fleet_name,
+		.time = finished(run),
+		.shard = &run->shard,
+		.predecessors = run->predecessors,
+		.predecessor_count = run->predecessor_count,
+		.manifest_path = manifest,
+		.volumes_path = volumes,
+		.recipes = &commit->recipes,
+		.packs = &commit->packs,
+	};
+	struct fb_error ignored;
 	int rc = write_manifest(commit, manifest, volumes, err);
 
+	what.manifest = commit->manifest;
+	what.volumes = commit->volumes;
 	if (rc == FB_OK)
-		rc = put_file(commit, "manifest.json", manifest,
-		    &commit->manifest, err);
+		rc = fb_publish(run->engine, run->repo, &what, err);
 	if (rc == FB_OK)
-		rc = put_file(
-		    commit, "VOLUMES", volumes, &commit->volumes, err);
-	if (rc == FB_OK)
-		rc = put_sums(commit, &sums, err);
-	if (rc == FB_OK)
-		rc = put_register(commit, fb_buf_span(&sums), err);
+		rc = fb_engine_sign_key(run->engine, &key, err);
+	if (rc == FB_OK) /* without them the next run stores more: no more */
+		(void)!fb_copier_hints(run->copier, key, &ignored);
 	return rc;
 }
 

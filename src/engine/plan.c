@@ -7,6 +7,7 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
 #include "fleetbak/engine/recover.h"
+#include "fleetbak/engine/shard.h"
 #include "fleetbak/fleet/selector.h"
 #include "run.h"
 
@@ -519,6 +520,28 @@ plan_machines(const struct fb_engine *engine, struct fb_plan *plan,
 	return rc;
 }
 
+/* What other workers do is not planned here. */
+static void
+keep_shard(struct fb_plan *plan, uint32_t shard, uint32_t shards)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < plan->units.count; i++) {
+		struct fb_unit *unit = &plan->units.items[i];
+		bool ours = fb_shard_of(unit->name, shards) == shard;
+
+		for (size_t k = 0; !ours && k < unit->count; k++)
+			plan->fleet.machines[unit->members[k]].selected = false;
+		if (ours) {
+			plan->units.items[kept++] = *unit;
+		} else {
+			free(unit->name);
+			free(unit->members);
+		}
+	}
+	plan->units.count = kept;
+}
+
 static int
 fill_plan(const struct fb_engine *engine, struct fb_repo *repo,
     const struct fb_download_request *request, struct fb_plan *plan,
@@ -539,6 +562,8 @@ fill_plan(const struct fb_engine *engine, struct fb_repo *repo,
 	if (rc < 0)
 		return rc;
 	hash_topology(plan);
+	if (request->shard > 0)
+		keep_shard(plan, request->shard, request->shards);
 
 	rc = plan_machines(engine, plan, err);
 	if (rc < 0)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleetbak/engine/shard.h"
 #include "prune_impl.h"
 
 #include "fleetbak/base/clock.h"
@@ -364,6 +365,24 @@ change_runs(const struct fb_engine *engine, struct fb_repo *repo,
 	return rc;
 }
 
+struct sealing {
+	const struct fb_engine *engine;
+	struct fb_repo *repo;
+};
+
+/* A seal that was cut off after its commit has left records of shards. */
+static int
+complete_seal(
+    const struct fb_shared_status *status, void *arg, struct fb_error *err)
+{
+	const struct sealing *sealing = arg;
+	struct fb_shared_status ignored;
+
+	return status->sealed ? fb_seal(sealing->engine, sealing->repo,
+	                            status->name, &ignored, err)
+	                      : FB_OK;
+}
+
 int
 fb_prune_carry_out(const struct fb_engine *engine, struct fb_repo *repo,
     const struct fb_prune_request *request, const struct fb_prune_plan *plan,
@@ -374,6 +393,7 @@ fb_prune_carry_out(const struct fb_engine *engine, struct fb_repo *repo,
 		.cancel = engine->cancel,
 		.dir = engine->config->state_dir,
 	};
+	struct sealing sealing = { engine, repo };
 	int rc;
 
 	memset(report, 0, sizeof(*report));
@@ -382,6 +402,8 @@ fb_prune_carry_out(const struct fb_engine *engine, struct fb_repo *repo,
 		return err->code;
 	}
 	rc = change_runs(engine, repo, request, plan, report, err);
+	if (rc == FB_OK && request->run_count == 0)
+		rc = fb_shared_list(engine, repo, complete_seal, &sealing, err);
 	if (rc == FB_OK && request->run_count == 0)
 		rc = fb_reader_sweep(engine, repo, err);
 	if (rc == FB_OK && request->run_count == 0)

@@ -14,6 +14,7 @@
 #include "fleetbak/base/rate.h"
 #include "fleetbak/engine/download.h"
 #include "fleetbak/engine/recover.h"
+#include "fleetbak/engine/shard.h"
 #include "fleetbak/journal/journal.h"
 #include "fleetbak/journal/lifecycle.h"
 #include "fleetbak/repo/copier.h"
@@ -62,12 +63,19 @@ struct fb_job {
 	const struct fb_error *err;   /* kept, when failed */
 };
 
+struct fb_mirror;
+
 struct fb_run {
 	const struct fb_engine *engine;
 	struct fb_repo *repo;      /* borrowed from fb_download() */
 	struct fb_session session;
 	struct fb_journal *journal;
 	struct fb_copier *copier;
+	struct fb_shard_ref shard;        /* of[0] == 0: it is whole */
+	char shared[FB_SHARED_NAME_SIZE]; /* the name the workers know it by */
+	uint32_t lease;                   /* the epoch of ours on the shard */
+	bool fenced;                      /* it was taken from us */
+	struct fb_mirror *mirror;
 	char id[FB_RUN_ID_SIZE];
 	char *dir;                 /* state/runs/<id> */
 	char started[FB_TIME_SIZE], finished[FB_TIME_SIZE];
@@ -200,6 +208,24 @@ FB_MUST_USE int fb_run_release(struct fb_run *run, struct fb_error *err);
 /* Is there a snapshot that could not be removed, or a start that is owed?
  * Then the run's directory is what remembers it. */
 bool fb_run_holds(const struct fb_run *run);
+
+/* publish.c: a run's records, then its register.  All may be done again. */
+struct fb_publication {
+	const char *run, *session, *fleet, *time;
+	const struct fb_shard_ref *shard;
+	const struct fb_predecessor *predecessors;
+	size_t predecessor_count;
+	const char *manifest_path, *volumes_path; /* files, whole and synced */
+	struct fb_digest manifest, volumes;
+	const struct fb_id_list *recipes, *packs;
+};
+FB_MUST_USE int fb_publish(const struct fb_engine *engine, struct fb_repo *repo,
+    const struct fb_publication *what, struct fb_error *err);
+
+/* mirror.c: what the journal of a shard says, in the repository, before
+ * anything depends on it; and signs of life.  Without a shard: nothing. */
+FB_MUST_USE int fb_mirror_start(struct fb_run *run, struct fb_error *err);
+void fb_mirror_stop(struct fb_run *run);
 
 /* download_report.c: a machine of a run that was not committed is never ok */
 void fb_run_report(

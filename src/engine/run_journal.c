@@ -142,22 +142,30 @@ sources_json(const struct fb_run *run)
 json_t *
 fb_run_start_json(const struct fb_run *run)
 {
-	json_t *predecessors = json_array();
+	json_t *predecessors = json_array(), *body;
 
 	for (size_t i = 0; i < run->predecessor_count; i++)
 		(void)json_array_append_new(predecessors,
 		    json_pack("{s:s, s:o}", "run", run->predecessors[i].run,
 		        "manifest",
 		        digest_json(&run->predecessors[i].manifest)));
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, "
-			 "s:o, s:o}",
+	body = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, "
+	                 "s:o, s:o}",
 	    "run", run->id, "fleet", run->engine->config->fleet_name,
-	    "repository", run->repo->format.repository, "started",
-	    run->started, "host", run->host, "tool", run->tool, "config",
-	    run->config_digest, "selection", run->selection_digest,
-	    "topology", digest_json(&run->topology), "topology_selection",
-	    digest_json(&run->topology_selection), "predecessors",
-	    predecessors, "sources", sources_json(run));
+	    "repository", run->repo->format.repository, "started", run->started,
+	    "host", run->host, "tool", run->tool, "config", run->config_digest,
+	    "selection", run->selection_digest, "topology",
+	    digest_json(&run->topology), "topology_selection",
+	    digest_json(&run->topology_selection), "predecessors", predecessors,
+	    "sources", sources_json(run));
+	if (run->shard.of[0] != '\0')
+		(void)json_object_set_new(body, "shard",
+		    json_pack("{s:I, s:I, s:I, s:s, s:s}", "count",
+		        (json_int_t)run->shard.count, "lease",
+		        (json_int_t)run->lease, "number",
+		        (json_int_t)run->shard.number, "of", run->shard.of,
+		        "shared", run->shared));
+	return body;
 }
 
 static int

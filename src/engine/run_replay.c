@@ -64,6 +64,40 @@ replay_sources(struct fb_run *run, const json_t *body, struct fb_error *err)
 	return rc;
 }
 
+/* The part of a shared run that it is. */
+static int
+replay_shard(struct fb_run *run, const json_t *body, struct fb_error *err)
+{
+	uint64_t number = 0, count = 0, lease = 0;
+	json_t *shard;
+	int rc;
+
+	if (json_object_get(body, "shard") == NULL)
+		return FB_OK;
+	rc = fb_json_object(body, "shard", "journal", &shard, err);
+	if (rc == FB_OK)
+		rc = fb_fact_text(
+		    shard, "of", run->shard.of, sizeof(run->shard.of), err);
+	if (rc == FB_OK)
+		rc = fb_fact_text(
+		    shard, "shared", run->shared, sizeof(run->shared), err);
+	if (rc == FB_OK)
+		rc = fb_json_u64(
+		    shard, "number", "journal", FB_SHARDS_MAX, &number, err);
+	if (rc == FB_OK)
+		rc = fb_json_u64(
+		    shard, "count", "journal", FB_SHARDS_MAX, &count, err);
+	if (rc == FB_OK)
+		rc = fb_json_u64(
+		    shard, "lease", "journal", FB_LEASE_MAX, &lease, err);
+	if (rc == FB_OK)
+		rc = fb_shared_name_check(run->shared, err);
+	run->shard.number = (uint32_t)number;
+	run->shard.count = (uint32_t)count;
+	run->lease = (uint32_t)lease;
+	return rc;
+}
+
 /* Of another fleet or repository? */
 static int
 check_owner(const struct fb_run *run, const char *fleet,
@@ -115,6 +149,8 @@ replay_run(struct replay *replay, const json_t *body, struct fb_error *err)
 		rc = replay_predecessors(run, body, err);
 	if (rc == FB_OK)
 		rc = replay_sources(run, body, err);
+	if (rc == FB_OK)
+		rc = replay_shard(run, body, err);
 	if (rc < 0)
 		return rc;
 	if (strcmp(id, run->id) != 0)

@@ -156,7 +156,8 @@ verify_all(struct verify *verify, struct fb_error *err)
 	int rc = verify_format(verify, err);
 
 	if (rc < 0 ||
-	    (rc = fb_repo_runs(verify->repo, collect_run, verify, err)) < 0)
+	    (rc = fb_repo_kept_runs(verify->repo, collect_run, verify, err)) <
+	        0)
 		return rc;
 	if (request->run != NULL && verify->run_count == 0) {
 		(void)fb_fail_id(err, FB_ENOTFOUND, "E-RUN-NONE",

@@ -11,6 +11,7 @@
 
 #define COMMIT "fleetbak-commit"
 #define FENCE  "fleetbak-fence"
+#define SHARD  "fleetbak-shard"
 
 static void
 add_predecessors(struct fb_buf *dst, const struct fb_register *reg)
@@ -39,8 +40,12 @@ fb_register_encode(const struct fb_register *reg, struct fb_buf *dst)
 		fb_buf_add_str(dst, "\nend\n");
 		return;
 	}
-	fb_buf_add_fmt(dst,
-	    COMMIT " 1\nsession %s\nrun %s\nfleet %s\ntime %s\n",
+	if (reg->shard.of[0] != '\0')
+		fb_buf_add_fmt(dst, SHARD " 1\nof %s\nnumber %u\ncount %u\n",
+		    reg->shard.of, reg->shard.number, reg->shard.count);
+	else
+		fb_buf_add_str(dst, COMMIT " 1\n");
+	fb_buf_add_fmt(dst, "session %s\nrun %s\nfleet %s\ntime %s\n",
 	    reg->session, reg->run, reg->fleet, reg->time);
 	fb_lines_add_digest(dst, "sums", &reg->sums);
 	fb_buf_add_fmt(dst, "signer %s\n", reg->signer);
@@ -123,6 +128,34 @@ decode_predecessors(struct fb_lines *lines, struct fb_register *reg,
 	return FB_OK;
 }
 
+static int
+decode_shard(
+    struct fb_lines *lines, struct fb_shard_ref *shard, struct fb_error *err)
+{
+	uint64_t number, count;
+	int rc;
+
+	if ((rc = fb_lines_run_id(lines, "of", shard->of, err)) < 0 ||
+	    (rc = fb_lines_u64(lines, "number", FB_SHARDS_MAX, &number, err)) <
+	        0 ||
+	    (rc = fb_lines_u64(lines, "count", FB_SHARDS_MAX, &count, err)) < 0)
+		return rc;
+	if (number == 0 || number > count)
+		return fb_lines_fail(lines, err, "no such shard");
+	shard->number = (uint32_t)number;
+	shard->count = (uint32_t)count;
+	return FB_OK;
+}
+
+static bool
+begins(struct fb_span line, const char *word)
+{
+	size_t len = strlen(word);
+
+	return line.len > len && line.ptr[len] == ' ' &&
+	    memcmp(line.ptr, word, len) == 0;
+}
+
 /* The lines up to the recipes. */
 static int
 decode_head(struct fb_lines *lines, struct fb_register *reg,
@@ -150,15 +183,20 @@ decode(struct fb_lines *lines, bool head_only, struct fb_register *reg,
 
 	if (rc < 0)
 		return rc;
-	if (line.len > sizeof(FENCE) &&
-	    memcmp(line.ptr, FENCE " ", sizeof(FENCE)) == 0) {
+	if (begins(line, FENCE)) {
 		rc = fb_lines_version(lines, line, FENCE, 1, err);
 		if (rc < 0)
 			return rc;
 		rc = decode_fence(lines, reg, err);
 		return rc < 0 ? rc : fb_lines_end(lines, err);
 	}
-	rc = fb_lines_version(lines, line, COMMIT, 1, err);
+	if (begins(line, SHARD)) {
+		rc = fb_lines_version(lines, line, SHARD, 1, err);
+		if (rc == FB_OK)
+			rc = decode_shard(lines, &reg->shard, err);
+	} else {
+		rc = fb_lines_version(lines, line, COMMIT, 1, err);
+	}
 	if (rc < 0 || (rc = decode_head(lines, reg, err)) < 0 || head_only)
 		return rc;
 	if ((rc = fb_lines_ids(lines, "recipes", &reg->recipes, err)) < 0 ||

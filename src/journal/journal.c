@@ -21,6 +21,7 @@ struct fb_journal {
 	struct fb_digest chain;
 	bool syncing;      /* a thread is in fsync, without the lock */
 	struct fb_error failure; /* code < 0: takes no further record */
+	struct fb_journal_mirror mirror; /* note NULL: none */
 };
 
 static struct fb_journal *
@@ -214,7 +215,19 @@ write_record(struct fb_journal *journal, const char *type, const json_t *body,
 	journal->chain = chain;
 	journal->sequence++;
 	journal->size += line.len;
+	if (journal->mirror.note != NULL)
+		journal->mirror.note(
+		    journal->mirror.arg, journal->sequence, type, body);
 	return FB_OK;
+}
+
+void
+fb_journal_set_mirror(
+    struct fb_journal *journal, const struct fb_journal_mirror *mirror)
+{
+	(void)pthread_mutex_lock(&journal->lock);
+	journal->mirror = *mirror;
+	(void)pthread_mutex_unlock(&journal->lock);
 }
 
 /* With the lock held: return when `sequence` is durable.  One thread syncs
@@ -264,6 +277,8 @@ fb_journal_append(struct fb_journal *journal, const char *type,
 		fb_seam_label("");
 	}
 	(void)pthread_mutex_unlock(&journal->lock);
+	if (rc == FB_OK && durable && journal->mirror.flush != NULL)
+		rc = journal->mirror.flush(journal->mirror.arg, err);
 	return rc;
 }
 

@@ -348,13 +348,37 @@ take_version(struct taker *taker, const json_t *value)
 	    (unsigned long long)version);
 }
 
+/* Only a part of a run has it. */
+static void
+take_shard(struct taker *taker, const json_t *value, struct fb_shard_ref *shard)
+{
+	static const char *const keys[] = { "count", "number", "of", NULL };
+	const json_t *item;
+	uint64_t number, count;
+
+	if (json_object_get(value, "shard") == NULL)
+		return;
+	item = take_object(taker, value, "shard");
+	take_only(taker, item, keys);
+	take_field(taker, item, "of", shard->of, sizeof(shard->of));
+	number = take_number(taker, item, "number");
+	count = take_number(taker, item, "count");
+	if (!fb_run_id_ok(shard->of, strlen(shard->of)) || number == 0 ||
+	    number > count || count > FB_SHARDS_MAX)
+		TAKE(taker,
+		    fb_fail(taker->err, FB_ECORRUPT, "%s: no such shard",
+		        taker->what));
+	shard->number = (uint32_t)number;
+	shard->count = (uint32_t)count;
+}
+
 int
 head_from_json(const json_t *value, struct fb_manifest_head *ret,
     struct fb_error *err)
 {
 	static const char *const keys[] = { "drift", "finished", "fleet",
-		"host", "machines", "partial", "predecessors", "run",
-		"session", "sources", "started", "tool", "units", "version",
+		"host", "machines", "partial", "predecessors", "run", "session",
+		"shard", "sources", "started", "tool", "units", "version",
 		NULL };
 	struct taker taker = { .what = "manifest", .err = err };
 	struct fb_manifest_head head = { 0 };
@@ -376,6 +400,7 @@ head_from_json(const json_t *value, struct fb_manifest_head *ret,
 	take_sources(&taker, value, &head);
 	take_predecessors(&taker, value, &head);
 	take_units(&taker, value, &head);
+	take_shard(&taker, value, &head.shard);
 	if (taker.rc < 0) {
 		fb_manifest_head_release(&head);
 		return taker.rc;

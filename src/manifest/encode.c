@@ -113,14 +113,21 @@ head_to_json(const struct fb_manifest_head *head)
 	json_t *tool = json_pack("{s:s,s:o}", "name", "fleetbak", "version",
 	    text_json(head->tool_version));
 
-	return json_pack(
+	json_t *value = json_pack(
 	    "{s:b,s:s,s:o,s:o,s:[],s:b,s:o,s:s,s:s,s:o,s:s,s:o,s:o,s:i}",
 	    "drift", head->drift, "finished", head->finished, "fleet", fleet,
-	    "host", text_json(head->host), "machines", "partial",
-	    head->partial, "predecessors", predecessors_json(head), "run",
-	    head->run, "session", head->session, "sources",
-	    sources_json(head), "started", head->started, "tool", tool,
-	    "units", units_json(head), "version", MANIFEST_VERSION);
+	    "host", text_json(head->host), "machines", "partial", head->partial,
+	    "predecessors", predecessors_json(head), "run", head->run,
+	    "session", head->session, "sources", sources_json(head), "started",
+	    head->started, "tool", tool, "units", units_json(head), "version",
+	    MANIFEST_VERSION);
+
+	if (value != NULL && head->shard.of[0] != '\0')
+		(void)json_object_set_new(value, "shard",
+		    json_pack("{s:I,s:I,s:s}", "count",
+		        (json_int_t)head->shard.count, "number",
+		        (json_int_t)head->shard.number, "of", head->shard.of));
+	return value;
 }
 
 static json_t *
@@ -253,6 +260,7 @@ fb_manifest_register(
 	memcpy(reg->session, head->session, sizeof(reg->session));
 	memcpy(reg->time, head->finished, sizeof(reg->time));
 	(void)snprintf(reg->fleet, sizeof(reg->fleet), "%s", head->fleet);
+	reg->shard = head->shard;
 	reg->predecessor_count = head->predecessor_count;
 	reg->predecessors = head->predecessor_count == 0
 	    ? NULL

@@ -348,6 +348,78 @@ fb_manifest_machines(struct fb_manifest *manifest, fb_manifest_visit *visit,
 	return rc < 0 ? rc : FB_OK;
 }
 
+/* One of the manifests that are merged: the machine that comes next. */
+struct stream {
+	struct cursor cursor;
+	struct fb_manifest_machine machine;
+	bool have;
+};
+
+static int
+advance(struct stream *stream, struct fb_error *err)
+{
+	uint64_t end = stream->cursor.manifest->machines_end;
+	struct fb_span line;
+	int rc;
+
+	fb_manifest_machine_release(&stream->machine);
+	stream->machine = (struct fb_manifest_machine){ 0 };
+	stream->have = stream->cursor.at < end;
+	if (!stream->have)
+		return FB_OK;
+	rc =
+	    next_line(&stream->cursor, FB_MANIFEST_MACHINE_MAX + 1, &line, err);
+	if (rc == FB_OK)
+		rc = parse_machine(
+		    line, stream->cursor.at >= end, &stream->machine, err);
+	stream->have = rc == FB_OK;
+	return rc < 0 ? fb_wrap(err, "'%s'", stream->cursor.manifest->path)
+	              : FB_OK;
+}
+
+static bool
+comes_first(
+    const struct fb_manifest_machine *a, const struct fb_manifest_machine *b)
+{
+	int order = strcmp(a->source, b->source);
+
+	return order < 0 || (order == 0 && strcmp(a->id, b->id) < 0);
+}
+
+int
+fb_manifests_merge(struct fb_manifest *const *manifests, size_t count,
+    fb_manifest_visit *visit, void *arg, struct fb_error *err)
+{
+	FB_AUTO_FREE struct stream *streams = fb_alloc(count, sizeof(*streams));
+	int rc = FB_OK;
+
+	for (size_t i = 0; rc == FB_OK && i < count; i++) {
+		streams[i].cursor = (struct cursor){ .manifest = manifests[i],
+			.at = manifests[i]->machines_at };
+		rc = advance(&streams[i], err);
+	}
+	while (rc >= 0) {
+		struct stream *first = NULL;
+
+		for (size_t i = 0; i < count; i++)
+			if (streams[i].have &&
+			    (first == NULL ||
+			        comes_first(
+			            &streams[i].machine, &first->machine)))
+				first = &streams[i];
+		if (first == NULL)
+			break;
+		rc = visit(&first->machine, arg, err);
+		if (rc >= 0)
+			rc = advance(first, err);
+	}
+	for (size_t i = 0; i < count; i++) {
+		fb_manifest_machine_release(&streams[i].machine);
+		fb_buf_release(&streams[i].cursor.window);
+	}
+	return rc < 0 ? rc : FB_OK;
+}
+
 static int
 check_one(const struct fb_manifest_machine *machine, void *arg,
     struct fb_error *err)
@@ -379,7 +451,10 @@ check_run(const struct fb_manifest *manifest, const struct fb_run_ref *run,
 	if (strcmp(head->run, run->run) != 0 ||
 	    strcmp(head->session, run->session) != 0 ||
 	    strcmp(head->fleet, run->fleet) != 0 ||
-	    strcmp(head->finished, run->time) != 0)
+	    strcmp(head->finished, run->time) != 0 ||
+	    strcmp(head->shard.of, run->shard.of) != 0 ||
+	    head->shard.number != run->shard.number ||
+	    head->shard.count != run->shard.count)
 		return break_rule(FB_ECORRUPT, err, "M20 (register)",
 		    "it is of run %s of session %s of fleet '%s', finished %s",
 		    head->run, head->session, head->fleet, head->finished);

@@ -98,8 +98,31 @@ fb_repo_commit(
 }
 
 int
-fb_repo_complete(struct fb_repo *repo, const struct fb_run_ref *run,
-    struct fb_error *err)
+fb_repo_fence(struct fb_repo *repo, const char *sid, const char *reason,
+    bool *ret_committed, struct fb_error *err)
+{
+	struct fb_register fence = { .fence = true }, there = { 0 };
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	char key[KEY_SIZE];
+	int rc;
+
+	*ret_committed = false;
+	(void)snprintf(fence.session, sizeof(fence.session), "%s", sid);
+	(void)snprintf(fence.reason, sizeof(fence.reason), "%s", reason);
+	fb_register_encode(&fence, &text);
+	(void)snprintf(key, sizeof(key), "commits/%s", sid);
+	rc = fb_store_create(repo->store, key, fb_buf_span(&text), err);
+	if (rc != FB_EEXISTS)
+		return rc;
+	rc = fb_repo_register(repo, sid, &there, err);
+	*ret_committed = rc == FB_OK && !there.fence;
+	fb_register_release(&there);
+	return rc;
+}
+
+int
+fb_repo_complete(
+    struct fb_repo *repo, const struct fb_run_ref *run, struct fb_error *err)
 {
 	return put_signature(repo, run->run, run->signature, err);
 }

@@ -256,7 +256,9 @@ classify(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 
 	if (run->damage != NULL)
 		return fail_damage(run->damage, err);
-	class = estimating->class_of(run, estimating->arg);
+	class = run->shard.of[0] != '\0'
+	    ? FB_GC_KEPT /* no run that somebody could give up */
+	    : estimating->class_of(run, estimating->arg);
 	if (class == FB_GC_NOW)
 		return FB_OK;
 	if (mark_run(estimating->repo, run,
@@ -332,7 +334,7 @@ fb_gc_estimate(struct fb_repo *repo, fb_gc_class_of *class_of, void *arg,
 	memset(ret_estimate, 0, sizeof(*ret_estimate));
 	fb_gc_marks_make(&estimating.kept, dir);
 	fb_gc_marks_make(&estimating.later, dir);
-	rc = fb_repo_runs(repo, classify, &estimating, err);
+	rc = fb_repo_kept_runs(repo, classify, &estimating, err);
 	if (rc == FB_OK)
 		rc = fb_gc_marks_begin(&estimating.kept, err);
 	if (rc == FB_OK)

@@ -349,7 +349,7 @@ fb_gc_tidy(
 	int rc = fb_gc_forgotten(repo, &tidying.forgotten, NULL, err);
 
 	if (rc == FB_OK)
-		rc = fb_repo_runs(repo, note_kept, &tidying, err);
+		rc = fb_repo_kept_runs(repo, note_kept, &tidying, err);
 	if (rc == FB_OK)
 		rc = tidy_forgotten(&tidying, "pending/", err);
 	if (rc == FB_OK)

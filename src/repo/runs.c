@@ -105,6 +105,7 @@ add_run(struct listing *listing, struct fb_register *reg)
 	memcpy(ref->time, reg->time, sizeof(ref->time));
 	memcpy(ref->signer, reg->signer, sizeof(ref->signer));
 	memcpy(ref->signature, reg->signature, sizeof(ref->signature));
+	ref->shard = reg->shard;
 	ref->sums = reg->sums;
 	ref->predecessor_count = reg->predecessor_count;
 	ref->predecessors = FB_STEAL(reg->predecessors);
@@ -199,14 +200,16 @@ compare_entries(const void *a, const void *b)
 	return order != 0 ? order : strcmp(right->session, left->session);
 }
 
+enum scope { RUNS, KEPT, ALL };
+
 static int
-list_runs(struct fb_repo *repo, bool all, fb_repo_visit_run *visit, void *arg,
-    struct fb_error *err)
+list_runs(struct fb_repo *repo, enum scope scope, fb_repo_visit_run *visit,
+    void *arg, struct fb_error *err)
 {
 	struct listing listing = { .repo = repo };
 	int rc = FB_OK;
 
-	if (!all)
+	if (scope != ALL)
 		rc = fb_store_list(
 		    repo->store, "forgets/", visit_forget, &listing, err);
 	if (rc == FB_OK)
@@ -220,7 +223,8 @@ list_runs(struct fb_repo *repo, bool all, fb_repo_visit_run *visit, void *arg,
 
 		entry->ref.damage = entry->damage;
 		if (entry->damage == NULL &&
-		    is_forgotten(&listing, &entry->ref))
+		    (is_forgotten(&listing, &entry->ref) ||
+		        (scope == RUNS && entry->ref.shard.of[0] != '\0')))
 			continue;
 		rc = visit(&entry->ref, arg, err);
 	}
@@ -232,14 +236,21 @@ int
 fb_repo_runs(struct fb_repo *repo, fb_repo_visit_run *visit, void *arg,
     struct fb_error *err)
 {
-	return list_runs(repo, false, visit, arg, err);
+	return list_runs(repo, RUNS, visit, arg, err);
+}
+
+int
+fb_repo_kept_runs(struct fb_repo *repo, fb_repo_visit_run *visit, void *arg,
+    struct fb_error *err)
+{
+	return list_runs(repo, KEPT, visit, arg, err);
 }
 
 int
 fb_repo_all_runs(struct fb_repo *repo, fb_repo_visit_run *visit, void *arg,
     struct fb_error *err)
 {
-	return list_runs(repo, true, visit, arg, err);
+	return list_runs(repo, ALL, visit, arg, err);
 }
 
 int

@@ -171,6 +171,47 @@ a_fence_is_read_back_byte_for_byte(void **state)
 	fb_register_release(&there);
 }
 
+static void
+a_shard_says_of_which_run_it_is(void **state)
+{
+	static const char of[] = "fleetbak-shard 1\nof " SID
+				 "\nnumber 2\ncount 3\n";
+	static const struct {
+		const char *from, *to;
+	} cases[] = {
+		{ "number 2", "number 0" },
+		{ "number 2", "number 4" },
+		{ "count 3", "count 1001" },
+		{ "count 3\n", "" },
+		{ "shard 1\nof", "shard 1\nOF" },
+	};
+	FB_AUTO_FREE char *text =
+	    altered(commit_text, "fleetbak-commit 1\n", of);
+	struct fb_register reg = { 0 }, head = { 0 };
+	struct fb_buf again = { 0 };
+	struct fb_error err = { 0 };
+
+	(void)state;
+	assert_ok(fb_register_decode(span_of(text), &reg, &err));
+	assert_string_equal(reg.shard.of, SID);
+	assert_int_equal(reg.shard.number, 2);
+	assert_int_equal(reg.shard.count, 3);
+	fb_register_encode(&reg, &again);
+	assert_string_equal(fb_buf_str(&again), text);
+	assert_ok(fb_register_decode_head(span_of(text), &head, &err));
+	assert_int_equal(head.shard.number, 2);
+	fb_register_release(&head);
+	fb_register_release(&reg);
+	fb_buf_release(&again);
+	for (size_t i = 0; i < FB_COUNT(cases); i++) {
+		FB_AUTO_FREE char *wrong =
+		    altered(text, cases[i].from, cases[i].to);
+
+		assert_fails(FB_ECORRUPT,
+		    fb_register_decode(span_of(wrong), &reg, &err));
+	}
+}
+
 static const char format_text[] =
     "{\"chunking\":{\"average\":65536,\"max\":524288,\"min\":16384,"
     "\"rule\":\"shift-add-32\"},\"created\":\"2026-11-21T01:40:00Z\","
@@ -420,6 +461,7 @@ main(void)
 		    a_head_is_read_without_the_lists_or_asks_for_more),
 		cmocka_unit_test(an_altered_register_is_refused),
 		cmocka_unit_test(a_fence_is_read_back_byte_for_byte),
+		cmocka_unit_test(a_shard_says_of_which_run_it_is),
 		cmocka_unit_test(a_format_is_read_back_byte_for_byte),
 		cmocka_unit_test(an_altered_format_is_refused),
 		cmocka_unit_test(a_forget_tells_which_bytes_are_signed),

@@ -8,6 +8,11 @@
 #include "fleetbak/engine/download.h"
 
 /* The request that the command line makes; borrows from `cli`. */
+/* The shard that --shard and --run, or the environment of Slurm or Kubernetes,
+ * ask for.  FB_ECONFIG, id E-SHARD-NUMBER. */
+FB_MUST_USE int fb_cli_shard(const struct fb_cli *cli,
+    struct fb_download_request *request, struct fb_error *err);
+
 void fb_cli_download_request(
     const struct fb_cli *cli, struct fb_download_request *request);
 

@@ -17,6 +17,13 @@ struct fb_download_request {
 	const char *resume; /* run id, or NULL */
 	bool rollback;      /* go on although newer runs are missing */
 	bool full;          /* read what has not changed, too */
+	/* A part of a run that several workers share; engine/shard.h. */
+	const char *shared;     /* the name they know it by, or NULL */
+	uint32_t shard, shards; /* which of how many; shard 0: every one that
+	                         * nobody does */
+	uint64_t dead_after_ms; /* a worker that long silent is dead; 0: 5 min.
+	                         * Who comes first says so for all. */
+	bool take_over;         /* whoever had the shard is dead: no waiting */
 };
 
 /* One step of one machine, in order. */
@@ -114,7 +121,9 @@ struct fb_download_machine {
 
 struct fb_download_report {
 	char run[FB_RUN_ID_SIZE];
-	bool committed;     /* there is a run in the repository */
+	char sealed[FB_RUN_ID_SIZE]; /* the shared run that is whole; or "" */
+	uint32_t shards_missing;     /* of a shared run that is not */
+	bool committed;              /* there is a run in the repository */
 	bool resumed;
 	char closed_run[FB_RUN_ID_SIZE]; /* an old cut-off run committed as
 	                                  * partial first; or "" */

@@ -23,6 +23,10 @@
  *	<pack id> ...                sorted, one a line
  *	end
  *
+ *
+ * The register of a shard begins with "fleetbak-shard 1", and with the lines
+ * "of <run id>", "number <its own>" and "count <of all>" before "session".
+ *
  * forgets/<sid>     text; the signature is over the lines before it:
  *
  *	fleetbak-forget 1
@@ -88,8 +92,16 @@ struct fb_predecessor {
 	struct fb_digest manifest; /* digest of its manifest.json */
 };
 
+/* Which part of a run that several workers share; of[0] == 0: it is whole. */
+#define FB_SHARDS_MAX 1000
+struct fb_shard_ref {
+	char of[FB_RUN_ID_SIZE];
+	uint32_t number, count; /* 1 to count */
+};
+
 struct fb_register {
 	bool fence;
+	struct fb_shard_ref shard;
 	char session[FB_RUN_ID_SIZE];
 	char run[FB_RUN_ID_SIZE];
 	char fleet[FB_NAME_MAX + 1];

@@ -60,6 +60,21 @@ FB_MUST_USE int fb_journal_compact(struct fb_journal *journal,
     const struct fb_journal_record *records, size_t count,
     struct fb_error *err);
 
+/*
+ * Somebody else keeps what is recorded, too.  `note` is called for each
+ * record in order, with nothing else going on; `flush` after the record is
+ * durable here, from any thread: what it returns is what the append returns,
+ * so that no effect is begun whose record is not there as well.
+ */
+struct fb_journal_mirror {
+	void (*note)(
+	    void *arg, uint64_t sequence, const char *type, const json_t *body);
+	int (*flush)(void *arg, struct fb_error *err);
+	void *arg;
+};
+void fb_journal_set_mirror(
+    struct fb_journal *journal, const struct fb_journal_mirror *mirror);
+
 /* Bytes in the file, to decide when to compact. */
 uint64_t fb_journal_size(const struct fb_journal *journal);
 

@@ -44,7 +44,8 @@ struct fb_manifest_head {
 	char *tool_version;
 	char *host;
 	char started[32], finished[32];
-	struct fb_digest topology;           /* whole fleet, before the first effect */
+	struct fb_shard_ref shard; /* the part of a run it records */
+	struct fb_digest topology; /* whole fleet, before the first effect */
 	struct fb_digest topology_selection;
 	struct fb_digest topology_after;     /* after the last snapshot */
 	bool drift;                          /* after differs */
@@ -138,6 +139,10 @@ typedef int fb_manifest_visit(const struct fb_manifest_machine *machine,
     void *arg, struct fb_error *err);
 FB_MUST_USE int fb_manifest_machines(struct fb_manifest *manifest,
     fb_manifest_visit *visit, void *arg, struct fb_error *err);
+
+/* The machines of several manifests, in one order. */
+FB_MUST_USE int fb_manifests_merge(struct fb_manifest *const *manifests,
+    size_t count, fb_manifest_visit *visit, void *arg, struct fb_error *err);
 
 /* Fill run, session, fleet, time and predecessors of the register that
  * commits a run with this head; sums, signature and lists are left alone. */

@@ -79,6 +79,10 @@ void fb_session_release(struct fb_session *session);
  */
 FB_MUST_USE int fb_repo_commit(
     struct fb_repo *repo, const struct fb_register *reg, struct fb_error *err);
+/* Nobody commits this session any more, unless somebody has: *ret_committed.
+ * FB_OK too when it was fenced before. */
+FB_MUST_USE int fb_repo_fence(struct fb_repo *repo, const char *sid,
+    const char *reason, bool *ret_committed, struct fb_error *err);
 struct fb_run_ref;
 
 /* Make a SHA256SUMS.sig that a crash after the commit left out. */
@@ -90,9 +94,9 @@ FB_MUST_USE int fb_repo_register(struct fb_repo *repo, const char *sid,
     struct fb_register *ret_reg, struct fb_error *err);
 
 /*
- * Committed runs, newest first, from their registers (fences and forgotten
- * runs left out).  A register that cannot be read is visited with `damage`
- * (its error), and the listing goes on.
+ * Committed runs, newest first, from their registers (fences, forgotten runs
+ * and shards, which are no runs yet, left out).  A register that cannot be read
+ * is visited with `damage` (its error), and the listing goes on.
  */
 struct fb_run_ref {
 	char run[FB_RUN_ID_SIZE];
@@ -102,6 +106,7 @@ struct fb_run_ref {
 	struct fb_digest sums;
 	char signer[FB_KEY_ID_SIZE];
 	uint8_t signature[FB_SIGNATURE_LEN];
+	struct fb_shard_ref shard; /* of[0] == 0: a whole run */
 	/* Of the register; borrowed for the visit, as is `damage`. */
 	const struct fb_predecessor *predecessors;
 	size_t predecessor_count;
@@ -111,9 +116,12 @@ typedef int fb_repo_visit_run(
     const struct fb_run_ref *run, void *arg, struct fb_error *err);
 FB_MUST_USE int fb_repo_runs(struct fb_repo *repo, fb_repo_visit_run *visit,
     void *arg, struct fb_error *err);
-/* The same with the forgotten ones. */
-FB_MUST_USE int fb_repo_all_runs(struct fb_repo *repo,
+/* The same with the shards that are not sealed, which keep what they name. */
+FB_MUST_USE int fb_repo_kept_runs(struct fb_repo *repo,
     fb_repo_visit_run *visit, void *arg, struct fb_error *err);
+/* The same with the forgotten ones too. */
+FB_MUST_USE int fb_repo_all_runs(struct fb_repo *repo, fb_repo_visit_run *visit,
+    void *arg, struct fb_error *err);
 
 /* The forgets/ records that a trusted key signed. */
 typedef int fb_repo_visit_forget(

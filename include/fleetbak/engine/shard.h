@@ -1,0 +1,55 @@
+/*
+ * A run that several workers share, with nothing between them but the
+ * repository.
+ *
+ * Each does the units that fall to its shard and commits them as a record of
+ * its own; `seal` joins the records of all shards into the one signed run.
+ * Spec: fleetbak-format(5), "Shared runs".
+ */
+#ifndef FB_ENGINE_SHARD_H
+#define FB_ENGINE_SHARD_H
+
+#include "fleetbak/engine/engine.h"
+
+/* The name that workers share: letters, digits, '_', '-' and '.'. */
+#define FB_SHARED_NAME_SIZE 65
+#define FB_LEASE_MAX        999999
+FB_MUST_USE int fb_shared_name_check(const char *name, struct fb_error *err);
+
+/* Which of `shards` (1 to that) does the unit of this name. */
+uint32_t fb_shard_of(const char *unit, uint32_t shards);
+
+/* What has become of a shared run. */
+struct fb_shared_status {
+	char name[FB_SHARED_NAME_SIZE];
+	char run[FB_RUN_ID_SIZE];
+	char started[32];
+	uint32_t shards;
+	uint32_t committed; /* of them */
+	uint32_t claimed;   /* ... and under way, or dead */
+	bool sealed;
+};
+
+/*
+ * Join the shards: idempotent.  FB_OK: it is sealed, now or before.
+ * Errors: FB_EREFUSED, ids E-SHARDS-MISSING and E-SHARD-NOTHING; FB_ESTALE,
+ * id E-SHARD-TOPOLOGY; FB_ECONFLICT, id E-FENCED: it was given up;
+ * FB_ENOTFOUND, id E-SHARED-UNKNOWN.
+ */
+FB_MUST_USE int fb_seal(const struct fb_engine *engine, struct fb_repo *repo,
+    const char *name, struct fb_shared_status *ret_status,
+    struct fb_error *err);
+
+/* Give a shared run up that is not sealed, at once and for good; workers that
+ * are at it are fenced.  FB_EREFUSED, id E-SHARED-SEALED: too late. */
+FB_MUST_USE int fb_shared_forget(const struct fb_engine *engine,
+    struct fb_repo *repo, const char *name, struct fb_error *err);
+
+/* Those that are neither sealed nor given up. */
+typedef int fb_shared_visit(
+    const struct fb_shared_status *status, void *arg, struct fb_error *err);
+FB_MUST_USE int fb_shared_list(const struct fb_engine *engine,
+    struct fb_repo *repo, fb_shared_visit *visit, void *arg,
+    struct fb_error *err);
+
+#endif

@@ -1,0 +1,60 @@
+#include "explain_rows.h"
+#include "fleetbak/base/attr.h"
+
+/* What a run says that several workers share; as in explain_table.c. */
+static const struct fb_explanation rows[] = {
+	{ "E-SHARD-COUNT", "the workers disagree about the number of shards",
+	    "2",
+	    "The worker that began the shared run said another number of "
+	    "shards. Nothing was touched.",
+	    "A job array that was submitted again with another size.",
+	    "Give all workers of one name the same N, or a new name." },
+	{ "E-SHARD-HELD", "another worker has this shard", "0 (a warning)",
+	    "Somebody else does this shard. This worker waits for signs of "
+	    "life: while there are some it goes on waiting, and when there "
+	    "are none for long enough it takes the shard over.",
+	    "A worker that died, and the one that comes after it.",
+	    "Wait; or, when it is known to be dead, download --take-over." },
+	{ "E-SHARD-NOTHING", "there is nothing to seal", "20",
+	    "Every shard is there, and no machine of any of them was stored.",
+	    "A source that none of the workers reached.",
+	    "Give it up with fleetbak forget --run NAME; run it again under "
+	    "another name." },
+	{ "E-SHARD-NUMBER", "that is no shard", "2",
+	    "--shard takes K/N with K from 1 to N, any/N, auto or auto/N. "
+	    "auto asks SLURM_ARRAY_TASK_ID, _MIN, _STEP and _COUNT, else "
+	    "JOB_COMPLETION_INDEX.",
+	    "Counting from 0; auto outside of a job array.",
+	    "Write it out: --shard 1/8." },
+	{ "E-SHARD-TOPOLOGY", "the workers see different fleets", "19",
+	    "All shards of a run must be of one topology and one selection. "
+	    "This worker, or this shard, has another. Nothing was touched.",
+	    "The fleet changed between two workers; configurations that "
+	    "differ; a source that one of them cannot reach.",
+	    "Compare 'fleetbak topology' on both; then run it under a new "
+	    "name." },
+	{ "E-SHARDS-MISSING", "some shards are not there yet", "20",
+	    "A shared run is sealed when every shard was committed.",
+	    "Workers that are not done, or have died.",
+	    "Wait for them; fleetbak download --run NAME --shard any/N does "
+	    "what nobody does, and seals." },
+	{ "E-SHARED-NAME", "a shared run cannot be called so", "2",
+	    "The name stands in keys of the repository.",
+	    "A space or a slash in it.",
+	    "Up to 64 letters, digits, '_', '-' and '.'." },
+	{ "E-SHARED-SEALED", "the shared run is over", "20",
+	    "It is sealed, or was given up: no shard of it is done any more.",
+	    "A name that was used before.",
+	    "Take a new name for every run, as the id of the job." },
+	{ "E-SHARED-UNKNOWN", "there is no such shared run", "1",
+	    "No worker has begun a shared run of this name in this repository.",
+	    "A misspelling; another repository (-r).",
+	    "fleetbak list runs names those that are not sealed." },
+};
+
+size_t
+fb_explain_shard(const struct fb_explanation **ret_rows)
+{
+	*ret_rows = rows;
+	return FB_COUNT(rows);
+}

@@ -1,0 +1,134 @@
+#!/bin/sh
+# A worker dies with its node, guardian and state directory, while it holds a
+# machine stopped.  Another node sees it silent, starts the machine, removes
+# what was left, does the shard, and the run is sealed; a worker that was only
+# frozen finds itself fenced, and commits nothing.
+. "$(dirname "$0")/lib.sh"
+requires jq
+
+make_fleet "$work/f" 0
+cd "$work/f"
+for m in m1 m2; do
+	make_evil "$work/f/machines" $m
+done
+expect 0 "$fb" -c "$conf" init
+for k in 1 2 3; do
+	sed "s|^state_dir: .*|state_dir: ./state$k|" "$conf" >"n$k.yaml"
+done
+worker() { # <node> <argument>...
+	worker_node=$1
+	shift
+	"$fb" -c "n$worker_node.yaml" "$@"
+}
+# The guardian of a run: the children of a process that are ours.
+children() { # <pid>
+	cat /proc/"$1"/task/*/children 2>/dev/null | tr ' ' '\n' | sort -u
+}
+
+# begin <node> <argument>...: until m1 is stopped, and held there.
+begin() {
+	begin_node=$1
+	shift
+	: >machines/m1/on-hold
+	# shellcheck disable=SC2016 # for the script that is made
+	echo 'touch held; rm -f up; while [ -e on-hold ]; do sleep 0.05; done' \
+		>machines/m1/on-stop
+	rm -f machines/m1/held
+	"$fb" -c "n$begin_node.yaml" "$@" >"$work/said" 2>&1 &
+	run=$!
+	until_true "m1 is not stopped" [ -e machines/m1/held ]
+}
+# The node is gone: all that ran there, and what it remembered.
+lose() { # <node>
+	for pid in $(children $run) $run; do
+		[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null || :
+	done
+	wait $run 2>/dev/null || :
+	rm -f machines/m1/on-hold machines/m1/on-stop
+	rm -rf "state$1"
+	[ ! -e machines/m1/up ] || fail "m1 was started by the dead node"
+}
+settled() { # <what>
+	for m in m1 m2; do
+		[ -e machines/$m/up ] || fail "$1: $m is down"
+	done
+	[ -z "$(find machines -path '*/.fleetbak/*')" ] ||
+		fail "$1: a snapshot was left"
+	[ -z "$(ls state*/runs 2>/dev/null | grep -v : || true)" ] ||
+		fail "$1: a run was left: $(ls state*/runs)"
+}
+sealed() { # <name>
+	expect 0 worker 3 seal --run "$1" --json
+	id=$(ls repo/commits | tail -1)
+	id=$(jq -r '[.. | .sealed? // empty][0]' "$work/stdout")
+	[ "$(jq '[.machines[] | select(.failure == null)] | length' \
+		"repo/runs/$id/manifest.json")" -eq 2 ] ||
+		fail "$1: not all machines are in it"
+	expect 0 worker 3 verify --full
+	nothing_lost repo "$1"
+}
+
+# 1. Known to be dead: no waiting.
+begin 1 download --shard 1/1 --run one
+lose 1
+expect 0 worker 2 download --shard 1/1 --run one --take-over
+settled "taken over"
+sealed one
+[ "$(cat machines/m1/effects | tr '\n' ' ')" = "start stop start " ] ||
+	fail "m1: $(cat machines/m1/effects | tr '\n' ' ')"
+ok "another node starts what the dead one had stopped, and does its shard"
+
+# 2. Not known: by its silence, and by whoever looks for work.
+begin 1 download --shard 1/1 --run two --dead-after 1s
+lose 1
+expect 0 worker 2 download --shard any/1 --run two
+grep -q 'is done by session' "$work/stderr" || fail "it did not wait"
+settled "silent"
+sealed two
+ok "a silent worker is taken over by one that looks for work"
+
+# 3. Frozen, not dead: it wakes up when its shard is done, and is fenced.
+begin 1 download --shard 1/1 --run three
+kill -STOP $run
+expect 0 worker 2 download --shard 1/1 --run three --take-over
+kill -CONT $run
+rm -f machines/m1/on-hold machines/m1/on-stop
+wait $run && fail "the frozen worker went on" || :
+grep -q 'E-FENCED\|taken over' "$work/said" || {
+	cat "$work/said"
+	fail "it does not say why"
+}
+expect 0 worker 1 recover
+expect 0 worker 1 download --full m2
+settled "frozen"
+sealed three
+ok "a frozen worker that wakes up is fenced"
+
+# 4. Alive: it is waited for, and not disturbed.
+begin 1 download --shard 1/1 --run four --dead-after 1s
+worker 2 download --shard 1/1 --run four >"$work/said.2" 2>&1 &
+other=$!
+sleep 3
+rm -f machines/m1/on-hold machines/m1/on-stop
+wait $run || {
+	cat "$work/said"
+	fail "it was disturbed"
+}
+wait $other || {
+	cat "$work/said.2"
+	fail "who waited failed"
+}
+settled "alive"
+sealed four
+ok "a worker that lives is waited for"
+
+# 5. Cut off, and back on its node: it goes on with its own lease.
+begin 1 download --shard 1/1 --run five
+kill -KILL $run
+wait $run 2>/dev/null || :
+rm -f machines/m1/on-hold machines/m1/on-stop
+expect 0 worker 1 --lock-wait 30s download --shard 1/1 --run five
+[ ! -e repo/shared/five/0001/000002 ] || fail "it took its own shard over"
+settled "back"
+sealed five
+ok "a worker that comes back goes on"
