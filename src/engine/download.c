@@ -470,22 +470,6 @@ holds_only_failures(const struct fb_run *run)
 }
 
 static bool
-is_young(const struct download *download, const struct fb_run *run)
-{
-	uint64_t within_ms =
-	    download->engine->config->download.resume_within_ms;
-	struct fb_error ignored = { 0 };
-	int64_t started_ns = 0, age_ms;
-
-	if (fb_time_parse(run->started, &started_ns, &ignored) < 0)
-		return false;
-	/* Begun in the future: its age is not known, and it may be old. */
-	age_ms = (fb_clock_wall_ns() - started_ns) / 1000000;
-	return age_ms >= -FB_CLOCK_SLACK_NS / 1000000 &&
-	    age_ms <= (int64_t)within_ms;
-}
-
-static bool
 is_continued(const struct download *download, const struct fb_run *run)
 {
 	char config[FB_DIGEST_HEX_SIZE], selection[FB_DIGEST_HEX_SIZE];
@@ -500,22 +484,7 @@ is_continued(const struct download *download, const struct fb_run *run)
 	fb_run_selection_digest(download->plan, selection);
 	return strcmp(config, run->config_digest) == 0 &&
 	    strcmp(selection, run->selection_digest) == 0 &&
-	    is_young(download, run);
-}
-
-/* A shard that this download is not about: whoever is told to do it goes on
- * with it, here or elsewhere, as long as it is young. */
-static bool
-belongs_elsewhere(const struct download *download, const struct fb_run *run)
-{
-	const struct download_part *part = download->part;
-
-	if (download->request->resume != NULL)
-		return false;
-	if (part != NULL)
-		return strcmp(part->shard.of, run->shard.of) != 0 ||
-		    part->shard.number != run->shard.number;
-	return is_young(download, run);
+	    download_is_young(download, run);
 }
 
 /* A run that ended, but could not remove a snapshot or start a machine. */
@@ -588,7 +557,7 @@ take_up(struct download *download, const char *id, bool *ret_done,
 		*ret_closed = true;
 		return give_up_run(download, run, checkpoint, &cause, err);
 	}
-	if (is_part(run) && !run->committed && belongs_elsewhere(download, run))
+	if (is_part(run) && !run->committed && download_leaves(download, run))
 		return FB_OK;
 	*ret_closed = !is_continued(download, run);
 	if (*ret_closed && download->request->plan != NULL)

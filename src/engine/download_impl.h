@@ -42,6 +42,12 @@ int download_take_up_all(struct download *download, bool *ret_done,
 int download_new_run(struct download *download,
     const struct download_part *part, struct fb_error *err);
 
+/* download_shard.c: may a run that was cut off be continued yet? */
+bool download_is_young(
+    const struct download *download, const struct fb_run *run);
+/* Is it a shard that this download is not about, and others may do? */
+bool download_leaves(
+    const struct download *download, const struct fb_run *run);
 /* download_shard.c: it is this part's. */
 void download_take_part(struct fb_run *run, const struct download_part *part);
 /* download_shard.c: the shards that were asked for, and the seal. */

@@ -4,8 +4,40 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/mem.h"
 #include "shared.h"
+
+bool
+download_is_young(const struct download *download, const struct fb_run *run)
+{
+	uint64_t within_ms =
+	    download->engine->config->download.resume_within_ms;
+	struct fb_error ignored = { 0 };
+	int64_t started_ns = 0, age_ms;
+
+	if (fb_time_parse(run->started, &started_ns, &ignored) < 0)
+		return false;
+	/* Begun in the future: its age is not known, and it may be old. */
+	age_ms = (fb_clock_wall_ns() - started_ns) / 1000000;
+	return age_ms >= -FB_CLOCK_SLACK_NS / 1000000 &&
+	    age_ms <= (int64_t)within_ms;
+}
+
+/* A shard that this download is not about: whoever is told to do it goes on
+ * with it, here or elsewhere, as long as it is young. */
+bool
+download_leaves(const struct download *download, const struct fb_run *run)
+{
+	const struct download_part *part = download->part;
+
+	if (download->request->resume != NULL)
+		return false;
+	if (part != NULL)
+		return strcmp(part->shard.of, run->shard.of) != 0 ||
+		    part->shard.number != run->shard.number;
+	return download_is_young(download, run);
+}
 
 /* All shards follow the same runs. */
 void

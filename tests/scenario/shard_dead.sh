@@ -54,12 +54,11 @@ settled() { # <what>
 	done
 	[ -z "$(find machines -path '*/.fleetbak/*')" ] ||
 		fail "$1: a snapshot was left"
-	[ -z "$(ls state*/runs 2>/dev/null | grep -v : || true)" ] ||
-		fail "$1: a run was left: $(ls state*/runs)"
+	[ -z "$(find state*/runs -mindepth 1 2>/dev/null)" ] ||
+		fail "$1: a run was left"
 }
 sealed() { # <name>
 	expect 0 worker 3 seal --run "$1" --json
-	id=$(ls repo/commits | tail -1)
 	id=$(jq -r '[.. | .sealed? // empty][0]' "$work/stdout")
 	[ "$(jq '[.machines[] | select(.failure == null)] | length' \
 		"repo/runs/$id/manifest.json")" -eq 2 ] ||
@@ -74,8 +73,8 @@ lose 1
 expect 0 worker 2 download --shard 1/1 --run one --take-over
 settled "taken over"
 sealed one
-[ "$(cat machines/m1/effects | tr '\n' ' ')" = "start stop start " ] ||
-	fail "m1: $(cat machines/m1/effects | tr '\n' ' ')"
+got=$(tr '\n' ' ' <machines/m1/effects)
+[ "$got" = "start stop start " ] || fail "m1: $got"
 ok "another node starts what the dead one had stopped, and does its shard"
 
 # 2. Not known: by its silence, and by whoever looks for work.
