@@ -151,7 +151,14 @@ if [ -n "$alone" ]; then
 	run_one "$1"
 	exit
 fi
-all_tests | while read -r name; do
+names=$(all_tests)
+for chosen; do
+	printf '%s\n' "$names" | grep -qxF -e "$chosen" || {
+		echo "run.sh: there is no $kind test '$chosen'" >&2
+		exit 2
+	}
+done
+printf '%s\n' "$names" | while read -r name; do
 	! wanted "$name" "$@" || echo "$name"
 done | xargs -r -n 1 -P "${TEST_JOBS:-$(getconf _NPROCESSORS_ONLN)}" \
 	sh tests/run.sh --one "$variant" "$kind" || exit 1

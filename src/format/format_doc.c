@@ -24,6 +24,8 @@ to_json(const struct fb_format_doc *doc)
 	if (strcmp(doc->mode, FB_MODE_ENCRYPTED) == 0)
 		(void)json_object_set_new(
 		    value, "domain_check", json_string(doc->domain_check));
+	if (doc->one_writer)
+		(void)json_object_set_new(value, "writers", json_integer(1));
 	return value;
 }
 
@@ -76,10 +78,10 @@ static int
 take_mode(const json_t *value, struct fb_format_doc *doc, struct fb_error *err)
 {
 	static const char *const clear_keys[] = { "chunking", "created",
-		"domain", "mode", "repository", "version", NULL };
+		"domain", "mode", "repository", "version", "writers", NULL };
 	static const char *const encrypted_keys[] = { "chunking", "created",
 		"domain", "domain_check", "mode", "repository", "version",
-		NULL };
+		"writers", NULL };
 	const char *mode;
 	int rc = fb_json_str(value, "mode", what, &mode, err);
 
@@ -98,6 +100,23 @@ take_mode(const json_t *value, struct fb_format_doc *doc, struct fb_error *err)
 		return rc;
 	return take_hex(value, "domain_check", sizeof(doc->domain_check) - 1,
 	    doc->domain_check, err);
+}
+
+/* Absent: as many as like. */
+static int
+take_writers(
+    const json_t *value, struct fb_format_doc *doc, struct fb_error *err)
+{
+	uint64_t writers = 0;
+	int rc = FB_OK;
+
+	if (json_object_get(value, "writers") == NULL)
+		return FB_OK;
+	rc = fb_json_u64(value, "writers", what, UINT32_MAX, &writers, err);
+	if (rc == FB_OK && writers != 1)
+		rc = fb_fail(err, FB_ECORRUPT, "%s: 'writers' is not 1", what);
+	doc->one_writer = true;
+	return rc;
 }
 
 static int
@@ -182,6 +201,7 @@ fb_format_doc_decode(
 	if ((rc = check_version(value, err)) < 0 ||
 	    (rc = take_mode(value, &doc, err)) < 0 ||
 	    (rc = take_chunking(value, &doc, err)) < 0 ||
+	    (rc = take_writers(value, &doc, err)) < 0 ||
 	    (rc = take_hex(value, "repository", 32, doc.repository, err)) <
 	        0 ||
 	    (rc = take_hex(value, "domain", 32, doc.domain, err)) < 0 ||

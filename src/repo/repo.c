@@ -105,6 +105,7 @@ make_format(struct fb_store *store, const struct encryption *encryption,
 		.chunk_min = CHUNK_MIN,
 		.chunk_average = CHUNK_AVERAGE,
 		.chunk_max = CHUNK_MAX,
+		.one_writer = fb_store_one_writer(store),
 	};
 	int rc = fb_store_list(store, "", refuse_foreign, NULL, err);
 
@@ -119,6 +120,19 @@ make_format(struct fb_store *store, const struct encryption *encryption,
 	fb_time_format(fb_clock_wall_ns(), doc.created);
 	fb_format_doc_encode(&doc, dst);
 	return fb_store_create(store, FORMAT_KEY, fb_buf_span(dst), err);
+}
+
+/* It says how many may write, once and for all: conditions that were there
+ * when the repository was made are never done without. */
+static int
+take_format(struct fb_store *store, struct fb_span text,
+    struct fb_format_doc *ret_doc, struct fb_error *err)
+{
+	int rc = fb_format_doc_decode(text, ret_doc, err);
+
+	if (rc == FB_OK)
+		fb_store_set_one_writer(store, ret_doc->one_writer);
+	return rc;
 }
 
 /* FB_ETOONEW when a newer program has upgraded the repository. */
@@ -157,7 +171,7 @@ init_repo(struct fb_store *store, const struct fb_sign_key *key,
 		    store, FORMAT_KEY, FB_FORMAT_DOC_MAX, &text, NULL, err);
 	}
 	if (rc < 0 ||
-	    (rc = fb_format_doc_decode(fb_buf_span(&text), &doc, err)) < 0 ||
+	    (rc = take_format(store, fb_buf_span(&text), &doc, err)) < 0 ||
 	    (rc = complete(store, fb_buf_span(&text), key, err)) < 0)
 		return fb_wrap(err, "repository '%s'", store->url);
 	*ret_made = made;
@@ -195,7 +209,7 @@ read_format(struct fb_repo *repo, struct fb_buf *text, struct fb_error *err)
 	}
 	if (rc < 0)
 		return rc;
-	rc = fb_format_doc_decode(fb_buf_span(text), &repo->format, err);
+	rc = take_format(repo->store, fb_buf_span(text), &repo->format, err);
 	if (rc < 0)
 		return rc;
 	if (strcmp(repo->format.mode, FB_MODE_ENCRYPTED) != 0)

@@ -383,6 +383,12 @@ fb_store_probe(struct fb_store *store, struct fb_store_traits *ret_traits,
 	return rc < 0 ? fb_wrap(err, "probe '%s'", store->url) : FB_OK;
 }
 
+void
+fb_store_set_one_writer(struct fb_store *store, bool one)
+{
+	atomic_store(&store->one_writer, one);
+}
+
 bool
 fb_store_one_writer(const struct fb_store *store)
 {

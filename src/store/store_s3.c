@@ -163,15 +163,9 @@ static int
 put(struct s3_store *s3, struct s3_ask *ask, const struct s3_pair *condition,
     enum fb_code taken, struct fb_error *err)
 {
-	int rc;
-
-	if (!atomic_load(&s3->base.one_writer)) {
-		rc = put_if(s3, ask, condition, taken, err);
-		if (rc != FB_EUNSUP)
-			return rc;
-		atomic_store(&s3->base.one_writer, true);
-	}
-	return look_and_put(s3, ask, condition, taken, err);
+	return atomic_load(&s3->base.one_writer)
+	    ? look_and_put(s3, ask, condition, taken, err)
+	    : put_if(s3, ask, condition, taken, err);
 }
 
 static const struct s3_pair if_none = { "if-none-match", "*" };

@@ -235,6 +235,25 @@ a_format_is_read_back_byte_for_byte(void **state)
 }
 
 static void
+a_format_says_that_only_one_may_write(void **state)
+{
+	FB_AUTO_FREE char *text = altered(
+	    format_text, "\"version\":1", "\"version\":1,\"writers\":1");
+	struct fb_format_doc doc;
+	struct fb_buf again = { 0 };
+	struct fb_error err = { 0 };
+
+	(void)state;
+	assert_ok(fb_format_doc_decode(span_of(text), &doc, &err));
+	assert_true(doc.one_writer);
+	fb_format_doc_encode(&doc, &again);
+	assert_string_equal(fb_buf_str(&again), text);
+	fb_buf_release(&again);
+	assert_ok(fb_format_doc_decode(span_of(format_text), &doc, &err));
+	assert_false(doc.one_writer);
+}
+
+static void
 an_altered_format_is_refused(void **state)
 {
 	static const struct {
@@ -248,6 +267,8 @@ an_altered_format_is_refused(void **state)
 		{ "\"version\":1", "\"version\":1,\"zoo\":1", FB_ECORRUPT },
 		{ "\"mode\":\"clear\"", "\"mode\":\"quantum\"", FB_ETOONEW },
 		{ "\"mode\":\"clear\"", "\"mode\":\"encrypted\"",
+		    FB_ECORRUPT },
+		{ "\"version\":1", "\"version\":1,\"writers\":2",
 		    FB_ECORRUPT },
 		{ "shift-add-32", "rabin", FB_ETOONEW },
 		{ "\"min\":16384", "\"min\":0", FB_ECORRUPT },
@@ -463,6 +484,7 @@ main(void)
 		cmocka_unit_test(a_fence_is_read_back_byte_for_byte),
 		cmocka_unit_test(a_shard_says_of_which_run_it_is),
 		cmocka_unit_test(a_format_is_read_back_byte_for_byte),
+		cmocka_unit_test(a_format_says_that_only_one_may_write),
 		cmocka_unit_test(an_altered_format_is_refused),
 		cmocka_unit_test(a_forget_tells_which_bytes_are_signed),
 		cmocka_unit_test(a_session_says_who_and_when),

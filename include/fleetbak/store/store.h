@@ -181,8 +181,13 @@ FB_MUST_USE int fb_store_space(
 FB_MUST_USE int fb_store_probe(struct fb_store *store,
     struct fb_store_traits *ret_traits, struct fb_error *err);
 
-/* Has the place turned out to know no conditions?  Then a create looks first
- * and writes afterwards, and only one host may write at a time. */
+/*
+ * Does the place know no conditions?  Then a create looks first and writes
+ * afterwards, and only one host may write at a time.  fb_store_probe() finds it
+ * out and sets it; a repository remembers it.  A store is never taken for such
+ * a one because of a single answer.  Both may be called from any thread.
+ */
 bool fb_store_one_writer(const struct fb_store *store);
+void fb_store_set_one_writer(struct fb_store *store, bool one);
 
 #endif
