@@ -1,0 +1,34 @@
+#!/bin/sh
+# A server that knows no conditional writes, OpenStack Swift: init says that only
+# one host may write, the repository remembers it, and a run, the next one, verify,
+# restore and forget work there.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/../servers/servers.sh"
+requires jq
+
+start_swift
+s3_make bucket
+s3_env
+s3_fleet "$work/f" 2 bucket
+cd "$work/f"
+
+expect 0 "$fb" -c "$conf" init
+grep -q 'one host' "$work/stdout" "$work/stderr" ||
+	fail "init does not say it: $(cat "$work/stdout" "$work/stderr")"
+swift_curl GET /bucket/fleet/format/1.json -f >"$work/format" ||
+	fail "no format"
+jq -e '.writers == 1' "$work/format" >/dev/null || fail "$(cat "$work/format")"
+ok "one writer, and the repository says so"
+
+expect 0 "$fb" -c "$conf" download --json
+first=$(field run)
+expect 0 "$fb" -c "$conf" download
+expect 0 "$fb" -c "$conf" verify --full
+expect 0 "$fb" -c "$conf" restore --run "$first" --all --target "$work/out" --yes
+for m in m1 m2; do
+	cmp machines/$m/disk.img "$work/out/$m/root.img" || fail "another disk"
+	same_tree machines/$m/data "$work/out/$m/data" || fail "another tree"
+done
+expect 0 "$fb" -c "$conf" forget --yes "$first"
+expect 0 "$fb" -c "$conf" verify --full
+ok "two runs, verified, restored, one of them given up"
