@@ -66,8 +66,7 @@ static const struct fb_option rows[] = {
 	    .commands = RUNS },
 
 	{ FB_OPT_SHARD, 0, "shard", "K/N", FB_OPTION_VALUE,
-	    .help = "do one of the N shards of a shared run (any/N: those "
-	            "that nobody does; auto[/N]: from Slurm, Kubernetes)",
+	    .help = "do one of N shards (or any/N; auto: Slurm, Kubernetes)",
 	    .commands = "download" },
 	{ FB_OPT_RUN, 0, "run", "NAME", FB_OPTION_VALUE,
 	    .help = "the name that the workers of a shared run agree on",
@@ -76,8 +75,7 @@ static const struct fb_option rows[] = {
 	    .help = "a shared run that is not sealed: given up at once",
 	    .commands = "forget" },
 	{ FB_OPT_DEAD_AFTER, 0, "dead-after", "SPAN", FB_OPTION_SPAN,
-	    .help = "a worker that long without a sign of life is dead (5m); "
-	            "the first worker says it for all",
+	    .help = "a worker silent for that long is dead (5m)",
 	    .commands = "download" },
 	{ FB_OPT_TAKE_OVER, 0, "take-over", NULL, FB_OPTION_SWITCH,
 	    .help = "whoever had the shard is dead: do not wait",
