@@ -214,8 +214,10 @@ check-replay: $(replays)
 check-model: $(models)
 	sh tests/run.sh $(BUILD) model $(TESTS)
 
+# One more than there are processors: many of them wait for much of their time.
 check-scenario: $(B)/fleetbak $(helpers) $(B)/soak/soak $(B)/unit/test_store
-	sh tests/run.sh $(BUILD) scenario $(TESTS)
+	TEST_JOBS=$${TEST_JOBS:-$$(($(cpus) + 1))} \
+	    sh tests/run.sh $(BUILD) scenario $(TESTS)
 
 # What has to do with S3, alone; STORM_SECONDS makes the storm a long one.
 check-s3: $(B)/fleetbak $(helpers) $(B)/unit/test_store

@@ -125,11 +125,20 @@ expect 0 "$fb" -c "$conf" download -n
 "$bin/scenario/receiver" notify "$work/socket" "$work/heard" &
 receiver=$!
 retry test -S "$work/socket"
-expect 0 env NOTIFY_SOCKET="$work/socket" WATCHDOG_USEC=200000 \
-	"$fb" -c "$conf" -q download --set download.limit_read=300kB/s
+sed -i 's|exec sleep 300|while [ -e slow-stop ]; do sleep 0.05; done|' \
+	machines/m1/ctl
+: >machines/m1/slow-stop
+NOTIFY_SOCKET="$work/socket" WATCHDOG_USEC=200000 "$fb" -c "$conf" -q \
+	download --full --set download.limit_read=300kB/s 2>"$work/stderr" &
+pid=$!
+fed() {
+	[ "$(grep -cx 'WATCHDOG=1' "$work/heard")" -ge 3 ]
+}
+until_true "the watchdog would bite" fed
+rm machines/m1/slow-stop
+wait $pid || fail "a slow night fails: $(cat "$work/stderr")"
 grep -qx 'READY=1' "$work/heard" || fail "not ready"
 grep -q '^STATUS=.*read ' "$work/heard" || fail "no status"
-[ "$(grep -cx 'WATCHDOG=1' "$work/heard")" -ge 3 ] || fail "the watchdog would bite"
 : >"$work/heard"
 : >machines/m1/effects
 NOTIFY_SOCKET="$work/socket" "$fb" -c "$conf" -q download \
