@@ -405,6 +405,7 @@ fail(const struct exchange *exchange, CURLcode code, const char *why,
 			    err, FB_ETIMEOUT, "%.*s: %s", end, url, why);
 		break;
 	case CURLE_WEIRD_SERVER_REPLY:
+	case CURLE_OUT_OF_MEMORY: /* a line that libcurl finds too long */
 	case CURLE_UNSUPPORTED_PROTOCOL:
 	case CURLE_URL_MALFORMAT:
 		return fb_fail(err, FB_EPROTO, "%.*s: %s", end, url, why);

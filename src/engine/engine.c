@@ -151,8 +151,9 @@ open_repo(const struct fb_engine *engine, struct fb_error *ret_doubt,
 	/* A finer id has a better hint of its own. */
 	if (rc == FB_ENOREPO && strcmp(err->id, fb_code_id(rc)) == 0) {
 		err->hint[0] = '\0'; /* the store does not know of init */
-		(void)fb_hint(err, "'fleetbak init' makes a new one; or is "
-		                   "its file system not mounted?");
+		(void)fb_hint(err,
+		    "'fleetbak init' makes a new one; or is its file system "
+		    "not mounted, or is it elsewhere?");
 	}
 	return rc;
 }

@@ -242,6 +242,21 @@ refused(const char *answer, enum fb_code code, const char *id, const char *hint)
 	END_SCRIPT();
 }
 
+/* Once, and not until the budget of tries is used up. */
+static void
+an_endless_header_is_no_answer(void **state)
+{
+	static const char head[] = "HTTP/1.1 200 OK\r\nx-long: ";
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+
+	(void)state;
+	fb_buf_add_str(&text, head);
+	for (size_t i = 0; i < 400000; i++)
+		fb_buf_add(&text, "x", 1);
+	fb_buf_add_str(&text, "\r\nContent-Length: 0\r\n\r\n");
+	refused(fb_buf_str(&text), FB_EPROTO, fb_code_id(FB_EPROTO), "");
+}
+
 static void
 an_error_says_what_to_do(void **state)
 {
@@ -428,6 +443,7 @@ main(void)
 		cmocka_unit_test(a_get_that_breaks_off_begins_again),
 		cmocka_unit_test(a_range_is_what_was_asked_for),
 		cmocka_unit_test(a_listing_goes_over_pages),
+		cmocka_unit_test(an_endless_header_is_no_answer),
 		cmocka_unit_test(an_error_says_what_to_do),
 		cmocka_unit_test(a_failing_server_has_a_budget),
 		cmocka_unit_test(nobody_there_is_unreachable),
