@@ -120,6 +120,6 @@ total=$(wc -l <"$work/calm.steps")
 [ "$total" -gt 50 ] || fail "only $total steps: no fault points?"
 [ "$total" -lt 600 ] || fail "$total durable steps for four small machines"
 
-crash_loop kill 2
+crash_loop kill 1
 crash_loop torn 4 write
 crash_loop lost 8
