@@ -2,12 +2,12 @@
 
 #include <string.h>
 
-#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include "bio.h"
 #include "broken.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/crypto/digest.h"
@@ -101,19 +101,6 @@ fb_certificate_shell(EVP_PKEY *pkey)
 	return certificate;
 }
 
-static void
-take_bio(BIO *bio, struct fb_buf *dst)
-{
-	char *bytes = NULL;
-	long len = BIO_get_mem_data(bio, &bytes);
-
-	if (len <= 0)
-		fb_crypto_broken("no memory for a key");
-	fb_buf_add(dst, bytes, (size_t)len);
-	OPENSSL_cleanse(bytes, (size_t)len);
-	BIO_free(bio);
-}
-
 int
 fb_opener_generate(struct fb_buf *private_pem, struct fb_error *err)
 {
@@ -128,7 +115,7 @@ fb_opener_generate(struct fb_buf *private_pem, struct fb_error *err)
 		ERR_clear_error();
 		return fb_fail(err, FB_EKEY, "cannot make a P-256 key");
 	}
-	take_bio(bio, private_pem);
+	fb_crypto_take_bio(bio, private_pem);
 	EVP_PKEY_free(pkey);
 	return FB_OK;
 }
@@ -142,6 +129,6 @@ fb_certificate_write(
 
 	if (bio == NULL || PEM_write_bio_X509(bio, certificate) != 1)
 		fb_crypto_broken("no memory for a certificate");
-	take_bio(bio, certificate_pem);
+	fb_crypto_take_bio(bio, certificate_pem);
 	X509_free(certificate);
 }

@@ -1,11 +1,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 
+#include "bio.h"
 #include "broken.h"
 #include "certificate.h"
 #include "fleetbak/base/err.h"
@@ -116,21 +116,6 @@ fb_verify_key_parse(
 	return FB_OK;
 }
 
-/* Move what was written to `bio` to `dst`, and wipe it there: it may be a
- * private key. */
-static void
-take_bio(BIO *bio, struct fb_buf *dst)
-{
-	char *bytes = NULL;
-	long len = BIO_get_mem_data(bio, &bytes);
-
-	if (len <= 0)
-		fb_crypto_broken("no memory for a key");
-	fb_buf_add(dst, bytes, (size_t)len);
-	OPENSSL_cleanse(bytes, (size_t)len);
-	BIO_free(bio);
-}
-
 static void
 write_public(EVP_PKEY *pkey, struct fb_buf *pem)
 {
@@ -138,7 +123,7 @@ write_public(EVP_PKEY *pkey, struct fb_buf *pem)
 
 	if (bio == NULL || PEM_write_bio_PUBKEY(bio, pkey) != 1)
 		fb_crypto_broken("no memory for a key");
-	take_bio(bio, pem);
+	fb_crypto_take_bio(bio, pem);
 }
 
 int
@@ -155,7 +140,7 @@ fb_sign_generate(
 		EVP_PKEY_free(pkey);
 		return fail_key(err, "cannot make an Ed25519 key");
 	}
-	take_bio(bio, private_pem);
+	fb_crypto_take_bio(bio, private_pem);
 	write_public(pkey, public_pem);
 	EVP_PKEY_free(pkey);
 	return FB_OK;
