@@ -47,26 +47,6 @@ add_recipe(struct commit *commit, const struct fb_digest *id)
 }
 
 static int
-compare_ids(const void *a, const void *b)
-{
-	return fb_digest_cmp(a, b);
-}
-
-static void
-sort_ids(struct fb_id_list *list)
-{
-	size_t kept = 0;
-
-	if (list->count == 0)
-		return;
-	qsort(list->ids, list->count, sizeof(*list->ids), compare_ids);
-	for (size_t i = 1; i < list->count; i++)
-		if (fb_digest_cmp(&list->ids[kept], &list->ids[i]) != 0)
-			list->ids[++kept] = list->ids[i];
-	list->count = kept + 1;
-}
-
-static int
 store_recipe(struct commit *commit, const struct fb_job *job, size_t part,
     bool catalogue, struct fb_digest *ret, struct fb_error *err)
 {
@@ -357,7 +337,7 @@ fb_run_commit(struct fb_run *run, struct fb_error *err)
 	for (size_t i = 0; rc == FB_OK && i < run->job_count; i++)
 		if (succeeded(&run->jobs[i]))
 			rc = store_recipes(&commit, &run->jobs[i], err);
-	sort_ids(&commit.recipes);
+	fb_id_list_settle(&commit.recipes);
 	if (rc == FB_OK)
 		rc = commit_objects(&commit, err);
 	if (rc == FB_OK)

@@ -248,12 +248,6 @@ make_head(struct seal *seal, struct fb_error *err)
  * What it names.
  */
 
-static int
-compare_ids(const void *a, const void *b)
-{
-	return fb_digest_cmp(a, b);
-}
-
 static void
 add_ids(struct fb_id_list *dst, const struct fb_id_list *src)
 {
@@ -261,20 +255,6 @@ add_ids(struct fb_id_list *dst, const struct fb_id_list *src)
 	    dst->ids, dst->count + src->count + 1, sizeof(*dst->ids));
 	for (size_t i = 0; i < src->count; i++)
 		dst->ids[dst->count++] = src->ids[i];
-}
-
-static void
-settle_ids(struct fb_id_list *list)
-{
-	size_t kept = 0;
-
-	if (list->count == 0)
-		return;
-	qsort(list->ids, list->count, sizeof(*list->ids), compare_ids);
-	for (size_t i = 1; i < list->count; i++)
-		if (fb_digest_cmp(&list->ids[kept], &list->ids[i]) != 0)
-			list->ids[++kept] = list->ids[i];
-	list->count = kept + 1;
 }
 
 /* A register that is not given up keeps what it names, unless that was on its
@@ -293,8 +273,8 @@ collect_ids(struct seal *seal, struct fb_error *err)
 		add_ids(&seal->packs, &reg.packs);
 		fb_register_release(&reg);
 	}
-	settle_ids(&seal->recipes);
-	settle_ids(&seal->packs);
+	fb_id_list_settle(&seal->recipes);
+	fb_id_list_settle(&seal->packs);
 	for (size_t i = 0; i < seal->packs.count; i++)
 		if (fb_id_list_has(
 		        &seal->session.condemned, &seal->packs.ids[i]))

@@ -1,4 +1,5 @@
 /* Sorted lists of object ids, and of run and session ids. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "fleetbak/base/mem.h"
@@ -101,4 +102,24 @@ fb_run_ids_release(struct fb_run_ids *list)
 {
 	fb_freep(&list->ids);
 	list->count = 0;
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	return fb_digest_cmp(a, b);
+}
+
+void
+fb_id_list_settle(struct fb_id_list *list)
+{
+	size_t kept = 0;
+
+	if (list->count == 0)
+		return;
+	qsort(list->ids, list->count, sizeof(*list->ids), compare);
+	for (size_t i = 1; i < list->count; i++)
+		if (fb_digest_cmp(&list->ids[kept], &list->ids[i]) != 0)
+			list->ids[++kept] = list->ids[i];
+	list->count = kept + 1;
 }

@@ -223,6 +223,8 @@ void fb_gc_set_release(struct fb_gc_set *set);
 /* Is the id in the list?  Add it, keeping the list sorted and unique. */
 bool fb_id_list_has(const struct fb_id_list *list, const struct fb_digest *id);
 void fb_id_list_add(struct fb_id_list *list, const struct fb_digest *id);
+/* Make of ids in any order, any of them twice, a list. */
+void fb_id_list_settle(struct fb_id_list *list);
 void fb_id_list_release(struct fb_id_list *list);
 
 #endif
