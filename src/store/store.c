@@ -1,7 +1,11 @@
+#include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/seam.h"
 #include "fleetbak/store/store.h"
@@ -135,6 +139,23 @@ fb_store_create(struct fb_store *store, const char *key, struct fb_span bytes,
 		rc = fb_seam_answer(
 		    fault, store->ops->create(store, key, bytes, err), err);
 	return wrap(rc, "put", key, err);
+}
+
+int
+fb_store_open_source(const char *path, uint64_t size, struct fb_error *err)
+{
+	struct stat st;
+	int fd = fb_io_open(
+	    path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0, err);
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	    (uint64_t)st.st_size == size)
+		return fd;
+	fb_closep(&fd);
+	return fb_fail(err, FB_ECORRUPT, "'%s' is not a file of %" PRIu64
+	    " bytes", path, size);
 }
 
 int

@@ -286,30 +286,12 @@ copy_bytes(int from, const char *path, int to, const char *key, uint64_t size,
 	return FB_OK;
 }
 
-/* Open what is to become an object; it must be as long as was said. */
-static int
-open_source(const char *path, uint64_t size, struct fb_error *err)
-{
-	struct stat st;
-	int fd = fb_io_open(
-	    path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0, err);
-
-	if (fd < 0)
-		return fd;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-	    (uint64_t)st.st_size == size)
-		return fd;
-	(void)close(fd);
-	return fb_fail(err, FB_ECORRUPT, "'%s' is not a file of %llu bytes",
-	    path, (unsigned long long)size);
-}
-
 int
 fb_dir_create_file(struct fb_store *store, const char *key, const char *path,
     uint64_t size, struct fb_error *err)
 {
 	struct dir_store *dir = (struct dir_store *)store;
-	FB_AUTO_CLOSE int from = open_source(path, size, err);
+	FB_AUTO_CLOSE int from = fb_store_open_source(path, size, err);
 	AUTO_PLACE struct place place = { .dir_fd = -1 };
 	struct draft draft = { -1, "" };
 	int rc;

@@ -6,10 +6,8 @@
  * damaged on the way; the length of each download is checked here, and its
  * digest by those who know it.
  */
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
@@ -190,24 +188,6 @@ s3_replace(struct fb_store *store, const char *key, struct fb_span bytes,
 	    FB_ECONFLICT, err);
 }
 
-/* Open what is to become an object; it must be as long as was said. */
-static int
-open_source(const char *path, uint64_t size, struct fb_error *err)
-{
-	struct stat st;
-	int fd = fb_io_open(
-	    path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0, err);
-
-	if (fd < 0)
-		return fd;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-	    (uint64_t)st.st_size == size)
-		return fd;
-	fb_closep(&fd);
-	return fb_fail(err, FB_ECORRUPT, "'%s' is not a file of %llu bytes",
-	    path, (unsigned long long)size);
-}
-
 /* The digest that an object's name is, if it is one: nothing needs to be
  * hashed once more, and the server checks that the bytes have it. */
 static bool
@@ -237,7 +217,7 @@ s3_create_file(struct fb_store *store, const char *key, const char *path,
     uint64_t size, struct fb_error *err)
 {
 	struct s3_store *s3 = s3_of(store);
-	FB_AUTO_CLOSE int fd = open_source(path, size, err);
+	FB_AUTO_CLOSE int fd = fb_store_open_source(path, size, err);
 	char named[FB_DIGEST_HEX_SIZE] = "", hex[FB_DIGEST_HEX_SIZE];
 	struct s3_ask ask = { .key = key,
 		.body_path = path,
@@ -253,8 +233,11 @@ s3_create_file(struct fb_store *store, const char *key, const char *path,
 		if (rc == FB_OK || !is_mismatch(err))
 			return rc;
 	}
-	/* No name, or another one's: or a byte was lost on the way. */
+	/* A byte was lost on the way, or the file is not what it was. */
 	rc = s3_payload_file(fd, path, 0, size, hex, err);
+	if (rc == FB_OK && named[0] != '\0' && strcmp(named, hex) != 0)
+		rc = fb_fail(err, FB_ECORRUPT,
+		    "'%s' has changed: its digest is %s", path, hex);
 	ask.payload = hex;
 	return rc < 0 ? rc : put(s3, &ask, &if_none, FB_EEXISTS, err);
 }

@@ -242,6 +242,31 @@ refused(const char *answer, enum fb_code code, const char *id, const char *hint)
 	END_SCRIPT();
 }
 
+/* The name says the digest, the server sees another one: was it the way, or is
+ * it the file? */
+static void
+a_file_that_has_changed_is_not_stored_under_its_name(void **state)
+{
+	static const char key[] = "packs/00/"
+	    "00000000000000000000000000000000000000000000000000000000000000ff"
+	    ".pack";
+	char path[] = "/tmp/fb-s3-XXXXXX";
+	int fd = mkstemp(path);
+	WITH_SCRIPT(REFUSAL("400", "XAmzContentSHA256Mismatch", ""),
+	    REFUSAL("400", "XAmzContentSHA256Mismatch", ""),
+	    REFUSAL("400", "XAmzContentSHA256Mismatch", ""));
+	(void)state;
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "bytes", 5), 5);
+	assert_fails(
+	    FB_ECORRUPT, fb_store_create_file(store, key, path, 5, &err));
+	assert_non_null(strstr(err.msg, "has changed"));
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(unlink(path), 0);
+	END_SCRIPT();
+}
+
 /* Once, and not until the budget of tries is used up. */
 static void
 an_endless_header_is_no_answer(void **state)
@@ -443,6 +468,8 @@ main(void)
 		cmocka_unit_test(a_get_that_breaks_off_begins_again),
 		cmocka_unit_test(a_range_is_what_was_asked_for),
 		cmocka_unit_test(a_listing_goes_over_pages),
+		cmocka_unit_test(
+		    a_file_that_has_changed_is_not_stored_under_its_name),
 		cmocka_unit_test(an_endless_header_is_no_answer),
 		cmocka_unit_test(an_error_says_what_to_do),
 		cmocka_unit_test(a_failing_server_has_a_budget),

@@ -61,7 +61,9 @@ struct fb_store_ops {
 
 	/* The same from a file that is `size` bytes long and synced; the store
 	 * may link it or copy it; the caller removes it afterwards and must
-	 * not write to it again. */
+	 * not write to it again.  A key whose last part is 64 hex digits, up
+	 * to a dot, says the SHA-256 of the bytes: FB_ECORRUPT when a store
+	 * that looks finds another. */
 	int (*create_file)(struct fb_store *, const char *key, const char *path,
 	    uint64_t size, struct fb_error *);
 
