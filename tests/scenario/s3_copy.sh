@@ -1,0 +1,68 @@
+#!/bin/sh
+# A repository in a bucket is encrypted where nothing else is said; its host
+# writes without the private key; and it is copied, still closed, to another
+# bucket and to a disk, from which a machine comes back.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/../servers/servers.sh"
+requires jq
+
+start_radosgw
+s3_make bucket
+s3_make other
+s3_env
+s3_fleet "$work/f" 2 bucket
+cd "$work/f"
+sed -i '/^    sign_with: /a\
+  second:\
+    {url: "s3://other/fleet", endpoint: "'"$s3_url"'", path_style: true,\
+     copy_of: main, sign_with: "file:./keys/sign.pem"}\
+  disk: {url: "file:./disk", copy_of: main, sign_with: "file:./keys/sign.pem",\
+    decrypt_with: "file:./keys/recovery.pem"}
+' "$conf"
+
+expect 0 "$fb" -c "$conf" init
+expect 0 "$fb" -c "$conf" download --json
+first=$(field run)
+s3_keys bucket fleet/keys/ | grep -q '\.cms$' || fail "no wrapped keys"
+s3_curl GET "/bucket/$(s3_keys bucket fleet/packs/ | head -n 1)" -f \
+	>"$work/pack" || fail "no pack"
+! zstd -qt "$work/pack" 2>/dev/null || fail "a pack is not encrypted"
+ok "a bucket's repository is encrypted when nothing is said"
+
+mkdir "$work/offline"
+mv keys/recovery.pem "$work/offline/"
+echo 'more' >machines/m1/data/more.txt
+expect 0 "$fb" -c "$conf" download
+expect 12 "$fb" -c "$conf" restore m1 --target "$work/out" --yes
+expect 0 "$fb" -c "$conf" verify
+ok "the host writes without the private key, and opens nothing"
+
+for to in second disk; do
+	expect 0 "$fb" -c "$conf" copy --from main --to $to
+	expect 0 "$fb" -c "$conf" -r $to verify
+done
+s3_keys bucket fleet/ | grep -Ev '^fleet/(sessions|gc)/' >"$work/a"
+s3_keys other fleet/ | grep -Ev '^fleet/(sessions|gc)/' >"$work/b"
+diff "$work/a" "$work/b" || fail "other objects in the copy"
+while read -r key; do
+	s3_curl GET "/bucket/$key" -f </dev/null | sha256sum >"$work/a.sum"
+	sha256sum <"disk/${key#fleet/}" | cmp -s - "$work/a.sum" ||
+		fail "$key differs on the disk"
+done <"$work/a"
+expect 0 "$fb" -c "$conf" copy --from main --to second --json
+[ "$(field bytes)" = 0 ] || fail "copied again: $(cat "$work/stdout")"
+ok "copied to a bucket and to a disk, byte for byte, once"
+
+mv "$work/offline/recovery.pem" keys/
+for from in second disk; do
+	expect 0 "$fb" -c "$conf" -r $from verify --full
+	expect 0 "$fb" -c "$conf" -r $from restore --run "$first" --all \
+		--target "$work/out" --yes
+	for m in m1 m2; do
+		cmp machines/$m/disk.img "$work/out/$m/root.img" ||
+			fail "$from: another disk"
+	done
+	[ ! -e "$work/out/m1/data/more.txt" ] || fail "$from: of a later run"
+	rm -r "$work/out"
+done
+ok "restored from both copies with the key"
