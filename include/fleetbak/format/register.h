@@ -71,7 +71,7 @@ struct fb_format_doc {
 	char repository[33]; /* 32 hex digits */
 	char domain[33];
 	char created[32];
-	char mode[16]; /* "clear"; "encrypted" is decided and comes later */
+	char mode[16]; /* "clear" or "encrypted" */
 	char domain_check[65]; /* of "encrypted" only, else "" */
 	uint32_t chunk_min, chunk_average, chunk_max;
 	bool one_writer; /* its store knows no conditional writes */
