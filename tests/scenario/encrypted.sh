@@ -137,6 +137,18 @@ expect 0 "$fb" -c second.yaml keys rotate
 sha256sum --quiet -c "$work/packs" || fail "a pack was changed"
 ok "recipients are added, removed and rotated"
 
+# In place: only what differs is opened and written.
+expect 0 "$fb" -c "$writer" download
+cp machines/m1/disk.img "$work/m1.img"
+printf 'spoiled' | dd of=machines/m1/disk.img bs=1 seek=100000 conv=notrunc \
+	status=none
+rm machines/m1/data/hello.txt
+expect 0 "$fb" -c second.yaml restore m1 --in-place --yes
+cmp machines/m1/disk.img "$work/m1.img" || fail "another disk"
+[ -e machines/m1/data/hello.txt ] && [ -e machines/m1/up ] ||
+	fail "m1 is not what it was"
+ok "an encrypted machine is restored in place"
+
 expect 0 "$fb" -c "$writer" keys sheet
 grep -q 'restore.sh -k signer.pem -d recovery.pem' "$work/stdout" ||
 	fail "no page"
