@@ -140,13 +140,20 @@ script_start(
 	    pthread_create(&script->thread, NULL, script_run, script), 0);
 }
 
-/* Every answer must have been fetched. */
+/* Nobody answers from here on, and what was asked may be looked at. */
 static inline void
-script_end(struct script *script)
+script_stop(struct script *script)
 {
 	(void)shutdown(script->fd, SHUT_RDWR);
 	(void)pthread_join(script->thread, NULL);
 	(void)close(script->fd);
+}
+
+/* Every answer must have been fetched. */
+static inline void
+script_end(struct script *script)
+{
+	script_stop(script);
 	assert_int_equal(script->asked_count, script->count);
 }
 
