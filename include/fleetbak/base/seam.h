@@ -183,19 +183,20 @@ fb_seam_read_fails(const char *what, size_t *len)
 	return false;
 }
 
+/* Not `err`: a test has a variable of that name. */
 static inline int
-fb_seam_refuse(enum fb_fault fault, struct fb_error *err)
+fb_seam_refuse(enum fb_fault fault, struct fb_error *error)
 {
 	(void)fault;
-	(void)err;
+	(void)error;
 	return 0;
 }
 
 static inline int
-fb_seam_answer(enum fb_fault fault, int rc, struct fb_error *err)
+fb_seam_answer(enum fb_fault fault, int rc, struct fb_error *error)
 {
 	(void)fault;
-	(void)err;
+	(void)error;
 	return rc;
 }
 
