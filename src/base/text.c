@@ -101,6 +101,32 @@ fb_text_u64(struct fb_span text, uint64_t max, uint64_t *ret_value,
 	return FB_OK;
 }
 
+int
+fb_text_amount(
+    const char *text, uint64_t *ret_billionths, struct fb_error *err)
+{
+	size_t whole = strspn(text, "0123456789");
+	const char *rest = text + whole;
+	uint64_t value = 0, part = 100000000;
+	struct fb_error ignored = { 0 };
+	bool fits = fb_text_u64(
+	                (struct fb_span){ (const uint8_t *)text, whole },
+	                1000000, &value, &ignored) == FB_OK;
+
+	value *= 1000000000;
+	if (fits && *rest == '.') {
+		fits = is_digit(*++rest);
+		for (; is_digit(*rest) && part > 0; rest++, part /= 10)
+			value += (uint64_t)(*rest - '0') * part;
+	}
+	if (!fits || *rest != '\0')
+		return fb_fail(err, FB_ECONFIG,
+		    "'%.40s' is no amount: write 0.005, with at most 9 digits "
+		    "behind the point", text);
+	*ret_billionths = value;
+	return FB_OK;
+}
+
 static int
 bad_size(const char *text, const char *why, struct fb_error *err)
 {

@@ -259,6 +259,7 @@ fb_cli_prune_plan(
 	if (fb_arguments_on(&cli->args, FB_OPT_EXPLAIN))
 		rc = explain(cli, plan, err);
 	put_space(cli, plan);
+	fb_cli_prune_cost(cli, &plan->cost);
 	if (rc < 0 || !cli->dry_run)
 		return rc;
 	(void)json_object_set_new(cli->members, "dry_run", json_true());
@@ -296,6 +297,7 @@ fb_cli_prune_report(struct fb_cli *cli, const struct fb_prune_report *report)
 	put_usage(cli->data, "removed", &gc->removed);
 	fb_json_put_u64(cli->data, "fenced_sessions", gc->fenced);
 	put_waiting(cli, gc);
+	fb_cli_prune_requests(cli, &report->requests);
 	fb_buf_add_fmt(&cli->text,
 	    "%zu runs are pending now, %zu were given up for good; %llu packs "
 	    "and %llu recipes deleted: %s\n",
@@ -345,6 +347,7 @@ fb_cli_prune_confirm(struct fb_cli *cli, const struct fb_prune_plan *plan,
 	if (bare > 0)
 		fb_buf_add_fmt(&question,
 		    "; %zu machines are left without any backup", bare);
+	fb_cli_prune_cost_question(cli, &plan->cost, &question);
 	return fb_cli_confirm(cli, fb_buf_str(&question),
 	    bare > 0 ? "remove the last ones" : "yes", err);
 }

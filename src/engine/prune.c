@@ -238,6 +238,29 @@ check_history(struct pruning *pruning, struct fb_error *err)
 }
 
 static int
+estimate(struct pruning *pruning, struct fb_error *err)
+{
+	const struct fb_config *config = pruning->engine->config;
+	const struct fb_config_repository *repository =
+	    fb_engine_repo_config(pruning->engine);
+	struct fb_gc_question question = {
+		.class_of = class_of,
+		.arg = pruning,
+		.waste = pruning->request->waste,
+		.dir = config->state_dir,
+		.min_storage_ms =
+		    repository != NULL ? repository->min_storage_ms : 0,
+		.grace_ms = config->retention.grace_ms,
+	};
+	int rc = fb_gc_estimate(
+	    pruning->repo, &question, &pruning->plan->space, err);
+
+	if (rc == FB_OK)
+		prune_weigh_cost(pruning);
+	return rc;
+}
+
+static int
 make_plan(struct pruning *pruning, struct fb_error *err)
 {
 	const struct fb_prune_request *request = pruning->request;
@@ -261,8 +284,7 @@ make_plan(struct pruning *pruning, struct fb_error *err)
 	if (rc < 0 || request->only_judge)
 		return rc;
 	check_limit(pruning, all);
-	rc = fb_gc_estimate(pruning->repo, class_of, pruning, request->waste,
-	    pruning->engine->config->state_dir, &plan->space, err);
+	rc = estimate(pruning, err);
 	/* Who forgets a run that is damaged mends something. */
 	return rc == FB_ECORRUPT && request->run_count > 0 ? FB_OK : rc;
 }
@@ -394,6 +416,7 @@ fb_prune_carry_out(const struct fb_engine *engine, struct fb_repo *repo,
 		.dir = engine->config->state_dir,
 	};
 	struct sealing sealing = { engine, repo };
+	struct fb_store_usage before;
 	int rc;
 
 	memset(report, 0, sizeof(*report));
@@ -401,6 +424,7 @@ fb_prune_carry_out(const struct fb_engine *engine, struct fb_repo *repo,
 		*err = plan->refusal;
 		return err->code;
 	}
+	fb_store_get_usage(repo->store, &before);
 	rc = change_runs(engine, repo, request, plan, report, err);
 	if (rc == FB_OK && request->run_count == 0)
 		rc = fb_shared_list(engine, repo, complete_seal, &sealing, err);
@@ -408,6 +432,7 @@ fb_prune_carry_out(const struct fb_engine *engine, struct fb_repo *repo,
 		rc = fb_reader_sweep(engine, repo, err);
 	if (rc == FB_OK && request->run_count == 0)
 		rc = fb_gc_collect(repo, &collect, &report->gc, err);
+	prune_count_requests(repo, &before, &report->requests);
 	return rc;
 }
 

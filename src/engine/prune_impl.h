@@ -37,6 +37,12 @@ struct fb_rows *prune_rows(
 int prune_add_row(struct fb_rows *rows, const struct prune_row *row,
     const char *reasons, struct fb_error *err);
 
+/* What carrying the plan out costs, from its estimate of space. */
+void prune_weigh_cost(struct pruning *pruning);
+/* What was asked for since `before`. */
+void prune_count_requests(const struct fb_repo *repo,
+    const struct fb_store_usage *before, struct fb_store_usage *ret_usage);
+
 /* Which snapshots the policies keep: `rows` become the plan's snapshots.  When
  * the policy is not asked, none is. */
 int prune_judge(struct pruning *pruning, struct fb_error *err);

@@ -297,6 +297,29 @@ fill_encryption(struct fb_config_repository *repository, const json_t *value)
 	repository->decrypt_with = fb_strdup(FB_CONFIG_DECRYPT_WITH);
 }
 
+/* A copy is opened with what opens the one that it is a copy of. */
+static void
+inherit_encryption(struct fb_config *config)
+{
+	for (size_t i = 0; i < config->repository_count; i++) {
+		struct fb_config_repository *copy = &config->repositories[i];
+
+		if (copy->copy_of == NULL || copy->encrypt_given)
+			continue;
+		for (size_t k = 0; k < config->repository_count; k++) {
+			const struct fb_config_repository *of =
+			    &config->repositories[k];
+
+			if (strcmp(of->name, copy->copy_of) != 0 ||
+			    of->decrypt_with == NULL)
+				continue;
+			free(copy->decrypt_with);
+			copy->decrypt_with = fb_strdup(of->decrypt_with);
+			copy->encrypt_given = of->encrypt_given;
+		}
+	}
+}
+
 static void
 fill_repositories(struct fb_config *config, json_t *map)
 {
@@ -319,6 +342,7 @@ fill_repositories(struct fb_config *config, json_t *map)
 		fb_config_fill_s3(repository, value);
 		fill_encryption(repository, value);
 	}
+	inherit_encryption(config);
 }
 
 /* The keys of the source that only its driver knows. */
@@ -388,19 +412,6 @@ fill_units(struct fb_config *config, json_t *map)
 }
 
 static void
-fill_signers(struct fb_config *config, json_t *list)
-{
-	size_t i;
-	json_t *value;
-
-	config->trusted_signers = fb_alloc(
-	    json_array_size(list) + 1, sizeof(*config->trusted_signers));
-	json_array_foreach(list, i, value)
-	    config->trusted_signers[config->trusted_signer_count++] =
-	    copy_text(value);
-}
-
-static void
 fill_download(struct fb_config_download *download, const json_t *map)
 {
 	const char *digest =
@@ -434,7 +445,12 @@ fill(struct fb_config *config, const json_t *values)
 	config->timezone = copy_text(get(values, "fleet", "timezone"));
 	config->state_dir = copy_text(json_object_get(values, "state_dir"));
 	fill_repositories(config, json_object_get(values, "repositories"));
-	fill_signers(config, json_object_get(values, "trusted_signers"));
+	config->trusted_signers =
+	    copy_texts(json_object_get(values, "trusted_signers"),
+	        &config->trusted_signer_count);
+	config->trusted_verifiers =
+	    copy_texts(json_object_get(values, "trusted_verifiers"),
+	        &config->trusted_verifier_count);
 	fill_sources(config, json_object_get(values, "sources"));
 	fill_units(config, json_object_get(values, "units"));
 	fill_download(&config->download, json_object_get(values, "download"));
@@ -620,8 +636,8 @@ fb_config_free(struct fb_config *config)
 		free_texts(config->repositories[i].encrypt_to,
 		    config->repositories[i].encrypt_to_count);
 	}
-	for (size_t i = 0; i < config->trusted_signer_count; i++)
-		fb_freep(&config->trusted_signers[i]);
+	free_texts(config->trusted_signers, config->trusted_signer_count);
+	free_texts(config->trusted_verifiers, config->trusted_verifier_count);
 	for (size_t i = 0; i < config->unit_count; i++) {
 		fb_freep(&config->units[i].name);
 		fb_freep(&config->units[i].subtree);
@@ -635,7 +651,6 @@ fb_config_free(struct fb_config *config)
 	fb_config_free_unattended(config);
 	fb_freep(&config->groups);
 	fb_freep(&config->repositories);
-	fb_freep(&config->trusted_signers);
 	fb_freep(&config->units);
 	fb_freep(&config->path);
 	fb_freep(&config->base_dir);

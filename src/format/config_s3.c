@@ -198,6 +198,35 @@ text_of(const json_t *section, const char *key)
 	return text != NULL ? fb_strdup(text) : NULL;
 }
 
+static uint64_t
+amount_of(const json_t *section, const char *key)
+{
+	const char *text = json_string_value(json_object_get(section, key));
+	struct fb_error judged;
+	uint64_t amount = 0;
+
+	if (text != NULL && fb_text_amount(text, &amount, &judged) < 0)
+		return 0; /* uncovered: the schema has checked it */
+	return amount;
+}
+
+static void
+fill_prices(struct fb_config_repository *repository, const json_t *value)
+{
+	const char *least =
+	    json_string_value(json_object_get(value, "min_storage"));
+	struct fb_error judged;
+
+	if (least != NULL &&
+	    fb_text_span(least, &repository->min_storage_ms, &judged) < 0)
+		/* uncovered: the schema has checked it */
+		repository->min_storage_ms = 0;
+	repository->price_put = amount_of(value, "price_put");
+	repository->price_get = amount_of(value, "price_get");
+	repository->price_storage = amount_of(value, "price_storage");
+	repository->currency = text_of(value, "currency");
+}
+
 void
 fb_config_fill_s3(struct fb_config_repository *repository, const json_t *value)
 {
@@ -211,6 +240,7 @@ fb_config_fill_s3(struct fb_config_repository *repository, const json_t *value)
 	repository->credentials = text_of(value, "credentials");
 	repository->ca = text_of(value, "ca");
 	repository->proxy = text_of(value, "proxy");
+	fill_prices(repository, value);
 	if (retry_for != NULL &&
 	    fb_text_span(retry_for, &repository->retry_ms, &judged) < 0)
 		/* uncovered: the schema has checked it */
@@ -226,4 +256,5 @@ fb_config_free_s3(struct fb_config_repository *repository)
 	fb_freep(&repository->credentials);
 	fb_freep(&repository->ca);
 	fb_freep(&repository->proxy);
+	fb_freep(&repository->currency);
 }

@@ -26,6 +26,7 @@
 #define POLICY   .kind = FB_SETTING_POLICY, .type = "policy"
 #define ORPHANS  .kind = FB_SETTING_ORPHANS, .type = "keep span"
 #define PERCENT  .kind = FB_SETTING_PERCENT, .type = "percentage"
+#define AMOUNT   .kind = FB_SETTING_AMOUNT, .type = "amount"
 #define SELECTOR .kind = FB_SETTING_SELECTOR, .type = "selector"
 #define VECTOR   .kind = FB_SETTING_VECTOR, .type = "list of texts"
 #define LABELS   .kind = FB_SETTING_LABELS, .type = "map of texts"
@@ -112,9 +113,33 @@ static const struct fb_setting settings[] = {
 	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_COPY_OF",
 	    .help = "It is a copy of this repository, made by copy: it may be "
 	            "behind, and no download goes there." },
+	{ .path = "repositories.*.min_storage", SPAN,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_MIN_STORAGE",
+	    .help = "How long the bucket's class of storage has each object "
+	            "paid for, however early it is deleted (30d, 90d, 180d are "
+	            "usual): prune says what that costs." },
+	{ .path = "repositories.*.price_put", AMOUNT,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_PRICE_PUT",
+	    .help = "Price of 1,000 requests that write or list (PUT, COPY, "
+	            "POST, LIST), with which prune says what it costs." },
+	{ .path = "repositories.*.price_get", AMOUNT,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_PRICE_GET",
+	    .help = "Price of 1,000 requests that read (GET, HEAD)." },
+	{ .path = "repositories.*.price_storage", AMOUNT,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_PRICE_STORAGE",
+	    .help = "Price of 1 GiB stored for 30 days." },
+	{ .path = "repositories.*.currency", NAME,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_CURRENCY",
+	    .help = "What the prices are in; it is printed behind sums." },
 	{ .path = "trusted_signers", SECRETS,
 	    .variable = "FLEETBAK_TRUSTED_SIGNERS",
 	    .help = "References to the public keys whose signatures count." },
+	{ .path = "trusted_verifiers", SECRETS,
+	    .variable = "FLEETBAK_TRUSTED_VERIFIERS",
+	    .help = "References to the public keys of those whose word for it "
+	            "is enough that a pack of another domain holds what it "
+	            "says: they hold a private key, and sign what verify "
+	            "--attest has opened." },
 	{ .path = "sources.*.driver", CHOICE, .required = true,
 	    .choices = drivers,
 	    .variable = "FLEETBAK_SOURCES_<NAME>_DRIVER",
@@ -312,6 +337,8 @@ describe_type(const struct fb_setting *row)
 		return describe_choice(row);
 	case FB_SETTING_PERCENT:
 		return text_with_pattern("^(100|[1-9]?[0-9])%$");
+	case FB_SETTING_AMOUNT:
+		return text_with_pattern("^[0-9]+(\\.[0-9]{1,9})?$");
 	case FB_SETTING_ORPHANS:
 		return text_with_pattern("^keep [0-9]+(ms|s|min|h|d|w|mo|y)$");
 	case FB_SETTING_URL:

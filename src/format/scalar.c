@@ -336,6 +336,17 @@ check_percent(const struct fb_scalar *in, struct fb_error *err)
 }
 
 static int
+check_amount(const struct fb_scalar *in, struct fb_error *err)
+{
+	uint64_t amount;
+	struct fb_error why;
+
+	if (fb_text_amount(in->text, &amount, &why) < 0)
+		return fb_scalar_fail(in, "E-CFG-TYPE", err, "%s", why.msg);
+	return FB_OK;
+}
+
+static int
 check_kind(
     const struct fb_scalar *in, json_t **ret_value, struct fb_error *err)
 {
@@ -379,6 +390,8 @@ check_kind(
 		return check_orphans(in, err);
 	case FB_SETTING_PERCENT:
 		return check_percent(in, err);
+	case FB_SETTING_AMOUNT:
+		return check_amount(in, err);
 	case FB_SETTING_SELECTOR:
 	case FB_SETTING_VECTOR:
 		if (in->text[0] == '\0')

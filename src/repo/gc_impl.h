@@ -70,8 +70,46 @@ int fb_gc_read_set(struct fb_repo *repo, const struct fb_digest *id,
 int fb_gc_open_sessions(struct fb_repo *repo,
     struct fb_gc_session **ret_sessions, size_t *ret_count,
     struct fb_error *err);
+/* Is there one of a copy that has ended, or was given up? */
+int fb_gc_had_copy(struct fb_repo *repo, bool *ret_had, struct fb_error *err);
 /* So that it can never commit, or is known to be gone. */
 int fb_gc_fence(struct fb_repo *repo, const struct fb_gc_session *session,
+    struct fb_error *err);
+
+/*
+ * How old objects are: the time of the first run that names each.  Asked for
+ * in rising order, from fb_gc_ages_begin() on.
+ */
+struct fb_gc_ages {
+	struct fb_rows *rows;
+	uint8_t head[FB_DIGEST_LEN + 8];
+	bool more;
+};
+void fb_gc_ages_make(struct fb_gc_ages *ages, const char *dir);
+void fb_gc_ages_release(struct fb_gc_ages *ages);
+FB_MUST_USE int fb_gc_ages_add(struct fb_gc_ages *ages,
+    const struct fb_id_list *ids, int64_t time_ns, struct fb_error *err);
+FB_MUST_USE int fb_gc_ages_begin(
+    struct fb_gc_ages *ages, struct fb_error *err);
+/* INT64_MAX: no run names it. */
+FB_MUST_USE int fb_gc_ages_find(struct fb_gc_ages *ages,
+    const struct fb_digest *id, int64_t *ret_time_ns, struct fb_error *err);
+
+/* Of every run that there ever was, as far as its register can be read. */
+FB_MUST_USE int fb_gc_ages_load(struct fb_repo *repo, struct fb_gc_ages *packs,
+    struct fb_gc_ages *recipes, struct fb_error *err);
+
+/* An object of `size` bytes of that time goes at `at_ns`. */
+void fb_gc_early_add(struct fb_gc_early *early, uint64_t size, int64_t time_ns,
+    int64_t at_ns, uint64_t min_storage_ms);
+
+/* What collecting will ask for, from what one look at everything did. */
+void fb_gc_forecast(
+    struct fb_gc_estimate *estimate, const struct fb_store_usage *look);
+
+/* Remove the keys of packs that are gone. */
+FB_MUST_USE int fb_gc_tidy_keys(struct fb_repo *repo,
+    const struct fb_run_ids *kept, struct fb_gc_report *report,
     struct fb_error *err);
 
 /* Remove what is left of dead sessions, forgotten runs and old sets. */

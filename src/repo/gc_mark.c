@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/pack.h"
@@ -240,9 +241,10 @@ fb_gc_mark(struct fb_repo *repo, const struct fb_run_ids *except,
 
 struct estimating {
 	struct fb_repo *repo;
-	fb_gc_class_of *class_of;
-	void *arg;
+	const struct fb_gc_question *question;
 	struct fb_gc_marks kept, later; /* later: by those too */
+	struct fb_gc_ages packs, recipes;
+	int64_t now_ns;
 	struct fb_gc_estimate *estimate;
 };
 
@@ -258,7 +260,7 @@ classify(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 		return fail_damage(run->damage, err);
 	class = run->shard.of[0] != '\0'
 	    ? FB_GC_KEPT /* no run that somebody could give up */
-	    : estimating->class_of(run, estimating->arg);
+	    : estimating->question->class_of(run, estimating->question->arg);
 	if (class == FB_GC_NOW)
 		return FB_OK;
 	if (mark_run(estimating->repo, run,
@@ -285,6 +287,28 @@ count(struct fb_gc_usage *usage, bool pack, uint64_t size)
 	usage->bytes += size;
 }
 
+/* It goes: is that early? */
+static int
+count_early(struct estimating *e, bool pack, const struct fb_digest *id,
+    uint64_t size, bool later, struct fb_error *err)
+{
+	struct fb_gc_estimate *estimate = e->estimate;
+	uint64_t min_ms = e->question->min_storage_ms;
+	int64_t time_ns, at_ns = e->now_ns;
+	int rc;
+
+	if (min_ms == 0)
+		return FB_OK;
+	rc = fb_gc_ages_find(pack ? &e->packs : &e->recipes, id, &time_ns, err);
+	if (later)
+		at_ns += (int64_t)e->question->grace_ms * 1000000;
+	if (rc == FB_OK)
+		fb_gc_early_add(
+		    later ? &estimate->early_later : &estimate->early_now,
+		    size, time_ns, at_ns, min_ms);
+	return rc;
+}
+
 static int
 weigh(struct estimating *e, bool pack, const struct fb_digest *id,
     uint64_t size, struct fb_error *err)
@@ -300,9 +324,10 @@ weigh(struct estimating *e, bool pack, const struct fb_digest *id,
 	if (rc < 0)
 		return rc;
 	count(&estimate->all, pack, size);
-	if (!kept)
-		count(later ? &estimate->later : &estimate->now, pack, size);
-	return FB_OK;
+	if (kept)
+		return FB_OK;
+	count(later ? &estimate->later : &estimate->now, pack, size);
+	return count_early(e, pack, id, size, later, err);
 }
 
 static int
@@ -319,35 +344,58 @@ weigh_recipe(const struct fb_digest *id, uint64_t size, void *arg,
 	return weigh(arg, false, id, size, err);
 }
 
-int
-fb_gc_estimate(struct fb_repo *repo, fb_gc_class_of *class_of, void *arg,
-    bool waste, const char *dir, struct fb_gc_estimate *ret_estimate,
-    struct fb_error *err)
+/* One look at everything, which says what the next ones will ask for. */
+static int
+look_once(struct estimating *e, struct fb_error *err)
 {
-	struct estimating estimating = { .repo = repo,
-		.class_of = class_of,
-		.arg = arg,
-		.estimate = ret_estimate };
-	struct fb_error ignored = { 0 };
+	struct fb_store_usage before, after;
 	int rc;
 
+	fb_store_get_usage(e->repo->store, &before);
+	rc = fb_repo_kept_runs(e->repo, classify, e, err);
+	if (rc == FB_OK)
+		rc = fb_gc_marks_begin(&e->kept, err);
+	if (rc == FB_OK)
+		rc = fb_gc_marks_begin(&e->later, err);
+	if (rc == FB_OK)
+		rc = fb_gc_list_packs(e->repo, weigh_pack, e, err);
+	if (rc == FB_OK)
+		rc = fb_gc_list_recipes(e->repo, weigh_recipe, e, err);
+	fb_store_get_usage(e->repo->store, &after);
+	after.lists -= before.lists;
+	after.gets -= before.gets;
+	after.read_bytes -= before.read_bytes;
+	fb_gc_forecast(e->estimate, &after);
+	return rc;
+}
+
+int
+fb_gc_estimate(struct fb_repo *repo, const struct fb_gc_question *question,
+    struct fb_gc_estimate *ret_estimate, struct fb_error *err)
+{
+	struct estimating estimating = { .repo = repo,
+		.question = question,
+		.now_ns = fb_clock_wall_ns(),
+		.estimate = ret_estimate };
+	struct fb_error ignored = { 0 };
+	int rc = FB_OK;
+
 	memset(ret_estimate, 0, sizeof(*ret_estimate));
-	fb_gc_marks_make(&estimating.kept, dir);
-	fb_gc_marks_make(&estimating.later, dir);
-	rc = fb_repo_kept_runs(repo, classify, &estimating, err);
+	fb_gc_marks_make(&estimating.kept, question->dir);
+	fb_gc_marks_make(&estimating.later, question->dir);
+	fb_gc_ages_make(&estimating.packs, question->dir);
+	fb_gc_ages_make(&estimating.recipes, question->dir);
+	if (question->min_storage_ms > 0)
+		rc = fb_gc_ages_load(
+		    repo, &estimating.packs, &estimating.recipes, err);
 	if (rc == FB_OK)
-		rc = fb_gc_marks_begin(&estimating.kept, err);
-	if (rc == FB_OK)
-		rc = fb_gc_marks_begin(&estimating.later, err);
-	if (rc == FB_OK)
-		rc = fb_gc_list_packs(repo, weigh_pack, &estimating, err);
-	if (rc == FB_OK)
-		rc = fb_gc_list_recipes(
-		    repo, weigh_recipe, &estimating, err);
-	if (rc == FB_OK && waste)
+		rc = look_once(&estimating, err);
+	if (rc == FB_OK && question->waste)
 		ret_estimate->weighed = fb_gc_waste(repo, &estimating.kept,
 		    &ret_estimate->waste, &ignored) == FB_OK;
 	fb_gc_marks_release(&estimating.kept);
 	fb_gc_marks_release(&estimating.later);
+	fb_gc_ages_release(&estimating.packs);
+	fb_gc_ages_release(&estimating.recipes);
 	return rc;
 }

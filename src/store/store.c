@@ -12,6 +12,7 @@
 #include "stores.h"
 
 #define TEXT_PIECE ((size_t)1 << 20)
+#define PAGE       1000 /* keys that one answer lists */
 
 static const struct {
 	const char *scheme; /* with its colon */
@@ -124,6 +125,30 @@ wrap(int rc, const char *verb, const char *key, struct fb_error *err)
 	return rc < 0 ? fb_wrap(err, "%s '%s'", verb, key) : rc;
 }
 
+enum use { USED_LIST, USED_GET, USED_PUT, USED_REMOVE, USED_READ, USED_WRITTEN };
+
+static void
+note(struct fb_store *store, enum use use, uint64_t read, uint64_t written)
+{
+	(void)atomic_fetch_add(&store->used[use], 1);
+	(void)atomic_fetch_add(&store->used[USED_READ], read);
+	(void)atomic_fetch_add(&store->used[USED_WRITTEN], written);
+}
+
+void
+fb_store_get_usage(
+    const struct fb_store *store, struct fb_store_usage *ret_usage)
+{
+	*ret_usage = (struct fb_store_usage){
+		.lists = atomic_load(&store->used[USED_LIST]),
+		.gets = atomic_load(&store->used[USED_GET]),
+		.puts = atomic_load(&store->used[USED_PUT]),
+		.removes = atomic_load(&store->used[USED_REMOVE]),
+		.read_bytes = atomic_load(&store->used[USED_READ]),
+		.written_bytes = atomic_load(&store->used[USED_WRITTEN]),
+	};
+}
+
 int
 fb_store_create(struct fb_store *store, const char *key, struct fb_span bytes,
     struct fb_error *err)
@@ -135,6 +160,7 @@ fb_store_create(struct fb_store *store, const char *key, struct fb_span bytes,
 		return rc;
 	fault = fb_seam(FB_STEP_STORE, key);
 	rc = fb_seam_refuse(fault, err);
+	note(store, USED_PUT, 0, bytes.len);
 	if (rc == FB_OK)
 		rc = fb_seam_answer(
 		    fault, store->ops->create(store, key, bytes, err), err);
@@ -169,6 +195,7 @@ fb_store_create_file(struct fb_store *store, const char *key, const char *path,
 		return rc;
 	fault = fb_seam(FB_STEP_STORE, key);
 	rc = fb_seam_refuse(fault, err);
+	note(store, USED_PUT, 0, size);
 	if (rc == FB_OK)
 		rc = fb_seam_answer(fault,
 		    store->ops->create_file(store, key, path, size, err), err);
@@ -186,6 +213,7 @@ fb_store_replace(struct fb_store *store, const char *key, struct fb_span bytes,
 		return rc;
 	fault = fb_seam(FB_STEP_STORE, key);
 	rc = fb_seam_refuse(fault, err);
+	note(store, USED_PUT, 0, bytes.len);
 	if (rc == FB_OK)
 		rc = fb_seam_answer(fault,
 		    store->ops->replace(store, key, bytes, tag, err), err);
@@ -197,6 +225,7 @@ fb_store_get(struct fb_store *store, const char *key, size_t max,
     struct fb_buf *dst, char tag[FB_STORE_TAG_SIZE], struct fb_error *err)
 {
 	enum fb_fault fault;
+	size_t before = dst->len;
 	int rc = check_key("get", key, err);
 
 	if (rc < 0)
@@ -206,6 +235,7 @@ fb_store_get(struct fb_store *store, const char *key, size_t max,
 	if (rc == FB_OK)
 		rc = fb_seam_answer(fault,
 		    store->ops->get(store, key, max, dst, tag, err), err);
+	note(store, USED_GET, dst->len - before, 0);
 	return wrap(rc, "get", key, err);
 }
 
@@ -273,6 +303,7 @@ fb_store_get_range(struct fb_store *store, const char *key, uint64_t offset,
 	}
 	fault = fb_seam(FB_STEP_ASK, key);
 	rc = fb_seam_refuse(fault, err);
+	note(store, USED_GET, len, 0);
 	if (rc == FB_OK)
 		rc = fb_seam_answer(fault,
 		    store->ops->get_range(store, key, offset, bytes, len, err),
@@ -291,6 +322,7 @@ fb_store_head(struct fb_store *store, const char *key, uint64_t *ret_size,
 		return rc;
 	fault = fb_seam(FB_STEP_ASK, key);
 	rc = fb_seam_refuse(fault, err);
+	note(store, USED_GET, 0, 0);
 	if (rc == FB_OK)
 		rc = fb_seam_answer(
 		    fault, store->ops->head(store, key, ret_size, err), err);
@@ -299,6 +331,8 @@ fb_store_head(struct fb_store *store, const char *key, uint64_t *ret_size,
 
 /* What a store lists is checked before a caller relies on it. */
 struct listing {
+	struct fb_store *store;
+	uint64_t count;
 	const char *prefix;
 	fb_store_visit *visit;
 	void *arg;
@@ -318,6 +352,8 @@ check_listed(const char *key, uint64_t size, void *arg, struct fb_error *err)
 		return fb_fail(err, FB_EPROTO,
 		    "the store lists '%.80s' after '%s'", key, listing->last);
 	memcpy(listing->last, key, strlen(key) + 1);
+	if (++listing->count % PAGE == 0)
+		note(listing->store, USED_LIST, 0, 0);
 	rc = listing->visit(key, size, listing->arg, err);
 	listing->stopped = rc < 0;
 	return rc;
@@ -327,13 +363,14 @@ int
 fb_store_list(struct fb_store *store, const char *prefix, fb_store_visit *visit,
     void *arg, struct fb_error *err)
 {
-	struct listing listing = { prefix, visit, arg, "", false };
+	struct listing listing = { store, 0, prefix, visit, arg, "", false };
 	int rc;
 
 	if (!is_prefix(prefix))
 		return fb_fail_id(err, FB_ECONFIG, "E-STORE-KEY",
 		    "list: '%.80s' is not the start of a key", prefix);
 	rc = fb_seam_refuse(fb_seam(FB_STEP_ASK, prefix), err);
+	note(store, USED_LIST, 0, 0);
 	if (rc == FB_OK)
 		rc = store->ops->list(
 		    store, prefix, check_listed, &listing, err);
@@ -352,6 +389,7 @@ fb_store_remove(struct fb_store *store, const char *key, struct fb_error *err)
 		return rc;
 	fault = fb_seam(FB_STEP_STORE, key);
 	rc = fb_seam_refuse(fault, err);
+	note(store, USED_REMOVE, 0, 0);
 	if (rc == FB_OK)
 		rc = fb_seam_answer(
 		    fault, store->ops->remove(store, key, err), err);

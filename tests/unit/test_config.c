@@ -391,6 +391,58 @@ a_bucket_and_how_it_is_reached(void **state)
 }
 
 static void
+what_a_bucket_costs(void **state)
+{
+	FB_AUTO_CONFIG struct fb_config *config = NULL;
+	const struct fb_config_repository *repo;
+
+	(void)state;
+	assert_ok(parse_with(
+	    S3("url: \"s3://bucket\", min_storage: 30d, "
+	       "price_put: \"0.005\", price_get: \"0.0004\", "
+	       "price_storage: \"0.023\", currency: USD"),
+	    NULL, NULL, &config));
+	repo = &config->repositories[0];
+	assert_true(repo->min_storage_ms == UINT64_C(30) * 24 * 3600 * 1000);
+	assert_true(repo->price_put == 5000000);
+	assert_true(repo->price_get == 400000);
+	assert_true(repo->price_storage == 23000000);
+	assert_string_equal(repo->currency, "USD");
+	fb_config_freep(&config);
+	assert_fails(FB_ECONFIG,
+	    parse_with(S3("url: \"s3://bucket\", price_put: \"5 cents\""),
+	        NULL, NULL, &config));
+	assert_string_equal(err.id, "E-CFG-TYPE");
+}
+
+/* What opens the one opens its copy, unless the copy has its own. */
+static void
+a_copy_is_opened_as_what_it_is_a_copy_of(void **state)
+{
+	FB_AUTO_CONFIG struct fb_config *config = NULL;
+
+	(void)state;
+	assert_ok(parse_with(
+	    "fleet: {name: x}\nsources: {s: {driver: local, root: /m}}\n"
+	    "repositories:\n"
+	    "  a: {url: \"s3://bucket\"}\n"
+	    "  b: {url: \"file:/b\", copy_of: a}\n"
+	    "  c: {url: \"file:/c\", decrypt_with: \"file:c.pem\"}\n"
+	    "  d: {url: \"s3://other\", copy_of: c}\n"
+	    "  e: {url: \"file:/e\", copy_of: c, "
+	    "decrypt_with: \"file:e.pem\"}\n",
+	    NULL, NULL, &config));
+	assert_string_equal(config->repositories[1].decrypt_with,
+	    FB_CONFIG_DECRYPT_WITH);
+	assert_false(config->repositories[1].encrypt_given);
+	assert_string_equal(
+	    config->repositories[3].decrypt_with, "file:c.pem");
+	assert_true(config->repositories[3].encrypt_given);
+	assert_string_equal(
+	    config->repositories[4].decrypt_with, "file:e.pem");
+}
+
+static void
 an_address_of_object_storage_is_judged(void **state)
 {
 	static const char *const urls[] = { "s3:bucket", "s3://ab", "s3://Abc",
@@ -825,6 +877,8 @@ main(void)
 		cmocka_unit_test(a_span_without_a_unit_is_refused),
 		cmocka_unit_test(a_choice_names_what_is_known),
 		cmocka_unit_test(a_bucket_and_how_it_is_reached),
+		cmocka_unit_test(what_a_bucket_costs),
+		cmocka_unit_test(a_copy_is_opened_as_what_it_is_a_copy_of),
 		cmocka_unit_test(an_address_of_object_storage_is_judged),
 		cmocka_unit_test(a_literal_secret_is_refused_and_never_shown),
 		cmocka_unit_test(what_is_required_is_missed),

@@ -223,6 +223,29 @@ only_what_escape_writes_is_unescaped(void **state)
 }
 
 static void
+an_amount_has_a_point_and_few_digits(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t billionths;
+	} good[] = { { "0", 0 }, { "0.005", 5000000 }, { "12", 12000000000 },
+		{ "1.000000001", 1000000001 },
+		{ "1000000", UINT64_C(1000000000000000) } };
+	static const char *const bad[] = { "", ".5", "1.", "01", "-1", "1,5",
+		"1.0000000001", "1000001", "1e3", "0.5 USD", "1.5.5" };
+	uint64_t amount;
+
+	(void)state;
+	for (size_t i = 0; i < FB_COUNT(good); i++) {
+		assert_ok(fb_text_amount(good[i].text, &amount, &err));
+		assert_true(amount == good[i].billionths);
+	}
+	for (size_t i = 0; i < FB_COUNT(bad); i++)
+		assert_fails(
+		    FB_ECONFIG, fb_text_amount(bad[i], &amount, &err));
+}
+
+static void
 hex_has_one_form(void **state)
 {
 	static const char *const bad[] = { "", "00ff1", "00ff1g", "00FF10",
@@ -254,6 +277,7 @@ main(void)
 		cmocka_unit_test(spans_are_shown_with_two_units),
 		cmocka_unit_test(any_byte_survives_the_escape),
 		cmocka_unit_test(only_what_escape_writes_is_unescaped),
+		cmocka_unit_test(an_amount_has_a_point_and_few_digits),
 		cmocka_unit_test(hex_has_one_form),
 	};
 

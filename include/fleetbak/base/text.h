@@ -32,6 +32,11 @@ FB_MUST_USE int fb_text_rate(
 FB_MUST_USE int fb_text_span(
     const char *text, uint64_t *ret_ms, struct fb_error *err);
 
+/* An amount of money, "0.005", in billionths: at most 9 digits behind the
+ * point, and at most 1,000,000 in all.  Errors: FB_ECONFIG. */
+FB_MUST_USE int fb_text_amount(
+    const char *text, uint64_t *ret_billionths, struct fb_error *err);
+
 /* "1.50 GiB", three digits (four from 1000 to 1023); "250 ms", "4.2 s",
  * "4 min 27 s", "3 h 5 min", "2 d 4 h". */
 void fb_text_add_size(struct fb_buf *dst, uint64_t bytes);

@@ -24,6 +24,14 @@ FB_MUST_USE int fb_cli_prune_plan(
 void fb_cli_prune_report(
     struct fb_cli *cli, const struct fb_prune_report *report);
 
+/* What carrying it out costs: into the answer, and into the question; what it
+ * asked for, into the answer. */
+void fb_cli_prune_cost(struct fb_cli *cli, const struct fb_prune_cost *cost);
+void fb_cli_prune_cost_question(struct fb_cli *cli,
+    const struct fb_prune_cost *cost, struct fb_buf *question);
+void fb_cli_prune_requests(
+    struct fb_cli *cli, const struct fb_store_usage *requests);
+
 /* Ask, when anything is to go. */
 FB_MUST_USE int fb_cli_prune_confirm(struct fb_cli *cli,
     const struct fb_prune_plan *plan, struct fb_error *err);

@@ -65,6 +65,22 @@ struct fb_prune_machine {
 	size_t held_back;      /* no rule wants them, their runs stay */
 };
 
+/*
+ * What carrying a plan out asks of the store, about, and what that costs where
+ * the configuration has prices.  Money in billionths of a unit.
+ */
+struct fb_prune_cost {
+	struct fb_store_usage requests;
+	uint64_t deleted_bytes;
+	uint64_t min_storage_ms; /* 0: not configured */
+	struct fb_gc_early early_now, early_later;
+	bool priced;
+	const char *currency;    /* of the configuration; "": not given */
+	uint64_t requests_price;
+	uint64_t early_price, early_later_price; /* paid for nothing */
+	uint64_t saved_price;    /* in 30 days, by what is deleted now */
+};
+
 struct fb_prune_plan {
 	struct fb_prune_run *runs; /* newest first */
 	size_t run_count;
@@ -73,6 +89,7 @@ struct fb_prune_plan {
 	struct fb_rows *snapshots; /* of any number; see below */
 	size_t removed;        /* snapshots of runs that become pending now */
 	struct fb_gc_estimate space;
+	struct fb_prune_cost cost;
 	struct fb_error refusal; /* code < 0: a limit forbids it */
 };
 
@@ -95,6 +112,7 @@ struct fb_prune_report {
 	size_t pending, final; /* runs that became so */
 	size_t saved; /* were undone or held meanwhile: they stay */
 	struct fb_gc_report gc;
+	struct fb_store_usage requests; /* that carrying out asked for */
 };
 
 /*

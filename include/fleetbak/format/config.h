@@ -48,6 +48,11 @@ struct fb_config_repository {
 	size_t encrypt_to_count;
 	char *decrypt_with; /* reference; NULL: this host opens nothing */
 	bool encrypt_given; /* else what is here is the default of s3: */
+	uint64_t min_storage_ms; /* 0: not given */
+	/* In billionths of a unit of the currency; 0: not given. */
+	uint64_t price_put, price_get; /* of 1,000 requests */
+	uint64_t price_storage;        /* of 1 GiB for 30 days */
+	char *currency;                /* NULL: not given */
 };
 
 struct fb_config_source {
@@ -131,6 +136,8 @@ struct fb_config {
 	size_t repository_count;
 	char **trusted_signers; /* references */
 	size_t trusted_signer_count;
+	char **trusted_verifiers; /* references */
+	size_t trusted_verifier_count;
 	struct fb_config_source *sources; /* in file order */
 	size_t source_count;
 	struct fb_config_unit *units;
@@ -203,6 +210,7 @@ enum fb_setting_kind {
 	FB_SETTING_POLICY,   /* fb_retention_parse() */
 	FB_SETTING_ORPHANS,  /* "keep SPAN" */
 	FB_SETTING_PERCENT,  /* "20%": 0% to 100% */
+	FB_SETTING_AMOUNT,   /* "0.005": fb_text_amount() */
 	FB_SETTING_SELECTOR, /* not empty; judged where machines are known */
 };
 

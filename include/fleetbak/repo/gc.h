@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "fleetbak/repo/forget.h"
+#include "fleetbak/store/store.h"
 
 struct fb_gc_usage {
 	uint64_t packs, recipes, bytes;
@@ -51,14 +52,32 @@ void fb_gc_report_release(struct fb_gc_report *report);
 enum fb_gc_class { FB_GC_KEPT, FB_GC_LATER, FB_GC_NOW };
 typedef enum fb_gc_class fb_gc_class_of(
     const struct fb_run_ref *run, void *arg);
+struct fb_gc_question {
+	fb_gc_class_of *class_of;
+	void *arg;
+	bool waste;
+	const char *dir;
+	uint64_t min_storage_ms; /* 0: nothing is paid for being deleted early */
+	uint64_t grace_ms;       /* after which `later` goes */
+};
+
+/* What is deleted earlier than the store's class of storage allows.  An object
+ * is as old as the first run that names it; one that none does is new. */
+struct fb_gc_early {
+	uint64_t objects, bytes;
+	uint64_t kib_minutes; /* that are paid for all the same */
+};
+
 struct fb_gc_estimate {
 	struct fb_gc_usage all, now, later; /* later: in addition to now */
+	struct fb_gc_early early_now, early_later;
+	struct fb_store_usage requests; /* of collecting, about */
 	bool weighed;   /* with `waste`, when every recipe could be read: */
 	uint64_t waste; /* bytes in packs of kept runs that none needs */
 };
-FB_MUST_USE int fb_gc_estimate(struct fb_repo *repo, fb_gc_class_of *class_of,
-    void *arg, bool waste, const char *dir,
-    struct fb_gc_estimate *ret_estimate, struct fb_error *err);
+FB_MUST_USE int fb_gc_estimate(struct fb_repo *repo,
+    const struct fb_gc_question *question, struct fb_gc_estimate *ret_estimate,
+    struct fb_error *err);
 
 /*
  * Finish a collection that is under way, then make one, or as many as it

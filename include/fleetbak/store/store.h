@@ -106,11 +106,19 @@ struct fb_store_ops {
 	void (*close)(struct fb_store *);
 };
 
+/* Requests as object storage counts them: lists come in pages of 1,000 keys,
+ * a look at an object (HEAD) is one of `gets`. */
+struct fb_store_usage {
+	uint64_t lists, gets, puts, removes;
+	uint64_t read_bytes, written_bytes;
+};
+
 /* First member of every store. */
 struct fb_store {
 	const struct fb_store_ops *ops;
 	char *url; /* as given, for messages */
 	atomic_bool one_writer; /* see fb_store_one_writer() */
+	_Atomic uint64_t used[6]; /* as in fb_store_usage */
 };
 
 /* Does a bucket's name stand in the path of a request, or in its host? */
@@ -182,6 +190,11 @@ FB_MUST_USE int fb_store_space(
  */
 FB_MUST_USE int fb_store_probe(struct fb_store *store,
     struct fb_store_traits *ret_traits, struct fb_error *err);
+
+/* What was asked of the store since it was opened, without what was asked
+ * again.  Any thread. */
+void fb_store_get_usage(
+    const struct fb_store *store, struct fb_store_usage *ret_usage);
 
 /*
  * Does the place know no conditions?  Then a create looks first and writes
