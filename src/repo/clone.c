@@ -188,6 +188,7 @@ fb_clone_close(struct fb_clone *clone)
 	fb_gc_set_release(&clone->condemned);
 	fb_run_ids_release(&clone->committed);
 	fb_run_ids_release(&clone->forgotten);
+	fb_run_ids_release(&clone->keyed);
 	(void)pthread_mutex_destroy(&clone->lock);
 	free(clone);
 }

@@ -30,6 +30,7 @@ struct fb_clone {
 	struct fb_run_ids committed, forgotten; /* sessions, in `to` */
 	pthread_mutex_t lock;
 	uint64_t done; /* bytes of the run at hand */
+	struct fb_run_ids keyed; /* sessions whose keys are in `to` now */
 };
 
 /* What a run needs that is not in `to`. */

@@ -12,6 +12,7 @@
 #include "fleetbak/base/rate.h"
 
 #include "clone_impl.h"
+#include "tables.h"
 
 #define WORKERS    2
 #define MEMORY_MAX (64U << 20) /* of an object; larger ones are spooled */
@@ -130,6 +131,119 @@ taken(struct fb_clone *clone, const char *key, uint64_t size,
 	return rc;
 }
 
+/* A small object; one that is there has the same bytes. */
+static int
+copy_small(struct fb_clone *clone, const char *key,
+    const struct fb_digest *digest, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf ours = { 0 }, theirs = { 0 };
+	struct fb_digest own;
+	int rc = fb_store_get(
+	    clone->spec.from->store, key, FB_SUMS_MAX, &ours, NULL, err);
+
+	if (rc < 0)
+		return rc;
+	fb_digest_of(fb_buf_span(&ours), &own);
+	if (digest != NULL && fb_digest_cmp(&own, digest) != 0)
+		return fb_fail(
+		    err, FB_ECORRUPT, "'%s' is not what SHA256SUMS says", key);
+	rc = fb_store_create(
+	    clone->spec.to->store, key, fb_buf_span(&ours), err);
+	if (rc != FB_EEXISTS)
+		return rc;
+	rc = fb_store_get(
+	    clone->spec.to->store, key, FB_SUMS_MAX, &theirs, NULL, err);
+	if (rc == FB_OK &&
+	    (ours.len != theirs.len ||
+	        memcmp(ours.data, theirs.data, ours.len) != 0))
+		rc = fb_fail(
+		    err, FB_ECORRUPT, "'%s' holds something else there", key);
+	return rc;
+}
+
+struct extras {
+	char **keys;
+	size_t count;
+};
+
+static int
+note_key(const char *key, uint64_t size, void *arg, struct fb_error *err)
+{
+	struct extras *extras = arg;
+
+	(void)size;
+	(void)err;
+	extras->keys =
+	    fb_realloc(extras->keys, extras->count + 1, sizeof(*extras->keys));
+	extras->keys[extras->count++] = fb_strdup(key);
+	return FB_OK;
+}
+
+/* Wrapped keys of the session, without which nobody opens its packs, and its
+ * hints, without which it would only be slower: their loss is no error. */
+static int
+copy_extras(struct fb_clone *clone, const char *prefix, const char *session,
+    bool needed, struct fb_error *err)
+{
+	FB_AUTO_FREE char *start = fb_format("%s/%s", prefix, session);
+	struct extras extras = { 0 };
+	int rc = fb_store_list(
+	    clone->spec.from->store, start, note_key, &extras, err);
+
+	for (size_t i = 0; rc == FB_OK && i < extras.count; i++) {
+		rc = copy_small(clone, extras.keys[i], NULL, err);
+		if (!needed && (rc == FB_ECORRUPT || rc == FB_ENOTFOUND))
+			rc = FB_OK;
+	}
+	for (size_t i = 0; i < extras.count; i++)
+		free(extras.keys[i]);
+	free(extras.keys);
+	return rc;
+}
+
+/*
+ * The keys of the session that made a pack, which is another one than the run's
+ * when the run uses the pack again.  They are there before the pack is, so that
+ * a copy that is cut off leaves none that cannot be opened.
+ */
+static int
+copy_keys(struct fb_clone *clone, const struct fb_pack_table *table,
+    struct fb_error *err)
+{
+	bool done;
+	int rc;
+
+	(void)pthread_mutex_lock(&clone->lock);
+	done = fb_run_ids_have(&clone->keyed, table->session);
+	(void)pthread_mutex_unlock(&clone->lock);
+	if (done)
+		return FB_OK;
+	rc = copy_extras(clone, "keys", table->session, true, err);
+	(void)pthread_mutex_lock(&clone->lock);
+	if (rc == FB_OK)
+		fb_run_ids_add(&clone->keyed, table->session);
+	(void)pthread_mutex_unlock(&clone->lock);
+	return rc;
+}
+
+static int
+copy_keys_of_pack(struct fb_clone *clone, const struct clone_wanted *object,
+    struct fb_error *err)
+{
+	struct fb_table_place place = { .pack = object->id };
+	struct fb_table table = { 0 };
+	int rc;
+
+	if (!object->pack || clone->spec.from->vault == NULL)
+		return FB_OK;
+	rc = fb_table_fetch(clone->spec.from->store, &place, &table, err);
+	if (rc < 0)
+		return rc;
+	rc = copy_keys(clone, &table.table, err);
+	fb_pack_table_release(&table.table);
+	return rc;
+}
+
 static int
 copy_in_memory(struct fb_clone *clone, const char *key,
     const struct clone_wanted *object, struct fb_error *err)
@@ -201,6 +315,9 @@ copy_object(struct fb_clone *clone, const struct clone_wanted *object,
 	if (object->size > max)
 		return fb_fail(err, FB_ECORRUPT, "'%s' has %llu bytes", key,
 		    (unsigned long long)object->size);
+	rc = copy_keys_of_pack(clone, object, err);
+	if (rc < 0)
+		return rc;
 	rc = object->size <= MEMORY_MAX
 	    ? copy_in_memory(clone, key, object, err)
 	    : copy_by_file(clone, key, object, err);
@@ -273,36 +390,6 @@ copy_objects(
 	return rc < 0 ? rc : work(&crew, false, err);
 }
 
-/* A small object; one that is there has the same bytes. */
-static int
-copy_small(struct fb_clone *clone, const char *key,
-    const struct fb_digest *digest, struct fb_error *err)
-{
-	FB_AUTO_BUF struct fb_buf ours = { 0 }, theirs = { 0 };
-	struct fb_digest own;
-	int rc = fb_store_get(
-	    clone->spec.from->store, key, FB_SUMS_MAX, &ours, NULL, err);
-
-	if (rc < 0)
-		return rc;
-	fb_digest_of(fb_buf_span(&ours), &own);
-	if (digest != NULL && fb_digest_cmp(&own, digest) != 0)
-		return fb_fail(
-		    err, FB_ECORRUPT, "'%s' is not what SHA256SUMS says", key);
-	rc = fb_store_create(
-	    clone->spec.to->store, key, fb_buf_span(&ours), err);
-	if (rc != FB_EEXISTS)
-		return rc;
-	rc = fb_store_get(
-	    clone->spec.to->store, key, FB_SUMS_MAX, &theirs, NULL, err);
-	if (rc == FB_OK &&
-	    (ours.len != theirs.len ||
-	        memcmp(ours.data, theirs.data, ours.len) != 0))
-		rc = fb_fail(
-		    err, FB_ECORRUPT, "'%s' holds something else there", key);
-	return rc;
-}
-
 /* manifest.json, VOLUMES, SHA256SUMS: the last says what the others are. */
 static int
 copy_run_files(struct fb_clone *clone, const struct fb_run_ref *run,
@@ -321,46 +408,6 @@ copy_run_files(struct fb_clone *clone, const struct fb_run_ref *run,
 		if (rc == FB_OK)
 			rc = copy_small(clone, key, &digest, err);
 	}
-	return rc;
-}
-
-struct extras {
-	char **keys;
-	size_t count;
-};
-
-static int
-note_key(const char *key, uint64_t size, void *arg, struct fb_error *err)
-{
-	struct extras *extras = arg;
-
-	(void)size;
-	(void)err;
-	extras->keys =
-	    fb_realloc(extras->keys, extras->count + 1, sizeof(*extras->keys));
-	extras->keys[extras->count++] = fb_strdup(key);
-	return FB_OK;
-}
-
-/* Wrapped keys of the session, without which nobody opens its packs, and its
- * hints, without which it would only be slower: their loss is no error. */
-static int
-copy_extras(struct fb_clone *clone, const char *prefix, const char *session,
-    bool needed, struct fb_error *err)
-{
-	FB_AUTO_FREE char *start = fb_format("%s/%s", prefix, session);
-	struct extras extras = { 0 };
-	int rc = fb_store_list(
-	    clone->spec.from->store, start, note_key, &extras, err);
-
-	for (size_t i = 0; rc == FB_OK && i < extras.count; i++) {
-		rc = copy_small(clone, extras.keys[i], NULL, err);
-		if (!needed && (rc == FB_ECORRUPT || rc == FB_ENOTFOUND))
-			rc = FB_OK;
-	}
-	for (size_t i = 0; i < extras.count; i++)
-		free(extras.keys[i]);
-	free(extras.keys);
 	return rc;
 }
 

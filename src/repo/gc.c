@@ -444,6 +444,30 @@ seal(struct fb_gc *gc, struct fb_error *err)
 	return rc < 0 ? look_again(gc, rc) : FB_OK;
 }
 
+static bool
+is_set_error(const struct fb_error *err)
+{
+	return strcmp(err->id, "E-GC-SET") == 0;
+}
+
+/* A copy that was given up may have committed a run all the same, just after
+ * it was looked for the last time: it does not commit under its own name, so
+ * that nothing keeps it from doing so.  Then the set is made anew without what
+ * the run needs.  Where there was no such copy, somebody lies. */
+static int
+spare_copied(struct fb_gc *gc, struct fb_error *err)
+{
+	struct fb_error why = *err;
+	bool copied;
+	int rc = fb_gc_had_copy(gc->repo, &copied, err);
+
+	if (rc == FB_OK && !copied) {
+		*err = why;
+		return FB_ECORRUPT;
+	}
+	return rc < 0 ? rc : remark(gc, err);
+}
+
 /* A copy puts objects there under the names they had.  So one who was held up
  * for a while does not go on with a set that others have finished since. */
 static int
@@ -538,6 +562,8 @@ remove_all(struct fb_gc *gc, struct fb_error *err)
 	char key[FB_OBJECT_KEY_SIZE];
 	int rc = check_fixed_set(gc, err);
 
+	if (rc == FB_ECORRUPT && is_set_error(err))
+		return spare_copied(gc, err);
 	if (rc < 0)
 		return judge_damage(gc, rc);
 	for (size_t i = 0; rc == FB_OK && i < gc->set.recipes.count; i++) {

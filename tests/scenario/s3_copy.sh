@@ -1,7 +1,8 @@
 #!/bin/sh
 # A repository in a bucket is encrypted where nothing else is said; its host
 # writes without the private key; and it is copied, still closed, to another
-# bucket and to a disk, from which a machine comes back.
+# bucket and to a disk, from which a machine comes back.  A copy that was killed
+# goes on, and one of a single run can be opened too.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../servers/servers.sh"
 requires jq
@@ -9,6 +10,7 @@ requires jq
 start_radosgw
 s3_make bucket
 s3_make other
+s3_make third
 s3_env
 s3_fleet "$work/f" 2 bucket
 cd "$work/f"
@@ -16,8 +18,11 @@ sed -i '/^    sign_with: /a\
   second:\
     {url: "s3://other/fleet", endpoint: "'"$s3_url"'", path_style: true,\
      copy_of: main, sign_with: "file:./keys/sign.pem"}\
-  disk: {url: "file:./disk", copy_of: main, sign_with: "file:./keys/sign.pem",\
-    decrypt_with: "file:./keys/recovery.pem"}
+  third:\
+    {url: "s3://third/fleet", endpoint: "'"$s3_url"'", path_style: true,\
+     copy_of: main, sign_with: "file:./keys/sign.pem"}\
+  disk: {url: "file:./disk", copy_of: main, sign_with: "file:./keys/sign.pem"}\
+  one: {url: "file:./one", copy_of: main, sign_with: "file:./keys/sign.pem"}
 ' "$conf"
 
 expect 0 "$fb" -c "$conf" init
@@ -66,3 +71,35 @@ for from in second disk; do
 	rm -r "$work/out"
 done
 ok "restored from both copies with the key"
+
+# The newest run uses packs of the first one, whose session's keys it needs.
+mv keys/recovery.pem "$work/offline/"
+expect 0 "$fb" -c "$conf" copy --from main --to one --run latest
+mv "$work/offline/recovery.pem" keys/
+expect 13 "$fb" -c "$conf" -r one verify --full --json
+[ "$(field opened)" = true ] || fail "nothing was opened"
+[ "$(jq '[(.data.damages // .damages)[] | select(.object | test("history") | not)] | length' \
+	"$work/stdout")" = 0 ] || fail "more than the history: $(cat "$work/stdout")"
+expect 0 "$fb" -c "$conf" -r one restore m2 --target "$work/out" --yes \
+	--allow-rollback
+cmp machines/m2/disk.img "$work/out/m2/root.img" || fail "one run: another disk"
+ok "a single run is copied with the keys of every pack that it uses"
+
+# From bucket to bucket, killed at one step after the other.
+if [ "${FB_VARIANT:-debug}" != release ]; then
+	killed=0
+	for at in 3 6 9 12 15 18; do
+		got=$(FLEETBAK_CRASH=store.$at:kill status_of "$fb" -c "$conf" \
+			copy --from main --to third)
+		[ "$got" -eq 0 ] || [ "$got" -eq 137 ] || fail "step $at: exit $got"
+		[ "$got" -eq 0 ] || killed=$((killed + 1))
+	done
+	[ $killed -ge 2 ] || fail "killed $killed times only"
+	expect 0 "$fb" -c "$conf" copy --from main --to third
+	expect 0 "$fb" -c "$conf" -r third prune -y
+	expect 0 "$fb" -c "$conf" -r third verify --full --json
+	[ "$(field opened)" = true ] || fail "nothing was opened"
+	s3_keys third fleet/ | grep -Ev '^fleet/(sessions|gc)/' >"$work/b"
+	diff "$work/a" "$work/b" || fail "other objects after $killed kills"
+	ok "killed $killed times on its way, and whole in the end"
+fi
