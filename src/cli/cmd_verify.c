@@ -46,6 +46,25 @@ choose_depth(const struct fb_cli *cli, enum fb_verify_depth *ret_depth,
 	    "--packs, --full");
 }
 
+/* It is of what was opened, so it goes with no lesser depth. */
+static int
+choose_attest(const struct fb_cli *cli, struct fb_verify_request *request,
+    struct fb_error *err)
+{
+	request->attest = fb_arguments_on(&cli->args, FB_OPT_ATTEST);
+	if (!request->attest)
+		return FB_OK;
+	if (fb_arguments_on(&cli->args, FB_OPT_SIGNATURES) ||
+	    fb_arguments_on(&cli->args, FB_OPT_STRUCTURE) ||
+	    fb_arguments_on(&cli->args, FB_OPT_PACKS)) {
+		(void)fb_fail_id(err, FB_ECONFIG, "E-OPT-TWICE",
+		    "--attest is of what was opened");
+		return fb_hint(err, "it goes with --full, or alone");
+	}
+	request->depth = FB_VERIFY_FULL;
+	return FB_OK;
+}
+
 static void
 add_machine(struct wish *wish, const char *name)
 {
@@ -199,6 +218,24 @@ status_of(const struct fb_verify_report *report)
 }
 
 static void
+put_attest(struct fb_cli *cli, const struct fb_attest_report *attest)
+{
+	json_t *item = json_object();
+
+	if (!fb_arguments_on(&cli->args, FB_OPT_ATTEST))
+		return;
+	fb_json_put_u64(item, "domains", attest->domains);
+	fb_json_put_u64(item, "made", attest->attested);
+	fb_json_put_u64(item, "known", attest->known);
+	(void)json_object_set_new(cli->data, "attestations", item);
+	fb_buf_add_fmt(&cli->text,
+	    "%llu domains: %llu attestations made, %llu were there\n",
+	    (unsigned long long)attest->domains,
+	    (unsigned long long)attest->attested,
+	    (unsigned long long)attest->known);
+}
+
+static void
 put_report(struct fb_cli *cli, const struct fb_verify_report *report,
     enum fb_verify_depth depth)
 {
@@ -240,6 +277,7 @@ put_report(struct fb_cli *cli, const struct fb_verify_report *report,
 		fb_buf_add_str(&cli->text,
 		    "nothing was opened, for there is no decrypt_with: what "
 		    "can be checked without a key was\n");
+	put_attest(cli, &report->attest);
 	if (!report->history_known)
 		fb_buf_add_str(&cli->text,
 		    "no newer run was ever seen from here: a rollback could "
@@ -296,6 +334,8 @@ verify_run(struct fb_cli *cli, struct fb_error *err)
 	int rc;
 
 	rc = choose_depth(cli, &wish.request.depth, err);
+	if (rc == FB_OK)
+		rc = choose_attest(cli, &wish.request, err);
 	for (size_t i = 0; rc == FB_OK && i < cli->args.count; i++)
 		rc = read_argument(&wish, cli->args.items[i], err);
 	if (rc == FB_OK)
@@ -323,7 +363,9 @@ const struct fb_command fb_cmd_verify = {
 		    "fleetbak verify --signatures\tquick: signatures and "
 		    "history\n"
 		    "fleetbak verify --full latest\tevery byte of the newest "
-		    "run\n",
+		    "run\n"
+		    "fleetbak verify --attest\tand let other domains use the "
+		    "packs again\n",
 	.about =
 	    "Checks signatures, checksums and history, that every object is "
 	    "there and fits, every stored byte, and with --full every byte "

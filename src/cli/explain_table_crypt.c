@@ -3,6 +3,20 @@
 #include "explain_rows.h"
 
 static const struct fb_explanation rows[] = {
+	{ "E-ATTEST", "an attestation is not believed", "0",
+	    "What stands under attests/ for a pack of another domain is not "
+	    "signed by a key of trusted_verifiers, or is of another pack, "
+	    "domain or repository, or is damaged. The pack was left alone, and "
+	    "what it holds is stored once more.",
+	    "Somebody who can write to the store put it there; a verifier "
+	    "whose key is not in trusted_verifiers any more.",
+	    "Find out who. fleetbak verify --attest, where the private key is, "
+	    "makes it anew." },
+	{ "E-ATTEST-CLEAR", "there is nothing to attest", "20",
+	    "In a repository in clear everybody can see what a pack holds, so "
+	    "that nobody's word is needed for it.",
+	    "verify --attest on the wrong repository.",
+	    "Leave --attest away." },
 	{ "E-DECRYPT-KEY", "the private key does not open it", "12",
 	    "The keys of the packs are sealed to other recipients than the "
 	    "private key of decrypt_with, or what is under keys/ was altered, "
@@ -26,7 +40,8 @@ static const struct fb_explanation rows[] = {
 	    "It was left alone, and the volume is read as a whole.",
 	    "Another host backed the machine up; the host's domain key was "
 	    "made anew.",
-	    "Nothing: it costs space once." },
+	    "Nothing: it costs space once. Where hosts should share what they "
+	    "store, fleetbak verify --attest and trusted_verifiers let them." },
 	{ "E-DOMAIN-KEY", "the domain key is damaged", "12",
 	    "The file in the state directory that holds this host's domain key "
 	    "does not hold one.",

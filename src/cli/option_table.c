@@ -156,6 +156,10 @@ static const struct fb_option rows[] = {
 	    .commands = "verify" },
 	{ FB_OPT_FULL, 0, "full", NULL, FB_OPTION_SWITCH,
 	    .help = "and every restored byte", .commands = "verify" },
+	{ FB_OPT_ATTEST, 0, "attest", NULL, FB_OPTION_SWITCH,
+	    .help = "and sign, for writers of other domains, which packs are "
+		    "whole",
+	    .commands = "verify" },
 
 	{ FB_OPT_FILES, 0, "files", NULL, FB_OPTION_SWITCH,
 	    .help = "list the files of its trees; GLOB chooses",

@@ -277,6 +277,7 @@ open_copier(struct fb_run *run, const json_t *state, struct fb_error *err)
 		.arg = run,
 	};
 
+	fb_run_hear_warnings(run);
 	return fb_copier_open(&spec, state, &run->copier, err);
 }
 

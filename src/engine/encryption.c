@@ -150,6 +150,31 @@ set_domain(
 	return rc;
 }
 
+/* Whose word is enough for what packs of other domains hold. */
+static int
+set_verifiers(
+    const struct fb_engine *engine, struct fb_repo *repo, struct fb_error *err)
+{
+	const struct fb_config *config = engine->config;
+
+	for (size_t i = 0; i < config->trusted_verifier_count; i++) {
+		const char *reference = config->trusted_verifiers[i];
+		FB_AUTO_BUF struct fb_buf pem = { 0 };
+		struct fb_verify_key *key;
+		int rc = fb_secret_read(
+		    reference, config->base_dir, false, &pem, err);
+
+		if (rc == FB_OK)
+			rc = fb_verify_key_parse(
+			    fb_buf_span(&pem), &key, err);
+		if (rc < 0)
+			return fb_wrap(
+			    err, "trusted verifier '%s'", reference);
+		fb_trust_add(&repo->verifiers, key);
+	}
+	return FB_OK;
+}
+
 int
 fb_engine_encrypt(
     const struct fb_engine *engine, struct fb_repo *repo, struct fb_error *err)
@@ -180,5 +205,7 @@ fb_engine_encrypt(
 	else
 		fb_recipients_free(recipients);
 	rc = set_domain(engine, repo, err);
+	if (rc == FB_OK)
+		rc = set_verifiers(engine, repo, err);
 	return rc < 0 ? rc : fb_vault_may_write(repo->vault, err);
 }

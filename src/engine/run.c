@@ -102,6 +102,8 @@ fb_run_free(struct fb_run *run)
 	if (run == NULL)
 		return;
 	fb_copier_close(run->copier);
+	if (run->repo != NULL && run->repo->warn_arg == run)
+		run->repo->warn = NULL;
 	fb_journal_close(run->journal);
 	fb_session_release(&run->session);
 	free_rates(run);
@@ -217,6 +219,21 @@ fb_run_notify(struct fb_run *run, const struct fb_event *event)
 	(void)pthread_mutex_lock(&run->lock);
 	fb_observe(&run->engine->observer, event);
 	(void)pthread_mutex_unlock(&run->lock);
+}
+
+/* Something that is not believed: nothing is lost by it. */
+static void
+warn(void *arg, const struct fb_error *err)
+{
+	fb_run_notify(arg,
+	    &(struct fb_event){ .kind = FB_EVENT_WARNING, .error = err });
+}
+
+void
+fb_run_hear_warnings(struct fb_run *run)
+{
+	run->repo->warn = warn;
+	run->repo->warn_arg = run;
 }
 
 void

@@ -150,6 +150,8 @@ bool fb_run_stopping_locked(const struct fb_run *run); /* run->lock is held */
 /* Keep an interrupted copy until fb_run_save_kept() has made it durable. */
 void fb_run_keep(struct fb_run *run, struct fb_copy *copy);
 FB_MUST_USE int fb_run_save_kept(struct fb_run *run, struct fb_error *err);
+/* What the repository warns of goes to who watches the run. */
+void fb_run_hear_warnings(struct fb_run *run);
 void fb_run_notify(struct fb_run *run, const struct fb_event *event);
 /* Say what has been read of a job's machine. */
 void fb_run_announce(struct fb_run *run, const struct fb_job *job,

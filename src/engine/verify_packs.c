@@ -8,7 +8,9 @@
 
 #include "fleetbak/base/group.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/base/err.h"
 #include "fleetbak/format/pack.h"
+#include "fleetbak/repo/attest.h"
 #include "fleetbak/repo/vault.h"
 #include "fleetbak/repo/volume.h"
 
@@ -24,6 +26,7 @@ struct bench {
 struct crew {
 	struct verify *verify;
 	bool open; /* every chunk as well */
+	struct fb_attester *attester; /* NULL: nothing is attested */
 	pthread_mutex_t mutex; /* all below, and the report */
 	pthread_cond_t changed;
 	size_t next;      /* slot to look at */
@@ -104,11 +107,21 @@ verify_pack(struct crew *crew, const struct fb_digest *id, uint64_t *ret_bytes,
 	struct fb_pack_check *check = NULL;
 	int rc = fb_pack_check_open(
 	    crew->verify->repo, id, crew->open, &check, err);
-	struct bench *bench = put_up(crew, check);
+	struct bench *bench;
 
+	if (rc == FB_OK && crew->attester != NULL) {
+		rc = fb_attester_prepare(crew->attester, check, err);
+		if (rc < 0) {
+			fb_pack_check_close(check);
+			check = NULL;
+		}
+	}
+	bench = put_up(crew, check);
 	if (bench == NULL)
 		return rc;
 	rc = fb_pack_check_run(check, ret_bytes, err);
+	if (rc == FB_OK && crew->attester != NULL)
+		rc = fb_attester_add(crew->attester, check, err);
 	take_down(crew, bench);
 	return rc;
 }
@@ -171,22 +184,59 @@ work(void *arg, struct fb_error *err)
 	return FB_OK;
 }
 
-int
-verify_packs(struct verify *verify, struct fb_error *err)
+/* FB_EKEY: nobody who cannot open them can attest packs. */
+static int
+open_attester(struct crew *crew, struct fb_sign_key **ret_key,
+    struct fb_error *err)
 {
-	struct crew crew = { .verify = verify,
-		.open = verify->request->depth == FB_VERIFY_FULL &&
-		    fb_vault_opens(verify->repo->vault),
-		.mutex = PTHREAD_MUTEX_INITIALIZER,
-		.changed = PTHREAD_COND_INITIALIZER };
+	struct verify *verify = crew->verify;
+	int rc;
+
+	if (!verify->request->attest)
+		return FB_OK;
+	if (verify->repo->vault == NULL) {
+		(void)fb_fail_id(err, FB_EREFUSED, "E-ATTEST-CLEAR",
+		    "the repository is not encrypted: its packs are used "
+		    "again by everybody");
+		return fb_hint(err, "verify --full checks them");
+	}
+	rc = fb_engine_sign_key(verify->engine, ret_key, err);
+	return rc < 0 ? rc
+	              : fb_attester_open(
+	                    verify->repo, *ret_key, &crew->attester, err);
+}
+
+static int
+run_crew(struct crew *crew, struct fb_error *err)
+{
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 	long workers = processors < 2 ? 2
 	    : processors > WORKERS_MAX ? WORKERS_MAX
 	                               : processors;
 	struct fb_group *group = fb_group_new();
 
-	verify->report->opened = crew.open;
 	for (long i = 0; i < workers; i++)
-		fb_group_start(group, work, &crew);
+		fb_group_start(group, work, crew);
 	return fb_group_wait(group, err);
+}
+
+int
+verify_packs(struct verify *verify, struct fb_error *err)
+{
+	FB_AUTO_SIGN_KEY struct fb_sign_key *key = NULL;
+	struct crew crew = { .verify = verify,
+		.open = verify->request->depth == FB_VERIFY_FULL &&
+		    fb_vault_opens(verify->repo->vault),
+		.mutex = PTHREAD_MUTEX_INITIALIZER,
+		.changed = PTHREAD_COND_INITIALIZER };
+	int rc = open_attester(&crew, &key, err);
+
+	verify->report->opened = crew.open;
+	if (rc == FB_OK)
+		rc = run_crew(&crew, err);
+	if (rc == FB_OK && crew.attester != NULL)
+		rc = fb_attester_finish(
+		    crew.attester, &verify->report->attest, err);
+	fb_attester_close(crew.attester);
+	return rc;
 }

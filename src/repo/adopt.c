@@ -2,6 +2,7 @@
  * number, whether it is known from hints, from a resumption or not yet. */
 #include "fleetbak/base/err.h"
 
+#include "attested.h"
 #include "packer_impl.h"
 
 /* With the lock held. */
@@ -28,13 +29,15 @@ is_same(const struct known_pack *known, const struct fb_recipe_pack *pack)
 	    fb_digest_cmp(&known->table_digest, &pack->table_digest) == 0;
 }
 
-/* Its ids are made with our key: else they say nothing to us. */
+/* Its ids are made with our key, or a verifier says what they are in our
+ * domain: else they say nothing to us. */
 static int
 check_domain(struct fb_packer *packer, const struct known_pack *known,
     struct fb_error *err)
 {
 	struct fb_table_place place = { known->id, known->table_offset,
 		known->table_length, &known->table_digest };
+	const struct fb_digest *ids;
 	struct fb_table *table;
 	int rc;
 
@@ -43,7 +46,8 @@ check_domain(struct fb_packer *packer, const struct known_pack *known,
 	rc = fb_tables_get(packer->repo->tables, &place, &table, err);
 	if (rc < 0)
 		return rc;
-	if (!fb_vault_is_ours(packer->repo->vault, &table->table))
+	rc = fb_attested_ids(packer->repo, table, &ids, err);
+	if (rc == FB_EUNTRUSTED)
 		rc = fb_fail_id(err, FB_EUNTRUSTED, "E-DOMAIN",
 		    "a pack of it is of another domain");
 	fb_tables_put(packer->repo->tables, table);

@@ -144,6 +144,7 @@ compress_late(struct fb_copier *copier, struct batch *batch,
 
 	if (copier->cctx == NULL)
 		copier->cctx = fb_copier_new_cctx(copier);
+	fb_packer_settle_frames(copier->packer); /* this may move them */
 	rc = compress(copier->cctx, batch, item, err);
 	if (rc < 0)
 		return rc;
@@ -199,7 +200,7 @@ append_chunk(struct fb_copier *copier, struct batch *batch, struct item *item,
     struct fb_error *err)
 {
 	struct fb_copy *copy = batch->copy;
-	struct fb_leaf leaf = { .length = item->length, .id = item->id };
+	struct fb_leaf leaf = { .length = item->length };
 	int rc = FB_OK;
 
 	if (!item->known)
@@ -211,6 +212,7 @@ append_chunk(struct fb_copier *copier, struct batch *batch, struct item *item,
 		rc = fb_copy_flush_zeros(copy, err);
 	if (rc < 0)
 		return rc;
+	leaf.id = item->id;
 	leaf.chunk = item->place.chunk;
 	leaf.pack_offset = item->place.offset;
 	leaf.stored_length = item->place.stored_length;
@@ -237,5 +239,6 @@ fb_batch_append(
 		else
 			rc = append_chunk(copier, batch, item, err);
 	}
+	fb_packer_settle_frames(copier->packer); /* the frames are the batch's */
 	return rc;
 }

@@ -59,6 +59,15 @@ fb_hints_add_pack(struct fb_buf *dst, const struct fb_hint_pack *pack,
 		fb_buf_add(dst, table->chunks[i].id.bytes, 8);
 }
 
+void
+fb_hints_add_ids(struct fb_buf *dst, const struct fb_hint_pack *pack,
+    const struct fb_digest *ids)
+{
+	add_pack_line(dst, pack);
+	for (size_t i = 0; i < pack->count; i++)
+		fb_buf_add(dst, ids[i].bytes, 8);
+}
+
 /* Have `want` bytes in the window, or as many as there are. */
 static size_t
 fill(struct input *input, size_t want)

@@ -172,6 +172,21 @@ is_of_domain(const struct fb_repo *repo, const struct fb_hint_seal *seal)
 	return fb_digest_cmp(&mac, &seal->domain) == 0;
 }
 
+/* By a signer, or by a verifier who tells what packs of other domains hold. */
+static bool
+is_signed(const struct fb_repo *repo, const struct fb_hint_seal *seal,
+    struct fb_span body)
+{
+	const struct fb_span signature = { seal->signature, FB_SIGNATURE_LEN };
+	struct fb_error ignored = { 0 };
+
+	return fb_trust_verify(&repo->trust, body, signature, NULL, &ignored) ==
+	    FB_OK ||
+	    (repo->vault != NULL &&
+	        fb_trust_verify(&repo->verifiers, body, signature, NULL,
+	            &ignored) == FB_OK);
+}
+
 /* Did somebody whom we trust seal the hints of this session? */
 static bool
 read_seal(struct fb_repo *repo, const char *session, struct fb_hint_seal *seal)
@@ -186,9 +201,7 @@ read_seal(struct fb_repo *repo, const char *session, struct fb_hint_seal *seal)
 	    fb_hint_seal_decode(fb_buf_span(&text), seal, &body, &ignored) ==
 	    FB_OK &&
 	    strcmp(seal->session, session) == 0 && is_of_domain(repo, seal) &&
-	    fb_trust_verify(&repo->trust, body,
-	        (struct fb_span){ seal->signature, FB_SIGNATURE_LEN }, NULL,
-	        &ignored) == FB_OK;
+	    is_signed(repo, seal, body);
 }
 
 /* A session that may not fit beside what is in memory begins with that in a

@@ -26,6 +26,9 @@ struct fb_pack_check {
 	struct fb_table table;
 	const struct fb_pack_secret *use; /* NULL: nothing is encrypted */
 	struct fb_pack_secret secret;
+	struct fb_cipher_key *domains; /* others, or none */
+	size_t domain_count;
+	struct fb_digest *ids; /* of every chunk, domain by domain */
 
 	pthread_mutex_t lock; /* all below */
 	pthread_cond_t helped;
@@ -127,6 +130,32 @@ take_last(struct fb_pack_check *check)
 	return stretch;
 }
 
+/* What these contents, one after the other, are called in other domains. */
+static void
+translate(struct fb_pack_check *check, const struct stretch *stretch,
+    const uint8_t *content)
+{
+	const struct fb_pack_table *table = &check->table.table;
+	struct fb_digest_job jobs[OPEN_CHUNKS_MAX];
+
+	for (size_t d = 0; d < check->domain_count; d++) {
+		struct fb_digest *ids =
+		    check->ids + d * table->count + stretch->first;
+		const uint8_t *at = content;
+
+		for (uint32_t i = 0; i < stretch->count; i++) {
+			uint32_t len =
+			    table->chunks[stretch->first + i].length;
+
+			jobs[i].bytes = (struct fb_span){ at, len };
+			at += len;
+		}
+		fb_cipher_ids(&check->domains[d], jobs, stretch->count);
+		for (uint32_t i = 0; i < stretch->count; i++)
+			ids[i] = jobs[i].digest;
+	}
+}
+
 static int
 open_first(struct fb_pack_check *check, struct pass *pass, struct fb_error *err)
 {
@@ -143,6 +172,8 @@ open_first(struct fb_pack_check *check, struct pass *pass, struct fb_error *err)
 		    check->table.table.chunks + stretch.first, stretch.count,
 		    pass->window + pass->at, content, check->key, stretch.first,
 		    err);
+		if (rc == FB_OK)
+			translate(check, &stretch, content);
 		pass->at += stretch.stored;
 	}
 	ZSTD_freeDCtx(dctx);
@@ -170,6 +201,8 @@ fb_pack_check_help(struct fb_pack_check *check)
 	if (rc == FB_OK)
 		rc = fb_chunks_open(dctx, check->use, chunks, stretch.count, stored,
 		    content, check->key, stretch.first, &err);
+	if (rc == FB_OK)
+		translate(check, &stretch, content);
 	ZSTD_freeDCtx(dctx);
 	(void)pthread_mutex_lock(&check->lock);
 	if (rc < 0 && check->rc == FB_OK) {
@@ -259,10 +292,48 @@ fb_pack_check_open(struct fb_repo *repo, const struct fb_digest *id, bool open,
 void
 fb_pack_check_close(struct fb_pack_check *check)
 {
+	for (size_t i = 0; i < check->domain_count; i++)
+		fb_cipher_wipe(&check->domains[i]);
+	free(check->domains);
+	free(check->ids);
 	fb_pack_table_release(&check->table.table);
 	(void)pthread_cond_destroy(&check->helped);
 	(void)pthread_mutex_destroy(&check->lock);
 	free(check);
+}
+
+void
+fb_pack_check_translate(struct fb_pack_check *check,
+    const struct fb_cipher_key *domains, size_t count)
+{
+	if (count == 0)
+		return;
+	check->domains = fb_alloc(count, sizeof(*domains));
+	memcpy(check->domains, domains, count * sizeof(*domains));
+	check->domain_count = count;
+	check->ids = fb_alloc(
+	    count * check->table.table.count + 1, sizeof(*check->ids));
+}
+
+const struct fb_digest *
+fb_pack_check_ids(const struct fb_pack_check *check, size_t domain)
+{
+	return check->ids + domain * check->table.table.count;
+}
+
+size_t
+fb_pack_check_domains(const struct fb_pack_check *check,
+    const struct fb_cipher_key **ret_domains)
+{
+	if (ret_domains != NULL)
+		*ret_domains = check->domains;
+	return check->domain_count;
+}
+
+const struct fb_table *
+fb_pack_check_table(const struct fb_pack_check *check)
+{
+	return &check->table;
 }
 
 int

@@ -10,6 +10,7 @@
 #include "fleetbak/crypto/digest_many.h"
 
 #include "bytes.h"
+#include "attested.h"
 #include "packer_impl.h"
 
 /* Bytes of the filters of files that this process made. */
@@ -155,6 +156,7 @@ fb_packer_close(struct fb_packer *packer)
 	fb_digester_free(packer->digester);
 	fb_keyring_close(packer->ring);
 	fb_cipher_wipe(&packer->key);
+	free(packer->frames);
 	free(packer->key_path);
 	free(packer->old_path);
 	fb_pack_table_release(&packer->open);
@@ -201,17 +203,22 @@ fb_packer_check_there(struct fb_packer *packer, const struct known_pack *pack,
 	return rc;
 }
 
+/* `ids`: what the table's chunks are called in our domain, or NULL: as they
+ * are called there.  *id becomes what the table says. */
 static bool
-match(const struct fb_pack_table *table, const struct fb_index_entry *entry,
-    const struct fb_digest *id, struct fb_place *ret_place)
+match(const struct fb_pack_table *table, const struct fb_digest *ids,
+    const struct fb_index_entry *entry, struct fb_digest *id,
+    struct fb_place *ret_place)
 {
 	const struct fb_pack_chunk *chunk;
 
 	if (entry->chunk >= table->count)
 		return false;
 	chunk = &table->chunks[entry->chunk];
-	if (fb_digest_cmp(&chunk->id, id) != 0)
+	if (fb_digest_cmp(
+	        ids != NULL ? &ids[entry->chunk] : &chunk->id, id) != 0)
 		return false;
+	*id = chunk->id;
 	*ret_place = (struct fb_place){ entry->pack, entry->chunk,
 		chunk->offset, chunk->stored_length };
 	return true;
@@ -227,9 +234,10 @@ is_useless(const struct known_pack *pack)
  * more, or is damaged, is no longer used. */
 static int
 confirm(struct fb_packer *packer, const struct fb_index_entry *entry,
-    const struct known_pack *pack, const struct fb_digest *id,
+    const struct known_pack *pack, struct fb_digest *id,
     struct fb_place *ret_place, bool *ret_found, struct fb_error *err)
 {
+	const struct fb_digest *ids = NULL;
 	struct fb_table_place place = { pack->id, pack->table_offset,
 		pack->table_length, &pack->table_digest };
 	struct fb_table *table = NULL;
@@ -242,20 +250,23 @@ confirm(struct fb_packer *packer, const struct fb_index_entry *entry,
 		    packer->repo->tables, &place, &table, err);
 	if (rc == FB_ECANCELED)
 		return rc;
-	if (rc == FB_OK &&
-	    !fb_vault_is_ours(packer->repo->vault, &table->table))
-		rc = FB_EUNTRUSTED;
+	if (rc == FB_OK)
+		rc = fb_attested_ids(packer->repo, table, &ids, err);
+	if (rc == FB_ECANCELED) {
+		fb_tables_put(packer->repo->tables, table);
+		return rc;
+	}
 	if (pack->kind == PACK_PAST)
 		fb_packer_judge(packer, entry->pack, rc == FB_OK);
 	if (rc == FB_OK)
-		*ret_found = match(&table->table, entry, id, ret_place);
+		*ret_found = match(&table->table, ids, entry, id, ret_place);
 	fb_tables_put(packer->repo->tables, table);
 	return FB_OK;
 }
 
 /* Ask memory. */
 static int
-find_in_memory(struct fb_packer *packer, const struct fb_digest *id,
+find_in_memory(struct fb_packer *packer, struct fb_digest *id,
     struct fb_place *ret_place, bool *ret_found, struct fb_error *err)
 {
 	const struct fb_index_entry *hit;
@@ -269,7 +280,7 @@ find_in_memory(struct fb_packer *packer, const struct fb_digest *id,
 		pack = packer->packs[entry.pack];
 		if (pack.kind == PACK_OPEN)
 			*ret_found =
-			    match(&packer->open, &entry, id, ret_place);
+			    match(&packer->open, NULL, &entry, id, ret_place);
 	}
 	(void)pthread_mutex_unlock(&packer->lock);
 	if (pack.kind == PACK_OPEN || is_useless(&pack))
@@ -281,7 +292,7 @@ find_in_memory(struct fb_packer *packer, const struct fb_digest *id,
 /* Ask one file, whose packs get numbers as they are met. */
 static int
 find_in_file(struct fb_packer *packer, const struct fb_segment *segment,
-    const struct fb_digest *id, struct fb_place *ret_place, bool *ret_found,
+    struct fb_digest *id, struct fb_place *ret_place, bool *ret_found,
     struct fb_error *err)
 {
 	struct known_pack pack = { .kind = PACK_BAD };
@@ -311,7 +322,7 @@ find_in_file(struct fb_packer *packer, const struct fb_segment *segment,
 /* The newest file first. */
 static int
 find_in_files(struct fb_packer *packer, const struct fb_index_files *files,
-    const struct fb_digest *id, struct fb_place *ret_place, bool *ret_found,
+    struct fb_digest *id, struct fb_place *ret_place, bool *ret_found,
     struct fb_error *err)
 {
 	int rc = FB_OK;
@@ -323,7 +334,7 @@ find_in_files(struct fb_packer *packer, const struct fb_index_files *files,
 }
 
 int
-fb_packer_find(struct fb_packer *packer, const struct fb_digest *id,
+fb_packer_find(struct fb_packer *packer, struct fb_digest *id,
     struct fb_place *ret_place, bool *ret_found, struct fb_error *err)
 {
 	int rc;
@@ -331,10 +342,10 @@ fb_packer_find(struct fb_packer *packer, const struct fb_digest *id,
 	*ret_found = false;
 	(void)pthread_rwlock_rdlock(&packer->files_lock);
 	rc = find_in_memory(packer, id, ret_place, ret_found, err);
-	if (rc == FB_OK)
+	if (rc == FB_OK && !*ret_found)
 		rc = find_in_files(
 		    packer, &packer->own, id, ret_place, ret_found, err);
-	if (rc == FB_OK)
+	if (rc == FB_OK && !*ret_found)
 		rc = find_in_files(
 		    packer, &packer->past, id, ret_place, ret_found, err);
 	(void)pthread_rwlock_unlock(&packer->files_lock);
@@ -492,20 +503,34 @@ fb_packer_add_chunk(
 	open->count++;
 }
 
-/* Where it lies in the pack is known only now. */
+/* Its digest is made together with others'. */
 static void
-encrypt_frame(
-    struct fb_packer *packer, struct fb_pack_chunk *chunk, uint8_t *frame)
+note_frame(struct fb_packer *packer, struct fb_span frame)
 {
-	struct fb_digest digest;
+	if (packer->frame_count == packer->frame_cap) {
+		packer->frame_cap = packer->frame_cap * 2 + 64;
+		packer->frames = fb_realloc(packer->frames, packer->frame_cap,
+		    sizeof(*packer->frames));
+	}
+	packer->frames[packer->frame_count++].bytes = frame;
+}
 
-	if (!packer->open.encrypted)
+void
+fb_packer_settle_frames(struct fb_packer *packer)
+{
+	size_t count = packer->frame_count;
+	struct fb_pack_chunk *chunks;
+
+	if (count == 0)
 		return;
-	fb_cipher_apply(
-	    &packer->key, packer->open.offset, frame, chunk->stored_length);
-	fb_digest_pieces(
-	    (struct fb_span){ frame, chunk->stored_length }, &digest);
-	memcpy(chunk->stored_digest, digest.bytes, FB_STORED_DIGEST_LEN);
+	fb_digest_pieces_many(packer->frames, count);
+	(void)pthread_mutex_lock(&packer->lock);
+	chunks = packer->open.chunks + (packer->open.count - count);
+	for (size_t i = 0; i < count; i++)
+		memcpy(chunks[i].stored_digest,
+		    packer->frames[i].digest.bytes, FB_STORED_DIGEST_LEN);
+	(void)pthread_mutex_unlock(&packer->lock);
+	packer->frame_count = 0;
 }
 
 int
@@ -519,7 +544,10 @@ fb_packer_append(struct fb_packer *packer, struct fb_pack_chunk *chunk,
 		rc = begin_pack(packer, err);
 	if (rc < 0)
 		return rc;
-	encrypt_frame(packer, chunk, frame);
+	/* Where it lies in the pack is known only now. */
+	if (packer->open.encrypted)
+		fb_cipher_apply(&packer->key, packer->open.offset, frame,
+		    chunk->stored_length);
 	rc = fb_spool_append(&packer->pack, bytes, err);
 	if (rc < 0)
 		return rc;
@@ -531,5 +559,7 @@ fb_packer_append(struct fb_packer *packer, struct fb_pack_chunk *chunk,
 	(void)pthread_mutex_lock(&packer->lock);
 	fb_packer_add_chunk(packer, chunk);
 	(void)pthread_mutex_unlock(&packer->lock);
+	if (packer->open.encrypted)
+		note_frame(packer, bytes);
 	return FB_OK;
 }

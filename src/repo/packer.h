@@ -77,6 +77,10 @@ void fb_hints_add_head(struct fb_buf *dst, const char *session);
 void fb_hints_add_pack(struct fb_buf *dst, const struct fb_hint_pack *pack,
     const struct fb_pack_table *table);
 
+/* The same of ids that the pack's chunks have in another domain. */
+void fb_hints_add_ids(struct fb_buf *dst, const struct fb_hint_pack *pack,
+    const struct fb_digest *ids);
+
 /* For the loaders: give a pack of the past a number (negative: not to be
  * used), add a chunk (false: there is no more room). */
 int64_t fb_packer_past_pack(
@@ -88,9 +92,10 @@ struct fb_repo *fb_packer_repo(struct fb_packer *packer);
 uint32_t fb_packer_pack_count(const struct fb_packer *packer);
 void fb_packer_drop_packs(struct fb_packer *packer, uint32_t first);
 
-/* Where the chunk is stored; *ret_found says whether it is. */
+/* Where the chunk is stored; *ret_found says whether it is.  In a pack of
+ * another domain it has another id, which *id becomes then. */
 FB_MUST_USE int fb_packer_find(struct fb_packer *packer,
-    const struct fb_digest *id, struct fb_place *ret_place, bool *ret_found,
+    struct fb_digest *id, struct fb_place *ret_place, bool *ret_found,
     struct fb_error *err);
 
 /*
@@ -104,11 +109,12 @@ FB_MUST_USE int fb_packer_adopt(struct fb_packer *packer,
     struct fb_error *err);
 
 /* Append a frame of chunk->stored_length bytes to the open pack; in an
- * encrypted repository it is encrypted where it lies, and the chunk gets
- * its stored digest then. */
+ * encrypted repository it is encrypted where it lies, and stays there until
+ * its digest is made, which is fb_packer_settle_frames(). */
 FB_MUST_USE int fb_packer_append(struct fb_packer *packer,
     struct fb_pack_chunk *chunk, uint8_t *frame, struct fb_place *ret_place,
     struct fb_error *err);
+void fb_packer_settle_frames(struct fb_packer *packer);
 /* Of what comes from the spool: take it away. */
 FB_MUST_USE int fb_sealed_pack_remove(
     const struct fb_sealed_pack *sealed, struct fb_error *err);

@@ -69,6 +69,9 @@ struct fb_packer {
 	struct fb_keyring *ring;   /* NULL: it is not */
 	struct fb_cipher_key key;  /* of the open pack */
 	char *key_path, *old_path; /* in the spool, until the pack is stored */
+	struct fb_digest_job *frames; /* the open pack's last ones, which have
+	                               * no digest yet; borrowed */
+	size_t frame_count, frame_cap;
 
 	/* What lasts over a crash. */
 	uint32_t *local_packs; /* from a lasting number to one of `packs` */

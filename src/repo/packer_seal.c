@@ -52,9 +52,11 @@ fb_packer_seal(struct fb_packer *packer, struct fb_sealed_pack *ret_sealed,
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 	FB_AUTO_BUF struct fb_buf frame = { 0 };
 	struct fb_digest id;
-	int rc = packer->key_path != NULL ? fb_packer_change_key(packer, err)
-	                                  : FB_OK;
+	int rc;
 
+	fb_packer_settle_frames(packer);
+	rc = packer->key_path != NULL ? fb_packer_change_key(packer, err)
+	                              : FB_OK;
 	if (rc < 0)
 		return rc;
 	fb_pack_table_encode(&packer->open, &text);
@@ -179,6 +181,7 @@ fb_packer_state(
 	json_t *state;
 	int rc = FB_OK;
 
+	fb_packer_settle_frames(packer);
 	if (packer->open_number != LOCAL_NONE)
 		rc = save_chunks(packer, err);
 	if (rc == FB_OK)

@@ -9,6 +9,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 
+#include "attested.h"
 #include "copier_impl.h"
 #include "volume_impl.h"
 
@@ -119,6 +120,7 @@ int
 fb_past_peek(struct fb_past *past, struct fb_past_piece *ret_piece,
     struct fb_error *err)
 {
+	const struct fb_digest *ids;
 	struct piece piece;
 	int rc = peek(past, &piece, err);
 
@@ -128,9 +130,15 @@ fb_past_peek(struct fb_past *past, struct fb_past_piece *ret_piece,
 	ret_piece->offset = piece.offset;
 	ret_piece->length = piece.length;
 	ret_piece->zeros = piece.chunk == NULL;
-	if (piece.chunk != NULL)
-		ret_piece->id = piece.chunk->id;
-	return FB_OK;
+	if (piece.chunk == NULL)
+		return FB_OK;
+	ret_piece->id = piece.chunk->id;
+	rc = fb_attested_ids(
+	    past->reader->repo, past->cursor.table, &ids, err);
+	if (rc == FB_OK && ids != NULL)
+		ret_piece->id = ids[piece.number];
+	past->failed |= rc < 0;
+	return rc;
 }
 
 int

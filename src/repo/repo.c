@@ -291,6 +291,7 @@ fb_repo_close(struct fb_repo *repo)
 	fb_vault_free(repo->vault);
 	fb_store_close(repo->store);
 	fb_trust_release(&repo->trust);
+	fb_trust_release(&repo->verifiers);
 	fb_freep(&repo);
 }
 

@@ -44,6 +44,7 @@ static void
 free_table(struct fb_table *table)
 {
 	fb_pack_table_release(&table->table);
+	free(table->attested);
 	free(table);
 }
 
@@ -65,7 +66,11 @@ fb_tables_free(struct fb_tables *tables)
 static size_t
 table_bytes(const struct fb_table *table)
 {
-	return sizeof(*table) +
+	size_t attested = table->attested == NULL
+	    ? 0
+	    : table->table.count * sizeof(*table->attested);
+
+	return sizeof(*table) + attested +
 	    (table->table.count + 1) * sizeof(*table->table.chunks);
 }
 
@@ -323,6 +328,32 @@ fb_tables_put(struct fb_tables *tables, struct fb_table *table)
 	(void)pthread_mutex_lock(&tables->lock);
 	table->users--;
 	(void)pthread_mutex_unlock(&tables->lock);
+}
+
+void
+fb_tables_attest(
+    struct fb_tables *tables, struct fb_table *table, struct fb_digest *ids)
+{
+	(void)pthread_mutex_lock(&tables->lock);
+	if (table->attested == NULL) {
+		tables->bytes -= table_bytes(table);
+		table->attested = FB_STEAL(ids);
+		tables->bytes += table_bytes(table);
+		evict(tables);
+	}
+	(void)pthread_mutex_unlock(&tables->lock);
+	free(ids);
+}
+
+const struct fb_digest *
+fb_tables_attested(struct fb_tables *tables, const struct fb_table *table)
+{
+	const struct fb_digest *ids;
+
+	(void)pthread_mutex_lock(&tables->lock);
+	ids = table->attested;
+	(void)pthread_mutex_unlock(&tables->lock);
+	return ids;
 }
 
 void

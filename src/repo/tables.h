@@ -17,6 +17,8 @@ struct fb_table {
 	struct fb_digest pack;
 	struct fb_digest digest; /* SHA-256 of the text */
 	uint32_t length;         /* of the text */
+	struct fb_digest *attested; /* the chunks' ids in the writer's own
+	                             * domain, by a verifier; NULL: not known */
 	unsigned users;
 	struct fb_table *newer, *older;
 	struct fb_table *next; /* in its bucket */
@@ -50,6 +52,15 @@ FB_MUST_USE int fb_tables_get(struct fb_tables *tables,
     const struct fb_table_place *place, struct fb_table **ret_table,
     struct fb_error *err);
 void fb_tables_put(struct fb_tables *tables, struct fb_table *table);
+
+/* What a verifier says of a table in use: as many ids as it has chunks; takes
+ * them over. */
+void fb_tables_attest(struct fb_tables *tables, struct fb_table *table,
+    struct fb_digest *ids);
+
+/* NULL: nothing yet.  They stay as long as the table is in use. */
+const struct fb_digest *fb_tables_attested(
+    struct fb_tables *tables, const struct fb_table *table);
 
 /* Keep a table that was made here; takes its chunks over. */
 void fb_tables_add(struct fb_tables *tables, const struct fb_digest *pack,

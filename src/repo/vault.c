@@ -3,6 +3,7 @@
 
 #include "fleetbak/base/mem.h"
 #include "fleetbak/crypto/sign.h"
+#include "fleetbak/format/register.h"
 
 #include "vault_impl.h"
 
@@ -260,8 +261,49 @@ fb_vault_session_domain(struct fb_vault *vault, const char *id,
 		return rc;
 	(void)pthread_mutex_lock(&vault->lock);
 	rc = get_session(vault, id, &session, err);
+	if (rc == FB_OK && session->domain_count != 1)
+		rc = fb_fail_id(err, FB_ECORRUPT, "E-PACK-KEY",
+		    "'keys/%s.*.cms' name more than one domain", id);
 	if (rc == FB_OK)
 		*ret_domain = session->domains[0];
 	(void)pthread_mutex_unlock(&vault->lock);
 	return rc;
+}
+
+int
+fb_vault_sealed_domain(struct fb_vault *vault, const struct fb_hint_seal *seal,
+    struct fb_cipher_key *ret_domain, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf body = { 0 };
+	const struct vault_session *session;
+	bool found = false;
+	int rc = fb_vault_may_open(vault, err);
+
+	if (rc < 0)
+		return rc;
+	fb_hint_seal_encode_body(seal, &body);
+	(void)pthread_mutex_lock(&vault->lock);
+	rc = get_session(vault, seal->session, &session, err);
+	for (size_t i = 0; rc == FB_OK && !found && i < session->domain_count;
+	     i++) {
+		struct fb_digest mac;
+
+		fb_cipher_mac(
+		    &session->domains[i], fb_buf_span(&body), &mac);
+		found = fb_digest_cmp(&mac, &seal->domain) == 0;
+		if (found)
+			*ret_domain = session->domains[i];
+	}
+	(void)pthread_mutex_unlock(&vault->lock);
+	if (rc == FB_OK && !found)
+		rc = fb_fail_id(err, FB_ECORRUPT, "E-PACK-KEY",
+		    "'keys/%s.*.cms' do not name the domain of its hints",
+		    seal->session);
+	return rc;
+}
+
+const uint8_t *
+fb_vault_own_tag(const struct fb_vault *vault)
+{
+	return vault != NULL && vault->has_domain ? vault->tag : NULL;
 }

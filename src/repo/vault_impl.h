@@ -40,9 +40,6 @@ struct fb_vault {
 	size_t session_count, session_cap;
 };
 
-void fb_vault_tag(const struct fb_vault *vault,
-    const struct fb_cipher_key *domain, uint8_t ret_tag[FB_KEY_TAG_LEN]);
-
 /* Open all objects of a session. */
 int fb_vault_load(struct fb_vault *vault, const char *session,
     struct vault_session *ret_session, struct fb_error *err);

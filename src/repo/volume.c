@@ -305,13 +305,13 @@ fb_volume_domain(struct fb_volume_reader *reader, struct fb_cipher_key *domain,
 	*ret_use = NULL;
 	if (reader->repo->vault == NULL)
 		return FB_OK;
-	if (reader->pack_count > 0) {
+	/* Packs may be of other domains, which a verifier vouched for. */
+	rc = fb_vault_session_domain(
+	    reader->repo->vault, reader->head.session, domain, err);
+	if (rc == FB_ECORRUPT && reader->pack_count > 0) {
 		rc = fb_volume_secret(reader, 0, &secret, &use, err);
 		if (rc == FB_OK)
 			*domain = secret.domain;
-	} else {
-		rc = fb_vault_session_domain(
-		    reader->repo->vault, reader->head.session, domain, err);
 	}
 	if (rc == FB_OK)
 		*ret_use = domain;

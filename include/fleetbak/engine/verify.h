@@ -6,6 +6,7 @@
 
 #include "fleetbak/engine/engine.h"
 #include "fleetbak/manifest/manifest.h"
+#include "fleetbak/repo/attest.h"
 
 enum fb_verify_depth {
 	FB_VERIFY_SIGNATURES, /* format, registers, sums, manifests, history */
@@ -19,6 +20,8 @@ struct fb_verify_request {
 	const char *run;      /* one run id, "latest", or NULL: all */
 	const char *const *machines; /* "source/id" or globs; none: all */
 	size_t machine_count;
+	bool attest; /* with FB_VERIFY_FULL: say so of each pack that is whole,
+	              * to the writers of other domains */
 };
 
 struct fb_verify_damage {
@@ -37,6 +40,7 @@ struct fb_verify_report {
 	char newest_whole[FB_RUN_ID_SIZE]; /* "" when none */
 	bool history_known;
 	bool opened; /* chunks were: asked for, and there is a key for it */
+	struct fb_attest_report attest;
 	/* Per machine that is harmed: the newest run in which it is whole. */
 	struct { char *machine; char run[FB_RUN_ID_SIZE]; } *whole;
 	size_t whole_count;

@@ -14,6 +14,10 @@ struct fb_repo {
 	struct fb_trust trust; /* owned */
 	struct fb_tables *tables; /* owned: the packs' latest used ones */
 	struct fb_vault *vault;   /* owned; NULL: it is not encrypted */
+	struct fb_trust verifiers; /* owned: whose attestations count */
+	/* Told of what is not believed, from any thread; NULL: nobody is. */
+	void (*warn)(void *arg, const struct fb_error *err);
+	void *warn_arg;
 };
 
 /*

@@ -62,10 +62,23 @@ struct fb_pack_secret {
 FB_MUST_USE int fb_vault_secret(struct fb_vault *vault,
     const struct fb_pack_table *table, struct fb_pack_secret *ret_secret,
     struct fb_error *err);
-/* The domain of a session that wrote no pack of its own. */
+/* The domain of a session; FB_ECORRUPT (E-PACK-KEY) when its keys, which
+ * anybody may have put there, name several. */
 FB_MUST_USE int fb_vault_session_domain(struct fb_vault *vault,
     const char *session, struct fb_cipher_key *ret_domain,
     struct fb_error *err);
+
+/* The domain of a session whose hints have this seal: the one that made its
+ * MAC, whatever others say. */
+struct fb_hint_seal;
+FB_MUST_USE int fb_vault_sealed_domain(struct fb_vault *vault,
+    const struct fb_hint_seal *seal, struct fb_cipher_key *ret_domain,
+    struct fb_error *err);
+/* The tag that the packs of a domain have in this repository. */
+void fb_vault_tag(const struct fb_vault *vault,
+    const struct fb_cipher_key *domain, uint8_t ret_tag[FB_KEY_TAG_LEN]);
+/* ... and of the writer's own; NULL: it has none. */
+const uint8_t *fb_vault_own_tag(const struct fb_vault *vault);
 
 /* Whether the table is of the writer's own domain, by what it says. */
 bool fb_vault_is_ours(

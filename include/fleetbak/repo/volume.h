@@ -124,6 +124,20 @@ FB_MUST_USE int fb_pack_check_open(struct fb_repo *repo,
     struct fb_error *err);
 FB_MUST_USE int fb_pack_check_run(
     struct fb_pack_check *check, uint64_t *ret_bytes, struct fb_error *err);
+/* Before it is run: make the ids that the chunks have in other domains too, in
+ * the table's order, as long as the check is open; the keys are copied. */
+struct fb_cipher_key;
+void fb_pack_check_translate(struct fb_pack_check *check,
+    const struct fb_cipher_key *domains, size_t count);
+/* Those of the domain number `domain`. */
+const struct fb_digest *fb_pack_check_ids(
+    const struct fb_pack_check *check, size_t domain);
+/* How many, and their keys (`ret_domains` may be NULL). */
+size_t fb_pack_check_domains(const struct fb_pack_check *check,
+    const struct fb_cipher_key **ret_domains);
+/* Its table; only of one that opens chunks. */
+struct fb_table;
+const struct fb_table *fb_pack_check_table(const struct fb_pack_check *check);
 bool fb_pack_check_help(struct fb_pack_check *check);
 void fb_pack_check_close(struct fb_pack_check *check);
 
