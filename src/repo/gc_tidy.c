@@ -9,6 +9,7 @@
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/format/attest.h"
 #include "fleetbak/format/pack.h"
 
 #include "gc_impl.h"
@@ -282,6 +283,30 @@ tidy_hints(struct tidying *tidying, struct fb_error *err)
 	return rc;
 }
 
+/* Attestations of packs that are gone: a pack that comes back, with a copy,
+ * can be attested again. */
+static int
+tidy_attests(struct tidying *tidying, struct fb_error *err)
+{
+	AUTO_KEYS struct keys keys = { 0 };
+	struct fb_repo *repo = tidying->repo;
+	int rc = list_keys(repo, "attests/", &keys, err);
+
+	for (size_t i = 0; rc == FB_OK && i < keys.count; i++) {
+		char pack[FB_OBJECT_KEY_SIZE];
+		struct fb_digest id;
+		uint64_t size;
+
+		if (!fb_attest_key_parse(keys.items[i], &id))
+			continue;
+		fb_pack_key(&id, pack);
+		rc = fb_store_head(repo->store, pack, &size, err);
+		if (rc == FB_ENOTFOUND)
+			rc = remove_key(tidying, keys.items[i], err);
+	}
+	return rc;
+}
+
 /* Sets of generations that are over; one of the next may be on its way. */
 static int
 tidy_sets(struct tidying *tidying, struct fb_error *err)
@@ -358,6 +383,11 @@ fb_gc_tidy(
 		rc = tidy_sessions(&tidying, err);
 	if (rc == FB_OK)
 		rc = tidy_runs(&tidying, err);
+	/* The hints are asked which packs a session had. */
+	if (rc == FB_OK && repo->vault != NULL)
+		rc = fb_gc_tidy_keys(repo, &tidying.kept, report, err);
+	if (rc == FB_OK && repo->vault != NULL)
+		rc = tidy_attests(&tidying, err);
 	if (rc == FB_OK)
 		rc = tidy_hints(&tidying, err);
 	if (rc == FB_OK)

@@ -106,6 +106,27 @@ find repo state -type f -exec sh -c '
 [ "$(find state -name '*.key' | wc -l)" -eq 1 ] || fail "keys beside the domain's"
 ok "with all that the host has, nothing that is stored opens"
 
+# ... nor in the middle of a run: its host is lost when its packs are stored.
+if [ "${FB_VARIANT:-debug}" != release ]; then
+	head -c 300k /dev/urandom >machines/m1/data/blob
+	FLEETBAK_CRASH_LOG=$work/steps expect 0 "$fb" -c "$writer" download
+	step=$(awk '/store recipes\// { print $1; exit }' "$work/steps")
+	[ -n "$step" ] || fail "no recipe is stored"
+	head -c 300k /dev/urandom >machines/m1/data/blob
+	before=$(find repo/packs -type f | wc -l)
+	got=$(FLEETBAK_CRASH=$step:kill status_of "$fb" -c "$writer" download)
+	[ "$got" -eq 137 ] || fail "not killed: exit $got"
+	[ "$(find repo/packs -type f | wc -l)" -gt "$before" ] ||
+		fail "no pack was stored before"
+	candidates state keys "$writer" repo/format repo/runs repo/hints \
+		repo/commits repo/sessions repo/keys | sort -u >"$work/keys"
+	[ "$(opens "$work/keys")" -eq 0 ] ||
+		fail "what a run in the middle leaves opens a pack"
+	expect 0 "$fb" -c "$writer" download
+	expect 0 "$fb" -c "$reader" verify --full
+	ok "nor with what a run in the middle has"
+fi
+
 # Who can open it is changed without a pack being touched.
 find repo/packs -type f -exec sha256sum {} + | sort >"$work/packs"
 openssl req -new -x509 -newkey rsa:2048 -nodes -days 10 -subj /CN=second \
@@ -159,11 +180,17 @@ ok "the page for a stranger"
 # Runs are given up and their packs deleted without any key.
 oldest=$("$fb" -c "$writer" list runs -o tsv --no-header | cut -f1 | sort | head -1)
 echo 'retention: {keep: "last 2", min: 1, grace: 0s, max_remove: "90%"}' >>"$writer"
+# Without hints only the tables of packs know whose keys are still needed.
+rm -r repo/hints
 expect 0 "$fb" -c "$writer" prune -y
 "$fb" -c "$writer" list runs -o tsv --no-header | cut -f1 >"$work/runs"
+{ cat "$work/runs" && find repo/packs -type f -exec \
+	grep -ah '^session ' {} + | cut -d ' ' -f 2; } | sort -u >"$work/needed"
+find repo/keys -type f | sed 's|.*/||; s/\..*//' | sort -u >"$work/keys"
+diff "$work/needed" "$work/keys" || fail "other keys than those of its packs"
 ! grep -q "$oldest" "$work/runs" || fail "the oldest run is still there"
 expect 0 "$fb" -c second.yaml verify --full
-ok "old runs go without a key, and what the others need stays"
+ok "old runs go without a key, with their own, and what the others need stays"
 
 # What is meant to be encrypted is never written in clear.
 make_fleet "$work/g" 1
