@@ -143,13 +143,14 @@ fb_cli_prune_cost_question(struct fb_cli *cli, const struct fb_prune_cost *cost,
     struct fb_buf *question)
 {
 	const struct fb_store_usage *requests = &cost->requests;
+	uint64_t all = requests->lists + requests->gets + requests->puts +
+	    requests->removes;
 	char text[FB_CLI_TEXT];
 
 	if (!is_counted(cli, cost))
 		return;
 	fb_buf_add_fmt(question, "; about %llu requests",
-	    (unsigned long long)(requests->lists + requests->gets +
-	        requests->puts + requests->removes));
+	    (unsigned long long)all);
 	if (cost->priced)
 		fb_buf_add_fmt(question, ", %s",
 		    money(cost->requests_price + cost->early_price,

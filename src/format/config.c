@@ -310,7 +310,8 @@ inherit_encryption(struct fb_config *config)
 			const struct fb_config_repository *of =
 			    &config->repositories[k];
 
-			if (strcmp(of->name, copy->copy_of) != 0 ||
+			if (of == copy ||
+			    strcmp(of->name, copy->copy_of) != 0 ||
 			    of->decrypt_with == NULL)
 				continue;
 			free(copy->decrypt_with);
