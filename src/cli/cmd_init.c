@@ -74,6 +74,7 @@ init_run(struct fb_cli *cli, struct fb_error *err)
 {
 	struct fb_init_report report = { 0 };
 	const struct fb_config_repository *chosen;
+	char span[FB_CLI_TEXT];
 	int rc;
 
 	rc = fb_cli_configure(cli, err);
@@ -110,6 +111,11 @@ init_run(struct fb_cli *cli, struct fb_error *err)
 	    report.made_key ? "made the" : "there is the", report.key_id,
 	    chosen->sign_with != NULL ? chosen->sign_with : "-");
 	show_store(cli, &report);
+	if (chosen->object_lock != NULL)
+		fb_buf_add_fmt(&cli->text,
+		    "what is put there is locked (%s) for %s at least\n",
+		    chosen->object_lock,
+		    fb_cli_span(chosen->lock_ms, span));
 	show_encryption(cli, chosen, &report);
 	if (report.made_key)
 		fb_buf_add_str(&cli->summary,

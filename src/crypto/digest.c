@@ -122,6 +122,14 @@ fb_digester_freep(struct fb_digester **digester)
 }
 
 void
+fb_digest_base64(
+    const struct fb_digest *digest, char text[FB_DIGEST_BASE64_SIZE])
+{
+	(void)EVP_EncodeBlock(
+	    (unsigned char *)text, digest->bytes, FB_DIGEST_LEN);
+}
+
+void
 fb_digest_hex(const struct fb_digest *digest, char text[FB_DIGEST_HEX_SIZE])
 {
 	fb_text_hex(digest->bytes, FB_DIGEST_LEN, text);

@@ -101,6 +101,15 @@ path_style_of(const char *text)
 	                                 : FB_PATH_STYLE_OFF;
 }
 
+static enum fb_lock_mode
+lock_mode_of(const char *text)
+{
+	if (text == NULL)
+		return FB_LOCK_NONE;
+	return strcmp(text, "compliance") == 0 ? FB_LOCK_COMPLIANCE
+	                                       : FB_LOCK_GOVERNANCE;
+}
+
 int
 engine_open_store(const struct fb_engine *engine,
     const struct fb_config_repository *config, bool make,
@@ -115,6 +124,8 @@ engine_open_store(const struct fb_engine *engine,
 		.proxy = config->proxy,
 		.base_dir = engine->config->base_dir,
 		.retry_ms = config->retry_ms,
+		.lock_mode = lock_mode_of(config->object_lock),
+		.lock_ms = config->lock_ms,
 		.hurry = engine->cancel,
 	};
 

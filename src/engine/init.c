@@ -126,6 +126,22 @@ keep_domain(void *arg, const char *repository,
 	return engine_keep_domain(arg, repository, domain, err);
 }
 
+/* Better now than in the first night. */
+static int
+check_lock(const struct fb_config_repository *config,
+    const struct fb_store_traits *traits, struct fb_error *err)
+{
+	if (config->object_lock == NULL ||
+	    traits->object_lock == FB_TRAIT_YES)
+		return FB_OK;
+	(void)fb_fail_id(err, FB_ECONFIG, "E-S3-LOCK",
+	    "nothing would be locked: the bucket of '%s' has no object lock",
+	    config->url);
+	return fb_hint(err,
+	    "object lock is switched on when a bucket is made, as 'fleetbak "
+	    "init' does; or take object_lock away");
+}
+
 static int
 make_repository(const struct fb_engine *engine,
     const struct fb_config_repository *config, const struct fb_sign_key *key,
@@ -139,6 +155,8 @@ make_repository(const struct fb_engine *engine,
 		return rc;
 	rc = fb_store_probe(store, &report->traits, err);
 	report->one_writer = fb_store_one_writer(store);
+	if (rc == FB_OK)
+		rc = check_lock(config, &report->traits, err);
 	if (rc == FB_OK)
 		rc = config->encrypt_to_count > 0
 		    ? fb_repo_init_encrypted(store, key, keep_domain,

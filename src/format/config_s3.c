@@ -16,6 +16,9 @@
 #define BUCKET_MAX 63
 #define PREFIX_MAX 512
 
+/* Of what is locked where lock_for is not given. */
+#define LOCK_MS (30 * 24 * 3600 * UINT64_C(1000))
+
 #define LOWER  "abcdefghijklmnopqrstuvwxyz"
 #define UPPER  "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS "0123456789"
@@ -160,12 +163,29 @@ fb_scalar_check_credentials(const struct fb_scalar *in, struct fb_error *err)
 	    "cmd:PROGRAM ARG..., cred:NAME, imds or auto");
 }
 
+/* How long is said, and not that. */
+static int
+check_lock(const struct fb_schema *schema, const char *name,
+    const json_t *value, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path =
+	    fb_format("repositories.%s.lock_for", name);
+
+	if (json_object_get(value, "lock_for") == NULL ||
+	    json_object_get(value, "object_lock") != NULL)
+		return FB_OK;
+	return fb_schema_fail(schema, path, NULL, "E-CFG-MISSING", err,
+	    "nothing is locked without object_lock: governance or "
+	    "compliance");
+}
+
 /* Keys of object storage mean nothing to a directory. */
 int
 fb_config_check_s3(const struct fb_schema *schema, struct fb_error *err)
 {
 	static const char *const keys[] = { "endpoint", "region", "path_style",
-		"credentials", "ca", "proxy", "retry_for" };
+		"credentials", "ca", "proxy", "retry_for", "object_lock",
+		"lock_for" };
 	const char *name;
 	json_t *value;
 
@@ -175,8 +195,13 @@ fb_config_check_s3(const struct fb_schema *schema, struct fb_error *err)
 		const char *url =
 		    json_string_value(json_object_get(value, "url"));
 
-		if (strncmp(url, "s3:", 3) == 0)
+		if (strncmp(url, "s3:", 3) == 0) {
+			int rc = check_lock(schema, name, value, err);
+
+			if (rc < 0)
+				return rc;
 			continue;
+		}
 		for (size_t i = 0; i < FB_COUNT(keys); i++) {
 			FB_AUTO_FREE char *path =
 			    fb_format("repositories.%s.%s", name, keys[i]);
@@ -232,6 +257,8 @@ fb_config_fill_s3(struct fb_config_repository *repository, const json_t *value)
 {
 	const char *retry_for =
 	    json_string_value(json_object_get(value, "retry_for"));
+	const char *lock_for =
+	    json_string_value(json_object_get(value, "lock_for"));
 	struct fb_error judged;
 
 	repository->endpoint = text_of(value, "endpoint");
@@ -245,6 +272,13 @@ fb_config_fill_s3(struct fb_config_repository *repository, const json_t *value)
 	    fb_text_span(retry_for, &repository->retry_ms, &judged) < 0)
 		/* uncovered: the schema has checked it */
 		repository->retry_ms = 0;
+	repository->object_lock = text_of(value, "object_lock");
+	if (repository->object_lock != NULL)
+		repository->lock_ms = LOCK_MS;
+	if (lock_for != NULL &&
+	    fb_text_span(lock_for, &repository->lock_ms, &judged) < 0)
+		/* uncovered: the schema has checked it */
+		repository->lock_ms = LOCK_MS;
 }
 
 void
@@ -257,4 +291,5 @@ fb_config_free_s3(struct fb_config_repository *repository)
 	fb_freep(&repository->ca);
 	fb_freep(&repository->proxy);
 	fb_freep(&repository->currency);
+	fb_freep(&repository->object_lock);
 }

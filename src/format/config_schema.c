@@ -34,6 +34,7 @@
 
 static const char *const drivers[] = { "local", NULL };
 static const char *const styles[] = { "auto", "true", "false", NULL };
+static const char *const locks[] = { "governance", "compliance", NULL };
 static const char *const digests[] = { "tree", "flat", NULL };
 static const char *const notifiers[] = { "exec", "healthchecks", "webhook",
 	NULL };
@@ -92,6 +93,16 @@ static const struct fb_setting settings[] = {
 	    .help = "How long a request to an s3: server that fails for a "
 	            "reason that may pass is tried again; 5min when not "
 	            "given." },
+	{ .path = "repositories.*.object_lock", CHOICE, .choices = locks,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_OBJECT_LOCK",
+	    .help = "How what is put into an s3: repository is locked against "
+	            "deletion: governance, which who has the right may "
+	            "override, or compliance, which nobody can.  Its bucket "
+	            "has to be made with object lock." },
+	{ .path = "repositories.*.lock_for", SPAN, .min = 1000,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_LOCK_FOR",
+	    .help = "For how long at least what a run writes, or uses again, "
+	            "cannot be deleted; 30d when object_lock is given." },
 	{ .path = "repositories.*.sign_with", SECRET,
 	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_SIGN_WITH",
 	    .help = "Reference to the private Ed25519 key that signs runs.  "

@@ -8,9 +8,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/http.h"
 #include "s3_cred.h"
+#include "fleetbak/store/versions.h"
 #include "s3_sign.h"
 #include "stores.h"
 
@@ -35,6 +37,12 @@ struct s3_store {
 	char *prefix; /* of each key: "" or "a/b/" */
 	uint64_t retry_ns;         /* how long failures are tried again */
 	const atomic_bool *hurry;  /* set: not much longer; may be NULL */
+
+	enum fb_lock_mode lock_mode; /* of what is put ... */
+	uint64_t lock_ns;            /* ... for so long */
+	atomic_bool checksums;       /* the server wants one with each put */
+	atomic_int locks, versions;  /* enum fb_trait of the bucket, once it is
+	                              * asked for */
 
 	pthread_mutex_t lock; /* all below: how many requests at once */
 	pthread_cond_t room;
@@ -106,6 +114,63 @@ int s3_list_keys(struct fb_store *store, const char *prefix,
     fb_store_visit *visit, void *arg, struct fb_error *err);
 int s3_create_file(struct fb_store *store, const char *key, const char *path,
     uint64_t size, struct fb_error *err);
+int s3_remove(
+    struct fb_store *store, const char *key, struct fb_error *err);
+
+/* s3_lock.c: what a request says of locks, beside what it is about.  Borrows
+ * from itself: it stays where it is until the request is sent. */
+struct s3_guard {
+	char until[FB_TIME_SIZE];
+	char checksum[FB_DIGEST_BASE64_SIZE];
+	struct s3_pair headers[3];
+	size_t count;
+};
+void s3_guard(const struct s3_store *s3, const struct s3_ask *ask,
+    const char *payload, struct s3_guard *guard);
+/* The server refuses a put without a checksum: from now on each has one.
+ * False: that is not what it says, or it was sent. */
+bool s3_wants_checksums(
+    struct s3_store *s3, const struct s3_ask *ask,
+    const struct s3_answer *answer);
+/* "2026-11-28T10:00:00Z", with parts of a second or without; the end of time
+ * for what is after it.  False: something else. */
+bool s3_time(const char *text, int64_t *ret_ns);
+/* Read a setting of the bucket: "versioning", "object-lock". */
+void s3_ask_setting(struct s3_store *s3, const char *name,
+    struct fb_store_traits *traits);
+bool s3_keeps_versions(struct s3_store *s3);
+
+/* s3_versions.c: a page of the versions of a bucket. */
+struct s3_version {
+	char *key; /* without the store's prefix; NULL: no object of ours */
+	char *id;
+	uint64_t size;
+	int64_t time_ns;
+	bool latest, removed;
+};
+struct s3_versions {
+	const char *prefix; /* of the store */
+	struct s3_version *items;
+	size_t count;
+	struct s3_version next; /* being read */
+	bool more, good;
+	char *key_marker, *id_marker; /* where the next page begins; or NULL */
+};
+void s3_versions_release(struct s3_versions *page);
+FB_MUST_USE int s3_versions_read(
+    struct fb_span xml, struct s3_versions *page, struct fb_error *err);
+
+extern const struct fb_store_past_ops fb_s3_past;
+bool s3_locks(struct fb_store *store);
+int s3_locked(struct fb_store *store, const char *key, uint64_t *ret_size,
+    int64_t *ret_until_ns, struct fb_error *err);
+int s3_extend(struct fb_store *store, const char *key, int64_t until_ns,
+    struct fb_error *err);
+
+/* s3_list.c: percent-decode what encoding-type=url has encoded; NULL: no such
+ * text.  The caller frees. */
+char *s3_decoded(const char *text);
+
 /* Try out what the bucket can do. */
 int s3_probe(struct fb_store *store, struct fb_store_traits *ret_traits,
     struct fb_error *err);

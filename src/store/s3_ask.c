@@ -109,6 +109,7 @@ struct sending {
 	char *lines[S3_HEADERS_MAX + 2];
 	char date[S3_DATE_SIZE];
 	char payload[FB_DIGEST_HEX_SIZE];
+	struct s3_guard guard;
 };
 
 static void
@@ -159,6 +160,10 @@ prepare(const struct s3_store *s3, const struct s3_ask *ask,
 	for (size_t i = 0; i < ask->header_count; i++)
 		add_header(
 		    sending, ask->headers[i].name, ask->headers[i].value);
+	s3_guard(s3, ask, sending->payload, &sending->guard);
+	for (size_t i = 0; i < sending->guard.count; i++)
+		add_header(sending, sending->guard.headers[i].name,
+		    sending->guard.headers[i].value);
 	signing.path = fb_buf_str(&sending->path);
 	signing.query = fb_buf_str(&sending->query);
 	signing.headers = sending->headers;
@@ -346,6 +351,8 @@ s3_ask(struct s3_store *s3, const struct s3_ask *ask, struct s3_answer *answer,
 		if (verdict == S3_FAIL &&
 		    strcmp(answer->code, "XAmzContentSHA256Mismatch") == 0 &&
 		    ++damaged < DAMAGED_MAX)
+			continue;
+		if (verdict == S3_FAIL && s3_wants_checksums(s3, ask, answer))
 			continue;
 		if (verdict == S3_KEYS || verdict == S3_FAIL)
 			return s3_fail(s3, answer, err);

@@ -187,6 +187,15 @@ s3_fail(const struct s3_store *s3, const struct s3_answer *answer,
 	const char *code = code_of(answer);
 	int status = answer->http.status;
 
+	if (s3->lock_mode != FB_LOCK_NONE &&
+	    strcmp(code, "InvalidRequest") == 0) {
+		(void)fb_fail_id(err, FB_ECONFIG, "E-S3-LOCK",
+		    "%s: bucket '%s': it takes no lock: %s", s3->server,
+		    s3->bucket, answer->text);
+		return fb_hint(err,
+		    "object lock is switched on when a bucket is made, as "
+		    "'fleetbak init' does; or take object_lock away");
+	}
 	for (size_t i = 0; i < FB_COUNT(meanings); i++) {
 		if (strcmp(meanings[i].code, code) != 0)
 			continue;

@@ -37,9 +37,8 @@ release_page(struct page *page)
 	free(page->next.key);
 }
 
-/* Percent-decode what encoding-type=url has encoded; NULL: no such text. */
-static char *
-decoded(const char *text)
+char *
+s3_decoded(const char *text)
 {
 	FB_AUTO_BUF struct fb_buf out = { 0 };
 
@@ -65,7 +64,7 @@ decoded(const char *text)
 static int
 take_key(struct page *page, const char *text, struct fb_error *err)
 {
-	FB_AUTO_FREE char *key = decoded(text);
+	FB_AUTO_FREE char *key = s3_decoded(text);
 	size_t len = strlen(page->prefix);
 
 	if (key == NULL || strncmp(key, page->prefix, len) != 0)

@@ -89,6 +89,11 @@ make_store(
 	s3->retry_ns = retry_ms * NS_PER_MS;
 	s3->hurry = options->hurry;
 	s3->limit = S3_PARALLEL;
+	s3->lock_mode = options->lock_mode;
+	/* More than is wanted, so that it need not be made longer each night
+	 * for what is used again. */
+	s3->lock_ns =
+	    (options->lock_ms + options->lock_ms / 8) * NS_PER_MS;
 	(void)pthread_mutex_init(&s3->lock, NULL);
 	(void)pthread_cond_init(&s3->room, NULL);
 	return s3;
@@ -109,7 +114,12 @@ make_bucket(struct s3_store *s3, struct fb_error *err)
 	    fb_format("<CreateBucketConfiguration><LocationConstraint>%s"
 	              "</LocationConstraint></CreateBucketConfiguration>",
 	        s3->region);
-	struct s3_ask make = { .method = "PUT" };
+	static const struct s3_pair lock = {
+		"x-amz-bucket-object-lock-enabled", "true"
+	};
+	struct s3_ask make = { .method = "PUT",
+		.headers = &lock,
+		.header_count = s3->lock_mode != FB_LOCK_NONE };
 	int rc = s3_ask(s3, &look, &answer, err);
 
 	if (rc != FB_ENOREPO)

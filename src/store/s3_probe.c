@@ -21,6 +21,8 @@ struct probe {
 	struct fb_store_traits *traits;
 	char key[64];
 	char tag[FB_STORE_TAG_SIZE];
+	struct fb_span last; /* that was taken */
+	const char *broken; /* what it does with a condition that it takes */
 };
 
 /* How far the server's clock is from ours. */
@@ -62,6 +64,8 @@ put(struct probe *probe, const char *name, const char *value,
 		return rc;
 	*ret_status = answer.http.status;
 	note_clock(probe, &answer);
+	if (*ret_status == 200)
+		probe->last = bytes;
 	if (*ret_status == 200 && etag != NULL) {
 		etag += etag[0] == '"';
 		memset(probe->tag, 0, sizeof(probe->tag));
@@ -77,11 +81,20 @@ trait(bool yes)
 	return yes ? FB_TRAIT_YES : FB_TRAIT_NO;
 }
 
+/*
+ * One that refuses conditions can be lived with.  This one takes them and does
+ * something else; radosgw does in a bucket that keeps versions, where nothing
+ * is lost by it: there one host may write.
+ */
 static int
-fail_conditions(const char *what, struct fb_error *err)
+judge_conditions(const struct probe *probe, struct fb_error *err)
 {
+	if (probe->broken == NULL ||
+	    probe->traits->versioning == FB_TRAIT_YES)
+		return FB_OK;
 	(void)fb_fail_id(err, FB_EUNSUP, "E-STORE-PROBE",
-	    "the server takes the condition of a write and %s", what);
+	    "the server takes the condition of a write and %s",
+	    probe->broken);
 	return fb_hint(err, "a repository cannot be kept on this server");
 }
 
@@ -111,12 +124,10 @@ try_conditions(struct probe *probe, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	probe->traits->replace_if = trait(wrong == 412 && right == 200);
-	/* One that refuses conditions can be lived with.  This one takes them
-	 * and does something else. */
 	if (again == 200 && made == 200)
-		return fail_conditions("overwrites what is to be new", err);
-	if (wrong == 200)
-		return fail_conditions("replaces what has changed", err);
+		probe->broken = "overwrites what is to be new";
+	else if (wrong == 200)
+		probe->broken = "replaces what has changed";
 	return FB_OK;
 }
 
@@ -152,8 +163,9 @@ try_reading(struct probe *probe, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	probe->traits->read_after_write = trait(answer.http.status == 200 &&
-	    answer.http.body.len == first.len &&
-	    memcmp(answer.http.body.data, first.ptr, first.len) == 0);
+	    answer.http.body.len == probe->last.len &&
+	    memcmp(answer.http.body.data, probe->last.ptr,
+	        probe->last.len) == 0);
 	rc = s3_ask(probe->s3, &list, &answer, err);
 	if (rc < 0)
 		return rc;
@@ -162,59 +174,12 @@ try_reading(struct probe *probe, struct fb_error *err)
 	    fb_buf_span(&answer.http.body), note_key, probe, err);
 }
 
-static int
-note_setting(void *arg, const char *root, const char *path, const char *text,
-    struct fb_error *err)
-{
-	struct fb_store_traits *traits = arg;
-	uint64_t number = 0;
-
-	if (strcmp(root, "VersioningConfiguration") == 0 &&
-	    strcmp(path, "Status") == 0)
-		traits->versioning = trait(strcmp(text, "Enabled") == 0);
-	if (strcmp(root, "ObjectLockConfiguration") != 0)
-		return FB_OK;
-	if (strcmp(path, "ObjectLockEnabled") == 0)
-		traits->object_lock = trait(strcmp(text, "Enabled") == 0);
-	if (strcmp(path, "Rule/DefaultRetention/Days") != 0 &&
-	    strcmp(path, "Rule/DefaultRetention/Years") != 0)
-		return FB_OK;
-	if (fb_text_u64((struct fb_span){ (const uint8_t *)text, strlen(text) },
-	        36500, &number, err) < 0)
-		return err->code;
-	traits->lock_days =
-	    strstr(path, "Years") != NULL ? 365 * number : number;
-	return FB_OK;
-}
-
-/* A setting of the bucket.  Who may not see it, or has a server that does
- * not know it, is none the wiser. */
-static void
-ask_setting(struct probe *probe, const char *name)
-{
-	const struct s3_pair query = { name, "" };
-	const struct s3_ask ask = {
-		.method = "GET", .query = &query, .query_count = 1
-	};
-	AUTO_ANSWER struct s3_answer answer = { 0 };
-	struct fb_error ignored;
-
-	if (s3_ask(probe->s3, &ask, &answer, &ignored) < 0)
-		return;
-	if (answer.http.status == 200 && answer.http.body.len > 0 &&
-	    s3_xml_read(fb_buf_span(&answer.http.body), note_setting,
-	        probe->traits, &ignored) < 0)
-		return;
-}
-
 int
 s3_probe(struct fb_store *store, struct fb_store_traits *ret_traits,
     struct fb_error *err)
 {
 	struct probe probe = { .s3 = (struct s3_store *)store,
 		.traits = ret_traits };
-	AUTO_ANSWER struct s3_answer answer = { 0 };
-	const struct s3_ask drop = { .method = "DELETE", .key = probe.key };
 	struct fb_error ignored;
 	uint8_t raw[8];
 	int rc;
@@ -225,15 +190,17 @@ s3_probe(struct fb_store *store, struct fb_store_traits *ret_traits,
 	*ret_traits = (struct fb_store_traits){ .versioning = FB_TRAIT_NO,
 		.object_lock = FB_TRAIT_NO };
 	rc = try_conditions(&probe, err);
+	if (rc == FB_OK) {
+		s3_ask_setting(probe.s3, "versioning", ret_traits);
+		s3_ask_setting(probe.s3, "object-lock", ret_traits);
+		rc = judge_conditions(&probe, err);
+	}
 	if (rc == FB_OK)
 		rc = try_reading(&probe, err);
 	/* A lock may keep it: it is in nobody's way. */
-	if (s3_ask(probe.s3, &drop, &answer, &ignored) < 0)
-		probe.tag[0] = '\0';
+	(void)!s3_remove(store, probe.key, &ignored);
 	if (rc < 0)
 		return rc;
-	ask_setting(&probe, "versioning");
-	ask_setting(&probe, "object-lock");
 	if (ret_traits->create_if != FB_TRAIT_YES ||
 	    ret_traits->replace_if != FB_TRAIT_YES)
 		atomic_store(&store->one_writer, true);

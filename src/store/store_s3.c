@@ -405,20 +405,6 @@ s3_head(struct fb_store *store, const char *key, uint64_t *ret_size,
 }
 
 static int
-s3_remove(struct fb_store *store, const char *key, struct fb_error *err)
-{
-	struct s3_store *s3 = s3_of(store);
-	AUTO_ANSWER struct s3_answer answer = { 0 };
-	const struct s3_ask ask = { .method = "DELETE", .key = key };
-	int rc = s3_ask(s3, &ask, &answer, err);
-
-	if (rc == FB_OK && answer.http.status >= 300 &&
-	    answer.http.status != 404)
-		return s3_fail(s3, &answer, err);
-	return rc;
-}
-
-static int
 s3_space(struct fb_store *store, uint64_t *ret_bytes, struct fb_error *err)
 {
 	(void)store;
@@ -459,4 +445,5 @@ const struct fb_store_ops fb_s3_ops = {
 	.space = s3_space,
 	.probe = s3_probe,
 	.close = s3_close,
+	.past = &fb_s3_past,
 };

@@ -377,7 +377,8 @@ a_bucket_and_how_it_is_reached(void **state)
 	    S3("url: \"s3://b-1.x/a/b/\", region: eu-1, "
 	       "endpoint: \"http://127.0.0.1:7480/\", path_style: true, "
 	       "credentials: \"profile:p\", ca: ca.pem, "
-	       "proxy: \"http://[::1]:3128\", retry_for: 2s"),
+	       "proxy: \"http://[::1]:3128\", retry_for: 2s, "
+	       "object_lock: compliance, lock_for: 10d"),
 	    NULL, NULL, &config));
 	repo = &config->repositories[0];
 	assert_string_equal(repo->url, "s3://b-1.x/a/b");
@@ -388,6 +389,32 @@ a_bucket_and_how_it_is_reached(void **state)
 	assert_string_equal(repo->ca, "/etc/fb/ca.pem");
 	assert_string_equal(repo->proxy, "http://[::1]:3128");
 	assert_int_equal(repo->retry_ms, 2000);
+	assert_string_equal(repo->object_lock, "compliance");
+	assert_int_equal(repo->lock_ms, 10 * 24 * 3600 * 1000);
+}
+
+static void
+a_lock_has_a_mode_and_a_span(void **state)
+{
+	FB_AUTO_CONFIG struct fb_config *config = NULL;
+	FB_AUTO_CONFIG struct fb_config *without = NULL;
+
+	(void)state;
+	assert_ok(parse_with(S3("url: \"s3://abc\", object_lock: governance"),
+	    NULL, NULL, &config));
+	assert_int_equal(config->repositories[0].lock_ms,
+	    INT64_C(30) * 24 * 3600 * 1000);
+	assert_ok(parse_with(S3("url: \"s3://abc\""), NULL, NULL, &without));
+	assert_null(without->repositories[0].object_lock);
+	assert_int_equal(without->repositories[0].lock_ms, 0);
+	refuses(S3("url: \"s3://abc\", object_lock: forever"), "E-CFG-REFERENCE",
+	    "repositories.r.object_lock", "");
+	refuses(S3("url: \"s3://abc\", object_lock: governance, lock_for: 30"),
+	    "E-CFG-UNIT", "repositories.r.lock_for", "");
+	refuses(S3("url: \"s3://abc\", lock_for: 30d"), "E-CFG-MISSING",
+	    "object_lock", "");
+	refuses(S3("url: \"file:/r\", object_lock: governance"), "E-CFG-KEY",
+	    "only an s3: repository", "");
 }
 
 static void
@@ -879,6 +906,7 @@ main(void)
 		cmocka_unit_test(a_bucket_and_how_it_is_reached),
 		cmocka_unit_test(what_a_bucket_costs),
 		cmocka_unit_test(a_copy_is_opened_as_what_it_is_a_copy_of),
+		cmocka_unit_test(a_lock_has_a_mode_and_a_span),
 		cmocka_unit_test(an_address_of_object_storage_is_judged),
 		cmocka_unit_test(a_literal_secret_is_refused_and_never_shown),
 		cmocka_unit_test(what_is_required_is_missed),

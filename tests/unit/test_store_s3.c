@@ -395,7 +395,7 @@ static void
 a_bucket_is_tried_out(void **state)
 {
 	struct fb_store_traits traits;
-	WITH_SCRIPT(OK, TAKEN, TAKEN, OK, BODY("first"), PAGE(""), OK, OK, OK,
+	WITH_SCRIPT(OK, TAKEN, TAKEN, OK, OK, OK, BODY("first"), PAGE(""), OK,
 	    OK);
 	(void)state;
 
@@ -405,7 +405,7 @@ a_bucket_is_tried_out(void **state)
 	assert_int_equal(traits.replace_if, FB_TRAIT_YES);
 	assert_int_equal(traits.read_after_write, FB_TRAIT_YES);
 	assert_int_equal(traits.list_after_write, FB_TRAIT_NO);
-	/* It was deleted, and two settings were asked for. */
+	/* Two settings were asked for, and it was deleted. */
 	assert_ok(fb_store_remove(store, "k", &err));
 	END_SCRIPT();
 }
@@ -414,7 +414,7 @@ static void
 a_server_that_ignores_conditions_is_refused(void **state)
 {
 	struct fb_store_traits traits;
-	WITH_SCRIPT(OK, OK, OK, OK, OK);
+	WITH_SCRIPT(OK, OK, OK, OK, OK, OK, OK);
 	(void)state;
 
 	assert_fails(FB_EUNSUP, fb_store_probe(store, &traits, &err));
@@ -423,17 +423,40 @@ a_server_that_ignores_conditions_is_refused(void **state)
 	END_SCRIPT();
 }
 
+/* As radosgw does; what was there is a version then. */
+static void
+conditions_that_are_ignored_where_versions_are_kept_are_done_without(
+    void **state)
+{
+	struct fb_store_traits traits;
+	WITH_SCRIPT(OK, OK, OK, OK,
+	    BODY("<VersioningConfiguration><Status>Enabled</Status>"
+	         "</VersioningConfiguration>"),
+	    OK, BODY("first"), PAGE(""),
+	    BODY("<ListVersionsResult></ListVersionsResult>"));
+	(void)state;
+
+	/* The list does not show it, which is another matter. */
+	assert_fails(FB_EUNSUP, fb_store_probe(store, &traits, &err));
+	assert_null(strstr(err.msg, "condition"));
+	assert_int_equal(traits.create_if, FB_TRAIT_NO);
+	assert_true(fb_store_one_writer(store));
+	END_SCRIPT();
+}
+
 static void
 settings_of_a_bucket_are_seen(void **state)
 {
 	struct fb_store_traits traits;
-	WITH_SCRIPT(CANNOT, OK, CANNOT, CANNOT, BODY("first"), PAGE(""), OK,
+	WITH_SCRIPT(CANNOT, OK, CANNOT, CANNOT,
 	    BODY("<VersioningConfiguration><Status>Enabled</Status>"
 	         "</VersioningConfiguration>"),
 	    BODY("<ObjectLockConfiguration><ObjectLockEnabled>Enabled"
 	         "</ObjectLockEnabled><Rule><DefaultRetention><Mode>COMPLIANCE"
 	         "</Mode><Years>2</Years></DefaultRetention></Rule>"
-	         "</ObjectLockConfiguration>"));
+	         "</ObjectLockConfiguration>"),
+	    BODY("first"), PAGE(""),
+	    BODY("<ListVersionsResult></ListVersionsResult>"));
 	(void)state;
 
 	/* The list does not show it, which is another matter. */
@@ -442,6 +465,7 @@ settings_of_a_bucket_are_seen(void **state)
 	assert_int_equal(traits.versioning, FB_TRAIT_YES);
 	assert_int_equal(traits.object_lock, FB_TRAIT_YES);
 	assert_int_equal(traits.lock_days, 730);
+	assert_int_equal(traits.lock_mode, FB_LOCK_COMPLIANCE);
 	assert_true(fb_store_one_writer(store));
 	END_SCRIPT();
 }
@@ -478,6 +502,8 @@ main(void)
 		cmocka_unit_test(without_conditions_it_is_looked_first),
 		cmocka_unit_test(a_bucket_is_tried_out),
 		cmocka_unit_test(a_server_that_ignores_conditions_is_refused),
+		cmocka_unit_test(
+		    conditions_that_are_ignored_where_versions_are_kept_are_done_without),
 		cmocka_unit_test(settings_of_a_bucket_are_seen),
 		cmocka_unit_test(an_address_without_a_bucket_is_refused),
 	};

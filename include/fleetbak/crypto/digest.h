@@ -36,6 +36,10 @@ void fb_digester_freep(struct fb_digester **digester);
 #define FB_AUTO_DIGESTER FB_CLEANUP(fb_digester_freep)
 
 void fb_digest_hex(const struct fb_digest *digest, char text[FB_DIGEST_HEX_SIZE]);
+/* As headers of object storage have it. */
+#define FB_DIGEST_BASE64_SIZE 45
+void fb_digest_base64(
+    const struct fb_digest *digest, char text[FB_DIGEST_BASE64_SIZE]);
 FB_MUST_USE int fb_digest_parse(struct fb_span text, struct fb_digest *ret_digest,
     struct fb_error *err);
 static inline int

@@ -44,6 +44,9 @@ struct fb_config_repository {
 	char *ca;          /* absolute path */
 	char *proxy;       /* "http://host:port" */
 	uint64_t retry_ms; /* 0: not given */
+	char *object_lock; /* "governance", "compliance": what is put there
+	                    * is locked ... */
+	uint64_t lock_ms;  /* ... for so long */
 	char **encrypt_to; /* references; none: nothing is encrypted */
 	size_t encrypt_to_count;
 	char *decrypt_with; /* reference; NULL: this host opens nothing */

@@ -30,6 +30,10 @@ typedef int fb_store_visit(
 
 enum fb_trait { FB_TRAIT_UNKNOWN, FB_TRAIT_NO, FB_TRAIT_YES };
 
+/* How an object is kept from being deleted: so that who has the right may do
+ * it all the same, or nobody. */
+enum fb_lock_mode { FB_LOCK_NONE, FB_LOCK_GOVERNANCE, FB_LOCK_COMPLIANCE };
+
 /* What the place of a store can do, tried out. */
 struct fb_store_traits {
 	enum fb_trait create_if;  /* of two that create, one is told so */
@@ -38,7 +42,8 @@ struct fb_store_traits {
 	enum fb_trait list_after_write;
 	enum fb_trait versioning; /* what is overwritten stays there */
 	enum fb_trait object_lock;
-	uint64_t lock_days; /* that the place gives each object; 0: none */
+	enum fb_lock_mode lock_mode; /* that the place gives each object ... */
+	uint64_t lock_days;          /* ... for so long; 0: none */
 	int64_t clock_ms;   /* its clock is ahead of ours by so much */
 };
 
@@ -91,7 +96,8 @@ struct fb_store_ops {
 	int (*list)(struct fb_store *, const char *prefix, fb_store_visit *,
 	    void *arg, struct fb_error *);
 
-	/* Remove the object; FB_OK also when there was none. */
+	/* Remove the object; FB_OK also when there was none.  A version of it
+	 * that may not go is there no more for those who get or list. */
 	int (*remove)(struct fb_store *, const char *key, struct fb_error *);
 
 	/* Bytes that can still be stored; UINT64_MAX: no limit known. */
@@ -104,6 +110,9 @@ struct fb_store_ops {
 
 	/* Free everything.  Called once, with no other call in progress. */
 	void (*close)(struct fb_store *);
+
+	/* Locks and versions; NULL: the place knows neither.  versions.h */
+	const struct fb_store_past_ops *past;
 };
 
 /* Requests as object storage counts them: lists come in pages of 1,000 keys,
@@ -142,6 +151,8 @@ struct fb_store_options {
 	const char *base_dir; /* where relative paths begin; NULL: here */
 	uint64_t retry_ms;    /* how long a failure that may pass is tried
 	                       * again; 0: 5 min */
+	enum fb_lock_mode lock_mode; /* of what is put there ... */
+	uint64_t lock_ms;            /* ... for so long, and an eighth more */
 	const atomic_bool *hurry; /* set: a few seconds more at most; lives as
 	                           * long as the store; NULL: never */
 };
