@@ -5,6 +5,7 @@
 
 #include "fleetbak/base/mem.h"
 #include "fleetbak/cli/download.h"
+#include "fleetbak/cli/locks.h"
 #include "fleetbak/cli/signal.h"
 
 static const char *
@@ -272,6 +273,7 @@ fb_cli_download_report(
 	put_machines(cli, report, &tally);
 	put_sources(cli, report, &tally);
 	add_totals(cli, report);
+	fb_cli_lock_report(cli, &report->locks, &tally);
 	if (cli->output == FB_OUTPUT_TSV)
 		add_rows(cli, report);
 	status = fb_tally_exit(&tally);

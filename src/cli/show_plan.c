@@ -5,6 +5,7 @@
 
 #include "fleetbak/base/mem.h"
 #include "fleetbak/cli/download.h"
+#include "fleetbak/cli/locks.h"
 
 static void
 add_steps(struct fb_buf *dst, const struct fb_plan_machine *machine)
@@ -275,7 +276,7 @@ put_totals(struct fb_cli *cli, const struct fb_plan *plan)
 }
 
 static void
-show_plan(struct fb_cli *cli, const struct fb_plan *plan)
+show_plan(struct fb_cli *cli, const struct fb_plan *plan, struct fb_repo *opened)
 {
 	const struct fb_config_repository *repo =
 	    fb_engine_repo_config(&cli->engine);
@@ -295,6 +296,7 @@ show_plan(struct fb_cli *cli, const struct fb_plan *plan)
 	put_sources(cli, &plan->fleet, &tally);
 	put_changes(cli, plan);
 	put_totals(cli, plan);
+	fb_cli_lock_preview(cli, opened);
 	fb_buf_add_fmt(&cli->text, "plan %s\n", plan->id);
 	add_command(cli, plan);
 	status = fb_tally_exit(&tally);
@@ -336,7 +338,7 @@ fb_cli_plan(struct fb_cli *cli, struct fb_error *err)
 	rc = fb_plan_make(&cli->engine, repo, &request, &plan, err);
 	if (rc < 0)
 		return rc;
-	show_plan(cli, plan);
+	show_plan(cli, plan, repo);
 	fb_plan_free(plan);
 	return FB_OK;
 }

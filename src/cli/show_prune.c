@@ -3,6 +3,7 @@
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/cli/locks.h"
 #include "fleetbak/cli/prune.h"
 
 static const char *
@@ -238,6 +239,7 @@ put_space(struct fb_cli *cli, const struct fb_prune_plan *plan)
 	    count, plan->run_count, fb_cli_size(cli, space->now.bytes, now),
 	    fb_cli_size(cli, space->later.bytes, later),
 	    fb_cli_size(cli, space->all.bytes, all));
+	fb_cli_gc_locks(cli, &space->locks, false);
 	if (!space->weighed)
 		return;
 	fb_json_put_u64(cli->data, "waste_bytes", space->waste);
@@ -305,6 +307,7 @@ fb_cli_prune_report(struct fb_cli *cli, const struct fb_prune_report *report)
 	    (unsigned long long)gc->removed.packs,
 	    (unsigned long long)gc->removed.recipes,
 	    fb_cli_size(cli, gc->removed.bytes, size));
+	fb_cli_gc_locks(cli, &gc->locks, true);
 	if (report->saved > 0)
 		fb_buf_add_fmt(&cli->text,
 		    "%zu stay: they were undone or held meanwhile\n",

@@ -66,6 +66,7 @@ fb_run_report(const struct fb_run *run, struct fb_download_report *report)
 	report->committed = run->committed;
 	report->resumed = run->resumed;
 	report->drift = run->drift;
+	report->locks = run->locks;
 	/* Who does several shards tells of all. */
 	report->machines = fb_realloc(report->machines,
 	    report->machine_count + run->job_count + 1,

@@ -328,6 +328,23 @@ journal_commit(struct commit *commit, struct fb_error *err)
 	    commit->run->journal, "commit", body, true, err);
 }
 
+/* Before the commit, so that a run is never there with less than it should
+ * have.  Where it fails the backup is worth more than its locks: the report
+ * says so. */
+static void
+renew_locks(struct commit *commit)
+{
+	struct fb_run *run = commit->run;
+	struct fb_lock_cost *locks = &run->locks;
+	struct fb_error why = { 0 };
+
+	if (fb_locks_renew(run->engine, run->repo, &commit->packs,
+	        &commit->recipes, locks, &why) == FB_OK)
+		return;
+	locks->failed = locks->failed > 0 ? locks->failed : 1;
+	locks->err = why;
+}
+
 int
 fb_run_commit(struct fb_run *run, struct fb_error *err)
 {
@@ -338,6 +355,8 @@ fb_run_commit(struct fb_run *run, struct fb_error *err)
 		if (succeeded(&run->jobs[i]))
 			rc = store_recipes(&commit, &run->jobs[i], err);
 	fb_id_list_settle(&commit.recipes);
+	if (rc == FB_OK)
+		renew_locks(&commit);
 	if (rc == FB_OK)
 		rc = commit_objects(&commit, err);
 	if (rc == FB_OK)

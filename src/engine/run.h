@@ -13,6 +13,7 @@
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/rate.h"
 #include "fleetbak/engine/download.h"
+#include "fleetbak/engine/locks.h"
 #include "fleetbak/engine/recover.h"
 #include "fleetbak/engine/shard.h"
 #include "fleetbak/journal/journal.h"
@@ -102,6 +103,7 @@ struct fb_run {
 	bool full;                 /* read what has not changed, too */
 	bool effects;              /* the first effect is behind us */
 	bool leaves_guard;         /* it ends, its guardian has work */
+	struct fb_lock_cost locks; /* what was locked for longer */
 
 	pthread_mutex_t lock;      /* guards the rest */
 	pthread_cond_t changed;

@@ -11,6 +11,7 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/pack.h"
 #include "fleetbak/format/recipe.h"
+#include "fleetbak/store/versions.h"
 
 #include "gc_impl.h"
 
@@ -49,6 +50,7 @@ struct fb_gc {
 	struct fb_gc_session *sessions;
 	size_t session_count;
 	int64_t looked_ns; /* when gc/current was seen to hold this set */
+	bool stuck; /* something of the fixed set is locked */
 };
 
 struct fb_gc *
@@ -220,6 +222,7 @@ struct finding {
 	struct fb_gc *gc;
 	struct fb_gc_mark_list *marked;
 	struct fb_id_list *ids;
+	void (*key_of)(const struct fb_digest *id, char *key);
 };
 
 static int
@@ -228,11 +231,17 @@ find_unmarked(const struct fb_digest *id, uint64_t size, void *arg,
 {
 	const struct finding *finding = arg;
 	struct fb_gc *gc = finding->gc;
-	bool needed;
+	char key[FB_OBJECT_KEY_SIZE];
+	bool needed, locked;
 	int rc = fb_gc_has(finding->marked, id, &needed, err);
 
 	(void)size;
 	if (rc < 0 || needed)
+		return rc;
+	finding->key_of(id, key);
+	rc = fb_gc_look_at_lock(
+	    gc->repo, key, &gc->report->locks, &locked, err);
+	if (rc < 0 || locked)
 		return rc;
 	gc->part = gc->set.packs.count + gc->set.recipes.count >=
 	    gc->request.set_max;
@@ -268,13 +277,16 @@ static int
 mark(struct fb_gc *gc, struct fb_error *err)
 {
 	struct fb_gc_marks marks;
-	struct finding packs = { gc, &marks.packs, &gc->set.packs };
-	struct finding recipes = { gc, &marks.recipes, &gc->set.recipes };
+	struct finding packs = { gc, &marks.packs, &gc->set.packs,
+		fb_pack_key };
+	struct finding recipes = { gc, &marks.recipes, &gc->set.recipes,
+		fb_recipe_key };
 	struct fb_run_ids runs = { 0 };
 	struct leftovers leftovers = { &runs, false };
 	int rc = fb_gc_forgotten(gc->repo, &gc->set.forgotten, &runs, err);
 
 	gc->part = false;
+	gc->report->locks = (struct fb_gc_locks){ 0 };
 	fb_gc_marks_make(&marks, gc->request.dir);
 	if (rc == FB_OK)
 		rc = fb_gc_mark(
@@ -491,15 +503,22 @@ static int
 remove_object(
     struct fb_gc *gc, const char *key, uint64_t *count, struct fb_error *err)
 {
+	int64_t until_ns = 0;
 	uint64_t size;
 	int rc = check_cancel(gc, err);
 
 	if (rc == FB_OK)
 		rc = check_current(gc, err);
 	if (rc == FB_OK)
-		rc = fb_store_head(gc->repo->store, key, &size, err);
+		rc = fb_store_locked(
+		    gc->repo->store, key, &size, &until_ns, err);
 	if (rc == FB_ENOTFOUND)
 		return FB_OK; /* removed already */
+	if (rc == FB_OK && until_ns > 0) {
+		gc->stuck = true;
+		fb_gc_count_lock(&gc->report->locks, key, size, until_ns);
+		return FB_OK;
+	}
 	if (rc == FB_OK)
 		rc = fb_store_remove(gc->repo->store, key, err);
 	if (rc == FB_OK) {
@@ -548,10 +567,26 @@ remove_runs(struct fb_gc *gc, struct fb_error *err)
 		rc = fb_repo_forgets(gc->repo, add_gone, &runs, err);
 	if (rc == FB_OK)
 		rc = fb_gc_remove_runs(
-		    gc->repo, &runs.gone, &gc->report->runs, err);
+		    gc->repo, &runs.gone, gc->report, err);
 	fb_run_ids_release(&runs.kept);
 	fb_run_ids_release(&runs.gone);
 	return rc;
+}
+
+/* Locked since it was condemned, by a writer who used it again and did not
+ * come to commit.  The generation stays open: were it closed, others could use
+ * what one who comes late still deletes. */
+static int
+fail_stuck(const struct fb_gc_locks *locks, struct fb_error *err)
+{
+	char until[FB_TIME_SIZE];
+
+	fb_time_format(locks->last_ns, until);
+	(void)fb_fail_id(err, FB_EBUSY, "E-GC-LOCKED",
+	    "some of what is being deleted was locked meanwhile, as '%s', the "
+	    "last of it until %s; the rest is deleted",
+	    locks->items[0].key, until);
+	return fb_hint(err, "run it again after that");
 }
 
 /* G7: names are unique to a session, so that one who comes late removes
@@ -566,6 +601,7 @@ remove_all(struct fb_gc *gc, struct fb_error *err)
 		return spare_copied(gc, err);
 	if (rc < 0)
 		return judge_damage(gc, rc);
+	gc->stuck = false;
 	for (size_t i = 0; rc == FB_OK && i < gc->set.recipes.count; i++) {
 		fb_recipe_key(&gc->set.recipes.ids[i], key);
 		rc = remove_object(
@@ -577,6 +613,8 @@ remove_all(struct fb_gc *gc, struct fb_error *err)
 	}
 	if (rc == FB_OK)
 		rc = remove_runs(gc, err);
+	if (rc == FB_OK && gc->stuck)
+		return fail_stuck(&gc->report->locks, err);
 	if (rc == FB_OK)
 		gc->next = STEP_CLOSE;
 	return rc == FB_ECONFLICT ? look_again(gc, rc) : rc;

@@ -7,6 +7,13 @@
 
 #define GC_KEY_SIZE 96
 
+/* Is the object locked?  Then it is counted.  An object that is
+ * gone is not. */
+int fb_gc_look_at_lock(struct fb_repo *repo, const char *key,
+    struct fb_gc_locks *locks, bool *ret_locked, struct fb_error *err);
+void fb_gc_count_lock(struct fb_gc_locks *locks, const char *key,
+    uint64_t size, int64_t until_ns);
+
 /* Add the ids of `more` to `list`: both sorted, the result too. */
 void fb_id_list_join(struct fb_id_list *list, const struct fb_id_list *more);
 
@@ -59,17 +66,10 @@ int fb_gc_list_packs(struct fb_repo *repo, fb_gc_visit_object *visit,
 int fb_gc_list_recipes(struct fb_repo *repo, fb_gc_visit_object *visit,
     void *arg, struct fb_error *err);
 
-/* gc/current; no such object is idle, with the tag "". */
-int fb_gc_read_current(struct fb_repo *repo, struct fb_gc_doc *ret_doc,
-    char tag[FB_STORE_TAG_SIZE], struct fb_error *err);
 /* FB_ENOTFOUND when it is gone, as it is once its generation is over. */
 int fb_gc_read_set(struct fb_repo *repo, const struct fb_digest *id,
     struct fb_gc_set *ret_set, struct fb_error *err);
 
-/* Sessions that have neither a register nor an end. */
-int fb_gc_open_sessions(struct fb_repo *repo,
-    struct fb_gc_session **ret_sessions, size_t *ret_count,
-    struct fb_error *err);
 /* Is there one of a copy that has ended, or was given up? */
 int fb_gc_had_copy(struct fb_repo *repo, bool *ret_had, struct fb_error *err);
 /* So that it can never commit, or is known to be gone. */
@@ -117,6 +117,6 @@ int fb_gc_tidy(struct fb_repo *repo, struct fb_gc_report *report,
     struct fb_error *err);
 /* Remove runs/<run>/ of these runs. */
 int fb_gc_remove_runs(struct fb_repo *repo, const struct fb_run_ids *runs,
-    uint64_t *count, struct fb_error *err);
+    struct fb_gc_report *report, struct fb_error *err);
 
 #endif

@@ -255,6 +255,12 @@ remove_keys(struct key_tidying *tidying, struct fb_error *err)
 	    fb_store_list(tidying->repo->store, PREFIX, note_key, tidying, err);
 
 	for (size_t i = 0; rc == FB_OK && i < tidying->key_count; i++) {
+		bool locked;
+
+		rc = fb_gc_look_at_lock(tidying->repo, tidying->keys[i],
+		    &tidying->report->locks, &locked, err);
+		if (rc < 0 || locked)
+			continue;
 		rc = fb_store_remove(
 		    tidying->repo->store, tidying->keys[i], err);
 		tidying->report->tidied += rc == FB_OK;

@@ -309,6 +309,22 @@ count_early(struct estimating *e, bool pack, const struct fb_digest *id,
 	return rc;
 }
 
+/* It is to go now: is it locked? */
+static int
+look_at_lock(struct estimating *e, bool pack, const struct fb_digest *id,
+    struct fb_error *err)
+{
+	char key[FB_OBJECT_KEY_SIZE];
+	bool locked;
+
+	if (pack)
+		fb_pack_key(id, key);
+	else
+		fb_recipe_key(id, key);
+	return fb_gc_look_at_lock(
+	    e->repo, key, &e->estimate->locks, &locked, err);
+}
+
 static int
 weigh(struct estimating *e, bool pack, const struct fb_digest *id,
     uint64_t size, struct fb_error *err)
@@ -327,7 +343,9 @@ weigh(struct estimating *e, bool pack, const struct fb_digest *id,
 	if (kept)
 		return FB_OK;
 	count(later ? &estimate->later : &estimate->now, pack, size);
-	return count_early(e, pack, id, size, later, err);
+	if (!later)
+		rc = look_at_lock(e, pack, id, err);
+	return rc < 0 ? rc : count_early(e, pack, id, size, later, err);
 }
 
 static int

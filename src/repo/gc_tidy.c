@@ -64,8 +64,13 @@ struct tidying {
 static int
 remove_key(struct tidying *tidying, const char *key, struct fb_error *err)
 {
-	int rc = fb_store_remove(tidying->repo->store, key, err);
+	bool locked;
+	int rc = fb_gc_look_at_lock(
+	    tidying->repo, key, &tidying->report->locks, &locked, err);
 
+	if (rc < 0 || locked)
+		return rc;
+	rc = fb_store_remove(tidying->repo->store, key, err);
 	tidying->report->tidied += rc == FB_OK;
 	return rc;
 }
@@ -343,7 +348,7 @@ tidy_sets(struct tidying *tidying, struct fb_error *err)
 
 int
 fb_gc_remove_runs(struct fb_repo *repo, const struct fb_run_ids *runs,
-    uint64_t *count, struct fb_error *err)
+    struct fb_gc_report *report, struct fb_error *err)
 {
 	static const char prefix[] = "runs/";
 	AUTO_KEYS struct keys keys = { 0 };
@@ -355,12 +360,17 @@ fb_gc_remove_runs(struct fb_repo *repo, const struct fb_run_ids *runs,
 	rc = list_keys(repo, prefix, &keys, err);
 	for (size_t i = 0; rc == FB_OK && i < keys.count; i++) {
 		char id[FB_RUN_ID_SIZE];
+		bool locked;
 
 		if (!id_of(keys.items[i], prefix, id) ||
 		    !fb_run_ids_have(runs, id))
 			continue;
+		rc = fb_gc_look_at_lock(
+		    repo, keys.items[i], &report->locks, &locked, err);
+		if (rc < 0 || locked)
+			continue;
 		rc = fb_store_remove(repo->store, keys.items[i], err);
-		*count += rc == FB_OK && strcmp(id, last) != 0;
+		report->runs += rc == FB_OK && strcmp(id, last) != 0;
 		memcpy(last, id, sizeof(last));
 	}
 	return rc;

@@ -4,7 +4,7 @@
 #ifndef FB_ENGINE_DOWNLOAD_H
 #define FB_ENGINE_DOWNLOAD_H
 
-#include "fleetbak/engine/engine.h"
+#include "fleetbak/engine/locks.h"
 #include "fleetbak/manifest/manifest.h"
 
 struct fb_download_request {
@@ -131,6 +131,7 @@ struct fb_download_report {
 	char *drift_text;
 	uint64_t read_bytes, new_bytes, stored_bytes;
 	uint64_t elapsed_ms;
+	struct fb_lock_cost locks;
 	struct fb_download_machine *machines; /* fleet order */
 	size_t machine_count;
 	struct fb_source_failure *sources; /* that could not be asked */

@@ -13,11 +13,27 @@
 
 #include <stdatomic.h>
 
+#include "fleetbak/format/pack.h"
 #include "fleetbak/repo/forget.h"
 #include "fleetbak/store/store.h"
 
 struct fb_gc_usage {
 	uint64_t packs, recipes, bytes;
+};
+
+/* What nobody needs and cannot be deleted yet, because it is locked in its
+ * place: it stays as it is, and a later prune deletes it. */
+#define FB_GC_LOCKED_MAX 64
+struct fb_gc_locked {
+	char key[FB_OBJECT_KEY_SIZE];
+	uint64_t size;
+	int64_t until_ns; /* INT64_MAX: no end is known */
+};
+struct fb_gc_locks {
+	uint64_t objects, bytes;
+	int64_t first_ns, last_ns; /* when the first, and the last, can go */
+	struct fb_gc_locked items[FB_GC_LOCKED_MAX]; /* some of them */
+	size_t item_count;
 };
 
 /* A session that is waited for. */
@@ -39,6 +55,7 @@ struct fb_gc_report {
 	uint64_t runs;     /* whose records were removed */
 	uint64_t fenced;   /* sessions */
 	uint64_t tidied;   /* small objects that nobody needs any more */
+	struct fb_gc_locks locks;
 	struct fb_gc_session *waiting; /* sessions that are still open */
 	size_t waiting_count;
 };
@@ -72,6 +89,7 @@ struct fb_gc_estimate {
 	struct fb_gc_usage all, now, later; /* later: in addition to now */
 	struct fb_gc_early early_now, early_later;
 	struct fb_store_usage requests; /* of collecting, about */
+	struct fb_gc_locks locks; /* of what is in `now` */
 	bool weighed;   /* with `waste`, when every recipe could be read: */
 	uint64_t waste; /* bytes in packs of kept runs that none needs */
 };
@@ -81,14 +99,27 @@ FB_MUST_USE int fb_gc_estimate(struct fb_repo *repo,
 
 /*
  * Finish a collection that is under way, then make one, or as many as it
- * takes.  FB_OK when all that nothing names is deleted.
+ * takes.  FB_OK when all that nothing names is deleted, or is locked and stays
+ * (report->locks).
  * Errors: FB_EBUSY, id E-SESSIONS-OPEN: a session that may need what is
- * condemned is still open (report->waiting); the next call goes on.
+ * condemned is still open (report->waiting); the next call goes on.  The same,
+ * id E-GC-LOCKED: what is being deleted was locked meanwhile.
  * FB_ECORRUPT, id E-GC-DAMAGE: what a run needs cannot be read, so nothing is
  * deleted.
  */
 FB_MUST_USE int fb_gc_collect(struct fb_repo *repo,
     const struct fb_gc_request *request, struct fb_gc_report *report,
+    struct fb_error *err);
+
+/* Sessions that have neither a register nor an end.  Owner: free() them. */
+FB_MUST_USE int fb_gc_open_sessions(struct fb_repo *repo,
+    struct fb_gc_session **ret_sessions, size_t *ret_count,
+    struct fb_error *err);
+
+/* gc/current, what is being deleted; no such object is idle, with the tag
+ * "". */
+FB_MUST_USE int fb_gc_read_current(struct fb_repo *repo,
+    struct fb_gc_doc *ret_doc, char tag[FB_STORE_TAG_SIZE],
     struct fb_error *err);
 
 /*
