@@ -11,7 +11,7 @@ static const struct fb_exit_row rows[] = {
 	    "some machines failed, the others are done", "yes" },
 	{ FB_EXIT_CHANGES, "changes",
 	    "only with --exit-code or --check: there is something to do, or "
-	    "a backup is too old",
+	    "a backup is too old; of doctor: there are warnings",
 	    "-" },
 	{ FB_EXIT_NO_REPO, "no-repo", "there is no repository there", "no" },
 	{ FB_EXIT_LOCKED, "locked", "somebody else holds the lock", "yes" },

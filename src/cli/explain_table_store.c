@@ -3,6 +3,21 @@
 
 /* What object storage and the way to it say; as in explain_table.c. */
 static const struct fb_explanation rows[] = {
+	{ "E-GC-LOCKED", "what is being deleted is locked", "11",
+	    "A prune had begun to delete, and some of it was locked in the "
+	    "meantime, by a run that used it again and was cut off. The rest "
+	    "is deleted. What is locked from the start is left alone and is "
+	    "no error.",
+	    "A download that died between locking and committing.",
+	    "Run prune again when the lock has ended." },
+	{ "E-LOCK-RENEW", "what the run uses is not locked as long as wanted",
+	    "3",
+	    "The run is stored and committed. Of what it uses again, some "
+	    "could not be locked for longer, so that it may be deleted before "
+	    "repositories.NAME.lock_for is over.",
+	    "Keys without the right to lock objects (s3:GetObjectRetention, "
+	    "s3:PutObjectRetention); an object of another lock mode.",
+	    "Give the keys these rights; the next download tries again." },
 	{ "E-S3-ANSWER", "the server's answer makes no sense", "1",
 	    "An S3 server answered with an error that fleetbak does not know, "
 	    "or not as S3 does.",
@@ -38,6 +53,14 @@ static const struct fb_explanation rows[] = {
 	    "A variable that is not set in the service; a file that others "
 	    "can read; a misspelled profile.",
 	    "See 'Object storage' in fleetbak.conf(5)." },
+	{ "E-S3-LOCK", "the bucket locks nothing", "2",
+	    "The configuration has object_lock, and the bucket was made "
+	    "without object lock, or its server knows none. Nothing was "
+	    "stored that should have been locked.",
+	    "A bucket that was made before; a server such as OpenStack "
+	    "Swift.",
+	    "Let fleetbak init make a new bucket, or have object lock switched "
+	    "on for this one by who owns it; or take object_lock away." },
 	{ "E-S3-NO-BUCKET", "there is no such bucket", "10",
 	    "The server knows no bucket of that name.",
 	    "A misspelled name; another endpoint or account.",
@@ -80,6 +103,28 @@ static const struct fb_explanation rows[] = {
 	    "What 'ca' names is not a file of certificates in PEM.",
 	    "A wrong path; a file in DER.",
 	    "openssl x509 -in FILE -noout -subject" },
+	{ "E-VERSION-DELETED", "somebody deleted what a backup needs", "14",
+	    "The bucket keeps versions, and the newest of this object is the "
+	    "mark of its removal. fleetbak never removes what a run needs.",
+	    "Somebody, or a program, that has the key to write.",
+	    "Find out who, and change the key. fleetbak doctor shows all of "
+	    "it, fleetbak doctor --fix brings back the versions that are "
+	    "right." },
+	{ "E-VERSION-NONE", "no version is the right one", "14",
+	    "None of the versions that the bucket keeps of this object has "
+	    "the digest that it should have.",
+	    "A version that was removed for good, because it was not locked "
+	    "any more.",
+	    "fleetbak verify says whom it harms; look for a copy of the "
+	    "repository." },
+	{ "E-VERSION-REPLACED", "somebody overwrote what a backup needs", "14",
+	    "The bucket keeps versions, and the newest of this object is not "
+	    "what fleetbak stored. fleetbak never overwrites what a run "
+	    "needs.",
+	    "Ransomware, or somebody else who has the key to write.",
+	    "Find out who, and change the key. fleetbak doctor shows all of "
+	    "it, fleetbak doctor --fix brings back the versions that are "
+	    "right." },
 };
 
 size_t

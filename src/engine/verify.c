@@ -171,7 +171,8 @@ verify_all(struct verify *verify, struct fb_error *err)
 	    (rc = verify_packs(verify, err)) < 0)
 		return rc;
 	verify->report->packs = verify->packs.count;
-	if ((rc = verify_attribute(verify, err)) < 0)
+	if ((rc = verify_attribute(verify, err)) < 0 ||
+	    (rc = verify_versions(verify, err)) < 0)
 		return rc;
 	return verify_wholes(verify, err);
 }

@@ -74,6 +74,9 @@ int verify_run_volumes(
 /* Every pack, in parallel. */
 int verify_packs(struct verify *verify, struct fb_error *err);
 
+/* What was deleted or overwritten, where versions are kept. */
+int verify_versions(struct verify *verify, struct fb_error *err);
+
 /* After the packs: who is harmed by the damaged ones? */
 int verify_attribute(struct verify *verify, struct fb_error *err);
 

@@ -1,0 +1,50 @@
+/* What finding and mending share.  Private to src/repo. */
+#ifndef FB_REPO_TAMPERED_IMPL_H
+#define FB_REPO_TAMPERED_IMPL_H
+
+#include "fleetbak/repo/tampered.h"
+
+struct past_version {
+	char *id;
+	uint64_t size;
+	int64_t time_ns;
+	bool removed;
+};
+
+/* An object with a past: its versions, newest first. */
+struct past {
+	char *key;
+	struct past_version *items;
+	size_t count;
+};
+void past_release(struct past *past);
+void past_add(struct past *past, const struct fb_store_version *version);
+
+/* Is the newest a mark, or is there more than one that is none? */
+bool past_is_suspect(const struct past *past);
+
+/* Digest of a version's bytes; append them, if they are no more than `max`. */
+int past_digest(struct fb_store *store, const char *key,
+    const struct past_version *version, struct fb_digest *ret_digest,
+    struct fb_error *err);
+int past_read(struct fb_store *store, const char *key,
+    const struct past_version *version, size_t max, struct fb_buf *dst,
+    struct fb_error *err);
+
+/* All versions of one object. */
+int past_load(struct fb_store *store, const char *key, struct past *past,
+    struct fb_error *err);
+
+/* The oldest version with this digest; NULL: none.  *ret_now: it is what a
+ * get finds.  With `trusting` the one version there is is not read. */
+int past_find(struct fb_store *store, const struct past *past,
+    const struct fb_digest *want, bool trusting,
+    const struct past_version **ret_good, bool *ret_now,
+    struct fb_error *err);
+
+/* Report it, unless what a get finds has the digest. */
+int past_report(struct fb_store *store, const struct past *past,
+    const struct fb_digest *want, bool trusting, const char *run,
+    struct fb_tampered_list *list, struct fb_error *err);
+
+#endif
