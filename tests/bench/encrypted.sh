@@ -41,7 +41,7 @@ fleet() { # clear|encrypted
 		sources:
 		  bench: {driver: local, root: ./machines}
 	END
-	"$fleetbak" -c "$work/$1/fleetbak.yaml" init >/dev/null
+	"$fleetbak" -c "$work/$1/fleetbak.yaml" init >/dev/null 2>&1
 }
 
 each() { # <operation> clear|encrypted <argument>...
