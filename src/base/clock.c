@@ -136,6 +136,18 @@ fb_clock_set_zone(const char *zone, struct fb_error *err)
 	return FB_OK;
 }
 
+void
+fb_clock_local(int64_t wall_ns, unsigned *ret_weekday, unsigned *ret_minute)
+{
+	time_t seconds = (time_t)(wall_ns / NS_PER_S - (wall_ns % NS_PER_S < 0));
+	struct tm local = { 0 };
+
+	if (localtime_r(&seconds, &local) == NULL)
+		(void)gmtime_r(&seconds, &local);
+	*ret_weekday = (unsigned)(local.tm_wday + 6) % 7;
+	*ret_minute = (unsigned)local.tm_hour * 60 + (unsigned)local.tm_min;
+}
+
 /* The calendar is computed here, because gmtime() looks at locale and
  * environment, and because years of four digits are all that exist: 64 bits
  * of nanoseconds end in 2262. */

@@ -10,6 +10,7 @@ static int
 config_check(struct fb_cli *cli, struct fb_error *err)
 {
 	const struct fb_config *config;
+	json_t *limits;
 	int rc = fb_cli_configure(cli, err);
 
 	if (rc < 0)
@@ -26,6 +27,10 @@ config_check(struct fb_cli *cli, struct fb_error *err)
 		    "trusted signers %zu\n",
 		    config->path, config->fleet_name, config->source_count,
 		    config->repository_count, config->trusted_signer_count);
+	limits = fb_cli_limits(cli);
+	(void)json_object_set_new(cli->data, "limits", limits);
+	if (cli->quiet)
+		fb_buf_clear(&cli->text);
 	return FB_OK;
 }
 

@@ -295,6 +295,7 @@ show_plan(struct fb_cli *cli, const struct fb_plan *plan, struct fb_repo *opened
 	put_units(cli, plan);
 	put_sources(cli, &plan->fleet, &tally);
 	put_changes(cli, plan);
+	(void)json_object_set_new(cli->data, "limits", fb_cli_limits(cli));
 	put_totals(cli, plan);
 	fb_cli_lock_preview(cli, opened);
 	fb_buf_add_fmt(&cli->text, "plan %s\n", plan->id);

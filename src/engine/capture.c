@@ -54,16 +54,24 @@ fb_capture_check(struct capture *capture, struct fb_error *err)
 int
 fb_capture_wait(struct capture *capture, uint64_t len, struct fb_error *err)
 {
+	struct fb_rate *all = capture->run->read_rate;
+	struct fb_rate *own = capture->source_rate;
 	int64_t now = fb_clock_mono_ns();
-	int64_t due = fb_rate_take(capture->run->read_rate, len, now);
-	int64_t own = fb_rate_take(capture->source_rate, len, now);
+	uint64_t in_all = fb_rate_queue(all, len, now);
+	uint64_t in_own = fb_rate_queue(own, len, now);
 	int rc = FB_OK;
 
-	if (own > due)
-		due = own;
-	while (rc == FB_OK && fb_clock_mono_ns() < due) {
+	while (rc == FB_OK) {
+		int64_t due = fb_rate_due(all, in_all, now);
+		int64_t due_own = fb_rate_due(own, in_own, now);
+
+		if (due < due_own)
+			due = due_own;
+		if (due <= now)
+			break;
 		fb_clock_wait(due);
 		rc = fb_capture_check(capture, err);
+		now = fb_clock_mono_ns();
 	}
 	return rc;
 }

@@ -10,6 +10,7 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/rate.h"
+#include "fleetbak/engine/limits.h"
 #include "fleetbak/engine/reader.h"
 #include "fleetbak/manifest/manifest.h"
 #include "fleetbak/repo/clone.h"
@@ -214,8 +215,9 @@ open_clone(struct copying *copying, struct fb_error *err)
 		copying->spool_dir = fb_state_path(
 		    engine, "copy/%s", copying->writer.session.id);
 	spec.spool_dir = copying->spool_dir;
-	copying->read = fb_rate_new(engine->config->download.limit_read);
-	copying->upload = fb_rate_new(engine->config->download.limit_upload);
+	copying->read = fb_limits_rate(&engine->config->download.limit_read);
+	copying->upload =
+	    fb_limits_rate(&engine->config->download.limit_upload);
 	spec.read = copying->read;
 	spec.upload = copying->upload;
 	return fb_clone_open(&spec, &copying->clone, err);

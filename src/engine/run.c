@@ -10,6 +10,7 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/buf.h"
 #include "fleetbak/base/text.h"
+#include "fleetbak/engine/limits.h"
 #include "run.h"
 
 static void
@@ -17,13 +18,13 @@ make_rates(struct fb_run *run)
 {
 	const struct fb_config *config = run->engine->config;
 
-	run->read_rate = fb_rate_new(config->download.limit_read);
-	run->upload_rate = fb_rate_new(config->download.limit_upload);
+	run->read_rate = fb_limits_rate(&config->download.limit_read);
+	run->upload_rate = fb_limits_rate(&config->download.limit_upload);
 	run->source_rates =
 	    fb_alloc(config->source_count, sizeof(*run->source_rates));
 	for (size_t s = 0; s < config->source_count; s++)
 		run->source_rates[s] =
-		    fb_rate_new(config->sources[s].limit_read);
+		    fb_limits_rate(&config->sources[s].limit_read);
 }
 
 static void
@@ -266,6 +267,18 @@ fb_run_announce(
 	        .total = read_bytes });
 }
 
+/* How long it takes from its first step to its last byte. */
+static void
+note_time(struct fb_job *job)
+{
+	int64_t now = fb_clock_mono_ns();
+
+	if (job->began_ns == 0)
+		job->began_ns = now;
+	if (job->state == FB_MACHINE_COPIED || job->state == FB_MACHINE_VERIFIED)
+		job->took_ms = (uint64_t)(now - job->began_ns) / 1000000;
+}
+
 int
 fb_run_state(struct fb_run *run, struct fb_job *job,
     enum fb_machine_state state, bool durable, struct fb_error *err)
@@ -276,6 +289,7 @@ fb_run_state(struct fb_run *run, struct fb_job *job,
 	if (rc < 0)
 		return fb_wrap(err, "machine '%s'", job->name);
 	job->state = state;
+	note_time(job);
 	body = fb_run_machine_json(job);
 	rc = fb_journal_append(run->journal, "machine", body, durable, err);
 	if (rc < 0)

@@ -59,6 +59,8 @@ struct fb_job {
 	int64_t down_since_ns;        /* monotonic; 0: not down by us */
 	int64_t owed_since_ns;        /* replay: when its start came to be owed */
 	uint64_t downtime_ms;
+	int64_t began_ns;             /* here, monotonic; 0: not yet */
+	uint64_t took_ms;             /* here, until it was copied */
 	char snapshot_time[FB_TIME_SIZE];
 	struct fb_part *parts;        /* as many as machine->volume_count */
 	const struct fb_error *err;   /* kept, when failed */

@@ -263,16 +263,17 @@ span_of(const json_t *value)
 	return ms;
 }
 
-static uint64_t
-rate_of(const json_t *value)
+static struct fb_limits
+limits_of(const json_t *value)
 {
-	struct fb_error err;
-	uint64_t bytes = 0;
+	struct fb_limits limits = { 0 };
+	struct fb_error judged;
 
-	if (value == NULL ||
-	    fb_text_rate(json_string_value(value), &bytes, &err) < 0)
-		return 0;
-	return bytes;
+	if (value != NULL &&
+	    fb_limits_parse(json_string_value(value), &limits, &judged) < 0)
+		/* uncovered: the schema has checked it */
+		limits.count = 0;
+	return limits;
 }
 
 /* What leaves the house is encrypted unless somebody says otherwise. */
@@ -388,7 +389,7 @@ fill_sources(struct fb_config *config, json_t *map)
 		source->jobs = (unsigned)json_integer_value(
 		    json_object_get(value, "jobs"));
 		source->limit_read =
-		    rate_of(json_object_get(value, "limit_read"));
+		    limits_of(json_object_get(value, "limit_read"));
 		source->options = driver_options(value, source->driver);
 	}
 }
@@ -421,9 +422,9 @@ fill_download(struct fb_config_download *download, const json_t *map)
 	download->jobs =
 	    (unsigned)json_integer_value(json_object_get(map, "jobs"));
 	download->level = (int)json_integer_value(json_object_get(map, "level"));
-	download->limit_read = rate_of(json_object_get(map, "limit_read"));
+	download->limit_read = limits_of(json_object_get(map, "limit_read"));
 	download->limit_upload =
-	    rate_of(json_object_get(map, "limit_upload"));
+	    limits_of(json_object_get(map, "limit_upload"));
 	download->verify_unchanged_percent = fb_percent_of(
 	    json_object_get(map, "verify_unchanged"));
 	download->max_duration_ms =

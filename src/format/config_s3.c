@@ -138,7 +138,8 @@ fb_scalar_check_server(
 int
 fb_scalar_check_credentials(const struct fb_scalar *in, struct fb_error *err)
 {
-	static const char *const words[] = { "auto", "env", "imds" };
+	static const char *const words[] = { "auto", "env", "imds",
+		"web-identity" };
 	static const char profile[] = "profile:";
 	const char *name = in->text + strlen(profile);
 	struct fb_error why;
@@ -160,7 +161,7 @@ fb_scalar_check_credentials(const struct fb_scalar *in, struct fb_error *err)
 	    in->place, in->what);
 	return fb_hint(err,
 	    "write env, profile:NAME, file:PATH, "
-	    "cmd:PROGRAM ARG..., cred:NAME, imds or auto");
+	    "cmd:PROGRAM ARG..., cred:NAME, imds, web-identity or auto");
 }
 
 /* How long is said, and not that. */

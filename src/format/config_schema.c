@@ -12,7 +12,7 @@
 #define NAME     .kind = FB_SETTING_NAME, .type = "name"
 #define INTEGER  .kind = FB_SETTING_INTEGER, .type = "integer"
 #define SPAN     .kind = FB_SETTING_SPAN, .type = "span"
-#define RATE     .kind = FB_SETTING_RATE, .type = "rate"
+#define LIMITS   .kind = FB_SETTING_LIMITS, .type = "rate or windows"
 #define CHOICE   .kind = FB_SETTING_CHOICE, .type = "choice"
 #define PATH     .kind = FB_SETTING_PATH, .type = "path"
 #define URL      .kind = FB_SETTING_URL, .type = "url"
@@ -78,12 +78,13 @@ static const struct fb_setting settings[] = {
 	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_CREDENTIALS",
 	    .help = "Where the access key of an s3: repository is found: env, "
 	            "profile:NAME, file:PATH, cmd:PROGRAM ARG..., cred:NAME, "
-	            "imds, or auto, which it is when not given." },
+	            "imds, web-identity, or auto, which it is when not "
+	            "given." },
 	{ .path = "repositories.*.ca", PATH,
 	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_CA",
 	    .help = "File of certificates, in PEM, which alone are believed "
-	            "when an s3: server shows its own; the system's when not "
-	            "given." },
+	            "when an s3: server shows its own; that of SSL_CERT_FILE, "
+	            "or the system's, when not given." },
 	{ .path = "repositories.*.proxy", SERVER,
 	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_PROXY",
 	    .help = "HTTP proxy on the way to an s3: server; what the "
@@ -164,10 +165,11 @@ static const struct fb_setting settings[] = {
 	    .variable = "FLEETBAK_SOURCES_<NAME>_JOBS",
 	    .help = "How many machines of this source are worked on at once; "
 	            "download.jobs is the limit over all." },
-	{ .path = "sources.*.limit_read", RATE,
+	{ .path = "sources.*.limit_read", LIMITS,
 	    .variable = "FLEETBAK_SOURCES_<NAME>_LIMIT_READ",
 	    .help = "How fast a run reads from this source, all its machines "
-	            "together; download.limit_read is the limit over all." },
+	            "together, also by the time of day; download.limit_read is "
+	            "the limit over all." },
 	{ .path = "sources.*.root", PATH, .required = true, .driver = "local",
 	    .variable = "FLEETBAK_SOURCES_<NAME>_ROOT",
 	    .help = "Directory whose subdirectories with a machine.yaml are "
@@ -206,15 +208,16 @@ static const struct fb_setting settings[] = {
 	{ .path = "download.level", INTEGER, .fallback = "3", .min = 1,
 	    .max = 19, .variable = "FLEETBAK_DOWNLOAD_LEVEL",
 	    .help = "Level of zstd compression." },
-	{ .path = "download.limit_read", RATE,
+	{ .path = "download.limit_read", LIMITS,
 	    .variable = "FLEETBAK_DOWNLOAD_LIMIT_READ",
 	    .help = "How fast a run reads from all sources together, such as "
-	            "200MiB/s.  What is not read (holes, what is known to be "
-	            "unchanged) does not count." },
-	{ .path = "download.limit_upload", RATE,
+	            "200MiB/s, or by the time of day: Mon-Fri 07:00-19:00 "
+	            "20MiB/s, * unlimited.  What is not read (holes, what is "
+	            "known to be unchanged) does not count." },
+	{ .path = "download.limit_upload", LIMITS,
 	    .variable = "FLEETBAK_DOWNLOAD_LIMIT_UPLOAD",
 	    .help = "How fast a run puts packs into the repository, in the "
-	            "mean over a pack." },
+	            "mean over a pack, also by the time of day." },
 	{ .path = "download.max_duration", SPAN, .min = 1,
 	    .variable = "FLEETBAK_DOWNLOAD_MAX_DURATION",
 	    .help = "How long a download may take.  Then it starts nothing "
@@ -323,6 +326,19 @@ describe_choice(const struct fb_setting *row)
 	return json_pack("{s:s, s:o}", "type", "string", "enum", values);
 }
 
+/* One text of windows with commas between them, or a list of windows. */
+static json_t *
+describe_limits(void)
+{
+#define DAY    "[A-Za-z]{3}"
+#define TIME   "[0-2][0-9]:[0-5][0-9]"
+#define LIMIT  "(unlimited|[0-9]+(\\.[0-9]+)?([kKMGT]?B|[KMGT]iB|[kKMG]?bit)/s)"
+#define WINDOW " *((" DAY "(-" DAY ")?|\\*) +)?(" TIME "-" TIME " +)?" LIMIT " *"
+	return json_pack("{s:[o, {s:s, s:o, s:i}]}", "oneOf",
+	    text_with_pattern("^" WINDOW "(," WINDOW ")*$"), "type", "array",
+	    "items", text_with_pattern("^" WINDOW "$"), "minItems", 1);
+}
+
 static json_t *
 describe_type(const struct fb_setting *row)
 {
@@ -341,9 +357,8 @@ describe_type(const struct fb_setting *row)
 	case FB_SETTING_SPAN:
 		return text_with_pattern(
 		    "^[0-9]+(\\.[0-9]+)?(ms|s|min|h|d|w|mo|y)$");
-	case FB_SETTING_RATE:
-		return text_with_pattern("^[0-9]+(\\.[0-9]+)?"
-		                         "([kKMGT]?B|[KMGT]iB|[kKMG]?bit)/s$");
+	case FB_SETTING_LIMITS:
+		return describe_limits();
 	case FB_SETTING_CHOICE:
 		return describe_choice(row);
 	case FB_SETTING_PERCENT:
@@ -358,7 +373,7 @@ describe_type(const struct fb_setting *row)
 		return text_with_pattern("^https?://[^/@?#]+/?$");
 	case FB_SETTING_CREDENTIALS:
 		return text_with_pattern(
-		    "^(auto|env|imds|(profile|file|cmd|cred):.+)$");
+		    "^(auto|env|imds|web-identity|(profile|file|cmd|cred):.+)$");
 	case FB_SETTING_SECRET:
 		return text_with_pattern(reference);
 	case FB_SETTING_SECRETS:

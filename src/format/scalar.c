@@ -118,6 +118,20 @@ check_rate(const struct fb_scalar *in, struct fb_error *err)
 	return FB_OK;
 }
 
+/* A rate, which is most of them, or windows of time. */
+static int
+check_limits(const struct fb_scalar *in, struct fb_error *err)
+{
+	struct fb_limits limits;
+
+	if (strpbrk(in->text, " ,") == NULL &&
+	    strcmp(in->text, FB_LIMIT_UNLIMITED) != 0)
+		return check_rate(in, err);
+	if (fb_limits_parse(in->text, &limits, err) < 0)
+		return fb_wrap(err, "%s: %s", in->place, in->what);
+	return FB_OK;
+}
+
 static int
 check_choice(const struct fb_scalar *in, struct fb_error *err)
 {
@@ -361,8 +375,8 @@ check_kind(
 		return check_span(in, err);
 	case FB_SETTING_SIZE:
 		return check_size(in, err);
-	case FB_SETTING_RATE:
-		return check_rate(in, err);
+	case FB_SETTING_LIMITS:
+		return check_limits(in, err);
 	case FB_SETTING_CHOICE:
 		return check_choice(in, err);
 	case FB_SETTING_PATH:

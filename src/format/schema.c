@@ -251,12 +251,18 @@ static int
 read_leaf(const struct reading *at, const struct fb_setting *row,
     const struct fb_yaml_node *node, json_t **ret_value, struct fb_error *err)
 {
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	struct fb_yaml_node joined;
+
 	switch (row->kind) {
 	case FB_SETTING_SECRETS:
 	case FB_SETTING_VECTOR:
 		return read_texts(at, row, node, ret_value, err);
 	case FB_SETTING_LABELS:
 		return read_labels(at, row, node, ret_value, err);
+	case FB_SETTING_LIMITS:
+		joined = fb_yaml_join(node, &text);
+		return read_scalar(at, row, &joined, ret_value, err);
 	default:
 		return read_scalar(at, row, node, ret_value, err);
 	}

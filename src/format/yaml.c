@@ -404,3 +404,22 @@ fb_yaml_parse(struct fb_span text, size_t max, const char *path,
 	yaml_parser_delete(&in.parser);
 	return rc;
 }
+
+struct fb_yaml_node
+fb_yaml_join(const struct fb_yaml_node *node, struct fb_buf *text)
+{
+	struct fb_yaml_node joined = { .kind = FB_YAML_SCALAR,
+		.line = node->line,
+		.column = node->column };
+
+	if (node->kind != FB_YAML_LIST || node->count == 0)
+		return *node;
+	for (size_t i = 0; i < node->count; i++) {
+		if (node->items[i]->kind != FB_YAML_SCALAR)
+			return *node;
+		fb_buf_add_fmt(text, "%s%s", i > 0 ? ", " : "",
+		    node->items[i]->text);
+	}
+	joined.text = (char *)text->data;
+	return joined;
+}

@@ -50,4 +50,9 @@ void fb_yaml_freep(struct fb_yaml_node **node);
 const struct fb_yaml_node *fb_yaml_get(
     const struct fb_yaml_node *map, const char *key);
 
+/* A list of scalars as the one scalar that they are with commas between them,
+ * in `text`, which outlives the result; what is no such list as it is. */
+struct fb_yaml_node fb_yaml_join(
+    const struct fb_yaml_node *node, struct fb_buf *text);
+
 #endif

@@ -42,12 +42,14 @@ static int
 pace(const struct fb_clone *clone, struct fb_rate *rate, uint64_t len,
     struct fb_error *err)
 {
-	int64_t due = fb_rate_take(rate, len, fb_clock_mono_ns());
+	int64_t due, now = fb_clock_mono_ns();
+	uint64_t place = fb_rate_queue(rate, len, now);
 	int rc = check_cancel(clone, err);
 
-	while (rc == FB_OK && fb_clock_mono_ns() < due) {
+	while (rc == FB_OK && (due = fb_rate_due(rate, place, now)) > now) {
 		fb_clock_wait(due);
 		rc = check_cancel(clone, err);
+		now = fb_clock_mono_ns();
 	}
 	return rc;
 }

@@ -60,13 +60,16 @@ hurries(const struct fb_sender *sender)
 static void
 wait_for_room(const struct fb_sender *sender, uint64_t size)
 {
+	struct fb_rate *rate = sender->spec.upload;
+	int64_t now = rate != NULL ? fb_clock_mono_ns() : 0;
+	uint64_t place = fb_rate_queue(rate, size, now);
 	int64_t due;
 
-	if (sender->spec.upload == NULL)
-		return;
-	due = fb_rate_take(sender->spec.upload, size, fb_clock_mono_ns());
-	while (fb_clock_mono_ns() < due && !hurries(sender))
+	while ((due = fb_rate_due(rate, place, now)) > now &&
+	    !hurries(sender)) {
 		fb_clock_wait(due);
+		now = fb_clock_mono_ns();
+	}
 }
 
 static int

@@ -69,6 +69,40 @@ for limit in download.limit_read sources.lab.limit_read; do
 done
 ok "who waits for a limit stops when asked to"
 
+# By the time of day, in the fleet's time zone: 11:59 UTC is 12:59 in Berlin.
+rm -rf repo state
+noon=1795867199 # Saturday 2026-11-28, 11:59:59 UTC
+expect 0 "$fb" -c "$conf" init
+sed -i 's|^fleet: {|&timezone: Europe/Berlin, |
+	s|^download: {|&limit_read: ["Mon-Fri 1MB/s", "Sat-Sun 12:00-13:00 1KiB/s", "* unlimited"], |' \
+	"$conf"
+if [ "${FB_VARIANT:-debug}" != release ]; then
+	FLEETBAK_CLOCK=$noon expect 0 "$fb" -c "$conf" config check
+	grep -qF 'download.limit_read: 1KiB/s now, unlimited from 2026-11-28 13:00 +01:00' \
+		"$work/stdout" || fail "config check: $(cat "$work/stdout")"
+	FLEETBAK_CLOCK=$noon expect 0 "$fb" -c "$conf" plan
+	grep -qF 'download.limit_read: 1KiB/s now, unlimited from' \
+		"$work/stdout" || fail "the plan does not say it"
+	FLEETBAK_CLOCK=$noon expect 0 "$fb" -c "$conf" plan --json
+	jq -e '.data.limits[0] | .now == "1KiB/s" and .then == "unlimited" and
+		.until == "2026-11-28T12:00:00Z" and .windows ==
+		"Mon-Fri 1MB/s, Sat-Sun 12:00-13:00 1KiB/s, unlimited"' \
+		"$work/stdout" >/dev/null || fail "$(cat "$work/stdout")"
+
+	# The window ends while it waits, which is asked for once a second: a
+	# quarter of an hour becomes seconds.
+	FLEETBAK_FAULT_LOG=$work/log FLEETBAK_CLOCK=$((noon + 1)) \
+		expect 0 "$fb" -c "$conf" download
+	n=$(grep -c ' clock ' "$work/log")
+	rm -rf repo state "$work/log"
+	expect 0 "$fb" -c "$conf" init
+	expect 0 timeout 100 env FLEETBAK_CLOCK=$noon \
+		FLEETBAK_FAULT_LOG="$work/log" FLEETBAK_FAULT="clock.$n:+2" \
+		"$fb" -c "$conf" download
+	[ "$(grep -c ' clock ' "$work/log")" -ge "$n" ] || fail "it did not wait"
+fi
+ok "limits change with the time of day, also for what waits"
+
 # A change map that says nothing changed, and all of it read again to see.
 m=machines/m1
 rm -rf repo state machines/m2 machines/m3

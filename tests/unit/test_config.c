@@ -152,14 +152,15 @@ a_limit_is_a_rate(void **state)
 	    "sources: {farm: {driver: local, root: m, limit_read: 5MB/s}}\n"
 	    "download: {limit_read: 1MiB/s, limit_upload: 80Mbit/s}\n",
 	    NULL, sets, &config));
-	assert_int_equal(config->download.limit_read, 1 << 20);
-	assert_int_equal(config->download.limit_upload, 10000000);
-	assert_int_equal(config->sources[0].limit_read, 1025);
+	assert_int_equal(config->download.limit_read.windows[0].bytes, 1 << 20);
+	assert_int_equal(
+	    config->download.limit_upload.windows[0].bytes, 10000000);
+	assert_int_equal(config->sources[0].limit_read.windows[0].bytes, 1025);
 
 	assert_ok(parse_with(BASE, NULL, NULL, &plain));
-	assert_int_equal(plain->download.limit_read, 0);
-	assert_int_equal(plain->download.limit_upload, 0);
-	assert_int_equal(plain->sources[0].limit_read, 0);
+	assert_int_equal(plain->download.limit_read.count, 0);
+	assert_int_equal(plain->download.limit_upload.count, 0);
+	assert_int_equal(plain->sources[0].limit_read.count, 0);
 
 	refuses("download: {limit_read: 1MiB}\n", "E-CFG-UNIT",
 	    "f.yaml:1:24: download.limit_read '1MiB': not a rate: write "
@@ -167,6 +168,41 @@ a_limit_is_a_rate(void **state)
 	    "");
 	refuses("download: {limit_upload: 100B/s}\n", "E-CFG-RANGE",
 	    "must be 1KiB/s at least", "");
+}
+
+static void
+a_limit_is_windows_of_the_day(void **state)
+{
+	static const char *const sets[] = {
+		"sources.farm.limit_read=22:00-06:00 unlimited, 5MB/s", NULL
+	};
+	FB_AUTO_CONFIG struct fb_config *config = NULL;
+
+	(void)state;
+	assert_ok(parse_with("fleet: {name: f}\n"
+	    "repositories: {r: {url: \"file:r\"}}\n"
+	    "sources: {farm: {driver: local, root: m}}\n"
+	    "download:\n"
+	    "  limit_read: Sat-Sun unlimited, 1MiB/s\n"
+	    "  limit_upload: [Mon-Fri 07:00-19:00 20MiB/s, \"* unlimited\"]\n",
+	    NULL, sets, &config));
+	assert_int_equal(config->download.limit_read.count, 2);
+	assert_int_equal(config->download.limit_upload.count, 2);
+	assert_int_equal(config->download.limit_upload.windows[0].from, 420);
+	assert_int_equal(config->sources[0].limit_read.count, 2);
+	assert_string_equal(
+	    json_string_value(json_object_get(
+	        json_object_get(config->effective, "download"),
+	        "limit_upload")),
+	    "Mon-Fri 07:00-19:00 20MiB/s, * unlimited");
+
+	refuses("download: {limit_read: Mon 1MiB}\n", "E-CFG-UNIT",
+	    "f.yaml:1:24: download.limit_read: '1MiB': not a rate",
+	    "write 20MiB/s");
+	refuses("download: {limit_read: [1MiB/s, [1MiB/s]]}\n", "E-CFG-TYPE",
+	    "a list where a single value belongs", "");
+	refuses("download: {limit_read: []}\n", "E-CFG-TYPE",
+	    "a list where a single value belongs", "");
 }
 
 static void
@@ -896,6 +932,7 @@ main(void)
 		cmocka_unit_test(what_is_not_said_has_its_default),
 		cmocka_unit_test(the_order_of_the_file_is_kept),
 		cmocka_unit_test(a_limit_is_a_rate),
+		cmocka_unit_test(a_limit_is_windows_of_the_day),
 		cmocka_unit_test(what_is_kept_is_said_in_words),
 		cmocka_unit_test(what_is_kept_is_judged_with_its_place),
 		cmocka_unit_test(a_wrong_key_is_named_with_the_nearest_right_one),

@@ -149,6 +149,53 @@ the_slowest_and_the_fastest(void **state)
 	fb_rate_free(fast);
 }
 
+static uint64_t limit_now;
+
+static uint64_t
+limit_of_test(const void *arg)
+{
+	assert_ptr_equal(arg, &limit_now);
+	return limit_now;
+}
+
+/* What waits when the limit changes has waited for a part of it. */
+static void
+a_limit_changes_for_those_who_wait(void **state)
+{
+	struct fb_rate *rate = fb_rate_new_timed(limit_of_test, &limit_now);
+	uint64_t first, second;
+
+	(void)state;
+	limit_now = MIB;
+	first = fb_rate_queue(rate, 10 * MIB, 0);
+	second = fb_rate_queue(rate, 10 * MIB, 0);
+	assert_int_equal(fb_rate_due(rate, first, 0), 10 * SECOND);
+	assert_int_equal(fb_rate_due(rate, second, 0), 20 * SECOND);
+	assert_int_equal(fb_rate_step(rate, MIB), MIB / 10);
+	/* At 4 s, 6 and 16 MiB are left: at half the speed, then at four
+	 * times that. */
+	limit_now = MIB / 2;
+	assert_int_equal(fb_rate_due(rate, first, 4 * SECOND), 16 * SECOND);
+	assert_int_equal(fb_rate_due(rate, second, 4 * SECOND), 36 * SECOND);
+	limit_now = 2 * MIB;
+	/* It is not asked twice in a second. */
+	assert_int_equal(
+	    fb_rate_due(rate, first, 4 * SECOND + 1), 16 * SECOND);
+	assert_int_equal(fb_rate_due(rate, first, 12 * SECOND), 13 * SECOND);
+	assert_int_equal(fb_rate_due(rate, second, 12 * SECOND), 18 * SECOND);
+	/* As fast as it goes: at once, and so does what comes then. */
+	limit_now = 0;
+	assert_int_equal(fb_rate_due(rate, second, 14 * SECOND), 14 * SECOND);
+	assert_int_equal(fb_rate_take(rate, UINT64_MAX / 2, 14 * SECOND),
+	    14 * SECOND);
+	assert_int_equal(fb_rate_step(rate, 64 * MIB), 64 * MIB);
+	/* And a limit again, which owes nothing. */
+	limit_now = MIB;
+	assert_int_equal(fb_rate_take(rate, MIB, 20 * SECOND), 20 * SECOND);
+	assert_int_equal(fb_rate_take(rate, MIB, 20 * SECOND), 21 * SECOND);
+	fb_rate_free(rate);
+}
+
 int
 main(void)
 {
@@ -161,6 +208,7 @@ main(void)
 		cmocka_unit_test(threads_share_one_rate),
 		cmocka_unit_test(no_rate_is_no_limit),
 		cmocka_unit_test(the_slowest_and_the_fastest),
+		cmocka_unit_test(a_limit_changes_for_those_who_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,6 +35,11 @@ bool fb_clock_zone_known(const char *zone);
  */
 FB_MUST_USE int fb_clock_set_zone(const char *zone, struct fb_error *err);
 
+/* The day of the week (0: Monday) and the minute of the day at a time, in the
+ * zone of localtime_r().  Threads: any. */
+void fb_clock_local(
+    int64_t wall_ns, unsigned *ret_weekday, unsigned *ret_minute);
+
 /*
  * What no operator sets: nanoseconds since this boot, asleep or not, and the
  * boot's id, "" where it cannot be told.  Two readings under one id are apart

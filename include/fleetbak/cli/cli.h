@@ -146,6 +146,10 @@ const char *fb_cli_time(
 /* "2 d 7 h", two units; "4 min 27 s". */
 const char *fb_cli_span(uint64_t ms, char text[FB_CLI_TEXT]);
 
+/* The limits of the configuration and what they are now: lines of the text,
+ * and a new list for the JSON. */
+json_t *fb_cli_limits(struct fb_cli *cli);
+
 /* What each of the obligations that are still open is, into warnings. */
 void fb_cli_warn_half_restored(struct fb_cli *cli);
 

@@ -13,6 +13,7 @@
 
 #include "fleetbak/base/buf.h"
 #include "fleetbak/format/json.h"
+#include "fleetbak/format/limits.h"
 #include "fleetbak/format/retention.h"
 
 struct fb_error;
@@ -63,7 +64,7 @@ struct fb_config_source {
 	char *driver;
 	struct fb_labels labels;
 	unsigned jobs;   /* machines of this source at once; 0: no own limit */
-	uint64_t limit_read; /* bytes a second from it; 0: no own limit */
+	struct fb_limits limit_read; /* from it; none: no own limit */
 	json_t *options; /* the driver's own keys, typed by the schema; paths
 	                  * absolute ("root" of local) */
 };
@@ -84,8 +85,8 @@ struct fb_config_download {
 	uint64_t max_obligation_age_ms; /* default 7 d */
 	enum fb_digest_mode digest;   /* default tree */
 	int level;                    /* zstd level 1..19, default 3 */
-	uint64_t limit_read;          /* bytes a second from all sources */
-	uint64_t limit_upload;        /* ... into the repository; 0: no limit */
+	struct fb_limits limit_read;   /* from all sources */
+	struct fb_limits limit_upload; /* into the repository */
 	uint64_t max_duration_ms;     /* 0: none */
 	unsigned verify_unchanged_percent; /* of what is not read because of
 	                               * a change map; default 2 */
@@ -196,7 +197,7 @@ enum fb_setting_kind {
 	FB_SETTING_BOOLEAN,  /* true or false, no other spelling */
 	FB_SETTING_SPAN,     /* with its unit: fb_text_span() */
 	FB_SETTING_SIZE,     /* with its unit: fb_text_size() */
-	FB_SETTING_RATE,     /* with its unit: fb_text_rate() */
+	FB_SETTING_LIMITS,   /* a rate, or fb_limits_parse(); a list is joined */
 	FB_SETTING_CHOICE,   /* one of `choices` */
 	FB_SETTING_PATH,     /* made absolute */
 	FB_SETTING_RAW_PATH, /* kept as written, without ".." */
