@@ -4,6 +4,7 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
 #include "fleetbak/cli/prune.h"
+#include "fleetbak/cli/unattended.h"
 
 static int
 read_percent(const char *text, unsigned *ret_percent, struct fb_error *err)
@@ -65,6 +66,8 @@ carry_out(struct fb_cli *cli, struct fb_repo *repo,
 	rc = fb_prune_carry_out(
 	    &cli->engine, repo, request, plan, &report, err);
 	fb_cli_prune_report(cli, &report);
+	if (rc == FB_OK)
+		fb_facts_prune(cli, plan, &report);
 	fb_prune_report_release(&report);
 	return rc;
 }

@@ -7,6 +7,7 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "fleetbak/cli/snapshots.h"
+#include "fleetbak/cli/unattended.h"
 #include "fleetbak/engine/recover.h"
 #include "fleetbak/engine/restore.h"
 #include "fleetbak/engine/shard.h"
@@ -311,6 +312,18 @@ put_page(struct fb_cli *cli, struct fb_repo *repo,
 	put_list(cli, "held_runs", "run ", "is held", runs_with_fate(all, true));
 }
 
+/* Who reads this in a mail wants to know what next. */
+static void
+put_advice(struct fb_cli *cli, const struct page *page)
+{
+	if ((page->over > 0 || page->count == 0) &&
+	    cli->output == FB_OUTPUT_TABLE &&
+	    !fb_arguments_on(&cli->args, FB_OPT_SHORT))
+		fb_buf_add_str(&cli->text,
+		    "  fix  fleetbak download; if a timer should have done "
+		    "it: systemctl status fleetbak-download.timer\n");
+}
+
 static void
 warn_of_clock(struct fb_cli *cli, const struct page *page)
 {
@@ -349,6 +362,19 @@ check_history(struct fb_cli *cli, struct fb_repo *repo)
 		fb_cli_status(cli, fb_exit_of((enum fb_code)rc));
 }
 
+/* For the metrics. */
+static void
+note_facts(struct fb_cli *cli, const struct fb_snapshots *all)
+{
+	uint64_t snapshots = 0, bytes = 0;
+
+	for (size_t i = 0; i < all->run_count; i++) {
+		snapshots += all->runs[i].good;
+		bytes += all->runs[i].size;
+	}
+	fb_facts_status(cli, snapshots, bytes);
+}
+
 static int
 status_run(struct fb_cli *cli, struct fb_error *err)
 {
@@ -369,6 +395,8 @@ status_run(struct fb_cli *cli, struct fb_error *err)
 		return rc;
 	make_page(cli, &all, &page);
 	put_page(cli, repo, &all, &page);
+	put_advice(cli, &page);
+	note_facts(cli, &all);
 	warn_of_clock(cli, &page);
 	if (fb_arguments_on(&cli->args, FB_OPT_CHECK) &&
 	    (page.over > 0 || page.count == 0))

@@ -30,9 +30,14 @@ enum family {
 	MACHINE_RPO,
 	MACHINE_VERIFIED,
 	MACHINE_DOWNTIME,
+	MACHINE_DURATION,
 	MACHINE_SIZE,
 	MACHINE_READ,
 	MACHINE_STORED,
+	MACHINE_SNAPSHOTS,
+	REPO_STORED,
+	REPO_LOGICAL,
+	REPO_SNAPSHOTS,
 	REPO_DAMAGED,
 	FAMILIES,
 };
@@ -63,12 +68,23 @@ static const struct {
 	    "matched." },
 	[MACHINE_DOWNTIME] = { "fleetbak_machine_last_downtime_seconds",
 	    "How long the machine was down for its newest backup." },
+	[MACHINE_DURATION] = { "fleetbak_machine_last_duration_seconds",
+	    "Duration of the machine's newest backup." },
 	[MACHINE_SIZE] = { "fleetbak_machine_size_bytes",
 	    "Size of the machine's newest backup when restored." },
 	[MACHINE_READ] = { "fleetbak_machine_read_bytes",
 	    "Bytes read from the source for the machine's newest backup." },
 	[MACHINE_STORED] = { "fleetbak_machine_stored_bytes",
 	    "Bytes the machine's newest backup added to the repository." },
+	[MACHINE_SNAPSHOTS] = { "fleetbak_machine_snapshots",
+	    "Snapshots kept for the machine, as the last prune saw them." },
+	[REPO_STORED] = { "fleetbak_repo_stored_bytes",
+	    "Bytes in the repository, as the last prune saw them." },
+	[REPO_LOGICAL] = { "fleetbak_repo_logical_bytes",
+	    "Restorable bytes of all snapshots in the repository, as the last "
+	    "status --check saw them." },
+	[REPO_SNAPSHOTS] = { "fleetbak_repo_snapshots",
+	    "Snapshots in the repository." },
 	[REPO_DAMAGED] = { "fleetbak_repo_damaged_objects",
 	    "Objects found missing or altered by the last verify." },
 };
@@ -228,6 +244,9 @@ put_machine(
 		    sheet, MACHINE_STORED, labels, number_of(item, "stored"));
 		set_sample(sheet, MACHINE_DOWNTIME, labels,
 		    number_of(item, "downtime"));
+		if (json_object_get(item, "duration") != NULL)
+			set_sample(sheet, MACHINE_DURATION, labels,
+			    number_of(item, "duration"));
 	} else if (json_object_get(sheet->samples[MACHINE_SUCCESS], labels) ==
 	    NULL) {
 		set_sample(sheet, MACHINE_SUCCESS, labels, 0);
@@ -271,7 +290,7 @@ drop_left(struct sheet *sheet, const struct fb_metrics_input *in)
 
 		(void)json_object_set_new(here, own, json_true());
 	}
-	for (enum family family = MACHINE_SUCCESS; family <= MACHINE_STORED;
+	for (enum family family = MACHINE_SUCCESS; family <= MACHINE_SNAPSHOTS;
 	     family++)
 		json_object_foreach_safe(
 		    sheet->samples[family], next, labels, item)
@@ -334,6 +353,38 @@ put_known(struct sheet *sheet, const struct fb_metrics_input *in)
 	}
 }
 
+/* What one command or another knows of the whole repository. */
+static void
+put_repo(struct sheet *sheet, const struct fb_metrics_input *in)
+{
+	static const struct {
+		const char *fact;
+		enum family family;
+	} numbers[] = { { "damaged", REPO_DAMAGED },
+		{ "repo_stored", REPO_STORED }, { "repo_logical", REPO_LOGICAL },
+		{ "snapshots", REPO_SNAPSHOTS } };
+	FB_AUTO_FREE char *labels = labels_of(in->fleet, "repo", in->repository);
+	const json_t *item;
+	size_t i;
+
+	for (i = 0; i < FB_COUNT(numbers); i++) {
+		const json_t *value =
+		    json_object_get(in->facts, numbers[i].fact);
+
+		if (value != NULL)
+			set_sample(sheet, numbers[i].family, labels,
+			    json_number_value(value));
+	}
+	json_array_foreach(json_object_get(in->facts, "kept"), i, item)
+	{
+		FB_AUTO_FREE char *machine = machine_labels(in->fleet,
+		    json_string_value(json_object_get(item, "machine")));
+
+		set_sample(sheet, MACHINE_SNAPSHOTS, machine,
+		    number_of(item, "snapshots"));
+	}
+}
+
 static void
 add_sheet(struct fb_buf *dst, const struct sheet *sheet)
 {
@@ -355,7 +406,6 @@ void
 fb_metrics_make(const struct fb_metrics_input *in, struct fb_buf *dst)
 {
 	struct sheet sheet;
-	const json_t *damaged = json_object_get(in->facts, "damaged");
 
 	for (size_t i = 0; i < FAMILIES; i++)
 		sheet.samples[i] = json_object();
@@ -366,13 +416,7 @@ fb_metrics_make(const struct fb_metrics_input *in, struct fb_buf *dst)
 	if (json_is_true(json_object_get(in->facts, "whole")))
 		drop_left(&sheet, in);
 	put_known(&sheet, in);
-	if (damaged != NULL) {
-		FB_AUTO_FREE char *labels =
-		    labels_of(in->fleet, "repo", in->repository);
-
-		set_sample(
-		    &sheet, REPO_DAMAGED, labels, json_number_value(damaged));
-	}
+	put_repo(&sheet, in);
 	add_sheet(dst, &sheet);
 	for (size_t i = 0; i < FAMILIES; i++)
 		json_decref(sheet.samples[i]);

@@ -9,6 +9,7 @@
 #include "fleetbak/base/service.h"
 #include "fleetbak/cli/signal.h"
 #include "fleetbak/engine/download.h"
+#include "fleetbak/engine/prune.h"
 
 /* The limit on the command line, or that of the configuration. */
 static uint64_t
@@ -142,6 +143,7 @@ fb_facts_download(struct fb_cli *cli, const struct fb_download_report *report)
 		fb_json_put_u64(item, "read", machine->read_bytes);
 		fb_json_put_u64(item, "stored", machine->stored_bytes);
 		fb_json_put_seconds(item, "downtime", machine->downtime_ms);
+		fb_json_put_seconds(item, "duration", machine->took_ms);
 		(void)json_array_append_new(machines, item);
 	}
 	for (size_t i = 0; i < report->source_count; i++)
@@ -156,4 +158,41 @@ fb_facts_download(struct fb_cli *cli, const struct fb_download_report *report)
 	    json_boolean(report->machine_count > 0 && cli->args.count == 0 &&
 	        cli->args.options[FB_OPT_SELECT].count == 0 &&
 	        !cli->args.options[FB_OPT_RESUME].set));
+}
+
+void
+fb_facts_prune(struct fb_cli *cli, const struct fb_prune_plan *plan,
+    const struct fb_prune_report *report)
+{
+	uint64_t all = plan->space.all.bytes, gone = report->gc.removed.bytes;
+	json_t *machines = json_array();
+	uint64_t snapshots = 0;
+
+	for (size_t i = 0; i < plan->machine_count; i++) {
+		const struct fb_prune_machine *machine = &plan->machines[i];
+		json_t *item;
+
+		snapshots += machine->kept;
+		if (machine->left)
+			continue;
+		item = json_object();
+		fb_json_put_str(item, "machine", machine->name);
+		fb_json_put_u64(item, "snapshots", machine->kept);
+		(void)json_array_append_new(machines, item);
+	}
+	json_decref(cli->facts);
+	cli->facts = json_object();
+	(void)json_object_set_new(cli->facts, "kept", machines);
+	fb_json_put_u64(cli->facts, "snapshots", snapshots);
+	fb_json_put_u64(
+	    cli->facts, "repo_stored", all > gone ? all - gone : 0);
+}
+
+void
+fb_facts_status(struct fb_cli *cli, uint64_t snapshots, uint64_t bytes)
+{
+	json_decref(cli->facts);
+	cli->facts = json_object();
+	fb_json_put_u64(cli->facts, "snapshots", snapshots);
+	fb_json_put_u64(cli->facts, "repo_logical", bytes);
 }

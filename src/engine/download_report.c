@@ -38,6 +38,7 @@ report_job(const struct fb_run *run, const struct fb_job *job,
 		.result = result_of(run, job),
 		.err = fb_error_share(job->err),
 		.downtime_ms = job->downtime_ms,
+		.took_ms = job->took_ms,
 		.level = report_level(job),
 		.resumed = job->resumed,
 	};

@@ -207,11 +207,44 @@ words_are_quoted(void **state)
 	}
 }
 
+/* What prune and status know stays until they know it anew. */
+static void
+the_repository_is_measured(void **state)
+{
+	FB_AUTO_BUF struct fb_buf pruned = { 0 }, then = { 0 };
+
+	(void)state;
+	make(SUCCESS M("a") " 77\n", 0,
+	    "{\"kept\":[{\"machine\":\"s/a\",\"snapshots\":41}],"
+	    "\"snapshots\":1187,\"repo_stored\":6155442913280}",
+	    &pruned);
+	assert_true(has(&pruned, "fleetbak_machine_snapshots" M("a") " 41\n"));
+	assert_true(has(&pruned,
+	    "fleetbak_repo_snapshots{fleet=\"f\",repo=\"main\"} 1187\n"));
+	assert_true(has(&pruned,
+	    "fleetbak_repo_stored_bytes{fleet=\"f\",repo=\"main\"} "
+	    "6155442913280\n"));
+	make(fb_buf_str(&pruned), 0,
+	    "{\"snapshots\":1188,\"repo_logical\":5,\"machines\":[{"
+	    "\"machine\":\"s/a\",\"result\":0,\"time\":78,"
+	    "\"duration\":267.1}],\"whole\":true}",
+	    &then);
+	assert_true(has(&then, "fleetbak_machine_snapshots" M("a") " 41\n"));
+	assert_true(has(&then,
+	    "fleetbak_machine_last_duration_seconds" M("a") " 267.100\n"));
+	assert_true(has(&then,
+	    "fleetbak_repo_snapshots{fleet=\"f\",repo=\"main\"} 1188\n"));
+	assert_true(has(&then,
+	    "fleetbak_repo_logical_bytes{fleet=\"f\",repo=\"main\"} 5\n"));
+	assert_true(has(&then, "fleetbak_repo_stored_bytes{"));
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_success_outlives_failures),
+		cmocka_unit_test(the_repository_is_measured),
 		cmocka_unit_test(who_left_is_measured_no_more),
 		cmocka_unit_test(what_is_not_ours_does_not_stay),
 		cmocka_unit_test(names_are_escaped),

@@ -10,6 +10,8 @@
 #include "fleetbak/cli/cli.h"
 
 struct fb_download_report;
+struct fb_prune_plan;
+struct fb_prune_report;
 
 /* With the configuration read, before the command does anything: the log file
  * is open, the start is told, the time begins to run.  Errors: FB_ECONFIG and
@@ -27,6 +29,11 @@ void fb_unattended_end(struct fb_cli *cli, int rc,
 /* What a command knows for the metrics, in cli->facts. */
 void fb_facts_download(
     struct fb_cli *cli, const struct fb_download_report *report);
+/* Of one that was carried out. */
+void fb_facts_prune(struct fb_cli *cli, const struct fb_prune_plan *plan,
+    const struct fb_prune_report *report);
+/* Good snapshots of all runs, and how large they are together. */
+void fb_facts_status(struct fb_cli *cli, uint64_t snapshots, uint64_t bytes);
 
 /* keeper.c: a thread that looks at the time. */
 struct fb_keeper;

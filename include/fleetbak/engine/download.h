@@ -114,6 +114,7 @@ struct fb_download_machine {
 	const struct fb_error *err; /* kept, when failed */
 	char time[32]; /* the moment the content is of; "": none */
 	uint64_t downtime_ms, size, read_bytes, new_bytes, stored_bytes;
+	uint64_t took_ms; /* from its first step to its last byte */
 	enum fb_level level;
 	uint64_t changed_files; /* while being read */
 	bool resumed;
