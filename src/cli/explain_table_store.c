@@ -18,6 +18,14 @@ static const struct fb_explanation rows[] = {
 	    "Keys without the right to lock objects (s3:GetObjectRetention, "
 	    "s3:PutObjectRetention); an object of another lock mode.",
 	    "Give the keys these rights; the next download tries again." },
+	{ "E-PROXY", "the proxy refuses", "16",
+	    "The HTTP proxy on the way to the server does not let the request "
+	    "through. The server was not reached.",
+	    "A proxy that wants a user and a password, or that forbids this "
+	    "server or port; a proxy in the environment that is meant for "
+	    "others.",
+	    "Put user and password into HTTPS_PROXY or http_proxy, name the "
+	    "server in NO_PROXY, or set 'proxy' of the repository." },
 	{ "E-S3-ANSWER", "the server's answer makes no sense", "1",
 	    "An S3 server answered with an error that fleetbak does not know, "
 	    "or not as S3 does.",
@@ -75,6 +83,13 @@ static const struct fb_explanation rows[] = {
 	    "another region, or go to another address.",
 	    "A missing or wrong 'region' or 'endpoint'.",
 	    "The fix in the message names the region when the server did." },
+	{ "E-S3-ROLE", "the role is not given", "16",
+	    "The token service does not let this host take over the role that "
+	    "the profile or AWS_ROLE_ARN names.",
+	    "An identity token that has expired, because nobody writes new "
+	    "ones; a role that trusts somebody else; a mistyped role.",
+	    "The message holds the service's own words. Check the trust "
+	    "policy of the role, and that the token's file is renewed." },
 	{ "E-S3-UNSUP", "the server cannot do this", "1",
 	    "The server does not implement what was asked for.",
 	    "A server that speaks only a part of S3.",

@@ -2,9 +2,10 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
@@ -14,6 +15,8 @@
 #include "fleetbak/base/text.h"
 #include "fleetbak/crypto/sign.h"
 #include "fleetbak/format/json.h"
+#include "s3_profile.h"
+#include "s3_sts.h"
 
 #define NS_PER_S INT64_C(1000000000)
 
@@ -24,11 +27,18 @@
 /* Who tells no time may have changed its mind. */
 #define KEEP_NS (900 * NS_PER_S)
 
-#define KEY_MAX 4096
+#define KEY_MAX   4096
+#define TOKEN_MAX 20000
+
+/* Profiles that a role is taken over through. */
+#define PROFILES_MAX 4
+
 #define IMDS    "http://169.254.169.254"
 
 struct s3_cred {
 	char *where, *base_dir;
+	struct s3_sts_place sts; /* its texts are ours */
+	char *sts_texts[4];
 	pthread_mutex_t lock; /* all below */
 	struct s3_access access;
 	bool known, expired;
@@ -65,8 +75,21 @@ s3_cred_new(const char *where, const char *base_dir)
 
 	cred->where = fb_strdup(where != NULL ? where : "auto");
 	cred->base_dir = copy(base_dir);
+	cred->sts.region = "us-east-1";
 	(void)pthread_mutex_init(&cred->lock, NULL);
 	return cred;
+}
+
+void
+s3_cred_set_sts(struct s3_cred *cred, const struct s3_sts_place *place)
+{
+	const char *const texts[] = { place->endpoint, place->region, place->ca,
+		place->proxy };
+
+	for (size_t i = 0; i < FB_COUNT(texts); i++)
+		cred->sts_texts[i] = copy(texts[i]);
+	cred->sts = (struct s3_sts_place){ cred->sts_texts[0],
+		cred->sts_texts[1], cred->sts_texts[2], cred->sts_texts[3] };
 }
 
 void
@@ -76,15 +99,35 @@ s3_cred_free(struct s3_cred *cred)
 		return;
 	s3_access_release(&cred->access);
 	(void)pthread_mutex_destroy(&cred->lock);
+	for (size_t i = 0; i < FB_COUNT(cred->sts_texts); i++)
+		free(cred->sts_texts[i]);
 	free(cred->where);
 	free(cred->base_dir);
 	free(cred);
 }
 
+static int fail_keys(struct fb_error *err, const char *fmt, ...)
+    FB_PRINTF(2, 3);
+
 static int
-fail_keys(struct fb_error *err, const char *why)
+fail_keys(struct fb_error *err, const char *fmt, ...)
 {
+	char why[256];
+	va_list args;
+
+	va_start(args, fmt);
+	(void)vsnprintf(why, sizeof(why), fmt, args);
+	va_end(args);
 	return fb_fail_id(err, FB_EKEY, "E-S3-KEYS", "no access key: %s", why);
+}
+
+static bool
+is_text(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (text[i] <= ' ' || text[i] > '~')
+			return false;
+	return true;
 }
 
 /* What goes into a header, and into a signature. */
@@ -93,10 +136,7 @@ is_good(const char *text)
 {
 	size_t len = strnlen(text, KEY_MAX + 1);
 
-	for (size_t i = 0; i < len; i++)
-		if (text[i] <= ' ' || text[i] > '~')
-			return false;
-	return len > 0 && len <= KEY_MAX;
+	return len > 0 && len <= KEY_MAX && is_text(text, len);
 }
 
 static int
@@ -110,73 +150,6 @@ check(struct s3_access *access, struct fb_error *err)
 	return fail_keys(err,
 	    "an id and a secret belong there, of printable "
 	    "characters without spaces");
-}
-
-/* One line of an INI file, cut up; false: of no interest. */
-static bool
-split_line(char *line, char **ret_name, char **ret_value)
-{
-	char *sign = strchr(line, '=');
-	size_t len;
-
-	if (sign == NULL || line[0] == '#' || line[0] == ';')
-		return false;
-	*sign = '\0';
-	for (len = (size_t)(sign - line);
-	     len > 0 && strchr(" \t", line[len - 1]) != NULL; len--)
-		line[len - 1] = '\0';
-	*ret_name = line + strspn(line, " \t");
-	*ret_value = sign + 1 + strspn(sign + 1, " \t");
-	for (len = strlen(*ret_value);
-	     len > 0 && strchr(" \t\r", (*ret_value)[len - 1]) != NULL; len--)
-		(*ret_value)[len - 1] = '\0';
-	return true;
-}
-
-static void
-take(char **slot, const char *value)
-{
-	wipe(slot);
-	*slot = fb_strdup(value);
-}
-
-/* Is `line` the head of this section? */
-static bool
-is_section(const char *line, const char *profile)
-{
-	size_t len = strlen(profile);
-
-	line++;
-	line += strspn(line, " \t");
-	if (strncmp(line, "profile ", 8) == 0)
-		line += 8 + strspn(line + 8, " \t");
-	return strncmp(line, profile, len) == 0 &&
-	    line[len + strspn(line + len, " \t")] == ']';
-}
-
-static void
-read_lines(char *text, const char *profile, struct s3_access *access)
-{
-	bool inside = profile == NULL;
-	bool any = false;
-	char *rest = text;
-	char *line, *name, *value;
-
-	while ((line = strsep(&rest, "\n")) != NULL) {
-		if (line[0] == '[') {
-			if (profile == NULL && any)
-				return; /* the first section has ended */
-			inside = profile == NULL || is_section(line, profile);
-		} else if (inside && split_line(line, &name, &value)) {
-			any = true;
-			if (strcasecmp(name, "aws_access_key_id") == 0)
-				take(&access->id, value);
-			else if (strcasecmp(name, "aws_secret_access_key") == 0)
-				take(&access->secret, value);
-			else if (strcasecmp(name, "aws_session_token") == 0)
-				take(&access->token, value);
-		}
-	}
 }
 
 /* jansson's copies are not wiped by it. */
@@ -218,6 +191,7 @@ s3_cred_parse(struct fb_span text, const char *profile,
     struct s3_access *ret_access, int64_t *ret_expires_ns, struct fb_error *err)
 {
 	FB_AUTO_SECRET struct fb_buf copied = { 0 };
+	AUTO_PROFILE struct s3_profile read = { 0 };
 	struct s3_access access = { 0 };
 	const char *start;
 	int rc = FB_OK;
@@ -228,10 +202,13 @@ s3_cred_parse(struct fb_span text, const char *profile,
 	(void)fb_buf_reserve(&copied, text.len + 1);
 	fb_buf_add(&copied, text.ptr, text.len);
 	start = fb_buf_str(&copied);
-	if (profile == NULL && start[strspn(start, " \t\r\n")] == '{')
+	if (profile == NULL && start[strspn(start, " \t\r\n")] == '{') {
 		rc = parse_json(text, &access, ret_expires_ns, err);
-	else
-		read_lines((char *)copied.data, profile, &access);
+	} else {
+		s3_profile_read((char *)copied.data, profile, &read);
+		access = read.access;
+		read.access = (struct s3_access){ 0 };
+	}
 	if (rc == FB_OK)
 		rc = check(&access, err);
 	if (rc == FB_OK)
@@ -274,26 +251,170 @@ load_reference(struct s3_cred *cred, const char *reference, const char *profile,
 	return rc;
 }
 
-static char *
-profile_file(void)
+/* The value of a variable; NULL when it is not set, or empty. */
+static const char *
+variable(const char *name)
 {
-	const char *file = getenv("AWS_SHARED_CREDENTIALS_FILE");
-	const char *home = getenv("HOME");
+	const char *value = getenv(name);
 
-	if (file != NULL && *file != '\0')
+	return value != NULL && *value != '\0' ? value : NULL;
+}
+
+static char *
+shared_file(const char *name, const char *leaf)
+{
+	const char *file = variable(name);
+	const char *home = variable("HOME");
+
+	if (file != NULL)
 		return fb_format("file:%s", file);
 	return fb_format(
-	    "file:%s/.aws/credentials", home != NULL ? home : "/root");
+	    "file:%s/.aws/%s", home != NULL ? home : "/root", leaf);
+}
+
+static bool
+says_something(const struct s3_profile *profile)
+{
+	return profile->access.id != NULL || profile->role_arn != NULL ||
+	    profile->process != NULL;
 }
 
 static int
-load_profile(struct s3_cred *cred, const char *profile,
+read_shared(struct s3_cred *cred, const char *reference, const char *name,
+    struct s3_profile *profile, struct fb_error *err)
+{
+	FB_AUTO_SECRET struct fb_buf text = { 0 };
+	int rc = fb_secret_read(reference, cred->base_dir, true, &text, err);
+
+	if (rc < 0)
+		return rc;
+	if (text.len > 0 && memchr(text.data, '\0', text.len) == NULL)
+		s3_profile_read((char *)text.data, name, profile);
+	return FB_OK;
+}
+
+/* Keys stand in one file, roles in the other, or all in one. */
+static int
+find_profile(struct s3_cred *cred, const char *name,
+    struct s3_profile *profile, struct fb_error *err)
+{
+	FB_AUTO_FREE char *keys =
+	    shared_file("AWS_SHARED_CREDENTIALS_FILE", "credentials");
+	FB_AUTO_FREE char *config = shared_file("AWS_CONFIG_FILE", "config");
+	struct fb_error other = { 0 };
+	int rc = read_shared(cred, keys, name, profile, err);
+
+	if ((rc < 0 && strcmp(err->id, "E-KEY-MODE") == 0) ||
+	    (rc == FB_OK && says_something(profile)))
+		return rc;
+	if (read_shared(cred, config, name, profile, &other) < 0 &&
+	    strcmp(other.id, "E-KEY-MODE") == 0) {
+		*err = other;
+		return err->code;
+	}
+	if (says_something(profile))
+		return FB_OK;
+	return rc < 0 ? rc
+	              : fail_keys(err,
+	                    "an id and a secret belong there, or a role");
+}
+
+/* Whoever an identity token names takes the role over. */
+static int
+load_web_identity(struct s3_cred *cred, const char *role_arn,
+    const char *session, const char *file, struct s3_access *access,
+    struct fb_error *err)
+{
+	FB_AUTO_SECRET struct fb_buf token = { 0 };
+	FB_AUTO_FREE char *reference = fb_format("file:%s", file);
+	struct s3_role role = { .arn = role_arn, .session = session };
+	int rc = fb_secret_read(reference, cred->base_dir, false, &token, err);
+
+	if (rc < 0)
+		return rc;
+	while (token.len > 0 && token.data[token.len - 1] <= ' ')
+		token.data[--token.len] = '\0';
+	if (token.len == 0 || token.len > TOKEN_MAX ||
+	    !is_text(fb_buf_str(&token), token.len))
+		return fail_keys(err, "'%s' holds no identity token", file);
+	role.token = fb_buf_str(&token);
+	return s3_sts_assume(
+	    &cred->sts, &role, access, &cred->expires_ns, err);
+}
+
+static int load_profile(struct s3_cred *cred, const char *name, unsigned depth,
+    struct s3_access *access, struct fb_error *err);
+
+static int
+load_role(struct s3_cred *cred, const char *name,
+    const struct s3_profile *profile, unsigned depth, struct s3_access *access,
+    struct fb_error *err)
+{
+	AUTO_ACCESS struct s3_access as = { 0 };
+	struct s3_role role = { .arn = profile->role_arn,
+		.session = profile->session,
+		.external_id = profile->external_id,
+		.as = &as };
+	int rc;
+
+	if (profile->token_file != NULL)
+		return load_web_identity(cred, profile->role_arn,
+		    profile->session, profile->token_file, access, err);
+	if (profile->source == NULL)
+		return fail_keys(err,
+		    "its role_arn needs a source_profile or a "
+		    "web_identity_token_file");
+	if (strcmp(profile->source, name) != 0) {
+		rc = load_profile(cred, profile->source, depth + 1, &as, err);
+	} else {
+		as = (struct s3_access){ copy(profile->access.id),
+			copy(profile->access.secret),
+			copy(profile->access.token) };
+		rc = check(&as, err);
+	}
+	return rc < 0 ? rc
+	              : s3_sts_assume(&cred->sts, &role, access,
+	                    &cred->expires_ns, err);
+}
+
+static int
+load_profile(struct s3_cred *cred, const char *name, unsigned depth,
     struct s3_access *access, struct fb_error *err)
 {
-	FB_AUTO_FREE char *reference = profile_file();
-	int rc = load_reference(cred, reference, profile, access, err);
+	AUTO_PROFILE struct s3_profile profile = { 0 };
+	FB_AUTO_FREE char *command = NULL;
+	int rc = depth < PROFILES_MAX
+	    ? find_profile(cred, name, &profile, err)
+	    : fail_keys(err, "its source_profile leads too far");
 
-	return rc < 0 ? fb_wrap(err, "profile '%s'", profile) : rc;
+	if (rc == FB_OK && profile.role_arn != NULL) {
+		rc = load_role(cred, name, &profile, depth, access, err);
+	} else if (rc == FB_OK && profile.access.id == NULL) {
+		command = fb_format("cmd:%s", profile.process);
+		rc = load_reference(cred, command, NULL, access, err);
+	} else if (rc == FB_OK) {
+		*access = profile.access;
+		profile.access = (struct s3_access){ 0 };
+	}
+	if (rc == FB_OK)
+		rc = check(access, err);
+	return rc < 0 ? fb_wrap(err, "profile '%s'", name) : rc;
+}
+
+static int
+load_web(struct s3_cred *cred, struct s3_access *access, struct fb_error *err)
+{
+	const char *role = variable("AWS_ROLE_ARN");
+	const char *file = variable("AWS_WEB_IDENTITY_TOKEN_FILE");
+	int rc;
+
+	if (role == NULL || file == NULL)
+		return fail_keys(err,
+		    "AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE are not "
+		    "both set");
+	rc = load_web_identity(cred, role, variable("AWS_ROLE_SESSION_NAME"),
+	    file, access, err);
+	return rc == FB_OK ? check(access, err) : rc;
 }
 
 /* One question to the metadata service, which is near or not there. */
@@ -377,14 +498,16 @@ load_imds(struct s3_cred *cred, struct s3_access *access, struct fb_error *err)
 static int
 load_auto(struct s3_cred *cred, struct s3_access *access, struct fb_error *err)
 {
-	const char *profile = getenv("AWS_PROFILE");
+	const char *profile = variable("AWS_PROFILE");
 	struct fb_error first;
 
 	if (getenv("AWS_ACCESS_KEY_ID") != NULL)
 		return load_env(access, err);
-	if (profile != NULL && *profile != '\0')
-		return load_profile(cred, profile, access, err);
-	if (load_profile(cred, "default", access, &first) == FB_OK ||
+	if (profile != NULL)
+		return load_profile(cred, profile, 0, access, err);
+	if (variable("AWS_WEB_IDENTITY_TOKEN_FILE") != NULL)
+		return load_web(cred, access, err);
+	if (load_profile(cred, "default", 0, access, &first) == FB_OK ||
 	    load_imds(cred, access, &first) == FB_OK)
 		return FB_OK;
 	(void)fail_keys(err,
@@ -405,8 +528,10 @@ load(struct s3_cred *cred, struct s3_access *access, struct fb_error *err)
 		return load_imds(cred, access, err);
 	if (strcmp(where, "auto") == 0)
 		return load_auto(cred, access, err);
+	if (strcmp(where, "web-identity") == 0)
+		return load_web(cred, access, err);
 	if (strncmp(where, "profile:", 8) == 0)
-		return load_profile(cred, where + 8, access, err);
+		return load_profile(cred, where + 8, 0, access, err);
 	return load_reference(cred, where, NULL, access, err);
 }
 

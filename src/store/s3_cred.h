@@ -23,11 +23,16 @@ void s3_access_release(struct s3_access *access);
 
 /* `where` as in store.h's options; NULL: "auto".  Reads nothing yet. */
 struct s3_cred *s3_cred_new(const char *where, const char *base_dir);
+/* Where roles are taken over; once, before anything is asked for.  Without it
+ * at AWS's in us-east-1. */
+struct s3_sts_place;
+void s3_cred_set_sts(struct s3_cred *cred, const struct s3_sts_place *place);
 void s3_cred_free(struct s3_cred *cred);
 
 /*
  * The keys to sign with now.
- * Errors:  FB_EKEY, id E-S3-KEYS: none found, or not readable; FB_ECONFIG.
+ * Errors:  FB_EKEY, id E-S3-KEYS: none found, or not readable; FB_ECONFIG;
+ *          of roles those of s3_sts_assume().
  * Threads: any.
  */
 FB_MUST_USE int s3_cred_get(struct s3_cred *cred, struct s3_access *ret_access,

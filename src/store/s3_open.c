@@ -6,6 +6,7 @@
 
 #include "fleetbak/base/mem.h"
 #include "s3.h"
+#include "s3_sts.h"
 
 #define RETRY_MS   300000 /* 5 min */
 #define STALL_MS   30000
@@ -60,6 +61,22 @@ place(struct s3_store *s3, const struct fb_store_options *options)
 	s3->root = path ? fb_format("/%s/", s3->bucket) : fb_strdup("/");
 }
 
+/* Other servers than AWS's give roles where they give objects. */
+static void
+place_sts(struct s3_store *s3, const struct fb_store_options *options)
+{
+	const char *said = getenv("AWS_ENDPOINT_URL_STS");
+	struct s3_sts_place place = { .region = s3->region,
+		.ca = options->ca,
+		.proxy = options->proxy };
+
+	if (said != NULL && *said != '\0')
+		place.endpoint = said;
+	else if (!ends_with(s3->host, strcspn(s3->host, ":/"), AWS))
+		place.endpoint = options->endpoint;
+	s3_cred_set_sts(s3->cred, &place);
+}
+
 static struct s3_store *
 make_store(
     const char *bucket, size_t len, const struct fb_store_options *options)
@@ -85,6 +102,7 @@ make_store(
 	    "%.*s%s", (int)prefix_len, prefix, prefix_len > 0 ? "/" : "");
 	place(s3, options);
 	s3->cred = s3_cred_new(options->credentials, options->base_dir);
+	place_sts(s3, options);
 	s3->http = fb_http_new(&http);
 	s3->retry_ns = retry_ms * NS_PER_MS;
 	s3->hurry = options->hurry;

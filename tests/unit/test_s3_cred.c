@@ -4,6 +4,7 @@
 #include "http_script.h"
 
 #include "../../src/store/s3_cred.h"
+#include "../../src/store/s3_sts.h"
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
@@ -211,6 +212,184 @@ the_metadata_service(void **state)
 	(void)unsetenv("AWS_EC2_METADATA_SERVICE_ENDPOINT");
 }
 
+#define GIVEN(action)                                                  \
+	"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n<" action           \
+	"Response xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><"  \
+	action "Result><Credentials><AccessKeyId>A</AccessKeyId>"         \
+	"<SecretAccessKey>S</SecretAccessKey><SessionToken>T"             \
+	"</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration>"    \
+	"</Credentials></" action "Result></" action "Response>"
+
+/* A token service of our own, which forgets nothing that it is asked. */
+static void
+at_service(struct s3_cred *cred, struct script *script,
+    const char *const *answers, size_t count)
+{
+	FB_AUTO_FREE char *at = NULL;
+
+	script_start(script, answers, count);
+	at = fb_format("http://127.0.0.1:%u", script->port);
+	s3_cred_set_sts(cred,
+	    &(struct s3_sts_place){ .endpoint = at, .region = "eu-x-1",
+	        .proxy = "" });
+}
+
+static void
+asked(const struct script *script, size_t n, const char *what)
+{
+	if (strstr(script->asked[n], what) == NULL) {
+		print_error("not asked: %s\nbut: %s\n", what, script->asked[n]);
+		fail();
+	}
+}
+
+static void
+an_identity_token_becomes_keys(void **state)
+{
+	static const char *const answers[] = {
+		"HTTP/1.1 503 Slow\r\nConnection: close\r\n\r\n",
+		GIVEN("AssumeRoleWithWebIdentity"),
+		"HTTP/1.1 400 Bad\r\nConnection: close\r\n\r\n"
+		"<ErrorResponse><Error><Code>ExpiredTokenException</Code>"
+		"<Message>it is of yesterday</Message></Error></ErrorResponse>"
+	};
+	FB_CLEANUP(s3_access_release) struct s3_access access = { 0 };
+	struct s3_cred *cred;
+	char dir[] = "/tmp/fb-cred-XXXXXX";
+	FB_AUTO_FREE char *path = NULL;
+	struct script script;
+
+	(void)state;
+	forget_environment();
+	assert_non_null(mkdtemp(dir));
+	path = fb_format("%s/token", dir);
+	assert_ok(fb_io_replace(path, SPAN("ey.J+.w/=\n"), 0644, &err));
+	(void)setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/b k", 1);
+	(void)setenv("AWS_WEB_IDENTITY_TOKEN_FILE", path, 1);
+	(void)setenv("AWS_ROLE_SESSION_NAME", "night", 1);
+	cred = s3_cred_new("web-identity", NULL);
+	at_service(cred, &script, answers, FB_COUNT(answers));
+	assert_ok(s3_cred_get(cred, &access, &err));
+	assert_string_equal(access.id, "A");
+	assert_string_equal(access.secret, "S");
+	assert_string_equal(access.token, "T");
+	/* The server finds them expired, and the service gives no more. */
+	assert_false(s3_cred_expired(cred, &access));
+	script_end(&script);
+	asked(&script, 1, "POST / HTTP/1.1\r\n");
+	asked(&script, 1,
+	    "\r\ncontent-type: application/x-www-form-urlencoded\r\n");
+	asked(&script, 1,
+	    "\r\n\r\nAction=AssumeRoleWithWebIdentity&Version=2011-06-15"
+	    "&RoleArn=arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fb%20k"
+	    "&RoleSessionName=night&WebIdentityToken=ey.J%2B.w%2F%3D");
+	assert_null(strcasestr(script.asked[1], "\r\nauthorization:"));
+	script_release(&script);
+	s3_cred_free(cred);
+
+	/* Refused at once it is an error, and the token is not in it. */
+	cred = s3_cred_new("auto", NULL);
+	at_service(cred, &script, answers + 2, 1);
+	s3_access_release(&access);
+	assert_fails(FB_EDENIED, s3_cred_get(cred, &access, &err));
+	assert_string_equal(err.id, "E-S3-ROLE");
+	assert_non_null(strstr(err.msg, "ExpiredTokenException"));
+	assert_non_null(strstr(err.msg, "it is of yesterday"));
+	assert_null(strstr(err.msg, "ey.J"));
+	script_end(&script);
+	script_release(&script);
+	s3_cred_free(cred);
+
+	assert_ok(fb_io_replace(path, SPAN("two words"), 0644, &err));
+	cred = s3_cred_new("web-identity", NULL);
+	assert_fails(FB_EKEY, s3_cred_get(cred, &access, &err));
+	assert_string_equal(err.id, "E-S3-KEYS");
+	s3_cred_free(cred);
+	(void)unsetenv("AWS_ROLE_ARN");
+	cred = s3_cred_new("web-identity", NULL);
+	assert_fails(FB_EKEY, s3_cred_get(cred, &access, &err));
+	s3_cred_free(cred);
+	(void)unsetenv("AWS_WEB_IDENTITY_TOKEN_FILE");
+	(void)unsetenv("AWS_ROLE_SESSION_NAME");
+	assert_ok(fb_io_remove_tree(dir, &err));
+}
+
+static const char profiles[] =
+    "[profile role]\nrole_arn = arn:r\nsource_profile = base\n"
+    "external_id = e i\n"
+    "[profile web]\nrole_arn = arn:w\nweb_identity_token_file = token\n"
+    "[profile own]\nrole_arn = arn:o\nsource_profile = own\n"
+    "aws_access_key_id = OWN\naws_secret_access_key = OWNS\n"
+    "[profile bare]\nrole_arn = arn:b\n"
+    "[profile round]\nrole_arn = arn:c\nsource_profile = trip\n"
+    "[profile trip]\nrole_arn = arn:d\nsource_profile = round\n"
+    "[profile program]\ncredential_process = /bin/echo "
+    "aws_access_key_id=P\n";
+
+static void
+a_profile_takes_a_role_over(void **state)
+{
+	static const char *const answers[] = { GIVEN("AssumeRole"),
+		GIVEN("AssumeRole"), GIVEN("AssumeRoleWithWebIdentity") };
+	static const char *const names[] = { "profile:role", "profile:own",
+		"profile:web" };
+	static const char *const bad[] = { "profile:bare", "profile:round",
+		"profile:nobody", "profile:program" };
+	char dir[] = "/tmp/fb-cred-XXXXXX";
+	FB_AUTO_FREE char *keys = NULL, *config = NULL, *token = NULL;
+	struct script script;
+
+	(void)state;
+	forget_environment();
+	assert_non_null(mkdtemp(dir));
+	keys = fb_format("%s/credentials", dir);
+	config = fb_format("%s/config", dir);
+	token = fb_format("%s/token", dir);
+	write_file(keys, "[base]\naws_access_key_id = B\n"
+	                 "aws_secret_access_key = BS\n"
+	                 "aws_session_token = BT\n");
+	write_file(config, profiles);
+	write_file(token, "jwt");
+	(void)setenv("AWS_SHARED_CREDENTIALS_FILE", keys, 1);
+	(void)setenv("AWS_CONFIG_FILE", config, 1);
+	for (size_t i = 0; i < FB_COUNT(names); i++) {
+		FB_CLEANUP(s3_access_release) struct s3_access access = { 0 };
+		struct s3_cred *cred = s3_cred_new(names[i], dir);
+
+		at_service(cred, &script, answers + i, 1);
+		assert_ok(s3_cred_get(cred, &access, &err));
+		assert_string_equal(access.token, "T");
+		script_end(&script);
+		if (i == 0) {
+			asked(&script, 0,
+			    "Action=AssumeRole&Version=2011-06-15&RoleArn="
+			    "arn%3Ar&RoleSessionName=fleetbak&ExternalId="
+			    "e%20i");
+			asked(&script, 0, "x-amz-security-token: BT\r\n");
+			asked(&script, 0,
+			    "AWS4-HMAC-SHA256 Credential=B/");
+			asked(&script, 0, "/eu-x-1/sts/aws4_request");
+		} else if (i == 1) {
+			asked(&script, 0, "Credential=OWN/");
+		} else {
+			asked(&script, 0, "&WebIdentityToken=jwt");
+		}
+		script_release(&script);
+		s3_cred_free(cred);
+	}
+	for (size_t i = 0; i < FB_COUNT(bad); i++) {
+		struct s3_access access = { 0 };
+		struct s3_cred *cred = s3_cred_new(bad[i], dir);
+
+		assert_fails(FB_EKEY, s3_cred_get(cred, &access, &err));
+		assert_string_equal(err.id, "E-S3-KEYS");
+		s3_cred_free(cred);
+	}
+	(void)unsetenv("AWS_SHARED_CREDENTIALS_FILE");
+	(void)unsetenv("AWS_CONFIG_FILE");
+	assert_ok(fb_io_remove_tree(dir, &err));
+}
+
 int
 main(void)
 {
@@ -221,6 +400,8 @@ main(void)
 		cmocka_unit_test(a_file_that_others_can_read_is_refused),
 		cmocka_unit_test(the_environment_and_a_command),
 		cmocka_unit_test(the_metadata_service),
+		cmocka_unit_test(an_identity_token_becomes_keys),
+		cmocka_unit_test(a_profile_takes_a_role_over),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
