@@ -65,6 +65,15 @@ copy(const char *text)
 	return text != NULL ? fb_strdup(text) : NULL;
 }
 
+/* What OpenSSL's own programs take in place of the system's; NULL: nothing. */
+static const char *
+authorities(void)
+{
+	const char *file = getenv("SSL_CERT_FILE");
+
+	return file != NULL && *file != '\0' ? file : NULL;
+}
+
 struct fb_http *
 fb_http_new(const struct fb_http_options *options)
 {
@@ -72,7 +81,7 @@ fb_http_new(const struct fb_http_options *options)
 	uint64_t connect = options->connect_ms, stall = options->stall_ms;
 
 	(void)pthread_once(&once, init_curl);
-	http->ca = copy(options->ca);
+	http->ca = copy(options->ca != NULL ? options->ca : authorities());
 	http->cert = copy(options->cert);
 	http->key = copy(options->key);
 	http->proxy = copy(options->proxy);
@@ -366,6 +375,16 @@ set_request(CURL *curl, struct exchange *exchange, struct curl_slist *headers)
 	SET(CURLOPT_CUSTOMREQUEST, method);
 }
 
+/* The proxy says no, which another try does not change. */
+static bool
+proxy_refuses(CURL *curl)
+{
+	long status = 0;
+
+	(void)curl_easy_getinfo(curl, CURLINFO_HTTP_CONNECTCODE, &status);
+	return status >= 400 && status <= 499;
+}
+
 /* Why a request to `url` had no answer: the server's address is named, not
  * the path and the query. */
 static int
@@ -385,6 +404,13 @@ fail(const struct exchange *exchange, CURLcode code, const char *why,
 	end = (int)(len + strcspn(url + len, "/?"));
 	(void)curl_easy_getinfo(
 	    exchange->curl, CURLINFO_PRETRANSFER_TIME_T, &connected);
+	if (proxy_refuses(exchange->curl)) {
+		(void)fb_fail_id(
+		    err, FB_EDENIED, "E-PROXY", "%.*s: %s", end, url, why);
+		return fb_hint(err,
+		    "the proxy must let it through, or NO_PROXY must name "
+		    "the server");
+	}
 	switch (code) {
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CERTPROBLEM:
@@ -397,8 +423,9 @@ fail(const struct exchange *exchange, CURLcode code, const char *why,
 		    "the certificate must be for that name, "
 		    "and of an authority that is trusted here");
 	case CURLE_SSL_CACERT_BADFILE:
-		return fb_fail_id(err, FB_ECONFIG, "E-TLS-CA",
+		(void)fb_fail_id(err, FB_ECONFIG, "E-TLS-CA",
 		    "%.*s: the file of authorities: %s", end, url, why);
+		return fb_hint(err, "it must hold certificates in PEM");
 	case CURLE_OPERATION_TIMEDOUT:
 		if (connected > 0)
 			return fb_fail(

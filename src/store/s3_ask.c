@@ -288,10 +288,17 @@ give_up(struct s3_store *s3, const struct s3_ask *ask,
 	if (has_effect(ask) && answer->doubt) {
 		err->code = FB_ETIMEOUT;
 		(void)fb_wrap(err, "no answer says whether it was done");
+		(void)fb_hint(err,
+		    "see whether the server is full or overloaded; then run "
+		    "it again: it goes on where it was");
 	} else if (rc == FB_EUNKNOWN || rc == FB_ETIMEOUT) {
 		err->code = FB_EUNREACH; /* nothing was to be done */
 		err->id = fb_code_id(FB_EUNREACH);
 	}
+	if (err->code == FB_EUNREACH)
+		(void)fb_hint(err,
+		    "check the network, 'endpoint' and 'proxy'; then run it "
+		    "again");
 	return err->code;
 }
 

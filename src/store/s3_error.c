@@ -125,6 +125,8 @@ static const struct {
 	    "these keys may not do that in this bucket; check its policy" },
 	{ "AllAccessDisabled", FB_EDENIED, "E-S3-DENIED",
 	    "the bucket's owner has switched it off" },
+	{ "ProxyAuthenticationRequired", FB_EDENIED, "E-PROXY",
+	    "put user and password of the proxy into http_proxy" },
 	{ "PermanentRedirect", FB_ECONFIG, "E-S3-REGION", "" },
 	{ "TemporaryRedirect", FB_ECONFIG, "E-S3-REGION", "" },
 	{ "AuthorizationHeaderMalformed", FB_ECONFIG, "E-S3-REGION", "" },
@@ -158,6 +160,8 @@ code_of(const struct s3_answer *answer)
 		return "AccessDenied";
 	case 405:
 		return "MethodNotAllowed";
+	case 407:
+		return "ProxyAuthenticationRequired";
 	case 501:
 		return "NotImplemented";
 	case 507:

@@ -8,6 +8,10 @@
 #	start_swift         OpenStack Swift with its S3 face, which knows no
 #	                    conditional writes; sets the same, and $swift_pids
 #	start_etcd          sets $etcd_url and $etcd_pid
+#	start_front <name> <subjectAltName>   nghttpx before the gateway, which
+#	                    speaks HTTP/2 over TLS; $front_url, $front_log
+#	start_web_proxy <name> [line...]      tinyproxy, on the way to any
+#	                    server; $web_proxy_url, $web_proxy_log, _pid
 #	start_proxy <name>  the fault proxy (proxy.h) before $s3_url; sets
 #	                    $proxy_url, $proxy_pid, $proxy_rules, $proxy_log
 #	rules [line...]     what goes wrong there from now on
@@ -215,3 +219,4 @@ s3_escape() {
 . "$servers/radosgw.sh"
 . "$servers/swift.sh"
 . "$servers/etcd.sh"
+. "$servers/fronts.sh"

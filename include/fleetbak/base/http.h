@@ -24,7 +24,7 @@ struct fb_http;
 /* All texts are copied; all-zero is every default. */
 struct fb_http_options {
 	const char *ca;          /* PEM file of the only trusted authorities;
-	                          * NULL: the system's */
+	                          * NULL: SSL_CERT_FILE, or the system's */
 	const char *cert, *key;  /* of the client, PEM files; NULL: none */
 	const char *proxy;       /* "http://host:port"; NULL: as HTTPS_PROXY,
 	                          * http_proxy and NO_PROXY say; "": none */
@@ -84,6 +84,7 @@ const char *fb_http_header(
  *         E-TLS the server's certificate is not believed, and another try
  *         will not help;
  *         FB_ECONFIG, id E-TLS-CA: the file of authorities is no such file;
+ *         FB_EDENIED, id E-PROXY: the proxy does not connect us;
  *         FB_EUNKNOWN: the connection ended before the answer did;
  *         FB_ETIMEOUT: a deadline passed, with or without an effect;
  *         FB_EPROTO: the answer is too large, or none; the sink's own.
