@@ -112,6 +112,9 @@ extern const struct fb_store_ops fb_s3_ops;
 /* Of the verbs, used by more than one file. */
 int s3_list_keys(struct fb_store *store, const char *prefix,
     fb_store_visit *visit, void *arg, struct fb_error *err);
+/* What one page of a listing, its XML, says of keys below `prefix`. */
+FB_MUST_USE int s3_list_page(struct fb_span xml, const char *prefix,
+    fb_store_visit *visit, void *arg, struct fb_error *err);
 int s3_create_file(struct fb_store *store, const char *key, const char *path,
     uint64_t size, struct fb_error *err);
 int s3_remove(

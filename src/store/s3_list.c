@@ -108,6 +108,32 @@ take_listed(void *arg, const char *root, const char *path, const char *text,
 }
 
 static int
+read_page(struct fb_span xml, const char *prefix, struct page *page,
+    struct fb_error *err)
+{
+	int rc;
+
+	page->prefix = prefix;
+	rc = s3_xml_read(xml, take_listed, page, err);
+	if (rc == FB_OK &&
+	    (!page->good || (page->more && page->token[0] == '\0')))
+		rc = fb_fail(err, FB_EPROTO, "the answer is no listing");
+	return rc;
+}
+
+int
+s3_list_page(struct fb_span xml, const char *prefix, fb_store_visit *visit,
+    void *arg, struct fb_error *err)
+{
+	FB_CLEANUP(release_page) struct page page = { 0 };
+	int rc = read_page(xml, prefix, &page, err);
+
+	for (size_t i = 0; rc == FB_OK && i < page.count; i++)
+		rc = visit(page.items[i].key, page.items[i].size, arg, err);
+	return rc;
+}
+
+static int
 fetch_page(struct s3_store *s3, const char *prefix, const char *token,
     struct page *page, struct fb_error *err)
 {
@@ -126,13 +152,8 @@ fetch_page(struct s3_store *s3, const char *prefix, const char *token,
 		return rc;
 	if (answer.http.status != 200)
 		return s3_fail(s3, &answer, err);
-	page->prefix = s3->prefix;
-	rc =
-	    s3_xml_read(fb_buf_span(&answer.http.body), take_listed, page, err);
-	if (rc == FB_OK &&
-	    (!page->good || (page->more && page->token[0] == '\0')))
-		rc = fb_fail(err, FB_EPROTO, "the answer is no listing");
-	return rc;
+	return read_page(
+	    fb_buf_span(&answer.http.body), s3->prefix, page, err);
 }
 
 int
@@ -153,6 +174,9 @@ s3_list_keys(struct fb_store *store, const char *prefix, fb_store_visit *visit,
 		if (rc < 0)
 			return rc;
 		more = page.more;
+		if (more && strcmp(page.token, token) == 0)
+			return fb_fail(
+			    err, FB_EPROTO, "the listing does not go on");
 		memcpy(token, page.token, sizeof(token));
 	}
 	return FB_OK;

@@ -77,6 +77,12 @@ start_gateway
 wait $run || fail "the run failed: $(tail -5 "$work/run.out")"
 whole "a gateway that is stopped, killed, and comes back"
 
+# A list that knows nothing of the last minute, which is all that there is here.
+change
+rules 'lag=60000'
+expect 0 "$fb" -c "$conf" download
+whole "a list that lags behind what was put"
+
 # The keys expire in the middle; the file has new ones by then.
 s3_session
 one=$session_key
@@ -138,12 +144,10 @@ wait $other || fail "the other writer failed: $(tail -5 "$work/g.out")"
 expect 0 "$fb" -c "$conf" verify --full
 ok "two writers at once"
 
-# Everything at random.
-end=$(($(date +%s) + ${STORM_SECONDS:-15}))
-nights=0
-: >"$proxy_log"
-while [ "$(date +%s)" -lt $end ]; do
-	change
+# Everything at random, and one after the other what a rule cannot be: a gateway
+# that is stopped, one that is killed, writes that hang, a list that lags, and
+# first of all a certificate or a clock that is wrong.
+storm() { # [rule...]
 	rules 'refuse prob=0.02' 'lost prob=0.03' 'lost-hang=300 prob=0.01' \
 		'reset prob=0.02' 'error=500,InternalError prob=0.03' \
 		'error=503,SlowDown,1 prob=0.02' 'early=503,SlowDown prob=0.01' \
@@ -151,9 +155,67 @@ while [ "$(date +%s)" -lt $end ]; do
 		'cut=100 method=GET prob=0.03' 'close prob=0.05' \
 		'reset-answer=1000 method=GET prob=0.03' \
 		'slow=200000 prob=0.01' 'slow-upload=2000000 prob=0.01' \
-		'corrupt-upload=3 method=PUT prob=0.01' 'date=-900 prob=0.1'
-	expect 0 "$fb" -c "$conf" download
+		'corrupt-upload=3 method=PUT prob=0.01' 'date=-900 prob=0.1' "$@"
+}
+# in_the_middle <command>: of a night
+in_the_middle() {
+	in_the_middle_n=$(($(wc -l <"$proxy_log") + 1))
+	"$fb" -c "$conf" download >"$work/run.out" 2>&1 &
+	run=$!
+	until_true "nothing is asked" asked_since "$in_the_middle_n"
+	"$1"
+	wait $run || fail "night $nights ($1): $(tail -5 "$work/run.out")"
+}
+asked_since() {
+	[ "$(wc -l <"$proxy_log")" -gt $(($1 + 10)) ]
+}
+stop_it() {
+	kill -STOP "$rgw_pid"
+	sleep 0.5
+	kill -CONT "$rgw_pid"
+}
+kill_it() {
+	kill -KILL "$rgw_pid"
+	wait "$rgw_pid" 2>/dev/null || :
+	start_gateway
+}
+hangs() {
+	tail -n "+$in_the_middle_n" "$proxy_log" | grep -q '^# [0-9]* hang PUT .*/packs/'
+}
+let_go() {
+	until_true "no write hangs" hangs
+	storm
+}
+end=$(($(date +%s) + ${STORM_SECONDS:-15}))
+nights=0
+: >"$proxy_log"
+while [ "$(date +%s)" -lt $end ]; do
+	change
+	storm
+	case $((nights % 6)) in
+	0) in_the_middle stop_it ;;
+	1) in_the_middle kill_it ;;
+	2)
+		storm 'hang method=PUT path=*/packs/*'
+		in_the_middle let_go
+		;;
+	3)
+		storm 'lag=300'
+		expect 0 "$fb" -c "$conf" download
+		;;
+	4)
+		expect 15 "$fb" -c wrong.yaml download
+		grep -q E-TLS "$work/stderr" || fail "another server's name is believed"
+		expect 0 "$fb" -c "$conf" download
+		;;
+	5)
+		[ "${FB_VARIANT:-debug}" = release ] || expect 15 env \
+			FLEETBAK_CLOCK=$(($(date +%s) - 7200)) "$fb" -c "$conf" download
+		expect 0 "$fb" -c "$conf" download
+		;;
+	esac
 	nights=$((nights + 1))
 done
 faults=$(grep -c '^#' "$proxy_log")
-whole "everything at random: $nights nights, $faults faults"
+[ "$faults" -gt 0 ] || fail "nothing went wrong"
+whole "everything at random: $nights nights"

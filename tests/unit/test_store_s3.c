@@ -226,6 +226,23 @@ a_listing_goes_over_pages(void **state)
 	script_release(&script);
 }
 
+/* A server that begins again and again would be asked for ever. */
+static void
+a_listing_that_does_not_go_on_is_refused(void **state)
+{
+	FB_AUTO_BUF struct fb_buf got = { 0 };
+	WITH_SCRIPT(PAGE("<IsTruncated>true</IsTruncated>"
+	                 "<NextContinuationToken>t</NextContinuationToken>"),
+	    PAGE("<IsTruncated>true</IsTruncated>"
+	         "<NextContinuationToken>t</NextContinuationToken>"));
+	(void)state;
+
+	assert_fails(FB_EPROTO, fb_store_list(store, "", add_key, &got, &err));
+	assert_non_null(strstr(err.msg, "does not go on"));
+	script_end(&script);
+	script_release(&script);
+}
+
 static void
 refused(const char *answer, enum fb_code code, const char *id, const char *hint)
 {
@@ -493,6 +510,7 @@ main(void)
 		cmocka_unit_test(a_get_that_breaks_off_begins_again),
 		cmocka_unit_test(a_range_is_what_was_asked_for),
 		cmocka_unit_test(a_listing_goes_over_pages),
+		cmocka_unit_test(a_listing_that_does_not_go_on_is_refused),
 		cmocka_unit_test(
 		    a_file_that_has_changed_is_not_stored_under_its_name),
 		cmocka_unit_test(an_endless_header_is_no_answer),
