@@ -132,8 +132,8 @@ shared_get(struct fb_repo *repo, const char *key, struct fb_buf *dst,
  * The document.
  */
 
-static void
-encode(const struct shared *shared, struct fb_buf *dst)
+void
+shared_encode(const struct shared *shared, struct fb_buf *dst)
 {
 	char topology[FB_DIGEST_HEX_SIZE], selection[FB_DIGEST_HEX_SIZE];
 	FB_AUTO_JSON json_t *value = NULL;
@@ -218,8 +218,9 @@ take_facts(const json_t *value, struct shared *shared, struct fb_error *err)
 	return take_predecessors(value, shared, err);
 }
 
-static int
-decode(struct fb_span text, struct shared *shared, struct fb_error *err)
+int
+shared_decode(
+    struct fb_span text, struct shared *shared, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf again = { 0 };
 	FB_AUTO_JSON json_t *value = NULL;
@@ -237,7 +238,7 @@ decode(struct fb_span text, struct shared *shared, struct fb_error *err)
 		rc = take_facts(value, shared, err);
 	if (rc < 0)
 		return rc;
-	encode(shared, &again);
+	shared_encode(shared, &again);
 	if (again.len != text.len ||
 	    memcmp(again.data, text.ptr, text.len) != 0)
 		return fb_fail(err, FB_ECORRUPT,
@@ -267,7 +268,7 @@ shared_open(const struct fb_engine *engine, struct fb_repo *repo,
 		    "are not sealed");
 	}
 	if (rc == FB_OK)
-		rc = decode(fb_buf_span(&text), &shared, err);
+		rc = shared_decode(fb_buf_span(&text), &shared, err);
 	if (rc == FB_OK &&
 	    strcmp(shared.fleet, engine->config->fleet_name) != 0)
 		rc = fb_fail(
@@ -305,7 +306,7 @@ propose(const struct fb_engine *engine, struct fb_repo *repo,
 	fb_run_number(engine, plan, shared.run);
 	fb_time_format_ms(fb_clock_wall_ns(), shared.started);
 	fb_run_selection_digest(plan, shared.selection);
-	encode(&shared, &text);
+	shared_encode(&shared, &text);
 	(void)snprintf(key, sizeof(key), "shared/%s/run", request->shared);
 	rc = shared_put(engine, repo, key, fb_buf_span(&text), err);
 	return rc == FB_EEXISTS ? FB_OK : rc; /* somebody else came first */

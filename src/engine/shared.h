@@ -54,6 +54,11 @@ FB_MUST_USE int shared_agree(const struct fb_engine *engine,
     struct fb_repo *repo, const struct fb_plan *plan,
     const struct fb_download_request *request, struct shared *ret_shared,
     struct fb_error *err);
+/* The document itself, in its one form; the repository's id is of shared->repo.
+ * Errors: FB_ECORRUPT, FB_ETOONEW. */
+void shared_encode(const struct shared *shared, struct fb_buf *dst);
+FB_MUST_USE int shared_decode(
+    struct fb_span text, struct shared *shared, struct fb_error *err);
 /* Is it sealed, or given up? */
 FB_MUST_USE int shared_is_closed(
     const struct shared *shared, bool *ret_closed, struct fb_error *err);
@@ -85,6 +90,9 @@ FB_MUST_USE int shared_lease_session(const struct shared *shared,
 FB_MUST_USE int shared_claim(const struct shared *shared, uint32_t shard,
     bool take_over, struct download_part *ret_part, bool *ret_committed,
     struct fb_error *err);
+/* What the worker of that epoch has told, as a journal in the directory. */
+FB_MUST_USE int shared_write_told(const struct shared *shared, uint32_t shard,
+    uint32_t epoch, const char *dir, struct fb_error *err);
 /* Say of the leases before `epoch` that nothing is left to do for them, where
  * that is so. */
 FB_MUST_USE int shared_settle(const struct shared *shared, uint32_t shard,

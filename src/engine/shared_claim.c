@@ -192,8 +192,8 @@ visit_told(const char *key, uint64_t size, void *arg, struct fb_error *err)
 	return FB_OK;
 }
 
-static int
-write_told(const struct shared *shared, uint32_t shard, uint32_t epoch,
+int
+shared_write_told(const struct shared *shared, uint32_t shard, uint32_t epoch,
     const char *dir, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = fb_format("%s/journal", dir);
@@ -250,7 +250,7 @@ adopt(const struct shared *shared, uint32_t shard, uint32_t epoch,
 	new_dir = fb_format("%s.told", dir);
 	rc = fb_io_remove_tree(new_dir, err);
 	if (rc == FB_OK)
-		rc = write_told(shared, shard, epoch, new_dir, err);
+		rc = shared_write_told(shared, shard, epoch, new_dir, err);
 	if (rc == FB_OK)
 		rc = fb_io_rename(new_dir, dir, true, err);
 	return rc < 0 ? fb_wrap(err, "what session %s had begun", session)

@@ -91,22 +91,13 @@ harm_machine(const struct fb_manifest_machine *machine, void *arg,
 static bool
 harm_line(struct verify *verify, const struct verify_run *run, char *line)
 {
-	char *slash = strchr(line, '/');
-	char *space = slash != NULL ? strchr(slash, ' ') : NULL;
-	char *end = space != NULL ? strchr(space + 1, ' ') : NULL;
 	struct fb_manifest_machine machine = { 0 };
+	char *volume;
 
-	if (end == NULL)
-		return false;
-	*slash = *space = *end = '\0';
-	machine.source = line;
-	machine.id = slash + 1;
-	if (!fb_name_ok(machine.source, strlen(machine.source)) ||
-	    !fb_name_ok(machine.id, strlen(machine.id)) ||
-	    !fb_name_ok(space + 1, strlen(space + 1)))
+	if (!fb_volumes_line(line, &machine.source, &machine.id, &volume))
 		return false;
 	if (wants_machine(verify, &machine))
-		harm_volume(verify, run, &machine, space + 1);
+		harm_volume(verify, run, &machine, volume);
 	return true;
 }
 

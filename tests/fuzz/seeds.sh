@@ -52,6 +52,7 @@ seed fuzz_format_doc format repo/format/1.json
 seed fuzz_manifest complete repo/runs/$one/manifest.json
 seed fuzz_manifest partial repo/runs/$two/manifest.json
 seed fuzz_register commit repo/commits/$two
+seed fuzz_volumes run repo/runs/$one/VOLUMES
 seed fuzz_sums run repo/runs/$one/SHA256SUMS
 seed fuzz_register seal repo/hints/$one.seal
 sed "s/$one/20261121-013205123-3fa92c17/" repo/hints/$one | seed fuzz_hints run
@@ -100,4 +101,16 @@ cut_off restore m1 --target "$work/out"
 journal=$(find state/restores -name journal | head -1)
 seed fuzz_journal restore "$journal"
 records "$journal" | seed fuzz_restore_journal directory
+
+# A shared run of which one shard is done: its objects, without signatures, as
+# lines, and of the repository that the target has.
+expect 0 "$fb" -c fleetbak.yaml download --shard 1/2 --run n
+(cd repo/shared/n && find . -type f) | sed 's|^\./||' | LC_ALL=C sort |
+	while read -r object; do
+		printf '%s ' "$object"
+		sed '1d;/^signature /d' "repo/shared/n/$object" |
+			sed 's/"repository":"[0-9a-f]*"/"repository":"0123456789abcdef0123456789abcdef"/
+				s/$/\\n/' | tr -d '\n'
+		echo
+	done | seed fuzz_shared shard
 ok "seeds in $out"

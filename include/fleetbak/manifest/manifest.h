@@ -189,6 +189,11 @@ FB_MUST_USE int fb_history_heads(struct fb_repo *repo, const char *fleet,
     struct fb_predecessor **ret_heads, size_t *ret_count,
     struct fb_error *err);
 
+/* One line of VOLUMES, cut up in place: the names that it begins with, which
+ * are good ones; false: it is no such line. */
+bool fb_volumes_line(char *line, char **ret_source, char **ret_machine,
+    char **ret_volume);
+
 bool fb_predecessors_same(const struct fb_predecessor *a, size_t a_count,
     const struct fb_predecessor *b, size_t b_count);
 
