@@ -19,6 +19,7 @@ start_front() {
 	front_port=$free_ports
 	front_url=https://$server_address:$front_port front_log=$front_dir/log
 	: >"$front_log"
+	# shellcheck disable=SC2016 # for nghttpx
 	serve nghttpx "$front_dir" nghttpx --conf=/dev/null --single-process \
 		--frontend="$server_address,$front_port" \
 		--backend="$rgw_address,$rgw_port" \

@@ -37,6 +37,7 @@ server_pids=
 s3_url='' s3_tls_url='' s3_ca='' s3_key='' s3_secret='' s3_region=''
 rgw_pid='' osd_pid='' mon_pid=''
 session_key='' session_secret='' session_token=''
+front_url='' front_log='' web_proxy_url='' web_proxy_log='' web_proxy_pid=''
 swift_token= # set: s3_make and s3_keys ask Swift
 
 stop_servers() {
