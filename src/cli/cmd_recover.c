@@ -83,6 +83,8 @@ put_report(struct fb_cli *cli, const struct fb_recover_report *report,
 		fb_cli_clear_text(cli);
 }
 
+/* Where there is no state directory nothing is owed, and none is made: a
+ * guardian may outlive the directory it was to look after. */
 static int
 meet_obligations(struct fb_cli *cli, struct fb_recover_report *report,
     struct fb_error *err)
@@ -93,6 +95,10 @@ meet_obligations(struct fb_cli *cli, struct fb_recover_report *report,
 	int lock, children, rc;
 
 	lock = fb_state_lock(&cli->engine, "recover", err);
+	if (lock == FB_ENOTFOUND) {
+		*err = (struct fb_error){ 0 };
+		return FB_OK;
+	}
 	if (lock < 0)
 		return lock;
 	children = fb_state_children(&cli->engine, err);

@@ -148,6 +148,8 @@ prepare(struct download *download, struct fb_error *err)
 	rc = fb_engine_repo(engine, &download->repo, err);
 	if (rc == FB_OK)
 		rc = fb_engine_sign_key(engine, &key, err);
+	if (rc == FB_OK)
+		rc = fb_state_make(engine, err);
 	if (rc < 0)
 		return rc;
 	download->lock_fd = fb_state_lock(engine, "download", err);

@@ -81,6 +81,9 @@ take_holds(struct fb_restore *r, struct holds *h, struct fb_error *err)
 	/* Into a directory nothing of the fleet is touched: a restore may
 	 * go on beside a download. */
 	if (r->kind != FB_RESTORE_TO_DIR) {
+		rc = fb_state_make(r->engine, err);
+		if (rc < 0)
+			return rc;
 		h->lock_fd = fb_state_lock(r->engine, "restore", err);
 		if (h->lock_fd < 0)
 			return h->lock_fd;

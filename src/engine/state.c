@@ -41,16 +41,21 @@ fb_state_memory(const struct fb_engine *engine, const char *repository)
 }
 
 int
+fb_state_make(const struct fb_engine *engine, struct fb_error *err)
+{
+	int rc = fb_io_mkdirs(engine->config->state_dir, 0700, err);
+
+	return rc < 0 ? fb_wrap(err, "state directory") : FB_OK;
+}
+
+int
 fb_state_lock(const struct fb_engine *engine, const char *command,
     struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = fb_state_path(engine, "lock");
 	FB_AUTO_FREE char *note = NULL;
 	char host[256] = "?", since[FB_TIME_SIZE];
-	int rc = fb_io_mkdirs(engine->config->state_dir, 0700, err);
 
-	if (rc < 0)
-		return fb_wrap(err, "state directory");
 	(void)gethostname(host, sizeof(host) - 1);
 	fb_time_format(fb_clock_wall_ns(), since);
 	note = fb_format("%s on %s since %s", command, host, since);
@@ -104,12 +109,10 @@ int
 fb_state_children(const struct fb_engine *engine, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = fb_state_path(engine, "children.lock");
-	FB_AUTO_CLOSE int fd = -1;
-	int rc = fb_io_mkdirs(engine->config->state_dir, 0700, err);
+	FB_AUTO_CLOSE int fd =
+	    fb_io_open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600, err);
+	int rc;
 
-	if (rc < 0)
-		return fb_wrap(err, "state directory");
-	fd = fb_io_open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0600, err);
 	if (fd < 0)
 		return fd;
 	rc = wait_for_children(engine, fd, path, err);

@@ -30,7 +30,6 @@ mkdir -p "${ledger%/*}"
 
 keep_machines=
 mounted=
-turn=0
 steps=$work/steps
 
 # All that is fixed, so that what two runs write can be compared byte by byte.
@@ -127,35 +126,40 @@ step_names() {
 		{ print; k = 0; before = $0; sub(/^[0-9]+/, "", before) }'
 }
 
+# A machine is as up or down as it was, and has the snapshots that it had.
+# Where the machines lie elsewhere, all but `down` and `live` were up.
+as_pristine() { # <machine>
+	rm -f "$dir/machines/$1/up" "$dir/machines/$1/effects"
+	if [ -L "$pristine/machines" ]; then
+		case $1 in copy | snap) : >"$dir/machines/$1/up" ;; esac
+		return
+	fi
+	for file in up effects .fleetbak; do
+		[ ! -e "$pristine/machines/$1/$file" ] ||
+			cp -a --reflink=auto "$pristine/machines/$1/$file" \
+				"$dir/machines/$1/$file"
+	done
+}
+
 # With $keep_machines they stay the same files, with the same inodes and change
 # times, which are part of what is backed up; they are not written to.
 fresh() {
 	cd "$base" || exit 1
+	left_alone "$dir"
 	if [ -n "$keep_machines" ]; then
-		until rm -rf "$dir/repo" "$dir/state" \
-			"$dir"/machines/*/.fleetbak 2>/dev/null; do
-			sleep 0.1
-		done
+		rm -rf "$dir/repo" "$dir/state" "$dir"/machines/*/.fleetbak
 		cp -a "$pristine/repo" "$dir/repo"
-		: >"$dir/machines/copy/up"
-		: >"$dir/machines/snap/up"
-		rm -f "$dir/machines/down/up"
-		for m in copy snap down; do
-			: >"$dir/machines/$m/effects"
+		[ ! -d "$pristine/state" ] ||
+			cp -a "$pristine/state" "$dir/state"
+		for m in copy snap live down; do
+			as_pristine $m
 		done
 	else
-		# A guardian that comes late may be making files still.
-		until rm -rf "$dir" 2>/dev/null; do
-			sleep 0.1
-		done
+		rm -rf "$dir"
 		cp -a --reflink=auto "$pristine" "$dir"
 	fi
 	cd "$dir" || exit 1
 	: >"$work/said"
-	# One for each, because a guardian may still write into the last one.
-	rm -f "$steps"
-	turn=$((turn + 1))
-	steps=$work/steps.$turn
 	: >"$steps"
 }
 

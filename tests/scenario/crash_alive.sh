@@ -145,7 +145,8 @@ printf 'scribble' | dd of=machines/copy/disk.img bs=1 seek=700000 \
 	conv=notrunc status=none
 for m in copy snap; do : >machines/$m/effects; done
 cd "$base"
-retry rm -rf "$pristine"
+left_alone "$dir"
+rm -rf "$pristine"
 mv "$dir" "$pristine"
 
 alive 'restore stop' restore snap stop '"verb":"stop"'

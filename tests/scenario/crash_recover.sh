@@ -34,7 +34,8 @@ for m in copy snap; do
 	: >machines/$m/effects
 done
 cd "$base"
-retry rm -rf "$pristine"
+left_alone "$dir"
+rm -rf "$pristine"
 mv "$dir" "$pristine"
 
 act() { run fleetbak recover; }
@@ -70,7 +71,8 @@ crash_loop lost 2
 # journal has both times.
 [ -n "$mounted" ] || exit 0 # it takes a snapshot that outlives the run
 cd "$base"
-retry rm -rf "$pristine" "$dir"
+left_alone "$dir"
+rm -rf "$pristine" "$dir"
 crash_fleet
 cp -a "$dir" "$pristine"
 act() { run fleetbak download; }

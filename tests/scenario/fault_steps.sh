@@ -40,6 +40,8 @@ fi
 # A template is a fleet in $work/<name> and, of its fast source, what is in
 # $fast/<name>; a worker's copy is $work/w<n>, with $fast/w<n>.
 copy_fleet() { # <from> <to>
+	cd "$work"
+	left_alone "$work/$2"
 	retry rm -rf "${work:?}/$2" "${fast:?}/$2"
 	cp -a "$work/$1" "$work/$2"
 	cp -a --reflink=auto "$fast/$1" "$fast/$2"

@@ -156,3 +156,12 @@ if [ "${FB_VARIANT:-debug}" != release ]; then
 	done
 	ok "a clock that is set makes no obligation old"
 fi
+
+# 9. Where there is no state directory nothing is owed, and none is made: a
+# guardian may come when all of it has been taken away.
+rm -rf state
+expect 0 "$fb" -c fleetbak.yaml recover
+grep -q 'nothing is owed' "$work/stdout" || fail "something is owed"
+expect 0 "$fb" -c fleetbak.yaml recover --guardian
+[ ! -e state ] || fail "recover made a state directory"
+ok "no state directory, nothing owed, and none is made"

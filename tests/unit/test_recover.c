@@ -734,9 +734,13 @@ the_pipe_keeps_clear_of_closed_standard_streams(void **state)
 static void
 a_second_run_is_told_who_holds_the_lock(void **state)
 {
-	FB_AUTO_CLOSE int fd = fb_state_lock(&engine, "download", &err);
+	FB_AUTO_CLOSE int fd = -1;
 
 	(void)state;
+	assert_fails(
+	    FB_ENOTFOUND, fb_state_lock(&engine, "recover", &err));
+	assert_ok(fb_state_make(&engine, &err));
+	fd = fb_state_lock(&engine, "download", &err);
 	assert_true(fd >= 0);
 	assert_fails(FB_EBUSY, fb_state_lock(&engine, "recover", &err));
 	assert_string_equal(err.id, "E-LOCKED");
@@ -746,11 +750,13 @@ a_second_run_is_told_who_holds_the_lock(void **state)
 static void
 a_living_child_of_a_dead_run_is_noticed(void **state)
 {
-	int fd = fb_state_children(&engine, &err), pipes[2];
+	int fd, pipes[2];
 	pid_t pid;
 	char byte;
 
 	(void)state;
+	assert_ok(fb_state_make(&engine, &err));
+	fd = fb_state_children(&engine, &err);
 	assert_true(fd >= 0);
 	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
 	pid = fork();

@@ -112,7 +112,11 @@ char *fb_state_path(const struct fb_engine *engine, const char *format, ...)
  * and of one that is configured as a copy (copy_of) its own, for it may be
  * behind.  The caller frees. */
 char *fb_state_memory(const struct fb_engine *engine, const char *repository);
-/* Take the fleet's lock, or FB_EBUSY; returns the descriptor. */
+/* Make the state directory, durably, where it is not there yet. */
+FB_MUST_USE int fb_state_make(
+    const struct fb_engine *engine, struct fb_error *err);
+/* Take the fleet's lock, or FB_EBUSY; returns the descriptor.  FB_ENOTFOUND
+ * without a state directory. */
 FB_MUST_USE int fb_state_lock(const struct fb_engine *engine,
     const char *command, struct fb_error *err);
 /* Open children.lock to hand to children, having proved that no child of an
