@@ -43,7 +43,9 @@ fb_warnings := -Wall -Wextra -Werror -Wpedantic -Wshadow -Wundef \
 fb_cflags   := -std=c17 -fno-common -pthread $(fb_warnings) \
 	-ffile-prefix-map=$(CURDIR)=.
 fb_ldflags  := -pthread
-fb_libs      = $(shell pkg-config --libs $(fb_packages) 2>/dev/null) \
+# libcurl is loaded when it is needed: src/base/curl_late.h says why.
+fb_libs      = $(filter-out -lcurl,\
+	$(shell pkg-config --libs $(fb_packages) 2>/dev/null)) \
 	$(if $(fb_ipsec_mb),-lIPSec_MB)
 
 # Hashes several messages at once where it is there (Debian: libipsec-mb-dev);

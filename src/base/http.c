@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <curl/curl.h>
+#include "curl_late.h"
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
@@ -50,15 +50,6 @@ struct exchange {
 	struct fb_error *err;
 };
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void
-init_curl(void)
-{
-	if (curl_global_init(CURL_GLOBAL_ALL) != 0)
-		abort();
-}
-
 static char *
 copy(const char *text)
 {
@@ -80,7 +71,6 @@ fb_http_new(const struct fb_http_options *options)
 	struct fb_http *http = fb_alloc(1, sizeof(*http));
 	uint64_t connect = options->connect_ms, stall = options->stall_ms;
 
-	(void)pthread_once(&once, init_curl);
 	http->ca = copy(options->ca != NULL ? options->ca : authorities());
 	http->cert = copy(options->cert);
 	http->key = copy(options->key);
@@ -476,6 +466,18 @@ transfer(struct fb_http *http, struct exchange *exchange, struct fb_error *err)
 	return rc;
 }
 
+static int
+load(struct fb_error *err)
+{
+	const char *trouble = fb_curl_load();
+
+	if (trouble == NULL)
+		return FB_OK;
+	(void)fb_fail_id(err, FB_ESYS, "E-LIBCURL",
+	    "what speaks HTTP is not to be had: %s", trouble);
+	return fb_hint(err, "install libcurl (Debian: libcurl4)");
+}
+
 int
 fb_http_send(struct fb_http *http, const struct fb_http_request *request,
     struct fb_http_response *ret_response, struct fb_error *err)
@@ -489,6 +491,9 @@ fb_http_send(struct fb_http *http, const struct fb_http_request *request,
 	fb_buf_clear(&ret_response->headers);
 	fb_buf_clear(&ret_response->body);
 	ret_response->status = 0;
+	rc = load(err);
+	if (rc < 0)
+		return rc;
 	fault = fb_seam(request->step, request->what);
 	rc = fb_seam_refuse(fault, err);
 	if (rc == FB_OK)

@@ -289,6 +289,11 @@ static const struct fb_explanation rows[] = {
 	    "believed.",
 	    "A configuration that is not finished.",
 	    "Add the public key of the host that makes the backups." },
+	{ "E-LIBCURL", "what speaks HTTP is not there", "1",
+	    "libcurl is loaded when something has to be fetched or sent; a "
+	    "repository in a directory needs none of it.",
+	    "A small machine on which it was never installed.",
+	    "Install it (Debian: libcurl4)." },
 	{ "E-LOCKED", "somebody else holds the lock", "11",
 	    "Another fleetbak works with this state directory; the message "
 	    "says which, and since when.",
