@@ -104,11 +104,13 @@ run() {
 }
 
 # Whoever dies after his last record has finished: the next run is another one,
-# and must not get the same id.
+# and must not get the same id.  His guardian may clear away just now.
+ended() {
+	grep -qs '^[0-9]* [0-9a-f]* end ' state/runs/*/journal ||
+		[ -z "$(find state/runs -name journal 2>/dev/null)" ]
+}
 next_session() {
-	if grep -qs '^[0-9]* [0-9a-f]* end ' state/runs/*/journal ||
-		{ [ -z "$(ls state/runs 2>/dev/null)" ] &&
-			[ -n "$(ls repo/commits 2>/dev/null)" ]; }; then
+	if [ -n "$(ls repo/commits 2>/dev/null)" ] && ended; then
 		echo 20270115-080000000-0000000b
 	else
 		echo $session
