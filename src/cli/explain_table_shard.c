@@ -23,7 +23,7 @@ static const struct fb_explanation rows[] = {
 	{ "E-SHARD-NUMBER", "that is no shard", "2",
 	    "--shard takes K/N with K from 1 to N, any/N, auto or auto/N. "
 	    "auto asks SLURM_ARRAY_TASK_ID, _MIN, _STEP and _COUNT, else "
-	    "JOB_COMPLETION_INDEX.",
+	    "JOB_COMPLETION_INDEX and JOB_COMPLETION_COUNT.",
 	    "Counting from 0; auto outside of a job array.",
 	    "Write it out: --shard 1/8." },
 	{ "E-SHARD-TOPOLOGY", "the workers see different fleets", "19",

@@ -37,7 +37,8 @@ from_env(const char *name, uint64_t *ret)
 	    parse(text, strlen(text), UINT32_MAX, ret, &ignored) == FB_OK;
 }
 
-/* Slurm counts from where the user said, in steps; Kubernetes from 0. */
+/* Slurm counts from where the user said, in steps; Kubernetes from 0, and its
+ * count is there when the job's template puts it there. */
 static int
 ask_environment(uint64_t *number, uint64_t *count, struct fb_error *err)
 {
@@ -53,6 +54,8 @@ ask_environment(uint64_t *number, uint64_t *count, struct fb_error *err)
 	}
 	if (from_env("JOB_COMPLETION_INDEX", &id)) {
 		*number = id + 1;
+		if (*count == 0 && from_env("JOB_COMPLETION_COUNT", &tasks))
+			*count = tasks;
 		return FB_OK;
 	}
 	(void)fb_fail_id(err, FB_ECONFIG, "E-SHARD-NUMBER",

@@ -411,6 +411,23 @@ try_claim(const struct shared *shared, uint32_t shard, bool take_over,
 	return rc == FB_EEXISTS ? FB_OK : rc;
 }
 
+/* Who seals takes the leases away: one that is taken after that is of a shard
+ * that was committed. */
+static int
+give_up_closed(const struct shared *shared, uint32_t shard,
+    const struct download_part *part, bool *ret_closed, struct fb_error *err)
+{
+	char key[SHARED_KEY_SIZE];
+	struct fb_error ignored = { 0 };
+	int rc = shared_is_closed(shared, ret_closed, err);
+
+	if (rc < 0 || !*ret_closed)
+		return rc;
+	shared_key(shared->name, shard, part->lease, "lease", key);
+	(void)!fb_store_remove(shared->repo->store, key, &ignored);
+	return FB_OK;
+}
+
 int
 shared_claim(const struct shared *shared, uint32_t shard, bool take_over,
     struct download_part *ret_part, bool *ret_committed, struct fb_error *err)
@@ -424,6 +441,10 @@ shared_claim(const struct shared *shared, uint32_t shard, bool take_over,
 	while (rc == FB_OK && !taken && !*ret_committed)
 		rc = try_claim(shared, shard, take_over, &watch, &part, &taken,
 		    ret_committed, err);
+	if (rc == FB_OK && taken)
+		rc = give_up_closed(shared, shard, &part, ret_committed, err);
+	if (*ret_committed)
+		taken = false;
 	for (uint32_t e = 1; rc == FB_OK && taken && e < part.lease; e++)
 		rc = adopt(shared, shard, e, err);
 	if (rc < 0 || *ret_committed)

@@ -61,8 +61,12 @@ rm -r machines/m9
 expect 2 worker 3 download --shard 3/4 --run night
 ok "prune keeps what is not sealed; another fleet is refused"
 
-expect 0 env JOB_COMPLETION_INDEX=2 \
-	"$fb" -c n3.yaml download --shard auto/3 --run night --json
+expect 2 env JOB_COMPLETION_INDEX=2 "$fb" -c n3.yaml download --shard auto \
+	--run night
+expect 2 env JOB_COMPLETION_INDEX=3 JOB_COMPLETION_COUNT=3 \
+	"$fb" -c n3.yaml download --shard auto --run night
+expect 0 env JOB_COMPLETION_INDEX=2 JOB_COMPLETION_COUNT=3 \
+	"$fb" -c n3.yaml download --shard auto --run night --json
 run=$(jq -r .sealed "$work/stdout")
 [ -d "repo/runs/$run" ] || fail "the last one does not seal"
 expect 0 worker 4 seal --run night
@@ -116,7 +120,8 @@ ok "one that is not sealed is given up"
 i=0
 while [ $i -lt 4 ]; do
 	i=$((i + 1))
-	worker $i download -q --shard $i/4 --run many >"$work/said.$i" 2>&1 &
+	JOB_COMPLETION_INDEX=$((i - 1)) "$fb" -c n$i.yaml download -q --shard auto/4 \
+		--run many >"$work/said.$i" 2>&1 &
 	eval "pid$i=$!"
 done
 i=0

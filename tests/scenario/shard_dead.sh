@@ -131,3 +131,28 @@ expect 0 worker 1 --lock-wait 30s download --shard 1/1 --run five
 settled "back"
 sealed five
 ok "a worker that comes back goes on"
+
+# 6. Who waited while it was sealed finds no lease, and does nothing all the same.
+: >machines/m1/effects
+begin 1 download --full --shard 1/1 --run six
+"$fb" -c n2.yaml download --full --shard any/1 --run six >"$work/said.2" 2>&1 &
+other=$!
+until_true "it does not wait" grep -q 'is done by session' "$work/said.2"
+kill -STOP $other
+rm -f machines/m1/on-hold machines/m1/on-stop
+wait $run || {
+	cat "$work/said"
+	fail "the one that was waited for failed"
+}
+[ -z "$(find repo/shared/six/0001 -type f)" ] || fail "the lease is there yet"
+kill -CONT $other
+wait $other || {
+	cat "$work/said.2"
+	fail "who waited failed"
+}
+[ "$(cat machines/m1/effects)" = "$(printf 'stop\nstart')" ] ||
+	fail "m1: $(tr '\n' ' ' <machines/m1/effects)"
+[ "$(find repo/shared/six -type f | wc -l)" -eq 2 ] || fail "a lease was left"
+settled "sealed meanwhile"
+sealed six
+ok "a shard is not done again when the run was sealed meanwhile"

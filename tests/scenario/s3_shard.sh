@@ -1,0 +1,166 @@
+#!/bin/sh
+# Workers that share nothing but a bucket: answers are lost meanwhile, one of
+# them is killed while it holds a machine stopped, another node starts that and
+# does its shard; the last one seals. Workers that take whatever nobody does
+# stop each machine once; one that was frozen is fenced.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/../servers/servers.sh"
+requires jq
+
+machines="m1 m2 m3 m4 m5 m6"
+start_radosgw
+s3_make bucket
+s3_env
+start_proxy main --seed "${S3_SEED:-3}"
+s3_at=$proxy_url
+s3_fleet "$work/f" 0 bucket
+cd "$work/f"
+for m in $machines; do
+	make_evil machines "$m"
+done
+expect 0 "$fb" -c "$conf" init
+for k in 1 2 3 4 5; do
+	sed "s|^state_dir: .*|state_dir: ./state$k|" "$conf" >"n$k.yaml"
+done
+worker() { # <node> <argument>...
+	worker_node=$1
+	shift
+	"$fb" -c "n$worker_node.yaml" "$@"
+}
+# Which of N does a machine: as fleetbak-format(5) says.
+shard_of() { # <machine> <n>
+	shard_of_hex=$(printf 'lab/%s' "$1" | sha256sum | cut -c 1-16)
+	shard_of_high=$(printf %s "$shard_of_hex" | cut -c 1-8)
+	shard_of_low=$(printf %s "$shard_of_hex" | cut -c 9-16)
+	echo $(((0x$shard_of_high % $2 * (4294967296 % $2) + 0x$shard_of_low % $2) % $2 + 1))
+}
+children() { # <pid>
+	cat /proc/"$1"/task/*/children 2>/dev/null | tr ' ' '\n' | sort -u
+}
+# begin <node> <argument>...: until m1 is stopped, and held there.
+begin() {
+	begin_node=$1
+	shift
+	: >machines/m1/on-hold
+	# shellcheck disable=SC2016 # for the script that is made
+	echo 'touch held; rm -f up; while [ -e on-hold ]; do sleep 0.05; done' \
+		>machines/m1/on-stop
+	rm -f machines/m1/held
+	"$fb" -c "n$begin_node.yaml" "$@" >"$work/said.$begin_node" 2>&1 &
+	run=$!
+	until_true "m1 is not stopped" [ -e machines/m1/held ]
+}
+# The node is gone: all that ran there, and what it remembered.
+lose() { # <node>
+	for pid in $(children $run) $run; do
+		[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null || :
+	done
+	wait $run 2>/dev/null || :
+	rm -f machines/m1/on-hold machines/m1/on-stop
+	rm -rf "state$1"
+	[ ! -e machines/m1/up ] || fail "m1 was started by the dead node"
+}
+# whole <name> <run>: sealed, up, verified, and as it was; for node 5, which
+# has seen nothing of it.
+whole() {
+	rules
+	for m in $machines; do
+		[ -e "machines/$m/up" ] || fail "$1: $m is down"
+		[ "$(count_of stop "$m")" -eq "$(count_of start "$m")" ] ||
+			fail "$1: $m: $(tr '\n' ' ' <"machines/$m/effects")"
+		: >"machines/$m/effects"
+	done
+	[ -z "$(find machines -path '*/.fleetbak/*')" ] ||
+		fail "$1: a snapshot was left"
+	[ "$(s3_keys bucket "fleet/shared/$1/" | wc -l)" -eq 2 ] ||
+		fail "$1: leases are left: $(s3_keys bucket "fleet/shared/$1/")"
+	expect 0 worker 5 verify --full
+	expect 0 worker 5 restore --run "$2" --all --target "$work/out" --yes
+	for m in $machines; do
+		cmp "machines/$m/disk.img" "$work/out/$m/root.img" ||
+			fail "$1: $m: another disk"
+		same_tree "machines/$m/data" "$work/out/$m/data" ||
+			fail "$1: $m: another tree"
+	done
+	rm -rf "$work/out"
+	nothing_wrong
+}
+count_of() { # <word> <machine>
+	grep -cx "$1" "machines/$2/effects" || :
+}
+sealed_of() { # <name>
+	expect 0 worker 5 seal --run "$1" --json
+	jq -r '[.. | .sealed? // empty][0]' "$work/stdout"
+}
+
+# 1. Three shards on three nodes; node 1 dies with m1 in its hands.
+one=$(shard_of m1 3)
+begin 1 download --shard "$one/3" --run night
+rules 'lost method=PUT path=*/shared/* prob=0.2' \
+	'lost method=PUT path=*/commits/* times=2' \
+	'error=503,SlowDown prob=0.03' 'reset prob=0.03' 'close prob=0.05'
+for k in 2 3; do
+	shard=$(((one + k - 2) % 3 + 1))
+	worker $k download -q --shard $shard/3 --run night \
+		>"$work/said.$k" 2>&1 &
+	eval "pid$k=$!"
+done
+for k in 2 3; do
+	eval "wait \$pid$k" || {
+		cat "$work/said.$k"
+		fail "worker $k"
+	}
+done
+lose 1
+expect 20 worker 5 seal --run night
+grep -q "missing: $one" "$work/stderr" || fail "it does not name shard $one"
+expect 0 worker 4 download --shard "$one/3" --run night --take-over --json
+id=$(jq -r .sealed "$work/stdout")
+[ "$(s3_keys bucket "fleet/runs/$id/" | wc -l)" -eq 4 ] || fail "no run $id"
+fault_began lost || fail "no answer was lost"
+# The dead one had stopped m1 without a word in `effects`.
+[ "$(count_of start m1)" -eq 2 ] || fail "m1: $(cat machines/m1/effects)"
+echo stop >>machines/m1/effects
+[ -z "$(find state*/runs -mindepth 1 2>/dev/null)" ] || fail "a run was left"
+whole night "$id"
+ok "a node that died with a machine in its hands: $(grep -c '^#' "$proxy_log") faults"
+
+# 2. All of them take what nobody does.
+rules 'lost method=PUT path=*/shared/* prob=0.2' 'close prob=0.05'
+for k in 1 2 3; do
+	worker $k download -q --full --shard any/4 --run any \
+		>"$work/said.$k" 2>&1 &
+	eval "pid$k=$!"
+done
+for k in 1 2 3; do
+	eval "wait \$pid$k" || {
+		cat "$work/said.$k"
+		fail "worker $k"
+	}
+done
+for m in $machines; do
+	[ "$(count_of stop "$m")" -eq 1 ] || fail "$m was stopped twice"
+done
+id=$(sealed_of any)
+whole any "$id"
+ok "workers that take what nobody does stop each machine once"
+
+# 3. Frozen: fenced when it wakes up.  Node 2 finds it silent by itself.
+begin 1 download --full --shard 1/1 --run frozen --dead-after 1s
+kill -STOP $run
+expect 0 worker 2 download --full --shard any/1 --run frozen --json
+id=$(jq -r .sealed "$work/stdout")
+kill -CONT $run
+rm -f machines/m1/on-hold machines/m1/on-stop
+! wait $run || fail "the frozen worker went on"
+grep -q 'E-FENCED\|taken over' "$work/said.1" || {
+	cat "$work/said.1"
+	fail "it does not say why"
+}
+expect 0 worker 1 recover
+expect 0 worker 1 download m2 -q
+for m in $machines; do
+	: >"machines/$m/effects"
+done
+whole frozen "$id"
+ok "a frozen worker is fenced"
