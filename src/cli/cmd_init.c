@@ -19,7 +19,7 @@ show_store(struct fb_cli *cli, const struct fb_init_report *report)
 	                                                 : traits->clock_ms);
 
 	(void)json_object_set_new(cli->data, "store",
-	    json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:b}",
+	    json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:b, s:b}",
 	        "conditional_create", trait_value(traits->create_if),
 	        "conditional_replace", trait_value(traits->replace_if),
 	        "read_after_write", trait_value(traits->read_after_write),
@@ -28,7 +28,8 @@ show_store(struct fb_cli *cli, const struct fb_init_report *report)
 	        trait_value(traits->object_lock), "lock_days",
 	        (json_int_t)traits->lock_days, "clock_ms",
 	        (json_int_t)traits->clock_ms, "one_writer",
-	        (int)report->one_writer));
+	        (int)report->one_writer, "lease_service",
+	        (int)report->leased));
 	if (traits->versioning == FB_TRAIT_YES)
 		fb_buf_add_fmt(&cli->text, "the bucket keeps versions%s\n",
 		    traits->object_lock == FB_TRAIT_YES
@@ -45,7 +46,12 @@ show_store(struct fb_cli *cli, const struct fb_init_report *report)
 	if (report->one_writer)
 		fb_buf_add_str(&cli->summary,
 		    "The server refuses conditional writes: only one host may "
-		    "write to this repository at a time.\n");
+		    "write to this repository at a time, unless a lease "
+		    "service (etcd) is configured before init.\n");
+	if (report->leased)
+		fb_buf_add_str(&cli->summary,
+		    "The server refuses conditional writes: etcd decides, and "
+		    "whoever writes to this repository needs it.\n");
 }
 
 /* Who can open it. */

@@ -10,6 +10,38 @@ static const struct fb_explanation rows[] = {
 	    "no error.",
 	    "A download that died between locking and committing.",
 	    "Run prune again when the lock has ended." },
+	{ "E-LEASE-ANSWER", "the lease service refuses", "1, 16 or 17",
+	    "etcd answered with an error, which stands in the message, or not "
+	    "as its JSON gateway does. Nothing was written.",
+	    "Something else at that address; a gateway that is turned off; "
+	    "authentication; a database that is full.",
+	    "See to etcd: etcdctl endpoint status, etcdctl alarm list." },
+	{ "E-LEASE-AWAY", "the lease service does not answer", "15",
+	    "Who writes to this repository needs etcd, which could not be "
+	    "reached for as long as retry_for says. No machine is stopped "
+	    "meanwhile; one that was stopped before is started. Reading and "
+	    "restoring need no etcd.",
+	    "etcd is down, has no quorum, or is not reached from here.",
+	    "See to etcd, then run it again." },
+	{ "E-LEASE-HELD", "another writer is at it for too long", "11",
+	    "A writer that lives holds what this one has to write. It is "
+	    "named by its host and process.",
+	    "A writer that hangs, or is stopped.",
+	    "Look at that process, then run it again." },
+	{ "E-LEASE-NONE", "the repository needs its lease service", "2",
+	    "The server of this repository knows no conditional writes, so "
+	    "that etcd decides who writes; and this host's configuration "
+	    "names none. It can read and restore.",
+	    "A configuration that was not copied whole.",
+	    "Give the repository the key etcd, with the address that the "
+	    "other writers use." },
+	{ "E-LEASE-PLACE", "that is a copy of the repository", "20",
+	    "etcd has the records of a repository with the same id at "
+	    "another address. Writing to both would mix them up.",
+	    "A bucket that was copied or renamed by other tools.",
+	    "Write where it was; or make a copy with fleetbak copy. If it "
+	    "was moved for good: remove the key "
+	    "fleetbak/REPOSITORY/place from etcd." },
 	{ "E-LOCK-RENEW", "what the run uses is not locked as long as wanted",
 	    "3",
 	    "The run is stored and committed. Of what it uses again, some "

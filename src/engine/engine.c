@@ -126,6 +126,11 @@ engine_open_store(const struct fb_engine *engine,
 		.retry_ms = config->retry_ms,
 		.lock_mode = lock_mode_of(config->object_lock),
 		.lock_ms = config->lock_ms,
+		.etcd = config->etcd,
+		.etcd_ca = config->etcd_ca,
+		.etcd_cert = config->etcd_cert,
+		.etcd_key = config->etcd_key,
+		.lease_ttl_ms = config->lease_ttl_ms,
 		.hurry = engine->cancel,
 	};
 

@@ -154,7 +154,6 @@ make_repository(const struct fb_engine *engine,
 	if (rc < 0)
 		return rc;
 	rc = fb_store_probe(store, &report->traits, err);
-	report->one_writer = fb_store_one_writer(store);
 	if (rc == FB_OK)
 		rc = check_lock(config, &report->traits, err);
 	if (rc == FB_OK)
@@ -175,6 +174,8 @@ make_repository(const struct fb_engine *engine,
 	(void)snprintf(report->repository, sizeof(report->repository), "%s",
 	    repo->format.repository);
 	report->encrypted = repo->vault != NULL;
+	report->one_writer = repo->format.one_writer;
+	report->leased = repo->format.leased;
 	return fb_engine_encrypt(engine, repo, err);
 }
 

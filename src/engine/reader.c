@@ -65,11 +65,24 @@ drop_lock(struct fb_reader *reader)
 	fb_freep(&reader->lock_path);
 }
 
+/* What decides writes is not needed to read. */
+static bool
+is_of_lease(const struct fb_error *err)
+{
+	static const char *const ids[] = { "E-LEASE-ANSWER", "E-LEASE-AWAY",
+		"E-LEASE-HELD", "E-LEASE-NONE", "E-LEASE-PLACE" };
+
+	for (size_t i = 0; i < FB_COUNT(ids); i++)
+		if (strcmp(err->id, ids[i]) == 0)
+			return true;
+	return false;
+}
+
 static bool
 may_go_on(int rc, const struct fb_error *err)
 {
 	return rc == FB_EDENIED || rc == FB_ENOSPACE ||
-	    (rc < 0 && err->sys == EROFS);
+	    (rc < 0 && (err->sys == EROFS || is_of_lease(err)));
 }
 
 int
@@ -84,8 +97,11 @@ fb_reader_begin(const struct fb_engine *engine, struct fb_repo *repo,
 	*ret_reader = (struct fb_reader){ .lock_fd = -1 };
 	if (engine != NULL)
 		take_lock(engine, repo, id, ret_reader);
-	rc = fb_session_begin(repo, ret_reader->lock_fd >= 0 ? id : "", kind,
-	    fleet, &ret_reader->session, err);
+	rc = fb_store_ready(repo->store, err); /* no waiting, if it is not */
+	if (rc == FB_OK)
+		rc = fb_session_begin(repo,
+		    ret_reader->lock_fd >= 0 ? id : "", kind, fleet,
+		    &ret_reader->session, err);
 	ret_reader->announced = rc == FB_OK;
 	if (rc == FB_OK)
 		return FB_OK;
@@ -101,6 +117,8 @@ fb_reader_end(
 
 	/* The lock last: who dies in between is swept. */
 	if (reader->announced)
+		rc = fb_store_ready(repo->store, err);
+	if (reader->announced && rc == FB_OK)
 		rc = fb_session_end(repo, &reader->session, err);
 	reader->announced = false;
 	drop_lock(reader);

@@ -105,8 +105,11 @@ static int
 stop_job(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
     struct fb_error *err)
 {
-	int rc = check_power(run, job, err);
+	/* Without what its records need nothing is begun. */
+	int rc = fb_store_ready(run->repo->store, err);
 
+	if (rc == FB_OK)
+		rc = check_power(run, job, err);
 	if (rc == FB_OK && is_stopped_lifecycle(job))
 		rc = stop_now(run, job, deadline_ns, err);
 	return rc;

@@ -186,7 +186,10 @@ fb_config_check_s3(const struct fb_schema *schema, struct fb_error *err)
 {
 	static const char *const keys[] = { "endpoint", "region", "path_style",
 		"credentials", "ca", "proxy", "retry_for", "object_lock",
-		"lock_for" };
+		"lock_for", "etcd", "etcd_ca", "etcd_cert", "etcd_key",
+		"lease_ttl" };
+	static const char *const with_etcd[] = { "etcd_ca", "etcd_cert",
+		"etcd_key", "lease_ttl" };
 	const char *name;
 	json_t *value;
 
@@ -196,14 +199,22 @@ fb_config_check_s3(const struct fb_schema *schema, struct fb_error *err)
 		const char *url =
 		    json_string_value(json_object_get(value, "url"));
 
-		if (strncmp(url, "s3:", 3) == 0) {
-			int rc = check_lock(schema, name, value, err);
+		bool s3 = strncmp(url, "s3:", 3) == 0;
+		int rc = s3 ? check_lock(schema, name, value, err) : FB_OK;
 
-			if (rc < 0)
-				return rc;
-			continue;
+		if (rc < 0)
+			return rc;
+
+		for (size_t i = 0; s3 && i < FB_COUNT(with_etcd); i++) {
+			FB_AUTO_FREE char *path = fb_format(
+			    "repositories.%s.%s", name, with_etcd[i]);
+
+			if (json_object_get(value, with_etcd[i]) != NULL &&
+			    json_object_get(value, "etcd") == NULL)
+				return fb_schema_fail(schema, path, NULL,
+				    "E-CFG-KEY", err, "belongs to etcd");
 		}
-		for (size_t i = 0; i < FB_COUNT(keys); i++) {
+		for (size_t i = 0; !s3 && i < FB_COUNT(keys); i++) {
 			FB_AUTO_FREE char *path =
 			    fb_format("repositories.%s.%s", name, keys[i]);
 
@@ -260,6 +271,8 @@ fb_config_fill_s3(struct fb_config_repository *repository, const json_t *value)
 	    json_string_value(json_object_get(value, "retry_for"));
 	const char *lock_for =
 	    json_string_value(json_object_get(value, "lock_for"));
+	const char *ttl =
+	    json_string_value(json_object_get(value, "lease_ttl"));
 	struct fb_error judged;
 
 	repository->endpoint = text_of(value, "endpoint");
@@ -269,6 +282,14 @@ fb_config_fill_s3(struct fb_config_repository *repository, const json_t *value)
 	repository->ca = text_of(value, "ca");
 	repository->proxy = text_of(value, "proxy");
 	fill_prices(repository, value);
+	repository->etcd = text_of(value, "etcd");
+	repository->etcd_ca = text_of(value, "etcd_ca");
+	repository->etcd_cert = text_of(value, "etcd_cert");
+	repository->etcd_key = text_of(value, "etcd_key");
+	if (ttl != NULL &&
+	    fb_text_span(ttl, &repository->lease_ttl_ms, &judged) < 0)
+		/* uncovered: the schema has checked it */
+		repository->lease_ttl_ms = 0;
 	if (retry_for != NULL &&
 	    fb_text_span(retry_for, &repository->retry_ms, &judged) < 0)
 		/* uncovered: the schema has checked it */
@@ -293,4 +314,8 @@ fb_config_free_s3(struct fb_config_repository *repository)
 	fb_freep(&repository->proxy);
 	fb_freep(&repository->currency);
 	fb_freep(&repository->object_lock);
+	fb_freep(&repository->etcd);
+	fb_freep(&repository->etcd_ca);
+	fb_freep(&repository->etcd_cert);
+	fb_freep(&repository->etcd_key);
 }

@@ -104,6 +104,27 @@ static const struct fb_setting settings[] = {
 	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_LOCK_FOR",
 	    .help = "For how long at least what a run writes, or uses again, "
 	            "cannot be deleted; 30d when object_lock is given." },
+	{ .path = "repositories.*.etcd", SERVER,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_ETCD",
+	    .help = "Server of etcd, which decides who writes where an s3: "
+	            "server knows no conditional writes.  init makes a "
+	            "repository that needs it, and then every writer does." },
+	{ .path = "repositories.*.etcd_ca", PATH,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_ETCD_CA",
+	    .help = "File of certificates, in PEM, which alone are believed "
+	            "when etcd shows its own; the system's when not given." },
+	{ .path = "repositories.*.etcd_cert", PATH,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_ETCD_CERT",
+	    .help = "File with the certificate, in PEM, that is shown to "
+	            "etcd." },
+	{ .path = "repositories.*.etcd_key", PATH,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_ETCD_KEY",
+	    .help = "File with the private key, in PEM, of etcd_cert." },
+	{ .path = "repositories.*.lease_ttl", SPAN, .min = 2000,
+	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_LEASE_TTL",
+	    .help = "How long a writer of whom etcd hears nothing counts as "
+	            "one; 30s when not given.  Others wait so long for what "
+	            "he was writing when he died." },
 	{ .path = "repositories.*.sign_with", SECRET,
 	    .variable = "FLEETBAK_REPOSITORIES_<NAME>_SIGN_WITH",
 	    .help = "Reference to the private Ed25519 key that signs runs.  "

@@ -11,6 +11,9 @@
 
 static const char what[] = "format/1.json";
 
+/* The only kind of lease service there is. */
+#define LEASE "etcd"
+
 static json_t *
 to_json(const struct fb_format_doc *doc)
 {
@@ -26,6 +29,8 @@ to_json(const struct fb_format_doc *doc)
 		    value, "domain_check", json_string(doc->domain_check));
 	if (doc->one_writer)
 		(void)json_object_set_new(value, "writers", json_integer(1));
+	if (doc->leased)
+		(void)json_object_set_new(value, "lease", json_string(LEASE));
 	return value;
 }
 
@@ -78,10 +83,11 @@ static int
 take_mode(const json_t *value, struct fb_format_doc *doc, struct fb_error *err)
 {
 	static const char *const clear_keys[] = { "chunking", "created",
-		"domain", "mode", "repository", "version", "writers", NULL };
+		"domain", "lease", "mode", "repository", "version", "writers",
+		NULL };
 	static const char *const encrypted_keys[] = { "chunking", "created",
-		"domain", "domain_check", "mode", "repository", "version",
-		"writers", NULL };
+		"domain", "domain_check", "lease", "mode", "repository",
+		"version", "writers", NULL };
 	const char *mode;
 	int rc = fb_json_str(value, "mode", what, &mode, err);
 
@@ -117,6 +123,26 @@ take_writers(
 		rc = fb_fail(err, FB_ECORRUPT, "%s: 'writers' is not 1", what);
 	doc->one_writer = true;
 	return rc;
+}
+
+/* Absent: the store's own conditions decide, or nobody does. */
+static int
+take_lease(const json_t *value, struct fb_format_doc *doc, struct fb_error *err)
+{
+	const char *kind;
+	int rc = fb_json_str_opt(value, "lease", what, &kind, err);
+
+	if (rc < 0 || kind == NULL)
+		return rc;
+	if (strcmp(kind, LEASE) != 0)
+		return fb_fail(err, FB_ETOONEW,
+		    "%s: lease service '%s' is newer than this program", what,
+		    kind);
+	if (doc->one_writer)
+		return fb_fail(err, FB_ECORRUPT,
+		    "%s: one writer needs no lease service", what);
+	doc->leased = true;
+	return FB_OK;
 }
 
 static int
@@ -202,6 +228,7 @@ fb_format_doc_decode(
 	    (rc = take_mode(value, &doc, err)) < 0 ||
 	    (rc = take_chunking(value, &doc, err)) < 0 ||
 	    (rc = take_writers(value, &doc, err)) < 0 ||
+	    (rc = take_lease(value, &doc, err)) < 0 ||
 	    (rc = take_hex(value, "repository", 32, doc.repository, err)) <
 	        0 ||
 	    (rc = take_hex(value, "domain", 32, doc.domain, err)) < 0 ||

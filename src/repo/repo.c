@@ -105,7 +105,10 @@ make_format(struct fb_store *store, const struct encryption *encryption,
 		.chunk_min = CHUNK_MIN,
 		.chunk_average = CHUNK_AVERAGE,
 		.chunk_max = CHUNK_MAX,
-		.one_writer = fb_store_one_writer(store),
+		.one_writer = fb_store_one_writer(store) &&
+		    !fb_store_has_lease(store),
+		.leased =
+		    fb_store_one_writer(store) && fb_store_has_lease(store),
 	};
 	int rc = fb_store_list(store, "", refuse_foreign, NULL, err);
 
@@ -122,17 +125,20 @@ make_format(struct fb_store *store, const struct encryption *encryption,
 	return fb_store_create(store, FORMAT_KEY, fb_buf_span(dst), err);
 }
 
-/* It says how many may write, once and for all: conditions that were there
- * when the repository was made are never done without. */
+/* It says how many may write, and who decides, once and for all: conditions
+ * that were there when the repository was made are never done without. */
 static int
 take_format(struct fb_store *store, struct fb_span text,
     struct fb_format_doc *ret_doc, struct fb_error *err)
 {
 	int rc = fb_format_doc_decode(text, ret_doc, err);
 
-	if (rc == FB_OK)
-		fb_store_set_one_writer(store, ret_doc->one_writer);
-	return rc;
+	if (rc < 0)
+		return rc;
+	fb_store_set_one_writer(store, ret_doc->one_writer);
+	fb_store_set_lease(
+	    store, ret_doc->leased ? ret_doc->repository : NULL);
+	return FB_OK;
 }
 
 /* FB_ETOONEW when a newer program has upgraded the repository. */

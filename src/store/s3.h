@@ -26,8 +26,13 @@
 #define S3_NONCE_HEADER "x-amz-meta-fleetbak-put"
 #define S3_NONCE_SIZE   33
 
+struct lease;
+
 struct s3_store {
 	struct fb_store base;
+	struct lease *lease; /* NULL: no lease service is configured */
+	bool leased;         /* ... and it decides; without one nothing may be
+	                      * written */
 	struct fb_http *http;
 	struct s3_cred *cred;
 	char *server; /* "http://host:port", with the bucket or without */
@@ -177,6 +182,23 @@ char *s3_decoded(const char *text);
 /* Try out what the bucket can do. */
 int s3_probe(struct fb_store *store, struct fb_store_traits *ret_traits,
     struct fb_error *err);
+/* s3_lease.c: a create, a replace, and a get of what is replaced, where the
+ * lease service decides.  *ret_there: it knows the object.  What is removed it
+ * forgets, before the object goes. */
+FB_MUST_USE int s3_lease_create(
+    struct s3_store *s3, struct s3_ask *ask, struct fb_error *err);
+FB_MUST_USE int s3_lease_replace(struct s3_store *s3, const char *key,
+    struct fb_span bytes, const char *tag, struct fb_error *err);
+FB_MUST_USE int s3_lease_remove(
+    struct s3_store *s3, const char *key, struct fb_error *err);
+FB_MUST_USE int s3_lease_get(struct s3_store *s3, const char *key, size_t max,
+    struct fb_buf *dst, char tag[FB_STORE_TAG_SIZE], bool *ret_there,
+    struct fb_error *err);
+
+void s3_make_nonce(char nonce[S3_NONCE_SIZE]);
+/* The tag of an object; "": there is none. */
+FB_MUST_USE int s3_tag_of(struct s3_store *s3, const char *key,
+    char tag[FB_STORE_TAG_SIZE], struct fb_error *err);
 /* After "taken": is what is there what a try of ours has put? */
 FB_MUST_USE int s3_is_ours(struct s3_store *s3, const char *key,
     const char *nonce, uint64_t size, bool *ret_ours, struct fb_error *err);

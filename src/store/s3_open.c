@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fleetbak/base/mem.h"
+#include "lease.h"
 #include "s3.h"
 #include "s3_sts.h"
 
@@ -112,6 +113,13 @@ make_store(
 	 * for what is used again. */
 	s3->lock_ns =
 	    (options->lock_ms + options->lock_ms / 8) * NS_PER_MS;
+	if (options->etcd != NULL) {
+		FB_AUTO_FREE char *where = fb_format("s3://%s/%.*s",
+		    s3->bucket, (int)prefix_len, prefix);
+
+		s3->lease = lease_new(options, where);
+		s3->base.has_lease = true;
+	}
 	(void)pthread_mutex_init(&s3->lock, NULL);
 	(void)pthread_cond_init(&s3->room, NULL);
 	return s3;

@@ -453,3 +453,24 @@ fb_store_one_writer(const struct fb_store *store)
 {
 	return atomic_load(&store->one_writer);
 }
+
+void
+fb_store_set_lease(struct fb_store *store, const char *space)
+{
+	if (store->ops->lease != NULL)
+		store->ops->lease(store, space);
+}
+
+bool
+fb_store_has_lease(const struct fb_store *store)
+{
+	return store->has_lease;
+}
+
+int
+fb_store_ready(struct fb_store *store, struct fb_error *err)
+{
+	if (store->ops->ready == NULL || store->ops->ready(store, err) == FB_OK)
+		return FB_OK;
+	return fb_wrap(err, "'%s'", store->url);
+}

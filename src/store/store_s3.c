@@ -12,6 +12,7 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
+#include "lease.h"
 #include "s3.h"
 
 static struct s3_store *
@@ -26,8 +27,8 @@ no_object(struct fb_error *err)
 	return fb_fail(err, FB_ENOTFOUND, "no such object");
 }
 
-static void
-make_nonce(char nonce[S3_NONCE_SIZE])
+void
+s3_make_nonce(char nonce[S3_NONCE_SIZE])
 {
 	uint8_t raw[S3_NONCE_SIZE / 2];
 
@@ -105,7 +106,7 @@ put_if(struct s3_store *s3, struct s3_ask *ask, const struct s3_pair *condition,
 	bool ours = false;
 	int rc;
 
-	make_nonce(nonce);
+	s3_make_nonce(nonce);
 	ask->method = "PUT";
 	ask->headers = headers;
 	ask->header_count = 2;
@@ -128,6 +129,23 @@ put_if(struct s3_store *s3, struct s3_ask *ask, const struct s3_pair *condition,
 	return fail_taken(taken, err);
 }
 
+int
+s3_tag_of(struct s3_store *s3, const char *key, char tag[FB_STORE_TAG_SIZE],
+    struct fb_error *err)
+{
+	AUTO_ANSWER struct s3_answer answer = { 0 };
+	int rc = head(s3, key, &answer, err);
+
+	tag[0] = '\0';
+	if (rc < 0)
+		return rc;
+	if (answer.http.status == 200 && !take_tag(&answer, tag))
+		return fb_fail(err, FB_EPROTO, "the answer has no ETag");
+	if (answer.http.status != 200 && answer.http.status != 404)
+		return s3_fail(s3, &answer, err);
+	return FB_OK;
+}
+
 /*
  * On a server without conditions: look whether it holds, then write.  Two
  * hosts that do so at once overwrite each other, so only one may.
@@ -139,14 +157,10 @@ look_and_put(struct s3_store *s3, struct s3_ask *ask,
 	AUTO_ANSWER struct s3_answer answer = { 0 };
 	bool create = strcmp(condition->name, "if-none-match") == 0;
 	char tag[FB_STORE_TAG_SIZE] = "";
-	int rc = head(s3, ask->key, &answer, err);
+	int rc = s3_tag_of(s3, ask->key, tag, err);
 
 	if (rc < 0)
 		return rc;
-	if (answer.http.status == 200 && !take_tag(&answer, tag))
-		return fb_fail(err, FB_EPROTO, "the answer has no ETag");
-	if (answer.http.status != 200 && answer.http.status != 404)
-		return s3_fail(s3, &answer, err);
 	if (strcmp(tag, create ? "" : condition->value) != 0)
 		return fail_taken(taken, err);
 	ask->method = "PUT";
@@ -157,36 +171,7 @@ look_and_put(struct s3_store *s3, struct s3_ask *ask,
 	return rc;
 }
 
-static int
-put(struct s3_store *s3, struct s3_ask *ask, const struct s3_pair *condition,
-    enum fb_code taken, struct fb_error *err)
-{
-	return atomic_load(&s3->base.one_writer)
-	    ? look_and_put(s3, ask, condition, taken, err)
-	    : put_if(s3, ask, condition, taken, err);
-}
-
 static const struct s3_pair if_none = { "if-none-match", "*" };
-
-static int
-s3_create(struct fb_store *store, const char *key, struct fb_span bytes,
-    struct fb_error *err)
-{
-	struct s3_ask ask = { .key = key, .body = bytes };
-
-	return put(s3_of(store), &ask, &if_none, FB_EEXISTS, err);
-}
-
-static int
-s3_replace(struct fb_store *store, const char *key, struct fb_span bytes,
-    const char *tag, struct fb_error *err)
-{
-	const struct s3_pair if_match = { "if-match", tag };
-	struct s3_ask ask = { .key = key, .body = bytes };
-
-	return put(s3_of(store), &ask, tag[0] == '\0' ? &if_none : &if_match,
-	    FB_ECONFLICT, err);
-}
 
 /* The digest that an object's name is, if it is one: nothing needs to be
  * hashed once more, and the server checks that the bytes have it. */
@@ -203,6 +188,64 @@ digest_in_name(const char *key, char hex[FB_DIGEST_HEX_SIZE])
 	memcpy(hex, leaf, len);
 	hex[len] = '\0';
 	return true;
+}
+
+static int
+fail_no_lease(struct fb_error *err)
+{
+	(void)fb_fail_id(err, FB_ECONFIG, "E-LEASE-NONE",
+	    "who writes to this repository needs its lease service (etcd), "
+	    "and none is configured");
+	return fb_hint(err,
+	    "give the repository the key etcd, as its other writers have it");
+}
+
+/* Whoever puts under the name of the bytes puts the same. */
+static int
+create(struct s3_store *s3, struct s3_ask *ask, struct fb_error *err)
+{
+	bool one_writer = atomic_load(&s3->base.one_writer);
+	char hex[FB_DIGEST_HEX_SIZE];
+	int rc = FB_OK;
+
+	if (s3->leased && s3->lease == NULL)
+		return fail_no_lease(err);
+	if (s3->leased && !digest_in_name(ask->key, hex))
+		return s3_lease_create(s3, ask, err);
+	if (!s3->leased && !one_writer)
+		return put_if(s3, ask, &if_none, FB_EEXISTS, err);
+	/* There is no repository yet: one makes it at a time. */
+	if (!s3->leased && s3->lease != NULL)
+		rc = lease_hold_init(s3->lease, err);
+	return rc < 0 ? rc : look_and_put(s3, ask, &if_none, FB_EEXISTS, err);
+}
+
+static int
+s3_create(struct fb_store *store, const char *key, struct fb_span bytes,
+    struct fb_error *err)
+{
+	struct s3_ask ask = { .key = key, .body = bytes };
+
+	return create(s3_of(store), &ask, err);
+}
+
+static int
+s3_replace(struct fb_store *store, const char *key, struct fb_span bytes,
+    const char *tag, struct fb_error *err)
+{
+	struct s3_store *s3 = s3_of(store);
+	const struct s3_pair if_match = { "if-match", tag };
+	const struct s3_pair *condition =
+	    tag[0] == '\0' ? &if_none : &if_match;
+	struct s3_ask ask = { .key = key, .body = bytes };
+
+	if (s3->leased && s3->lease == NULL)
+		return fail_no_lease(err);
+	if (s3->leased)
+		return s3_lease_replace(s3, key, bytes, tag, err);
+	return atomic_load(&s3->base.one_writer)
+	    ? look_and_put(s3, &ask, condition, FB_ECONFLICT, err)
+	    : put_if(s3, &ask, condition, FB_ECONFLICT, err);
 }
 
 /* Did the server see other bytes than were signed? */
@@ -229,7 +272,7 @@ s3_create_file(struct fb_store *store, const char *key, const char *path,
 	if (fd < 0)
 		return fd;
 	if (digest_in_name(key, named)) {
-		rc = put(s3, &ask, &if_none, FB_EEXISTS, err);
+		rc = create(s3, &ask, err);
 		if (rc == FB_OK || !is_mismatch(err))
 			return rc;
 	}
@@ -239,7 +282,7 @@ s3_create_file(struct fb_store *store, const char *key, const char *path,
 		rc = fb_fail(err, FB_ECORRUPT,
 		    "'%s' has changed: its digest is %s", path, hex);
 	ask.payload = hex;
-	return rc < 0 ? rc : put(s3, &ask, &if_none, FB_EEXISTS, err);
+	return rc < 0 ? rc : create(s3, &ask, err);
 }
 
 /* Where the bytes of an answer go. */
@@ -293,8 +336,15 @@ s3_get(struct fb_store *store, const char *key, size_t max, struct fb_buf *dst,
 		.sink = take_piece,
 		.again = take_again,
 		.sink_arg = &taking };
-	int rc = s3_ask(s3, &ask, &answer, err);
+	bool there = false;
+	int rc = FB_OK;
 
+	/* Who wants the tag wants what is true now. */
+	if (tag != NULL && s3->leased && s3->lease != NULL)
+		rc = s3_lease_get(s3, key, max, dst, tag, &there, err);
+	if (rc < 0 || there)
+		return rc;
+	rc = s3_ask(s3, &ask, &answer, err);
 	if (rc == FB_OK && answer.http.status == 404)
 		rc = no_object(err);
 	else if (rc == FB_OK && answer.http.status != 200)
@@ -405,6 +455,20 @@ s3_head(struct fb_store *store, const char *key, uint64_t *ret_size,
 }
 
 static int
+remove_object(struct fb_store *store, const char *key, struct fb_error *err)
+{
+	struct s3_store *s3 = s3_of(store);
+	char hex[FB_DIGEST_HEX_SIZE];
+	int rc = FB_OK;
+
+	if (s3->leased && s3->lease == NULL)
+		return fail_no_lease(err);
+	if (s3->leased && !digest_in_name(key, hex))
+		rc = s3_lease_remove(s3, key, err);
+	return rc < 0 ? rc : s3_remove(store, key, err);
+}
+
+static int
 s3_space(struct fb_store *store, uint64_t *ret_bytes, struct fb_error *err)
 {
 	(void)store;
@@ -414,10 +478,36 @@ s3_space(struct fb_store *store, uint64_t *ret_bytes, struct fb_error *err)
 }
 
 static void
+s3_lease(struct fb_store *store, const char *space)
+{
+	struct s3_store *s3 = s3_of(store);
+
+	s3->leased = space != NULL;
+	if (space != NULL && s3->lease != NULL)
+		lease_set_space(s3->lease, space);
+	if (space != NULL)
+		return;
+	lease_free(s3->lease); /* it has nothing to decide */
+	s3->lease = NULL;
+}
+
+static int
+s3_ready(struct fb_store *store, struct fb_error *err)
+{
+	struct s3_store *s3 = s3_of(store);
+
+	if (!s3->leased)
+		return FB_OK;
+	return s3->lease == NULL ? fail_no_lease(err)
+	                         : lease_ready(s3->lease, err);
+}
+
+static void
 s3_close(struct fb_store *store)
 {
 	struct s3_store *s3 = s3_of(store);
 
+	lease_free(s3->lease);
 	fb_http_free(s3->http);
 	s3_cred_free(s3->cred);
 	(void)pthread_mutex_destroy(&s3->lock);
@@ -441,9 +531,11 @@ const struct fb_store_ops fb_s3_ops = {
 	.get_range = s3_get_range,
 	.head = s3_head,
 	.list = s3_list_keys,
-	.remove = s3_remove,
+	.remove = remove_object,
 	.space = s3_space,
 	.probe = s3_probe,
+	.lease = s3_lease,
+	.ready = s3_ready,
 	.close = s3_close,
 	.past = &fb_s3_past,
 };

@@ -7,6 +7,17 @@ etcd_answers() {
 	curl -sS -f -o /dev/null "$etcd_url/health" 2>/dev/null
 }
 
+# run_etcd: with the data that it had, after it was stopped or killed.
+run_etcd() {
+	serve etcd "$etcd_dir" etcd --name test --data-dir "$etcd_dir/data" \
+		--listen-client-urls "$etcd_url" --advertise-client-urls "$etcd_url" \
+		--listen-peer-urls "$etcd_peer" \
+		--initial-advertise-peer-urls "$etcd_peer" \
+		--initial-cluster "test=$etcd_peer"
+	etcd_pid=$serve_pid
+	await "etcd does not answer" "$etcd_pid" etcd_answers
+}
+
 start_etcd() {
 	requires etcd curl
 	etcd_dir=$work/etcd
@@ -15,11 +26,6 @@ start_etcd() {
 	# shellcheck disable=SC2086 # words
 	set -- $free_ports
 	etcd_url=http://$server_address:$1
-	serve etcd "$etcd_dir" etcd --name test --data-dir "$etcd_dir/data" \
-		--listen-client-urls "$etcd_url" --advertise-client-urls "$etcd_url" \
-		--listen-peer-urls "http://$server_address:$2" \
-		--initial-advertise-peer-urls "http://$server_address:$2" \
-		--initial-cluster "test=http://$server_address:$2"
-	etcd_pid=$serve_pid
-	await "etcd does not answer" "$etcd_pid" etcd_answers
+	etcd_peer=http://$server_address:$2
+	run_etcd
 }

@@ -4,7 +4,8 @@
  * Stores that need no server are tried here.  With FB_STORE_URL in the
  * environment that one is, reached as FB_STORE_ENDPOINT, _REGION, _CA and
  * _CREDENTIALS say: each promise under a prefix of its own, without those that
- * FB_STORE_WITHOUT names (words).
+ * FB_STORE_WITHOUT names (words), or only what FB_STORE_ONLY names.  With FB_STORE_ETCD the etcd there decides what
+ * conditions would.
  */
 #include "store_suite.h"
 
@@ -24,9 +25,13 @@ open_store(const char *url, struct fb_store **ret_store)
 		.region = getenv("FB_STORE_REGION"),
 		.ca = getenv("FB_STORE_CA"),
 		.credentials = getenv("FB_STORE_CREDENTIALS"),
+		.etcd = getenv("FB_STORE_ETCD"),
 	};
+	int rc = fb_store_open(url, true, &options, ret_store, &err);
 
-	return fb_store_open(url, true, &options, ret_store, &err);
+	if (rc == FB_OK && options.etcd != NULL)
+		fb_store_set_lease(*ret_store, strrchr(url, '/') + 1);
+	return rc;
 }
 
 static char *
@@ -190,9 +195,9 @@ static const struct promise *const suites[] = {
 };
 
 static bool
-is_left_out(const char *name)
+is_named(const char *variable, const char *name)
 {
-	const char *words = getenv("FB_STORE_WITHOUT");
+	const char *words = getenv(variable);
 	size_t len = strlen(name);
 
 	while (words != NULL && (words = strstr(words, name)) != NULL) {
@@ -218,7 +223,9 @@ main(void)
 		for (size_t i = 0; i < FB_COUNT(suites); i++)
 			for (const struct promise *p = suites[i];
 			     p->name != NULL && n < TESTS_MAX; p++) {
-				if (is_left_out(p->name))
+				if (is_named("FB_STORE_WITHOUT", p->name) ||
+				    (getenv("FB_STORE_ONLY") != NULL &&
+				        !is_named("FB_STORE_ONLY", p->name)))
 					continue;
 				(void)snprintf(names[n], sizeof(names[n]),
 				    "%s: %s", kind->name, p->name);

@@ -91,6 +91,7 @@ struct fb_init_report {
 	char key_id[FB_KEY_ID_SIZE];
 	struct fb_store_traits traits; /* of the place, tried out */
 	bool one_writer; /* it knows no conditions: fb_store_one_writer() */
+	bool leased;     /* ... and a lease service decides in their stead */
 };
 FB_MUST_USE int fb_engine_init(const struct fb_engine *engine,
     struct fb_init_report *ret_report, struct fb_error *err);

@@ -48,6 +48,9 @@ struct fb_config_repository {
 	char *object_lock; /* "governance", "compliance": what is put there
 	                    * is locked ... */
 	uint64_t lock_ms;  /* ... for so long */
+	char *etcd;        /* "https://host:port" of the lease service */
+	char *etcd_ca, *etcd_cert, *etcd_key; /* absolute paths */
+	uint64_t lease_ttl_ms;                /* 0: not given */
 	char **encrypt_to; /* references; none: nothing is encrypted */
 	size_t encrypt_to_count;
 	char *decrypt_with; /* reference; NULL: this host opens nothing */

@@ -75,6 +75,7 @@ struct fb_format_doc {
 	char domain_check[65]; /* of "encrypted" only, else "" */
 	uint32_t chunk_min, chunk_average, chunk_max;
 	bool one_writer; /* its store knows no conditional writes */
+	bool leased;     /* the same, and a lease service decides */
 };
 void fb_format_doc_encode(const struct fb_format_doc *doc, struct fb_buf *dst);
 /* Errors: FB_ECORRUPT; FB_ETOONEW for a higher version, an unknown mode or

@@ -108,6 +108,11 @@ struct fb_store_ops {
 	int (*probe)(
 	    struct fb_store *, struct fb_store_traits *, struct fb_error *);
 
+	/* See fb_store_set_lease() and fb_store_ready(); NULL: it has
+	 * conditions, and is always ready. */
+	void (*lease)(struct fb_store *, const char *space);
+	int (*ready)(struct fb_store *, struct fb_error *);
+
 	/* Free everything.  Called once, with no other call in progress. */
 	void (*close)(struct fb_store *);
 
@@ -128,6 +133,7 @@ struct fb_store {
 	char *url; /* as given, for messages */
 	atomic_bool one_writer; /* see fb_store_one_writer() */
 	_Atomic uint64_t used[6]; /* as in fb_store_usage */
+	bool has_lease;         /* a lease service is configured */
 };
 
 /* Does a bucket's name stand in the path of a request, or in its host? */
@@ -153,6 +159,12 @@ struct fb_store_options {
 	                       * again; 0: 5 min */
 	enum fb_lock_mode lock_mode; /* of what is put there ... */
 	uint64_t lock_ms;            /* ... for so long, and an eighth more */
+	/* A lease service, for a place that knows no conditions: */
+	const char *etcd; /* "https://host:port" of etcd's JSON gateway; NULL:
+	                   * there is none */
+	const char *etcd_ca, *etcd_cert, *etcd_key; /* PEM files; NULL: none */
+	uint64_t lease_ttl_ms;    /* how long a writer counts that says
+	                           * nothing; 0: 30 s */
 	const atomic_bool *hurry; /* set: a few seconds more at most; lives as
 	                           * long as the store; NULL: never */
 };
@@ -215,5 +227,21 @@ void fb_store_get_usage(
  */
 bool fb_store_one_writer(const struct fb_store *store);
 void fb_store_set_one_writer(struct fb_store *store, bool one);
+
+/*
+ * Let a lease service decide what conditions would, under a name that is the
+ * repository's own: then as many may write as like.  Where none is configured
+ * (fb_store_has_lease()) nothing can be written: FB_ECONFIG, id E-LEASE-NONE.
+ * NULL: nobody decides.  To be called before the store is used by others.
+ */
+void fb_store_set_lease(struct fb_store *store, const char *space);
+bool fb_store_has_lease(const struct fb_store *store);
+
+/*
+ * Is there all that a write needs?  To be asked before something is begun that
+ * waits for one.  FB_OK where that is the store alone; FB_EUNREACH, id
+ * E-LEASE-AWAY, within seconds, and FB_ECONFIG, id E-LEASE-NONE.
+ */
+FB_MUST_USE int fb_store_ready(struct fb_store *store, struct fb_error *err);
 
 #endif
