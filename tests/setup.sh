@@ -12,7 +12,7 @@ test='libcmocka-dev shellcheck cppcheck clang clang-tidy mandoc man-db acl
 	btrfs-progs postgresql xz-utils bzip2 file git bsdutils psmisc
 	radosgw ceph-mon ceph-osd ceph-common curl swift-proxy swift-account
 	swift-container swift-object memcached etcd-server nghttp2-proxy
-	tinyproxy'
+	tinyproxy slurmctld slurmd slurm-client munge'
 bench='jq restic borgbackup casync'
 
 # Hashing in many lanes; the library is one of x86's, and fleetbak does without.
