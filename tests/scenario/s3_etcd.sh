@@ -168,7 +168,7 @@ expect 0 "$fb" -c n3.yaml prune --yes --fence-after 0s
 wait $other || fail "the other prune: $(cat "$work/said.2")"
 expect 0 "$fb" -c n1.yaml download --full
 expect 0 "$fb" -c n1.yaml verify --full
-expect 0 "$fb" -c n1.yaml restore --all --target "$work/all" --yes
+expect 0 "$fb" -c n1.yaml restore --run latest --all --target "$work/all" --yes
 for m in m1 m2 m3; do
 	cmp machines/$m/disk.img "$work/all/$m/root.img" || fail "another disk"
 	same_tree machines/$m/data "$work/all/$m/data" || fail "another tree"
