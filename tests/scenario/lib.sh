@@ -24,13 +24,14 @@ retry() { # <command>...: for 10 s at most
 		sleep 0.05
 	done
 }
-# left_alone <directory>: wait until none of our processes works there.  A
+# left_alone <directory>: wait until no process but this shell works there.  A
 # guardian may come late, and what is then there under the same name is not
 # what it was to look after.
 left_alone() {
 	alone_i=0
-	while readlink /proc/[0-9]*/cwd 2>/dev/null |
-		grep -qxF -e "$1" -e "$1 (deleted)"; do
+	while (cd / && find /proc/[0-9]*/cwd -maxdepth 0 \
+		\( -lname "$1" -o -lname "$1 (deleted)" \) 2>/dev/null |
+		grep -qv "^/proc/$$/"); do
 		alone_i=$((alone_i + 1))
 		[ $alone_i -lt 1200 ] || fail "somebody still works in $1"
 		sleep 0.05

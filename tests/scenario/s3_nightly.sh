@@ -76,6 +76,7 @@ nothing_wrong
 ok "killed and continued: $put bytes more, $before packs before"
 
 # The state is lost with its host: the bucket is all that is needed.
+left_alone "$PWD"
 rm -rf state
 expect 0 "$fb" -c "$conf" list runs
 expect 0 "$fb" -c "$conf" verify

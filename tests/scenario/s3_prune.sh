@@ -75,6 +75,7 @@ night lost2
 cp -a state "$work/state"
 got=$(FLEETBAK_CRASH=$step:kill status_of "$fb" -c "$conf" download)
 [ "$got" -eq 137 ] || fail "not killed: exit $got"
+left_alone "$PWD"
 rm -rf state
 mv "$work/state" state
 [ "$(runs | wc -l)" -eq 4 ] || fail "it committed"

@@ -135,7 +135,9 @@ repositories:\
 
 s3_make() { # <bucket>
 	if [ -n "$swift_token" ]; then
-		swift_curl PUT "/$1" -f || fail "cannot make the container $1"
+		# Its servers do not all answer at once.
+		until_true "cannot make the container $1" \
+			swift_curl PUT "/$1" -f -o /dev/null
 		return
 	fi
 	s3_curl PUT "/$1" -f -o "$work/s3_make.out" ||
