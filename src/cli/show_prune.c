@@ -298,6 +298,7 @@ fb_cli_prune_report(struct fb_cli *cli, const struct fb_prune_report *report)
 	fb_json_put_u64(cli->data, "saved", report->saved);
 	put_usage(cli->data, "removed", &gc->removed);
 	fb_json_put_u64(cli->data, "fenced_sessions", gc->fenced);
+	fb_json_put_u64(cli->data, "abandoned_uploads", gc->uploads);
 	put_waiting(cli, gc);
 	fb_cli_prune_requests(cli, &report->requests);
 	fb_buf_add_fmt(&cli->text,
@@ -316,6 +317,10 @@ fb_cli_prune_report(struct fb_cli *cli, const struct fb_prune_report *report)
 		fb_buf_add_fmt(&cli->text,
 		    "%llu sessions gave no sign of life any more and were "
 		    "fenced off\n", (unsigned long long)gc->fenced);
+	if (gc->uploads > 0)
+		fb_buf_add_fmt(&cli->text,
+		    "%llu uploads that nobody ended were given up\n",
+		    (unsigned long long)gc->uploads);
 	if (report->pending > 0)
 		fb_buf_add_str(&cli->text,
 		    "undo: fleetbak forget --undo RUN\n");

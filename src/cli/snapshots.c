@@ -239,6 +239,19 @@ newest_first(const void *a, const void *b)
 	return order != 0 ? order : strcmp(x->machine, y->machine);
 }
 
+static void
+read_ahead(struct fb_repo *repo, const struct fb_snapshots *snapshots)
+{
+	FB_AUTO_FREE const char **runs =
+	    fb_alloc(snapshots->run_count + 1, sizeof(*runs));
+	size_t count = 0;
+
+	for (size_t i = 0; i < snapshots->run_count; i++)
+		if (snapshots->runs[i].problem == NULL)
+			runs[count++] = snapshots->runs[i].ref.run;
+	fb_manifests_ahead(repo, runs, count);
+}
+
 /* Its damage is a run's own. */
 static void
 read_run(struct fb_cli *cli, struct fb_repo *repo, struct loader *loader,
@@ -329,10 +342,12 @@ fb_snapshots_load_newest(struct fb_cli *cli, struct fb_repo *repo,
 	if (rc < 0)
 		return rc;
 	loader.seen = json_object();
+	read_ahead(repo, snapshots);
 	for (size_t i = 0; i < snapshots->run_count; i++) {
 		read_run(cli, repo, &loader, &snapshots->runs[i]);
 		count_run(snapshots, &snapshots->runs[i]);
 	}
+	fb_repo_read_ahead_end(repo);
 	snapshots->looked = true;
 	add_newest(&loader);
 	json_decref(loader.seen);
@@ -431,9 +446,11 @@ fb_snapshots_each(struct fb_cli *cli, struct fb_repo *repo,
 {
 	int rc = FB_OK;
 
+	read_ahead(repo, snapshots);
 	for (size_t i = 0; rc == FB_OK && i < snapshots->run_count; i++)
 		rc = fb_snapshots_of_run(cli, repo, snapshots,
 		    &snapshots->runs[i], visit, arg, err);
+	fb_repo_read_ahead_end(repo);
 	return rc;
 }
 

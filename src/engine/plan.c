@@ -568,10 +568,12 @@ fill_plan(const struct fb_engine *engine, struct fb_repo *repo,
 	rc = plan_machines(engine, plan, err);
 	if (rc < 0)
 		return rc;
+	fb_repo_hold_lists(repo, true);
 	rc = fb_history_heads(repo, plan->fleet.name, &plan->predecessors,
 	    &plan->predecessor_count, err);
 	if (rc == FB_OK)
 		rc = compare_with_newest(engine, repo, plan, err);
+	fb_repo_hold_lists(repo, false);
 	if (rc == FB_OK)
 		rc = fb_store_space(repo->store, &plan->space_bytes, err);
 	if (rc == FB_OK)

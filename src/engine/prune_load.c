@@ -175,6 +175,20 @@ read_manifest(struct loading *loading, struct fb_error *err)
 	return rc;
 }
 
+static void
+read_ahead(const struct pruning *pruning)
+{
+	const struct fb_prune_plan *plan = pruning->plan;
+	FB_AUTO_FREE const char **runs =
+	    fb_alloc(plan->run_count + 1, sizeof(*runs));
+	size_t count = 0;
+
+	for (size_t i = 0; i < plan->run_count; i++)
+		if (plan->runs[i].problem == NULL)
+			runs[count++] = plan->runs[i].ref.run;
+	fb_manifests_ahead(pruning->repo, runs, count);
+}
+
 /* Damage is the run's own: it stays, and the others are judged. */
 static int
 read_manifests(struct loading *loading, struct fb_error *err)
@@ -299,7 +313,9 @@ prune_load(struct pruning *pruning, struct fb_error *err)
 		return rc;
 	loading.seen = json_object();
 	loading.rows = prune_rows(pruning, NULL);
+	read_ahead(pruning);
 	rc = read_manifests(&loading, err);
+	fb_repo_read_ahead_end(pruning->repo);
 	if (rc == FB_OK)
 		rc = number_machines(&loading, err);
 	json_decref(loading.seen);

@@ -19,6 +19,7 @@
 #define PART_PIECES      256
 #define CHECKPOINT_EVERY (UINT64_C(2) << 30)
 #define THREADS_MAX      16
+#define THREADS_FAR      4 /* at least: some wait for the store */
 
 /* A chunk and where it belongs, or a stretch of zeros. */
 struct piece {
@@ -96,33 +97,15 @@ compare_chunks(const struct hand *hand, struct part *part)
 	return any;
 }
 
-/* Open each stretch of chunks that differ. */
 static int
 open_chunks(struct hand *hand, struct part *part, struct fb_error *err)
 {
-	size_t at = 0;
-
 	if (part->new == NULL)
 		part->new = fb_alloc(PART_MAX, 1);
 	if (hand->opener == NULL)
 		hand->opener = fb_chunk_reader_new();
-	for (uint32_t i = 0; i < part->count;) {
-		uint32_t first = i;
-		size_t from = at;
-		int rc;
-
-		for (; i < part->count && part->differs[i]; i++)
-			at += part_piece_length(part, i);
-		if (i == first) {
-			at += part_piece_length(part, i++);
-			continue;
-		}
-		rc = fb_chunk_reader_read(hand->opener, hand->disk->reader,
-		    part->chunks + first, i - first, part->new + from, err);
-		if (rc < 0)
-			return rc;
-	}
-	return FB_OK;
+	return fb_chunk_reader_read(hand->opener, hand->disk->reader,
+	    part->chunks, part->differs, part->count, part->new, err);
 }
 
 static int
@@ -462,6 +445,8 @@ begin(struct update *u)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 
+	if (fb_volume_is_far(u->disk->reader) && cpus < THREADS_FAR)
+		cpus = THREADS_FAR;
 	u->thread_count = cpus < 1 ? 1
 	    : cpus > THREADS_MAX   ? THREADS_MAX
 	                           : (unsigned)cpus;

@@ -16,6 +16,9 @@
 
 #define WORKERS_MAX 16
 
+/* Where the store is far away, some wait while others work. */
+#define WORKERS_FAR 4
+
 /* A pack that one of the crew reads, and others may help with. */
 struct bench {
 	struct fb_pack_check *check; /* NULL: none */
@@ -210,7 +213,10 @@ static int
 run_crew(struct crew *crew, struct fb_error *err)
 {
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
-	long workers = processors < 2 ? 2
+	long least = fb_store_is_far(crew->verify->repo->store)
+	    ? WORKERS_FAR
+	    : 2;
+	long workers = processors < least  ? least
 	    : processors > WORKERS_MAX ? WORKERS_MAX
 	                               : processors;
 	struct fb_group *group = fb_group_new();

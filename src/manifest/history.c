@@ -108,14 +108,10 @@ static int
 load_history(struct fb_repo *repo, const char *fleet, struct history *history,
     struct fb_error *err)
 {
-	int rc;
-
 	history->repo = repo;
 	history->fleet = fleet;
-	rc = fb_repo_runs(repo, add_run, history, err);
-	if (rc == FB_OK)
-		rc = fb_repo_forgets(repo, add_forget, history, err);
-	return rc;
+	return fb_repo_runs_and_forgets(
+	    repo, add_run, add_forget, history, err);
 }
 
 /* Newest first, so a run is found by halving. */

@@ -118,69 +118,90 @@ next_line(struct cursor *cursor, size_t max, struct fb_span *ret_line,
 	return FB_OK;
 }
 
-/* Fetch a large object into an unlinked file, digesting it. */
+/* A large object on its way into an unlinked file. */
+struct spooling {
+	struct fb_manifest *manifest;
+	struct fb_digester *digester;
+	uint64_t offset;
+};
+
+static int
+spool_piece(void *arg, struct fb_span piece, struct fb_error *err)
+{
+	struct spooling *spooling = arg;
+	struct fb_manifest *manifest = spooling->manifest;
+	int rc;
+
+	/* Text has none; a file of holes must not be filled. */
+	if (memchr(piece.ptr, '\0', piece.len) != NULL)
+		return break_rule(FB_ECORRUPT, err, "M03 (lines)",
+		    "'%s' holds NUL bytes", manifest->path);
+	fb_digester_add(spooling->digester, piece);
+	rc = fb_io_pwrite_all(manifest->fd, manifest->path, piece,
+	    spooling->offset, err);
+	spooling->offset += piece.len;
+	return rc;
+}
+
 static int
 spool(struct fb_repo *repo, struct fb_manifest *manifest,
     struct fb_digester *digester, struct fb_error *err)
 {
 	const char *dir = getenv("TMPDIR");
-	FB_AUTO_BUF struct fb_buf piece = { 0 };
-	uint64_t offset = 0;
-	int rc;
+	struct spooling spooling = { manifest, digester, 0 };
 
 	if (dir == NULL || dir[0] != '/')
 		dir = "/tmp";
 	manifest->fd = fb_io_open(dir, O_TMPFILE | O_RDWR, 0600, err);
 	if (manifest->fd < 0)
 		return fb_wrap(err, "temporary file in '%s'", dir);
-	while (offset < manifest->size) {
-		uint64_t left = manifest->size - offset;
-		size_t len = left < PIECE ? (size_t)left : PIECE;
+	return fb_store_read(repo->store, manifest->path, 0, manifest->size,
+	    spool_piece, &spooling, err);
+}
 
-		fb_buf_clear(&piece);
-		(void)fb_buf_reserve(&piece, len);
-		piece.len = len;
-		rc = fb_store_get_range(repo->store, manifest->path, offset,
-		    piece.data, len, err);
-		if (rc < 0)
-			return rc;
-		/* Text has none; a file of holes must not be filled. */
-		if (memchr(piece.data, '\0', len) != NULL)
-			return break_rule(FB_ECORRUPT, err, "M03 (lines)",
-			    "'%s' holds NUL bytes", manifest->path);
-		fb_digester_add(digester, fb_buf_span(&piece));
-		rc = fb_io_pwrite_all(manifest->fd, manifest->path,
-		    fb_buf_span(&piece), offset, err);
-		if (rc < 0)
-			return rc;
-		offset += len;
-	}
-	return FB_OK;
+static int
+fetch_whole(struct fb_repo *repo, struct fb_manifest *manifest,
+    struct fb_digester *digester, struct fb_error *err)
+{
+	int rc = fb_repo_get(
+	    repo, manifest->path, INLINE_MAX, &manifest->bytes, err);
+
+	manifest->size = manifest->bytes.len;
+	if (rc == FB_OK)
+		fb_digester_add(digester, fb_buf_span(&manifest->bytes));
+	return rc;
+}
+
+/* Its size says how to go on. */
+static int
+fetch_by_size(struct fb_repo *repo, struct fb_manifest *manifest,
+    struct fb_digester *digester, struct fb_error *err)
+{
+	int rc = fb_store_head(
+	    repo->store, manifest->path, &manifest->size, err);
+
+	if (rc < 0)
+		return rc;
+	if (manifest->size > MANIFEST_MAX)
+		return fb_fail(err, FB_ECORRUPT, "'%s' has %llu bytes",
+		    manifest->path, (unsigned long long)manifest->size);
+	return (manifest->size > INLINE_MAX ? spool : fetch_whole)(
+	    repo, manifest, digester, err);
 }
 
 static int
 fetch(struct fb_repo *repo, struct fb_manifest *manifest, struct fb_error *err)
 {
 	FB_AUTO_DIGESTER struct fb_digester *digester = fb_digester_new();
-	int rc = fb_store_head(
-	    repo->store, manifest->path, &manifest->size, err);
+	bool far = fb_store_is_far(repo->store);
+	/* Most are small: one request, where requests count. */
+	int rc = far ? fetch_whole(repo, manifest, digester, err) : FB_ECORRUPT;
 
+	if (rc == FB_ECORRUPT)
+		rc = fetch_by_size(repo, manifest, digester, err);
 	if (rc == FB_ENOTFOUND)
 		return fb_fail(
 		    err, FB_ECORRUPT, "'%s' is missing", manifest->path);
-	if (rc < 0)
-		return rc;
-	if (manifest->size > MANIFEST_MAX)
-		return fb_fail(err, FB_ECORRUPT, "'%s' has %llu bytes",
-		    manifest->path, (unsigned long long)manifest->size);
-	if (manifest->size > INLINE_MAX) {
-		rc = spool(repo, manifest, digester, err);
-	} else {
-		rc = fb_store_get(repo->store, manifest->path, INLINE_MAX,
-		    &manifest->bytes, NULL, err);
-		manifest->size = manifest->bytes.len;
-		fb_digester_add(digester, fb_buf_span(&manifest->bytes));
-	}
 	if (rc < 0)
 		return rc;
 	fb_digester_peek(digester, &manifest->digest);
@@ -495,6 +516,22 @@ open_checked(struct fb_repo *repo, struct fb_span sums,
 		return fb_fail(err, FB_ECORRUPT,
 		    "'%s' is not what SHA256SUMS says", manifest->path);
 	return FB_OK;
+}
+
+void
+fb_manifests_ahead(
+    struct fb_repo *repo, const char *const *runs, size_t count)
+{
+	char **keys = fb_alloc(2 * count + 1, sizeof(*keys));
+
+	for (size_t i = 0; i < count; i++) {
+		keys[2 * i] = fb_format("runs/%s/SHA256SUMS", runs[i]);
+		keys[2 * i + 1] = fb_format("runs/%s/manifest.json", runs[i]);
+	}
+	fb_repo_read_ahead(repo, keys, 2 * count);
+	for (size_t i = 0; i < 2 * count; i++)
+		free(keys[i]);
+	free(keys);
 }
 
 int

@@ -65,30 +65,70 @@ fail_digest(const char *key, struct fb_error *err)
 typedef int take_piece(
     void *arg, uint64_t offset, struct fb_span piece, struct fb_error *err);
 
+struct reading {
+	struct fb_clone *clone;
+	struct fb_digester *digester;
+	uint64_t at;
+	take_piece *take;
+	void *arg;
+};
+
+/* As the bytes come, at the pace at which they may. */
+static int
+pass_on(void *arg, struct fb_span piece, struct fb_error *err)
+{
+	struct reading *reading = arg;
+	struct fb_clone *clone = reading->clone;
+	int rc = pace(clone, clone->spec.read, piece.len, err);
+
+	if (rc == FB_OK) {
+		fb_digester_add(reading->digester, piece);
+		rc = reading->take(reading->arg, reading->at, piece, err);
+	}
+	reading->at += piece.len;
+	return rc;
+}
+
+static int
+read_by_steps(struct reading *reading, const char *key, uint64_t size,
+    struct fb_error *err)
+{
+	struct fb_clone *clone = reading->clone;
+	FB_AUTO_FREE uint8_t *piece = fb_alloc(PIECE, 1);
+	int rc = FB_OK;
+
+	while (rc == FB_OK && reading->at < size) {
+		uint64_t left = size - reading->at;
+		size_t len = (size_t)fb_rate_step(
+		    clone->spec.read, left < PIECE ? (size_t)left : PIECE);
+		struct fb_span span = { piece, len };
+
+		rc = pace(clone, clone->spec.read, len, err);
+		if (rc == FB_OK)
+			rc = fb_store_get_range(clone->spec.from->store, key,
+			    reading->at, piece, len, err);
+		if (rc == FB_OK) {
+			fb_digester_add(reading->digester, span);
+			rc = reading->take(
+			    reading->arg, reading->at, span, err);
+		}
+		reading->at += len;
+	}
+	return rc;
+}
+
 static int
 read_pieces(struct fb_clone *clone, const char *key, uint64_t size,
     struct fb_digest *ret_digest, take_piece *take, void *arg,
     struct fb_error *err)
 {
-	FB_AUTO_FREE uint8_t *piece = fb_alloc(PIECE, 1);
 	FB_AUTO_DIGESTER struct fb_digester *digester = fb_digester_new();
-	int rc = FB_OK;
+	struct reading reading = { clone, digester, 0, take, arg };
+	struct fb_store *store = clone->spec.from->store;
+	int rc = fb_store_is_far(store)
+	    ? fb_store_read(store, key, 0, size, pass_on, &reading, err)
+	    : read_by_steps(&reading, key, size, err);
 
-	for (uint64_t at = 0; rc == FB_OK && at < size;) {
-		size_t max = size - at < PIECE ? (size_t)(size - at) : PIECE;
-		size_t len = (size_t)fb_rate_step(clone->spec.read, max);
-		struct fb_span span = { piece, len };
-
-		rc = pace(clone, clone->spec.read, len, err);
-		if (rc == FB_OK)
-			rc = fb_store_get_range(
-			    clone->spec.from->store, key, at, piece, len, err);
-		if (rc == FB_OK) {
-			fb_digester_add(digester, span);
-			rc = take(arg, at, span, err);
-		}
-		at += len;
-	}
 	if (rc == FB_OK)
 		fb_digester_peek(digester, ret_digest);
 	return rc;

@@ -670,5 +670,7 @@ fb_gc_collect(struct fb_repo *repo, const struct fb_gc_request *request,
 	fb_gc_free(gc);
 	if (rc == FB_OK)
 		rc = fb_gc_tidy(repo, report, err);
+	if (rc == FB_OK)
+		rc = fb_gc_tidy_uploads(repo, request, report, err);
 	return rc < 0 ? fb_wrap(err, "deleting what no run needs") : FB_OK;
 }

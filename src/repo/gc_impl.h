@@ -115,6 +115,11 @@ FB_MUST_USE int fb_gc_tidy_keys(struct fb_repo *repo,
 /* Remove what is left of dead sessions, forgotten runs and old sets. */
 int fb_gc_tidy(struct fb_repo *repo, struct fb_gc_report *report,
     struct fb_error *err);
+/* Give up uploads that nobody can be about any more: they were begun before
+ * any session that is open, or longer ago than a session is waited for. */
+int fb_gc_tidy_uploads(struct fb_repo *repo,
+    const struct fb_gc_request *request, struct fb_gc_report *report,
+    struct fb_error *err);
 /* Remove runs/<run>/ of these runs. */
 int fb_gc_remove_runs(struct fb_repo *repo, const struct fb_run_ids *runs,
     struct fb_gc_report *report, struct fb_error *err);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/attest.h"
@@ -405,5 +406,38 @@ fb_gc_tidy(
 	fb_run_ids_release(&tidying.forgotten);
 	fb_run_ids_release(&tidying.kept);
 	fb_run_ids_release(&tidying.kept_runs);
+	return rc;
+}
+
+/* Clocks of a server and of those who ask it are nearer to each other. */
+#define CLOCKS_NS (INT64_C(20) * 60 * 1000000000)
+
+int
+fb_gc_tidy_uploads(struct fb_repo *repo, const struct fb_gc_request *request,
+    struct fb_gc_report *report, struct fb_error *err)
+{
+	int64_t now = fb_clock_wall_ns(), before = now;
+	uint64_t patience = request->fence_after_ms < INT64_MAX / 1000000
+	    ? request->fence_after_ms * 1000000
+	    : INT64_MAX;
+	struct fb_gc_session *sessions = NULL;
+	size_t count = 0;
+	int rc;
+
+	if (repo->store->ops->abandon == NULL)
+		return FB_OK;
+	rc = fb_gc_open_sessions(repo, &sessions, &count, err);
+	for (size_t i = 0; rc == FB_OK && i < count; i++) {
+		int64_t began = now - (int64_t)(sessions[i].age_ms * 1000000);
+
+		before = began < before ? began : before;
+	}
+	free(sessions);
+	before -= CLOCKS_NS;
+	if (now - (int64_t)patience > before)
+		before = now - (int64_t)patience;
+	if (rc == FB_OK)
+		rc = fb_store_abandon(
+		    repo->store, before, &report->uploads, err);
 	return rc;
 }

@@ -12,6 +12,9 @@
 /* A recipe that is longer than this is not looked at. */
 #define RECIPE_MAX (64u << 20)
 
+/* Nor are more than these, from far away. */
+#define FAR_RECIPES_MAX 10000
+
 /* So many stretches are collected before they are joined. */
 #define JOIN_AT (1u << 20)
 
@@ -142,6 +145,27 @@ read_recipe(struct fb_repo *repo, struct wasting *w,
 	return rc < 0 ? rc : add_lines(w, fb_buf_span(&text), err);
 }
 
+/* Each recipe is a request where the store is far away: a figure is not worth
+ * any number of them. */
+static int
+check_worth(
+    struct fb_repo *repo, struct fb_gc_marks *marks, struct fb_error *err)
+{
+	size_t count = 0;
+	struct fb_digest id;
+	bool more = true;
+	int rc = FB_OK;
+
+	if (!fb_store_is_far(repo->store))
+		return FB_OK;
+	while (rc == FB_OK && (rc = fb_gc_next_mark(&marks->recipes, &id,
+	           &more, err)) == FB_OK && more)
+		count++;
+	if (rc == FB_OK && count > FAR_RECIPES_MAX)
+		rc = fb_fail(err, FB_EUNSUP, "%zu recipes are too many", count);
+	return rc < 0 ? rc : fb_gc_marks_begin(marks, err);
+}
+
 int
 fb_gc_waste(struct fb_repo *repo, struct fb_gc_marks *marks,
     uint64_t *ret_bytes, struct fb_error *err)
@@ -152,6 +176,10 @@ fb_gc_waste(struct fb_repo *repo, struct fb_gc_marks *marks,
 	int rc = fb_gc_marks_begin(marks, err);
 
 	*ret_bytes = 0;
+	if (rc == FB_OK)
+		rc = check_worth(repo, marks, err);
+	if (rc < 0)
+		return rc;
 	while (rc == FB_OK && (rc = fb_gc_next_mark(&marks->packs, &id,
 	           &more, err)) == FB_OK && more)
 		fb_id_list_add(&w.packs, &id);

@@ -1,7 +1,8 @@
 /*
  * Whole packs.  One thread reads a pack from its beginning to its end, for its
  * name, and opens the chunks on the way; whoever has nothing else to do opens
- * some from the end meanwhile.
+ * some from the end meanwhile.  From far away a pack comes by one request, and
+ * nobody asks for a part of it once more.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -12,18 +13,17 @@
 
 #include "volume_impl.h"
 
-/* A step fits the processor's cache; where the store is far away, it is a
- * request. */
-#define FETCH_STEP     (1u << 20)
-#define FETCH_STEP_FAR (8u << 20)
-#define FAR_PARALLEL   8
+/* It fits the processor's cache. */
+#define FETCH_STEP (1u << 20)
 
 struct fb_pack_check {
 	struct fb_repo *repo;
 	struct fb_digest id;
 	char key[FB_OBJECT_KEY_SIZE];
 	uint64_t size; /* of the object */
-	struct fb_table table;
+	bool far;
+	const struct fb_table *table;
+	struct fb_table own, *kept; /* it is one of these */
 	const struct fb_pack_secret *use; /* NULL: nothing is encrypted */
 	struct fb_pack_secret secret;
 	struct fb_cipher_key *domains; /* others, or none */
@@ -45,15 +45,21 @@ struct pass {
 	struct fb_digester *digester;
 	uint64_t size, offset; /* of the object; after the window */
 	size_t at, len;
-	size_t step;
-	uint8_t *window; /* step + FB_STORED_MAX */
+	uint8_t *window; /* FETCH_STEP + FB_STORED_MAX */
 };
+
+static int
+fail_short(const char *key, struct fb_error *err)
+{
+	return fb_fail_id(err, FB_ECORRUPT, "E-PACK-TABLE",
+	    "'%s' is shorter than its table says", key);
+}
 
 /* Have at least `want` bytes in the window. */
 static int
 fill(struct pass *pass, size_t want, struct fb_error *err)
 {
-	size_t part = pass->step;
+	size_t part = FETCH_STEP;
 	int rc;
 
 	if (pass->len - pass->at >= want)
@@ -74,8 +80,7 @@ fill(struct pass *pass, size_t want, struct fb_error *err)
 	pass->offset += part;
 	pass->len += part;
 	if (pass->len < want)
-		return fb_fail_id(err, FB_ECORRUPT, "E-PACK-TABLE",
-		    "'%s' is shorter than its table says", pass->key);
+		return fail_short(pass->key, err);
 	return FB_OK;
 }
 
@@ -107,7 +112,7 @@ take_first(struct fb_pack_check *check)
 	(void)pthread_mutex_lock(&check->lock);
 	stretch.first = check->low;
 	while (check->low < check->high &&
-	    grow(&stretch, &check->table.table.chunks[check->low]))
+	    grow(&stretch, &check->table->table.chunks[check->low]))
 		check->low++;
 	(void)pthread_mutex_unlock(&check->lock);
 	return stretch;
@@ -120,8 +125,8 @@ take_last(struct fb_pack_check *check)
 	struct stretch stretch = { 0 };
 
 	(void)pthread_mutex_lock(&check->lock);
-	while (check->low < check->high &&
-	    grow(&stretch, &check->table.table.chunks[check->high - 1]))
+	while (!check->far && check->low < check->high &&
+	    grow(&stretch, &check->table->table.chunks[check->high - 1]))
 		check->high--;
 	stretch.first = check->high;
 	if (stretch.count > 0)
@@ -135,7 +140,7 @@ static void
 translate(struct fb_pack_check *check, const struct stretch *stretch,
     const uint8_t *content)
 {
-	const struct fb_pack_table *table = &check->table.table;
+	const struct fb_pack_table *table = &check->table->table;
 	struct fb_digest_job jobs[OPEN_CHUNKS_MAX];
 
 	for (size_t d = 0; d < check->domain_count; d++) {
@@ -169,7 +174,7 @@ open_first(struct fb_pack_check *check, struct pass *pass, struct fb_error *err)
 		if (rc < 0)
 			break;
 		rc = fb_chunks_open(dctx, check->use,
-		    check->table.table.chunks + stretch.first, stretch.count,
+		    check->table->table.chunks + stretch.first, stretch.count,
 		    pass->window + pass->at, content, check->key, stretch.first,
 		    err);
 		if (rc == FB_OK)
@@ -185,7 +190,7 @@ fb_pack_check_help(struct fb_pack_check *check)
 {
 	struct stretch stretch = take_last(check);
 	const struct fb_pack_chunk *chunks =
-	    check->table.table.chunks + stretch.first;
+	    check->table->table.chunks + stretch.first;
 	FB_AUTO_FREE uint8_t *stored = NULL, *content = NULL;
 	struct fb_error err = { 0 };
 	ZSTD_DCtx *dctx;
@@ -231,25 +236,114 @@ end_helping(struct fb_pack_check *check, int rc, struct fb_error *err)
 	return rc;
 }
 
+static int
+check_name(const char *key, const struct fb_digest *id,
+    struct fb_digester *digester, struct fb_error *err)
+{
+	struct fb_digest digest;
+
+	fb_digester_peek(digester, &digest);
+	if (fb_digest_cmp(&digest, id) != 0)
+		return fb_fail_id(err, FB_ECORRUPT, "E-PACK-NAME",
+		    "'%s': its bytes do not have the digest it is named after",
+		    key);
+	return FB_OK;
+}
+
 /* Read the rest and judge the whole. */
 static int
 end_pass(struct pass *pass, const struct fb_digest *id, struct fb_error *err)
 {
-	struct fb_digest digest;
 	int rc = FB_OK;
 
 	while (rc == FB_OK && pass->offset < pass->size) {
 		pass->at = pass->len;
 		rc = fill(pass, 1, err);
 	}
-	if (rc < 0)
-		return rc;
-	fb_digester_peek(pass->digester, &digest);
-	if (fb_digest_cmp(&digest, id) != 0)
-		return fb_fail_id(err, FB_ECORRUPT, "E-PACK-NAME",
-		    "'%s': its bytes do not have the digest it is named after",
-		    pass->key);
-	return FB_OK;
+	return rc < 0 ? rc : check_name(pass->key, id, pass->digester, err);
+}
+
+/* The pack as it comes by one request. */
+struct flow {
+	struct fb_pack_check *check;
+	struct fb_digester *digester;
+	ZSTD_DCtx *dctx;
+	struct stretch stretch;    /* to be opened next; no chunk: none is */
+	size_t len;                /* of its stored bytes, here */
+	uint8_t *stored, *content; /* FB_STORED_MAX, FB_CHUNK_MAX */
+};
+
+static int
+take_piece(void *arg, struct fb_span piece, struct fb_error *err)
+{
+	struct flow *flow = arg;
+	struct fb_pack_check *check = flow->check;
+	int rc = FB_OK;
+
+	fb_digester_add(flow->digester, piece);
+	while (rc == FB_OK && piece.len > 0 && flow->stretch.count > 0) {
+		size_t room = flow->stretch.stored - flow->len;
+		size_t len = piece.len < room ? piece.len : room;
+
+		memcpy(flow->stored + flow->len, piece.ptr, len);
+		flow->len += len;
+		piece.ptr += len;
+		piece.len -= len;
+		if (len < room)
+			break;
+		rc = fb_chunks_open(flow->dctx, check->use,
+		    check->table->table.chunks + flow->stretch.first,
+		    flow->stretch.count, flow->stored, flow->content,
+		    check->key, flow->stretch.first, err);
+		if (rc == FB_OK)
+			translate(check, &flow->stretch, flow->content);
+		flow->stretch = take_first(check);
+		flow->len = 0;
+	}
+	return rc;
+}
+
+static int
+check_flow(struct fb_pack_check *check, struct fb_digester *digester,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE uint8_t *stored = fb_alloc(FB_STORED_MAX, 1);
+	FB_AUTO_FREE uint8_t *content = fb_alloc(FB_CHUNK_MAX, 1);
+	struct flow flow = { .check = check,
+		.digester = digester,
+		.dctx = ZSTD_createDCtx(),
+		.stretch = take_first(check),
+		.stored = stored,
+		.content = content };
+	int rc = fb_store_read(check->repo->store, check->key, 0, check->size,
+	    take_piece, &flow, err);
+
+	ZSTD_freeDCtx(flow.dctx);
+	if (rc == FB_OK && flow.stretch.count > 0)
+		rc = fail_short(check->key, err);
+	return rc < 0 ? rc : check_name(check->key, &check->id, digester, err);
+}
+
+/* The table is known when a recipe was looked at; it stands at the end. */
+static int
+find_table(struct fb_pack_check *check, struct fb_error *err)
+{
+	struct fb_repo *repo = check->repo;
+	struct fb_table_place place = { .pack = check->id };
+	int rc;
+
+	check->kept = fb_tables_find(repo->tables, &check->id);
+	if (check->kept != NULL &&
+	    check->kept->table.offset + FB_PACK_SKIP_LEN +
+	            check->kept->length ==
+	        check->size) {
+		check->table = check->kept;
+		return FB_OK;
+	}
+	rc = fb_table_fetch(repo->store, &place, &check->own, err);
+	return rc < 0 ? rc
+	              : fb_vault_check_kind(repo->vault, &check->own.table,
+	                    check->key, err);
 }
 
 int
@@ -257,10 +351,11 @@ fb_pack_check_open(struct fb_repo *repo, const struct fb_digest *id, bool open,
     struct fb_pack_check **ret_check, struct fb_error *err)
 {
 	struct fb_pack_check *check = fb_alloc(1, sizeof(*check));
-	struct fb_table_place place = { .pack = *id };
 	int rc;
 
 	check->repo = repo;
+	check->far = fb_store_is_far(repo->store);
+	check->table = &check->own;
 	check->id = *id;
 	fb_pack_key(id, check->key);
 	(void)pthread_mutex_init(&check->lock, NULL);
@@ -272,16 +367,13 @@ fb_pack_check_open(struct fb_repo *repo, const struct fb_digest *id, bool open,
 		rc = fb_fail_id(err, FB_ECORRUPT, "E-PACK-TABLE",
 		    "'%s' is larger than a pack can be", check->key);
 	if (rc == FB_OK && open)
-		rc = fb_table_fetch(repo->store, &place, &check->table, err);
-	if (rc == FB_OK && open)
-		rc = fb_vault_check_kind(
-		    repo->vault, &check->table.table, check->key, err);
+		rc = find_table(check, err);
 	if (rc == FB_OK && open && repo->vault != NULL) {
 		rc = fb_vault_secret(
-		    repo->vault, &check->table.table, &check->secret, err);
+		    repo->vault, &check->table->table, &check->secret, err);
 		check->use = &check->secret;
 	}
-	check->high = (uint32_t)check->table.table.count;
+	check->high = (uint32_t)check->table->table.count;
 	if (rc < 0)
 		fb_pack_check_close(check);
 	else
@@ -296,7 +388,8 @@ fb_pack_check_close(struct fb_pack_check *check)
 		fb_cipher_wipe(&check->domains[i]);
 	free(check->domains);
 	free(check->ids);
-	fb_pack_table_release(&check->table.table);
+	fb_tables_put(check->repo->tables, check->kept);
+	fb_pack_table_release(&check->own.table);
 	(void)pthread_cond_destroy(&check->helped);
 	(void)pthread_mutex_destroy(&check->lock);
 	free(check);
@@ -312,13 +405,13 @@ fb_pack_check_translate(struct fb_pack_check *check,
 	memcpy(check->domains, domains, count * sizeof(*domains));
 	check->domain_count = count;
 	check->ids = fb_alloc(
-	    count * check->table.table.count + 1, sizeof(*check->ids));
+	    count * check->table->table.count + 1, sizeof(*check->ids));
 }
 
 const struct fb_digest *
 fb_pack_check_ids(const struct fb_pack_check *check, size_t domain)
 {
-	return check->ids + domain * check->table.table.count;
+	return check->ids + domain * check->table->table.count;
 }
 
 size_t
@@ -333,7 +426,24 @@ fb_pack_check_domains(const struct fb_pack_check *check,
 const struct fb_table *
 fb_pack_check_table(const struct fb_pack_check *check)
 {
-	return &check->table;
+	return check->table;
+}
+
+static int
+check_steps(struct fb_pack_check *check, struct fb_digester *digester,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE uint8_t *window = fb_alloc(FETCH_STEP + FB_STORED_MAX, 1);
+	struct pass pass = { .store = check->repo->store,
+		.key = check->key,
+		.digester = digester,
+		.size = check->size,
+		.window = window };
+	int rc = open_first(check, &pass, err);
+
+	if (rc == FB_OK)
+		rc = end_pass(&pass, &check->id, err);
+	return end_helping(check, rc, err);
 }
 
 int
@@ -341,21 +451,8 @@ fb_pack_check_run(
     struct fb_pack_check *check, uint64_t *ret_bytes, struct fb_error *err)
 {
 	FB_AUTO_DIGESTER struct fb_digester *digester = fb_digester_new();
-	size_t step = check->repo->store->ops->parallel < FAR_PARALLEL
-	    ? FETCH_STEP
-	    : FETCH_STEP_FAR;
-	FB_AUTO_FREE uint8_t *window = fb_alloc(step + FB_STORED_MAX, 1);
-	struct pass pass = { .store = check->repo->store,
-		.key = check->key,
-		.digester = digester,
-		.size = check->size,
-		.step = step,
-		.window = window };
-	int rc = open_first(check, &pass, err);
+	int rc = (check->far ? check_flow : check_steps)(check, digester, err);
 
-	if (rc == FB_OK)
-		rc = end_pass(&pass, &check->id, err);
-	rc = end_helping(check, rc, err);
 	if (rc == FB_OK)
 		*ret_bytes = check->size;
 	return rc;

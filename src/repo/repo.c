@@ -9,6 +9,7 @@
 #include "fleetbak/base/text.h"
 #include "fleetbak/repo/vault.h"
 
+#include "smalls.h"
 #include "tables.h"
 
 #define FORMAT_KEY     "format/1.json"
@@ -256,6 +257,7 @@ open_repo(struct fb_store *store, struct fb_trust *trust,
 
 	repo->store = store;
 	repo->tables = fb_tables_new(store, FB_TABLES_BYTES_MAX);
+	repo->smalls = fb_smalls_new();
 	repo->trust = *trust;
 	memset(trust, 0, sizeof(*trust));
 	rc = read_format(repo, &text, err);
@@ -294,6 +296,7 @@ fb_repo_close(struct fb_repo *repo)
 	if (repo == NULL)
 		return;
 	fb_tables_free(repo->tables);
+	fb_smalls_free(repo->smalls);
 	fb_vault_free(repo->vault);
 	fb_store_close(repo->store);
 	fb_trust_release(&repo->trust);

@@ -7,7 +7,15 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/repo/repo.h"
 
+#include "smalls.h"
+
 #define KEY_SIZE 96
+
+/* Of a register, the lines before its lists; few have longer ones. */
+#define HEAD_SIZE 2048
+
+/* Of SHA256SUMS, what is read at once. */
+#define SUMS_SMALL ((size_t)1 << 20)
 
 struct entry {
 	struct fb_run_ref ref;
@@ -37,19 +45,18 @@ release_listing(struct listing *listing)
 	free(listing->forgets);
 }
 
-/* Read the register's lines before its lists. */
+/* Decode the lines before a register's lists, of which `head` is all or the
+ * beginning. */
 static int
 read_head(struct fb_repo *repo, const char *key, uint64_t size,
-    struct fb_register *ret_reg, struct fb_error *err)
+    struct fb_span head, struct fb_register *ret_reg, struct fb_error *err)
 {
-	static const size_t steps[] = { 2048, FB_REGISTER_HEAD_MAX };
+	size_t len = size < FB_REGISTER_HEAD_MAX ? (size_t)size
+	                                         : FB_REGISTER_HEAD_MAX;
 	FB_AUTO_BUF struct fb_buf text = { 0 };
-	int rc = FB_ERETRY;
+	int rc = fb_register_decode_head(head, ret_reg, err);
 
-	for (size_t i = 0; i < FB_COUNT(steps) && rc == FB_ERETRY; i++) {
-		size_t len = size < steps[i] ? (size_t)size : steps[i];
-
-		fb_buf_clear(&text);
+	if (rc == FB_ERETRY && head.len < len) {
 		rc = fb_buf_reserve_or_fail(&text, len + 1, err);
 		if (rc == FB_OK)
 			rc = fb_store_get_range(
@@ -58,8 +65,6 @@ read_head(struct fb_repo *repo, const char *key, uint64_t size,
 			return rc;
 		rc = fb_register_decode_head(
 		    (struct fb_span){ text.data, len }, ret_reg, err);
-		if (len == size)
-			break;
 	}
 	return rc == FB_ERETRY
 	    ? fb_fail(err, FB_ECORRUPT, "commit register: it is cut short")
@@ -112,17 +117,18 @@ add_run(struct listing *listing, struct fb_register *reg)
 }
 
 static int
-visit_commit(
-    const char *key, uint64_t size, void *arg, struct fb_error *err)
+visit_commit(const char *key, uint64_t size, struct fb_span head, int rc,
+    const struct fb_error *why, void *arg, struct fb_error *err)
 {
 	struct listing *listing = arg;
 	const char *sid = key + strlen("commits/");
 	struct fb_register reg = { 0 };
 	struct fb_error cause = { 0 };
-	int rc;
 
-	(void)err;
-	rc = read_head(listing->repo, key, size, &reg, &cause);
+	if (rc < 0)
+		cause = *why;
+	else
+		rc = read_head(listing->repo, key, size, head, &reg, &cause);
 	if (rc == FB_OK && strcmp(reg.session, sid) != 0)
 		rc = fb_fail(&cause, FB_ECORRUPT,
 		    "it is the register of another session");
@@ -140,34 +146,44 @@ visit_commit(
 }
 
 /* Only a record that a trusted key signed counts. */
-static int
-visit_forget(
-    const char *key, uint64_t size, void *arg, struct fb_error *err)
+static void
+add_forget(struct listing *listing, const char *key, struct fb_span text)
 {
-	struct listing *listing = arg;
-	FB_AUTO_BUF struct fb_buf text = { 0 };
 	struct fb_error cause = { 0 };
 	struct fb_forget forget;
 	struct fb_span body;
-	int rc;
 
-	(void)size;
-	rc = fb_store_get(listing->repo->store, key, FB_FORGET_MAX, &text,
-	    NULL, err);
-	if (rc == FB_ENOTFOUND || rc == FB_ECORRUPT)
-		return FB_OK;
-	if (rc < 0)
-		return rc;
-	if (fb_forget_decode(fb_buf_span(&text), &forget, &body, &cause) < 0 ||
+	if (fb_forget_decode(text, &forget, &body, &cause) < 0 ||
 	    strcmp(forget.session, key + strlen("forgets/")) != 0 ||
 	    fb_trust_verify(&listing->repo->trust, body,
 	        (struct fb_span){ forget.signature, FB_SIGNATURE_LEN }, NULL,
 	        &cause) < 0)
-		return FB_OK;
+		return;
 	listing->forgets = fb_realloc(listing->forgets,
 	    listing->forget_count + 1, sizeof(*listing->forgets));
 	listing->forgets[listing->forget_count++] = forget;
-	return FB_OK;
+}
+
+static int
+take_forget(const char *key, uint64_t size, struct fb_span text, int rc,
+    const struct fb_error *why, void *arg, struct fb_error *err)
+{
+	if (rc == FB_ENOTFOUND || rc == FB_ECORRUPT || size > FB_FORGET_MAX)
+		return FB_OK;
+	if (rc < 0)
+		*err = *why;
+	else
+		add_forget(arg, key, text);
+	return rc;
+}
+
+static int
+list_forgets(struct listing *listing, struct fb_error *err)
+{
+	struct fb_repo *repo = listing->repo;
+
+	return fb_smalls_list(repo->smalls, repo->store, "forgets/",
+	    FB_FORGET_MAX, take_forget, listing, err);
 }
 
 static int
@@ -204,17 +220,16 @@ enum scope { RUNS, KEPT, ALL };
 
 static int
 list_runs(struct fb_repo *repo, enum scope scope, fb_repo_visit_run *visit,
-    void *arg, struct fb_error *err)
+    fb_repo_visit_forget *visit_forget, void *arg, struct fb_error *err)
 {
 	struct listing listing = { .repo = repo };
 	int rc = FB_OK;
 
 	if (scope != ALL)
-		rc = fb_store_list(
-		    repo->store, "forgets/", visit_forget, &listing, err);
+		rc = list_forgets(&listing, err);
 	if (rc == FB_OK)
-		rc = fb_store_list(
-		    repo->store, "commits/", visit_commit, &listing, err);
+		rc = fb_smalls_list(repo->smalls, repo->store, "commits/",
+		    HEAD_SIZE, visit_commit, &listing, err);
 	if (rc == FB_OK && listing.count > 0)
 		qsort(listing.entries, listing.count,
 		    sizeof(*listing.entries), compare_entries);
@@ -228,29 +243,39 @@ list_runs(struct fb_repo *repo, enum scope scope, fb_repo_visit_run *visit,
 			continue;
 		rc = visit(&entry->ref, arg, err);
 	}
+	for (size_t i = 0;
+	     visit_forget != NULL && rc >= 0 && i < listing.forget_count; i++)
+		rc = visit_forget(&listing.forgets[i], arg, err);
 	release_listing(&listing);
 	return rc < 0 ? rc : FB_OK;
+}
+
+int
+fb_repo_runs_and_forgets(struct fb_repo *repo, fb_repo_visit_run *visit_run,
+    fb_repo_visit_forget *visit_forget, void *arg, struct fb_error *err)
+{
+	return list_runs(repo, RUNS, visit_run, visit_forget, arg, err);
 }
 
 int
 fb_repo_runs(struct fb_repo *repo, fb_repo_visit_run *visit, void *arg,
     struct fb_error *err)
 {
-	return list_runs(repo, RUNS, visit, arg, err);
+	return list_runs(repo, RUNS, visit, NULL, arg, err);
 }
 
 int
 fb_repo_kept_runs(struct fb_repo *repo, fb_repo_visit_run *visit, void *arg,
     struct fb_error *err)
 {
-	return list_runs(repo, KEPT, visit, arg, err);
+	return list_runs(repo, KEPT, visit, NULL, arg, err);
 }
 
 int
 fb_repo_all_runs(struct fb_repo *repo, fb_repo_visit_run *visit, void *arg,
     struct fb_error *err)
 {
-	return list_runs(repo, ALL, visit, arg, err);
+	return list_runs(repo, ALL, visit, NULL, arg, err);
 }
 
 int
@@ -258,8 +283,7 @@ fb_repo_forgets(struct fb_repo *repo, fb_repo_visit_forget *visit, void *arg,
     struct fb_error *err)
 {
 	struct listing listing = { .repo = repo };
-	int rc = fb_store_list(
-	    repo->store, "forgets/", visit_forget, &listing, err);
+	int rc = list_forgets(&listing, err);
 
 	for (size_t i = 0; rc >= 0 && i < listing.forget_count; i++)
 		rc = visit(&listing.forgets[i], arg, err);
@@ -267,16 +291,27 @@ fb_repo_forgets(struct fb_repo *repo, fb_repo_visit_forget *visit, void *arg,
 	return rc < 0 ? rc : FB_OK;
 }
 
+void
+fb_repo_hold_lists(struct fb_repo *repo, bool hold)
+{
+	fb_smalls_hold(repo->smalls, hold);
+}
+
 int
 fb_repo_is_forgotten(struct fb_repo *repo, const char *session,
     bool *ret_forgotten, struct fb_error *err)
 {
 	struct listing listing = { .repo = repo };
+	FB_AUTO_BUF struct fb_buf text = { 0 };
 	char key[KEY_SIZE];
 	int rc;
 
 	(void)snprintf(key, sizeof(key), "forgets/%s", session);
-	rc = visit_forget(key, 0, &listing, err);
+	rc = fb_store_get(repo->store, key, FB_FORGET_MAX, &text, NULL, err);
+	if (rc == FB_OK)
+		add_forget(&listing, key, fb_buf_span(&text));
+	if (rc == FB_ENOTFOUND || rc == FB_ECORRUPT)
+		rc = FB_OK;
 	*ret_forgotten = listing.forget_count > 0;
 	release_listing(&listing);
 	return rc;
@@ -302,6 +337,17 @@ check_repository(
 	          "it was not made in this repository");
 }
 
+/* Most are small; a large one is read in steps, and no hole of it is filled. */
+static int
+get_sums(struct fb_repo *repo, const char *key, struct fb_buf *dst,
+    struct fb_error *err)
+{
+	if (repo->ahead != NULL &&
+	    fb_repo_get(repo, key, SUMS_SMALL, dst, err) == FB_OK)
+		return FB_OK;
+	return fb_store_get_text(repo->store, key, FB_SUMS_MAX, dst, err);
+}
+
 int
 fb_repo_run_sums(struct fb_repo *repo, const struct fb_run_ref *run,
     struct fb_buf *dst, struct fb_error *err)
@@ -313,7 +359,7 @@ fb_repo_run_sums(struct fb_repo *repo, const struct fb_run_ref *run,
 	int rc;
 
 	(void)snprintf(key, sizeof(key), "runs/%s/SHA256SUMS", run->run);
-	rc = fb_store_get_text(repo->store, key, FB_SUMS_MAX, &sums, err);
+	rc = get_sums(repo, key, &sums, err);
 	if (rc == FB_ENOTFOUND)
 		return fb_fail(err, FB_ECORRUPT, "'%s' is missing", key);
 	if (rc < 0)

@@ -320,6 +320,21 @@ fb_tables_get(struct fb_tables *tables, const struct fb_table_place *place,
 	return FB_OK;
 }
 
+struct fb_table *
+fb_tables_find(struct fb_tables *tables, const struct fb_digest *pack)
+{
+	struct fb_table *table;
+
+	(void)pthread_mutex_lock(&tables->lock);
+	table = *bucket_of(tables, pack);
+	while (table != NULL && fb_digest_cmp(&table->pack, pack) != 0)
+		table = table->next;
+	if (table != NULL)
+		(void)take(tables, table);
+	(void)pthread_mutex_unlock(&tables->lock);
+	return table;
+}
+
 void
 fb_tables_put(struct fb_tables *tables, struct fb_table *table)
 {

@@ -62,6 +62,11 @@ void fb_tables_attest(struct fb_tables *tables, struct fb_table *table,
 const struct fb_digest *fb_tables_attested(
     struct fb_tables *tables, const struct fb_table *table);
 
+/* The table of a pack that is kept, whatever recipe named it: in use, until
+ * fb_tables_put(); or NULL. */
+struct fb_table *fb_tables_find(
+    struct fb_tables *tables, const struct fb_digest *pack);
+
 /* Keep a table that was made here; takes its chunks over. */
 void fb_tables_add(struct fb_tables *tables, const struct fb_digest *pack,
     struct fb_pack_table *table, const struct fb_digest *digest,

@@ -11,7 +11,7 @@
 #include "volume_impl.h"
 
 #define IN_MEMORY_MAX (4u << 20)
-#define FETCH_STEP    (1u << 20)
+#define SMALL_MAX     (1u << 20)
 
 /* A file without a name, for a recipe that is too large for memory. */
 static int
@@ -28,48 +28,77 @@ open_spool(struct fb_error *err)
 	return fd;
 }
 
+/* A recipe on its way here. */
+struct fetching {
+	struct fb_volume_reader *reader;
+	struct fb_digester *digester;
+};
+
+static int
+take_part(void *arg, struct fb_span part, struct fb_error *err)
+{
+	struct fetching *fetching = arg;
+	struct fb_volume_reader *reader = fetching->reader;
+
+	/* Text has none; a file of holes must not be filled. */
+	if (memchr(part.ptr, '\0', part.len) != NULL)
+		return fb_fail_id(err, FB_ECORRUPT, "E-RECIPE",
+		    "damaged recipe: it holds NUL bytes");
+	fb_digester_add(fetching->digester, part);
+	if (reader->fd >= 0)
+		return fb_io_write_all(
+		    reader->fd, "temporary recipe", part, err);
+	fb_buf_add(&reader->bytes, part.ptr, part.len);
+	return FB_OK;
+}
+
+/* Most are small: one request, where requests count.  FB_ERETRY: it is not. */
+static int
+fetch_small(struct fetching *fetching, struct fb_error *err)
+{
+	struct fb_volume_reader *reader = fetching->reader;
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	int rc = fb_store_is_far(reader->repo->store)
+	    ? fb_store_get(reader->repo->store, reader->key, SMALL_MAX, &bytes,
+	          NULL, err)
+	    : FB_ERETRY;
+
+	if (rc == FB_ECORRUPT)
+		return FB_ERETRY;
+	reader->size = bytes.len;
+	return rc < 0 || bytes.len == 0
+	    ? rc
+	    : take_part(fetching, fb_buf_span(&bytes), err);
+}
+
+static int
+fetch_large(struct fetching *fetching, struct fb_error *err)
+{
+	struct fb_volume_reader *reader = fetching->reader;
+	int rc = fb_store_head(
+	    reader->repo->store, reader->key, &reader->size, err);
+
+	if (rc == FB_OK && reader->size > IN_MEMORY_MAX)
+		rc = reader->fd = open_spool(err);
+	return rc < 0 ? rc
+	              : fb_store_read(reader->repo->store, reader->key, 0,
+	                    reader->size, take_part, fetching, err);
+}
+
 /* Bring the recipe here and check that it is the one that was asked for. */
 static int
 fetch(struct fb_volume_reader *reader, const struct fb_digest *id,
     struct fb_error *err)
 {
 	FB_AUTO_DIGESTER struct fb_digester *digester = fb_digester_new();
-	FB_AUTO_FREE uint8_t *step = NULL;
+	struct fetching fetching = { reader, digester };
 	struct fb_digest digest;
-	int rc;
+	int rc = fetch_small(&fetching, err);
 
-	rc = fb_store_head(reader->repo->store, reader->key, &reader->size, err);
-	if (rc == FB_OK && reader->size > IN_MEMORY_MAX)
-		rc = reader->fd = open_spool(err);
+	if (rc == FB_ERETRY)
+		rc = fetch_large(&fetching, err);
 	if (rc < 0)
 		return rc;
-	step = fb_alloc(
-	    reader->size < FETCH_STEP ? (size_t)reader->size + 1 : FETCH_STEP,
-	    1);
-	for (uint64_t at = 0; at < reader->size;) {
-		struct fb_span part = { step,
-			reader->size - at < FETCH_STEP
-			    ? (size_t)(reader->size - at)
-			    : FETCH_STEP };
-
-		rc = fb_store_get_range(reader->repo->store, reader->key, at,
-		    step, part.len, err);
-		if (rc < 0)
-			return rc;
-		/* Text has none; a file of holes must not be filled. */
-		if (memchr(step, '\0', part.len) != NULL)
-			return fb_fail_id(err, FB_ECORRUPT, "E-RECIPE",
-			    "damaged recipe: it holds NUL bytes");
-		fb_digester_add(digester, part);
-		if (reader->fd >= 0)
-			rc = fb_io_write_all(
-			    reader->fd, "temporary recipe", part, err);
-		else
-			fb_buf_add(&reader->bytes, part.ptr, part.len);
-		if (rc < 0)
-			return rc;
-		at += part.len;
-	}
 	fb_digester_peek(digester, &digest);
 	if (fb_digest_cmp(&digest, id) != 0)
 		return fb_fail_id(err, FB_ECORRUPT, "E-RECIPE",
@@ -257,6 +286,12 @@ const struct fb_recipe_head *
 fb_volume_head(const struct fb_volume_reader *reader)
 {
 	return &reader->head;
+}
+
+bool
+fb_volume_is_far(const struct fb_volume_reader *reader)
+{
+	return fb_store_is_far(reader->repo->store);
 }
 
 uint64_t

@@ -5,52 +5,19 @@
  * take them in order and complete them in any; the caller takes them out in
  * order again.
  */
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 
-#include "volume_impl.h"
+#include "stream_impl.h"
 
-#define JOB_CHUNKS  OPEN_CHUNKS_MAX
 #define WORKERS_MAX 32
-#define FAR_SHARE   4 /* other volumes are read at the same time */
 
-struct job {
-	uint64_t offset, length;
-	bool done;
-	uint32_t pack, first, count; /* no chunk: zeros */
-	uint32_t stored_length;
-	struct fb_pack_chunk chunks[JOB_CHUNKS];
-	uint8_t *stored, *content;
-	int rc;
-	struct fb_error err;
-};
-
-struct stream {
-	struct fb_volume_reader *reader;
-	struct cursor cursor;
-	struct job *ring;
-	size_t ring_size;
-	pthread_t *threads;
-	unsigned thread_count;
-	bool ended;   /* the caller's: nothing more to put in */
-	bool holding; /* the caller's: it uses the oldest job */
-
-	pthread_mutex_t lock; /* all below */
-	pthread_cond_t work, done;
-	uint64_t oldest, next, newest; /* out, for threads, in */
-	bool closing;
-};
-
-static struct job *
-job_at(struct stream *stream, uint64_t number)
-{
-	return &stream->ring[number % stream->ring_size];
-}
+/* Jobs that are planned ahead where the store is far away: they are small,
+ * and only some of them have their bytes. */
+#define FAR_JOBS 128
 
 static int
 open_job(struct stream *stream, ZSTD_DCtx *dctx, struct job *job,
@@ -65,11 +32,21 @@ open_job(struct stream *stream, ZSTD_DCtx *dctx, struct job *job,
 	if (rc < 0)
 		return rc;
 	fb_pack_key(&reader->packs[job->pack].id, key);
-	rc = fb_store_get_range(reader->repo->store, key,
-	    job->chunks[0].offset, job->stored, job->stored_length, err);
+	if (stream->far == NULL)
+		rc = fb_store_get_range(reader->repo->store, key,
+		    job->chunks[0].offset, job->stored, job->stored_length,
+		    err);
 	return rc < 0 ? rc
 	              : fb_chunks_open(dctx, use, job->chunks, job->count,
 	                    job->stored, job->content, key, job->first, err);
+}
+
+/* With the lock held. */
+static bool
+has_work(const struct stream *stream)
+{
+	return stream->far != NULL ? fb_far_can_open(stream)
+	                           : stream->next < stream->newest;
 }
 
 static void *
@@ -82,16 +59,20 @@ run(void *arg)
 	while (!stream->closing) {
 		struct job *job;
 
-		if (stream->next == stream->newest) {
+		if (!has_work(stream)) {
 			(void)pthread_cond_wait(&stream->work, &stream->lock);
 			continue;
 		}
 		job = job_at(stream, stream->next++);
+		if (stream->far != NULL)
+			fb_far_take_content(stream, job);
 		(void)pthread_mutex_unlock(&stream->lock);
 		if (job->count > 0 && job->rc == FB_OK)
 			job->rc = open_job(stream, dctx, job, &job->err);
 		(void)pthread_mutex_lock(&stream->lock);
 		job->done = true;
+		if (stream->far != NULL)
+			fb_far_opened(stream);
 		(void)pthread_cond_signal(&stream->done);
 	}
 	(void)pthread_mutex_unlock(&stream->lock);
@@ -99,19 +80,26 @@ run(void *arg)
 	return NULL;
 }
 
-/* As many as there are processors; where the store is far away, more of them
- * wait for its answers than work. */
 static unsigned
-count_threads(const struct fb_store *store, unsigned wanted)
+count_threads(unsigned wanted)
 {
-	long far = store->ops->parallel / FAR_SHARE;
 	long count = wanted > 0 ? (long)wanted : sysconf(_SC_NPROCESSORS_ONLN);
 
-	if (wanted == 0 && count < far)
-		count = far;
 	return count < 1 ? 1
 	    : count > WORKERS_MAX ? WORKERS_MAX
 	                          : (unsigned)count;
+}
+
+static uint64_t
+bytes_between(
+    const struct fb_volume_reader *reader, uint64_t offset, uint64_t end)
+{
+	uint64_t len;
+
+	if (end > reader->head.size)
+		end = reader->head.size;
+	len = end > offset ? end - offset : 0;
+	return len < reader->data_size ? len : reader->data_size;
 }
 
 struct stream *
@@ -122,9 +110,13 @@ fb_stream_open(struct fb_volume_reader *reader, uint64_t offset, uint64_t end,
 
 	stream->reader = reader;
 	fb_cursor_open(&stream->cursor, reader, offset, end);
-	stream->thread_count =
-	    count_threads(reader->repo->store, workers);
+	stream->thread_count = count_threads(workers);
 	stream->ring_size = 2 * (size_t)stream->thread_count + 2;
+	if (fb_store_is_far(reader->repo->store)) {
+		stream->ring_size = FAR_JOBS;
+		stream->far = fb_far_open(
+		    stream, bytes_between(reader, offset, end));
+	}
 	stream->ring = fb_alloc(stream->ring_size, sizeof(*stream->ring));
 	(void)pthread_mutex_init(&stream->lock, NULL);
 	(void)pthread_cond_init(&stream->work, NULL);
@@ -147,12 +139,16 @@ fb_stream_close(struct stream *stream)
 	stream->closing = true;
 	(void)pthread_cond_broadcast(&stream->work);
 	(void)pthread_mutex_unlock(&stream->lock);
+	if (stream->far != NULL)
+		fb_far_stop(stream);
 	for (unsigned i = 0; i < stream->thread_count; i++)
 		(void)pthread_join(stream->threads[i], NULL);
-	for (size_t i = 0; i < stream->ring_size; i++) {
+	for (size_t i = 0; stream->far == NULL && i < stream->ring_size; i++) {
 		free(stream->ring[i].stored);
 		free(stream->ring[i].content);
 	}
+	if (stream->far != NULL)
+		fb_far_close(stream->far);
 	fb_cursor_close(&stream->cursor);
 	(void)pthread_cond_destroy(&stream->done);
 	(void)pthread_cond_destroy(&stream->work);
@@ -195,7 +191,7 @@ make_job(struct stream *stream, struct job *job, struct fb_error *err)
 	job->count = 0;
 	job->stored_length = 0;
 	job->length = 0;
-	job->done = false;
+	job->done = job->here = false;
 	job->rc = FB_OK;
 	rc = fb_cursor_peek(&stream->cursor, &piece, err);
 	if (rc < 0 || piece.length == 0)
@@ -206,7 +202,7 @@ make_job(struct stream *stream, struct job *job, struct fb_error *err)
 		fb_cursor_take(&stream->cursor, &piece);
 		return FB_OK;
 	}
-	if (job->stored == NULL) {
+	if (stream->far == NULL && job->stored == NULL) {
 		job->stored = fb_alloc(FB_STORED_MAX, 1);
 		job->content = fb_alloc(FB_CHUNK_MAX, 1);
 	}
@@ -226,26 +222,45 @@ put_job(struct stream *stream)
 {
 	(void)pthread_mutex_lock(&stream->lock);
 	stream->newest++;
+	if (stream->far != NULL)
+		fb_far_plan(stream);
 	(void)pthread_cond_signal(&stream->work);
 	(void)pthread_mutex_unlock(&stream->lock);
+}
+
+static bool
+has_place(struct stream *stream)
+{
+	bool has;
+
+	if (stream->newest - stream->oldest == stream->ring_size)
+		return false;
+	if (stream->far == NULL)
+		return true;
+	(void)pthread_mutex_lock(&stream->lock);
+	has = fb_far_has_place(stream);
+	(void)pthread_mutex_unlock(&stream->lock);
+	return has;
 }
 
 /* A failure is a job too: what comes before it is given out first. */
 static void
 fill_ring(struct stream *stream)
 {
-	while (!stream->ended &&
-	    stream->newest - stream->oldest < stream->ring_size) {
+	while (!stream->ended && has_place(stream)) {
 		struct job *job = job_at(stream, stream->newest);
 		int rc = make_job(stream, job, &job->err);
 
-		if (rc < 0 || job->length == 0)
-			stream->ended = true;
-		if (rc == FB_OK && job->length == 0)
-			return;
+		stream->ended = rc < 0 || job->length == 0;
 		job->rc = rc;
-		put_job(stream);
+		if (rc < 0 || job->length > 0)
+			put_job(stream);
 	}
+	if (stream->far == NULL)
+		return;
+	(void)pthread_mutex_lock(&stream->lock);
+	fb_far_begin(stream);
+	(void)pthread_mutex_unlock(&stream->lock);
 }
 
 int
@@ -257,6 +272,9 @@ fb_stream_next(
 	*ret_extent = (struct extent){ 0 };
 	if (stream->holding) {
 		(void)pthread_mutex_lock(&stream->lock);
+		if (stream->far != NULL)
+			fb_far_let_go(
+			    stream, job_at(stream, stream->oldest));
 		stream->oldest++;
 		(void)pthread_mutex_unlock(&stream->lock);
 		stream->holding = false;

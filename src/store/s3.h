@@ -71,8 +71,15 @@ struct s3_ask {
 	const char *payload; /* SHA-256 of the body; NULL: of `body` */
 	size_t body_max;     /* of a good answer; 0: 1 MiB */
 	fb_http_sink *sink;
-	void (*again)(void *sink_arg); /* what the sink took was for nothing */
+	void (*again)(void *sink_arg); /* before each try: what the sink took was
+	                                * for nothing, or is not wanted twice */
 	void *sink_arg;
+
+	/* For an answer that is taken slowly; both may be NULL. */
+	const uint64_t *moved; /* grows while bytes come: the budget is for the
+	                        * time in which none do */
+	const bool *apart; /* it is not one of those under way any more, see
+	                    * s3_set_apart() */
 };
 
 struct s3_answer {
@@ -93,6 +100,10 @@ void s3_answer_release(struct s3_answer *answer);
  */
 FB_MUST_USE int s3_ask(struct s3_store *s3, const struct s3_ask *ask,
     struct s3_answer *answer, struct fb_error *err);
+
+/* A sink may wait for others, who may wait for an answer in turn: its request
+ * does not count any more among those that are under way. */
+void s3_set_apart(struct s3_store *s3);
 
 /* What is to become of an answer, or of none. */
 enum s3_verdict {
@@ -115,11 +126,20 @@ FB_MUST_USE int s3_payload_file(int fd, const char *path, uint64_t offset,
 extern const struct fb_store_ops fb_s3_ops;
 
 /* Of the verbs, used by more than one file. */
+int s3_abandon(struct fb_store *store, int64_t before_ns, uint64_t *ret_count,
+    struct fb_error *err);
+/* A large file, as s3_create_file(); `hex` is the digest of all of it. */
+int s3_create_in_parts(struct s3_store *s3, const char *key, const char *path,
+    int fd, uint64_t size, const char *hex, struct fb_error *err);
+/* So large that it goes in parts? */
+bool s3_in_parts(uint64_t size);
 int s3_list_keys(struct fb_store *store, const char *prefix,
     fb_store_visit *visit, void *arg, struct fb_error *err);
 /* What one page of a listing, its XML, says of keys below `prefix`. */
 FB_MUST_USE int s3_list_page(struct fb_span xml, const char *prefix,
     fb_store_visit *visit, void *arg, struct fb_error *err);
+int s3_read(struct fb_store *store, const char *key, uint64_t offset,
+    uint64_t len, fb_store_take *take, void *arg, struct fb_error *err);
 int s3_create_file(struct fb_store *store, const char *key, const char *path,
     uint64_t size, struct fb_error *err);
 int s3_remove(

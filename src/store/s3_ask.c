@@ -101,6 +101,12 @@ leave(struct s3_store *s3, enum s3_verdict verdict)
 	(void)pthread_mutex_unlock(&s3->lock);
 }
 
+void
+s3_set_apart(struct s3_store *s3)
+{
+	leave(s3, S3_DONE);
+}
+
 /* What is sent: the texts that the headers are made of. */
 struct sending {
 	struct fb_buf path, query, url, authorization;
@@ -202,11 +208,11 @@ send_once(struct s3_store *s3, const struct s3_ask *ask,
 		memcpy(sending.payload, ask->payload, FB_DIGEST_HEX_SIZE);
 	else
 		s3_payload(ask->body, sending.payload);
+	if (ask->again != NULL)
+		ask->again(ask->sink_arg);
 	prepare(s3, ask, access, &sending);
 	request.url = fb_buf_str(&sending.url);
 	request.headers = (const char *const *)sending.lines;
-	if (ask->again != NULL)
-		ask->again(ask->sink_arg);
 	return fb_http_send(s3->http, &request, &answer->http, err);
 }
 
@@ -328,6 +334,7 @@ s3_ask(struct s3_store *s3, const struct s3_ask *ask, struct s3_answer *answer,
 	int64_t begin = fb_clock_mono_ns();
 	bool keys_tried = false;
 	unsigned damaged = 0;
+	uint64_t moved = 0;
 
 	answer->doubt = false;
 	for (unsigned tries = 1;; tries++) {
@@ -344,7 +351,8 @@ s3_ask(struct s3_store *s3, const struct s3_ask *ask, struct s3_answer *answer,
 		if (verdict == S3_FAIL && ask->method[0] == 'H' &&
 		    answer->code[0] == '\0')
 			rc = ask_why(s3, ask, &access, answer, &verdict, err);
-		leave(s3, verdict);
+		if (ask->apart == NULL || !*ask->apart)
+			leave(s3, verdict);
 		if (rc < 0 && !may_pass(rc, err))
 			return rc;
 		if (verdict == S3_DONE)
@@ -365,6 +373,11 @@ s3_ask(struct s3_store *s3, const struct s3_ask *ask, struct s3_answer *answer,
 			return s3_fail(s3, answer, err);
 		if (rc != FB_EUNREACH)
 			answer->doubt = true;
+		if (ask->moved != NULL && *ask->moved > moved) {
+			moved = *ask->moved;
+			tries = 1;
+			begin = fb_clock_mono_ns();
+		}
 		if (!wait_again(s3, answer, tries, begin))
 			return give_up(s3, ask, answer, rc, err);
 	}

@@ -13,6 +13,10 @@
 
 #define TEXT_PIECE ((size_t)1 << 20)
 #define PAGE       1000 /* keys that one answer lists */
+#define READ_PIECE ((size_t)1 << 20)
+
+/* A store that wants as many calls at once waits for answers. */
+#define FAR_PARALLEL 8
 
 static const struct {
 	const char *scheme; /* with its colon */
@@ -286,21 +290,33 @@ fb_store_get_text(struct fb_store *store, const char *key, size_t max,
 	return rc;
 }
 
-int
-fb_store_get_range(struct fb_store *store, const char *key, uint64_t offset,
-    void *bytes, size_t len, struct fb_error *err)
+/* The key, and that the range can be one. */
+static int
+check_range(
+    const char *key, uint64_t offset, uint64_t len, struct fb_error *err)
 {
-	enum fb_fault fault;
 	int rc = check_key("get", key, err);
 
 	if (rc < 0)
 		return rc;
 	if (offset > INT64_MAX || len > INT64_MAX - offset) {
 		rc = fb_fail(err, FB_ECORRUPT,
-		    "a range of %zu bytes at %llu ends nowhere", len,
-		    (unsigned long long)offset);
+		    "a range of %llu bytes at %llu ends nowhere",
+		    (unsigned long long)len, (unsigned long long)offset);
 		return wrap(rc, "get", key, err);
 	}
+	return FB_OK;
+}
+
+int
+fb_store_get_range(struct fb_store *store, const char *key, uint64_t offset,
+    void *bytes, size_t len, struct fb_error *err)
+{
+	enum fb_fault fault;
+	int rc = check_range(key, offset, len, err);
+
+	if (rc < 0)
+		return rc;
 	fault = fb_seam(FB_STEP_ASK, key);
 	rc = fb_seam_refuse(fault, err);
 	note(store, USED_GET, len, 0);
@@ -309,6 +325,70 @@ fb_store_get_range(struct fb_store *store, const char *key, uint64_t offset,
 		    store->ops->get_range(store, key, offset, bytes, len, err),
 		    err);
 	return wrap(rc, "get", key, err);
+}
+
+static int
+read_by_ranges(struct fb_store *store, const char *key, uint64_t offset,
+    uint64_t len, fb_store_take *take, void *arg, struct fb_error *err)
+{
+	size_t step = len < READ_PIECE ? (size_t)len : READ_PIECE;
+	FB_AUTO_FREE uint8_t *bytes = fb_alloc(step + 1, 1);
+	int rc = FB_OK;
+
+	while (rc == FB_OK && len > 0) {
+		if (step > len)
+			step = (size_t)len;
+		rc = store->ops->get_range(
+		    store, key, offset, bytes, step, err);
+		if (rc == FB_OK)
+			rc = take(arg, (struct fb_span){ bytes, step }, err);
+		offset += step;
+		len -= step;
+	}
+	return rc;
+}
+
+struct taker {
+	fb_store_take *take;
+	void *arg;
+	bool stopped; /* by it, whose error it is */
+};
+
+static int
+pass_on(void *arg, struct fb_span piece, struct fb_error *err)
+{
+	struct taker *taker = arg;
+	int rc = taker->take(taker->arg, piece, err);
+
+	taker->stopped = rc < 0;
+	return rc;
+}
+
+int
+fb_store_read(struct fb_store *store, const char *key, uint64_t offset,
+    uint64_t len, fb_store_take *take, void *arg, struct fb_error *err)
+{
+	struct taker taker = { take, arg, false };
+	enum fb_fault fault;
+	int rc = check_range(key, offset, len, err);
+
+	if (rc < 0)
+		return rc;
+	fault = fb_seam(FB_STEP_ASK, key);
+	rc = fb_seam_refuse(fault, err);
+	if (rc == FB_OK)
+		rc = fb_seam_answer(fault,
+		    (store->ops->read != NULL ? store->ops->read
+		                              : read_by_ranges)(
+		        store, key, offset, len, pass_on, &taker, err),
+		    err);
+	return taker.stopped ? rc : wrap(rc, "get", key, err);
+}
+
+bool
+fb_store_is_far(const struct fb_store *store)
+{
+	return store->ops->parallel >= FAR_PARALLEL;
 }
 
 int
@@ -404,6 +484,23 @@ fb_store_space(
 	    store->ops->space(store, ret_bytes, err) < 0)
 		return fb_wrap(err, "free space of '%s'", store->url);
 	return FB_OK;
+}
+
+int
+fb_store_abandon(struct fb_store *store, int64_t before_ns,
+    uint64_t *ret_count, struct fb_error *err)
+{
+	int rc;
+
+	*ret_count = 0;
+	if (store->ops->abandon == NULL)
+		return FB_OK;
+	rc = fb_seam_refuse(fb_seam(FB_STEP_STORE, "uploads"), err);
+	if (rc == FB_OK)
+		rc = store->ops->abandon(store, before_ns, ret_count, err);
+	if (rc == FB_EDENIED || rc == FB_EUNSUP)
+		return FB_OK;
+	return rc < 0 ? fb_wrap(err, "uploads of '%s'", store->url) : FB_OK;
 }
 
 /* Both are promises that everything above relies on. */

@@ -267,21 +267,28 @@ s3_create_file(struct fb_store *store, const char *key, const char *path,
 		.body_fd = fd,
 		.body_size = size,
 		.payload = named };
+	bool parts = s3_in_parts(size);
 	int rc = fd;
 
 	if (fd < 0)
 		return fd;
-	if (digest_in_name(key, named)) {
+	/* What a lease decides about goes whole. */
+	if (s3->leased)
+		parts = parts && s3->lease != NULL && digest_in_name(key, hex);
+	if (digest_in_name(key, named) && !parts) {
 		rc = create(s3, &ask, err);
 		if (rc == FB_OK || !is_mismatch(err))
 			return rc;
 	}
-	/* A byte was lost on the way, or the file is not what it was. */
+	/* A byte was lost on the way, or the file is not what it was; or the
+	 * server is not going to see all of it at once. */
 	rc = s3_payload_file(fd, path, 0, size, hex, err);
 	if (rc == FB_OK && named[0] != '\0' && strcmp(named, hex) != 0)
 		rc = fb_fail(err, FB_ECORRUPT,
 		    "'%s' has changed: its digest is %s", path, hex);
 	ask.payload = hex;
+	if (rc == FB_OK && parts)
+		return s3_create_in_parts(s3, key, path, fd, size, hex, err);
 	return rc < 0 ? rc : create(s3, &ask, err);
 }
 
@@ -529,6 +536,7 @@ const struct fb_store_ops fb_s3_ops = {
 	.replace = s3_replace,
 	.get = s3_get,
 	.get_range = s3_get_range,
+	.read = s3_read,
 	.head = s3_head,
 	.list = s3_list_keys,
 	.remove = remove_object,
@@ -536,6 +544,7 @@ const struct fb_store_ops fb_s3_ops = {
 	.probe = s3_probe,
 	.lease = s3_lease,
 	.ready = s3_ready,
+	.abandon = s3_abandon,
 	.close = s3_close,
 	.past = &fb_s3_past,
 };

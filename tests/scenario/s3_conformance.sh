@@ -34,8 +34,10 @@ keeps "TLS" "a_list_of_thousands_is_whole_and_in_order"
 unset FB_STORE_CA
 ok "over TLS, with an authority of our own"
 
-# Each of them, often: what was lost is looked up, what failed is tried again.
+# Each of them, often: what was lost is looked up, what failed is tried again;
+# and what goes in parts is no exception.
 start_proxy faults --seed "${S3_SEED:-5}"
+export FLEETBAK_PARTS=5242880
 export FB_STORE_ENDPOINT="$proxy_url"
 rules 'lost prob=0.03' 'reset prob=0.02' 'error=500,InternalError prob=0.02' \
 	'error=503,SlowDown prob=0.02' 'early=503,SlowDown prob=0.01' \

@@ -59,6 +59,13 @@ fb_volume_head(const struct fb_volume_reader *reader)
 	return &reader->head;
 }
 
+bool
+fb_volume_is_far(const struct fb_volume_reader *reader)
+{
+	(void)reader;
+	return false;
+}
+
 uint64_t
 fb_volume_data_size(const struct fb_volume_reader *reader)
 {
@@ -140,12 +147,16 @@ fb_chunk_reader_free(struct fb_chunk_reader *opener)
 int
 fb_chunk_reader_read(struct fb_chunk_reader *opener,
     struct fb_volume_reader *reader, const struct fb_volume_chunk *chunks,
-    size_t count, uint8_t *content, struct fb_error *err)
+    const bool *wanted, size_t count, uint8_t *content, struct fb_error *err)
 {
 	(void)opener;
 	for (size_t i = 0; i < count; i++) {
 		const struct fake_piece *p = &reader->pieces[chunks[i].number];
 
+		if (wanted != NULL && !wanted[i]) {
+			content += p->length;
+			continue;
+		}
 		if (reader->damaged && p->offset >= reader->damaged)
 			return fb_fail(err, FB_ECORRUPT, "damaged");
 		atomic_fetch_add(&volume.fetched, p->length);

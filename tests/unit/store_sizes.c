@@ -92,8 +92,56 @@ a_large_file_becomes_an_object(void **state)
 	suite_assert_list(store, "", "");
 }
 
+static int
+take_piece(void *arg, struct fb_span piece, struct fb_error *error)
+{
+	struct fb_buf *back = arg;
+
+	if (back == NULL)
+		return fb_fail(error, FB_ENOSPACE, "there is no more room");
+	fb_buf_add(back, piece.ptr, piece.len);
+	return FB_OK;
+}
+
+static void
+much_of_an_object_comes_in_pieces(void **state)
+{
+	static const struct {
+		size_t from, len;
+	} parts[] = { { 0, 3 * MIB + 7 }, { 0, 1 }, { 5, 2 * MIB },
+		{ 3 * MIB + 6, 1 }, { 7, 0 } };
+	struct fb_store *store = store_of(state);
+	FB_AUTO_FREE uint8_t *bytes = fb_alloc(3 * MIB + 7, 1);
+	FB_AUTO_BUF struct fb_buf back = { 0 };
+
+	suite_fill(bytes, 3 * MIB + 7, 3);
+	assert_ok(fb_store_create(
+	    store, "r", (struct fb_span){ bytes, 3 * MIB + 7 }, &err));
+	for (size_t i = 0; i < FB_COUNT(parts); i++) {
+		fb_buf_clear(&back);
+		assert_ok(fb_store_read(store, "r", parts[i].from,
+		    parts[i].len, take_piece, &back, &err));
+		assert_int_equal(back.len, parts[i].len);
+		assert_int_equal(
+		    memcmp(fb_buf_str(&back), bytes + parts[i].from, back.len),
+		    0);
+	}
+	assert_fails(FB_ECORRUPT,
+	    fb_store_read(
+	        store, "r", MIB, 2 * MIB + 8, take_piece, &back, &err));
+	assert_fails(FB_ECORRUPT,
+	    fb_store_read(store, "r", 4 * MIB, 1, take_piece, &back, &err));
+	assert_fails(FB_ENOTFOUND,
+	    fb_store_read(store, "s", 0, 1, take_piece, &back, &err));
+	/* Who takes no more says why. */
+	assert_fails(FB_ENOSPACE,
+	    fb_store_read(store, "r", 0, 2 * MIB, take_piece, NULL, &err));
+	assert_string_equal(err.msg, "there is no more room");
+}
+
 const struct promise store_size_promises[] = {
 	PROMISE(an_object_has_any_size),
 	PROMISE(a_large_file_becomes_an_object),
+	PROMISE(much_of_an_object_comes_in_pieces),
 	{ 0 },
 };

@@ -1,5 +1,8 @@
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "test.h"
@@ -21,12 +24,27 @@ static struct fb_error err;
 struct world {
 	struct fb_repo repo;
 	uint8_t *bytes;
+	size_t len;
 	struct fb_digest recipe;
 	struct fb_id_list packs;
 };
 
 static void
-make_world(struct world *world)
+begin_world(struct world *world, uint32_t chunk)
+{
+	*world = (struct world){ 0 };
+	assert_ok(fb_store_open("mem:", true, NULL, &world->repo.store, &err));
+	world->repo.tables =
+	    fb_tables_new(world->repo.store, FB_TABLES_BYTES_MAX);
+	world->repo.format.chunk_min = chunk / 4;
+	world->repo.format.chunk_average = chunk;
+	world->repo.format.chunk_max = chunk * 4;
+}
+
+/* Store the bytes; those volumes that come first are there already, and what
+ * they share is stored once. */
+static void
+store_world(struct world *world, struct fb_span before, uint64_t pack_size)
 {
 	struct fb_session session = { .id = SESSION };
 	char dir[] = "/tmp/fleetbak-volume-XXXXXX";
@@ -35,36 +53,44 @@ make_world(struct world *world)
 		.spool_dir = dir,
 		.workers = 1,
 		.level = 1,
-		.pack_size = 60000 };
+		.pack_size = pack_size };
+	struct fb_span volumes[] = { before, { world->bytes, world->len } };
 	struct fb_copier *copier;
-	struct fb_copy *copy;
 	struct fb_copy_result result;
-	uint64_t offset, seed = 77;
 
-	*world = (struct world){ 0 };
 	assert_non_null(mkdtemp(dir));
-	assert_ok(fb_store_open("mem:", true, NULL, &world->repo.store, &err));
-	world->repo.tables =
-	    fb_tables_new(world->repo.store, FB_TABLES_BYTES_MAX);
-	world->repo.format.chunk_min = 1024;
-	world->repo.format.chunk_average = 4096;
-	world->repo.format.chunk_max = 16384;
+	assert_ok(fb_copier_open(&spec, NULL, &copier, &err));
+	for (size_t i = before.len > 0 ? 0 : 1; i < 2; i++) {
+		struct fb_copy *copy;
+		uint64_t offset;
+
+		assert_ok(fb_copy_begin(copier, i == 0 ? "b" : "m", "disk",
+		    false, false, &copy, &offset, &err));
+		assert_ok(fb_copy_data(
+		    copy, volumes[i].ptr, volumes[i].len, &err));
+		assert_ok(fb_copy_finish(copy, &result, &err));
+	}
+	assert_ok(fb_copier_flush(copier, &err));
+	assert_ok(fb_copier_recipe(
+	    copier, "m", &world->recipe, &world->packs, &err));
+	fb_copier_close(copier);
+	assert_ok(fb_io_remove_tree(dir, &err));
+}
+
+static void
+make_world(struct world *world)
+{
+	uint64_t seed = 77;
+
+	begin_world(world, 4096);
+	world->len = LEN;
 	world->bytes = fb_alloc(LEN, 1);
 	for (size_t i = 0; i < LEN; i++) {
 		seed = seed * 6364136223846793005u + 1442695040888963407u;
 		if (i / 131072 != 2)
 			world->bytes[i] = (uint8_t)(seed >> (i % 3 ? 60 : 50));
 	}
-	assert_ok(fb_copier_open(&spec, NULL, &copier, &err));
-	assert_ok(fb_copy_begin(
-	    copier, "m", "disk", false, false, &copy, &offset, &err));
-	assert_ok(fb_copy_data(copy, world->bytes, LEN, &err));
-	assert_ok(fb_copy_finish(copy, &result, &err));
-	assert_ok(fb_copier_flush(copier, &err));
-	assert_ok(fb_copier_recipe(
-	    copier, "m", &world->recipe, &world->packs, &err));
-	fb_copier_close(copier);
-	assert_ok(fb_io_remove_tree(dir, &err));
+	store_world(world, (struct fb_span){ 0 }, 60000);
 	assert_true(world->packs.count >= 3);
 }
 
@@ -81,7 +107,7 @@ end_world(struct world *world)
 #define TINY_CHUNKS 50000u
 #define TINY_VOLUMES 20u
 
-static size_t pack_reads;
+static atomic_size_t pack_reads;
 static const struct fb_store_ops *store_ops;
 
 static int
@@ -220,7 +246,7 @@ compare(uint64_t offset, const void *bytes, uint64_t length, void *arg,
 	const struct world *world = arg;
 
 	(void)error;
-	assert_true(length <= LEN && offset <= LEN - length);
+	assert_true(length <= world->len && offset <= world->len - length);
 	if (bytes != NULL) /* whatever is damaged, nothing wrong comes out */
 		assert_memory_equal(
 		    bytes, world->bytes + offset, (size_t)length);
@@ -249,7 +275,8 @@ read_all(struct world *world)
 	if (rc < 0)
 		return rc;
 	rc_check = fb_volume_check(reader, &err);
-	rc = fb_volume_read(reader, 0, LEN, 2, NULL, compare, world, &err);
+	rc = fb_volume_read(
+	    reader, 0, world->len, 2, NULL, compare, world, &err);
 	return rc < 0 ? rc : rc_check;
 }
 
@@ -469,15 +496,15 @@ open_again(struct fb_volume_reader *reader, const struct walk *walk)
 
 	assert_true(walk->count > 1);
 	assert_ok(fb_chunk_reader_read(
-	    opener, reader, walk->chunks, walk->count, content, &err));
+	    opener, reader, walk->chunks, NULL, walk->count, content, &err));
 	for (size_t i = 0; i < walk->count; i++) {
 		size_t len = (size_t)walk->places[i].length;
 		const uint8_t *expected = walk->bytes + walk->places[i].offset;
 
 		assert_memory_equal(content + at, expected, len);
 		memset(content + at, 0xa5, len);
-		assert_ok(fb_chunk_reader_read(opener, reader, &walk->chunks[i], 1,
-		    content + at, &err));
+		assert_ok(fb_chunk_reader_read(opener, reader, &walk->chunks[i],
+		    NULL, 1, content + at, &err));
 		assert_memory_equal(content + at, expected, len);
 		at += len;
 	}
@@ -507,6 +534,289 @@ chunks_are_visited_without_their_bytes(void **unused)
 	end_world(&world);
 }
 
+/* The same store as if it were far away. */
+static atomic_size_t requests;
+static atomic_size_t fail_at; /* this request, when it has brought some */
+
+static int
+read_far(struct fb_store *store, const char *key, uint64_t offset,
+    uint64_t len, fb_store_take *take, void *arg, struct fb_error *error)
+{
+	bool fails = ++requests == fail_at;
+	uint8_t piece[5000];
+	int rc = FB_OK;
+
+	while (rc == FB_OK && len > 0) {
+		size_t step =
+		    len < sizeof(piece) ? (size_t)len : sizeof(piece);
+
+		rc = store_ops->get_range(
+		    store, key, offset, piece, step, error);
+		if (rc == FB_OK)
+			rc = take(
+			    arg, (struct fb_span){ piece, step }, error);
+		offset += step;
+		len -= step;
+		if (rc == FB_OK && fails)
+			rc = fb_fail(error, FB_EUNREACH, "cut off");
+	}
+	return rc;
+}
+
+static void
+move_away(struct world *world, struct fb_store_ops *far)
+{
+	store_ops = world->repo.store->ops;
+	*far = *store_ops;
+	far->parallel = 16;
+	far->read = read_far;
+	far->get_range = count_pack_reads;
+	world->repo.store->ops = far;
+	forget_tables(world);
+	requests = pack_reads = fail_at = 0;
+}
+
+static int
+note_end(uint64_t offset, const void *bytes, uint64_t length, void *arg,
+    struct fb_error *error)
+{
+	struct walk *walk = arg;
+
+	(void)error;
+	assert_int_equal(offset, walk->at);
+	if (bytes != NULL)
+		assert_int_equal(
+		    memcmp(bytes, walk->bytes + offset, (size_t)length), 0);
+	walk->at += length;
+	return FB_OK;
+}
+
+/* Read from far away; returns at how many bytes it ended. */
+static uint64_t
+read_from_far(struct world *world, int *ret_rc)
+{
+	FB_AUTO_VOLUME struct fb_volume_reader *reader = NULL;
+	struct walk walk = { .bytes = world->bytes };
+
+	forget_tables(world);
+	assert_ok(
+	    fb_volume_open(&world->repo, &world->recipe, &reader, &err));
+	requests = 0;
+	*ret_rc = fb_volume_read(
+	    reader, 0, world->len, 0, NULL, note_end, &walk, &err);
+	return walk.at;
+}
+
+/* The first request waits until there is a second one, for a minute at most. */
+static pthread_mutex_t begun_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t begun_changed = PTHREAD_COND_INITIALIZER;
+static unsigned begun;
+
+static int
+read_beside_another(struct fb_store *store, const char *key, uint64_t offset,
+    uint64_t len, fb_store_take *take, void *arg, struct fb_error *error)
+{
+	struct timespec end;
+	int rc = 0;
+
+	(void)clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 60;
+	(void)pthread_mutex_lock(&begun_lock);
+	begun++;
+	(void)pthread_cond_broadcast(&begun_changed);
+	while (rc == 0 && begun < 2)
+		rc = pthread_cond_timedwait(
+		    &begun_changed, &begun_lock, &end);
+	(void)pthread_mutex_unlock(&begun_lock);
+	if (rc != 0)
+		return fb_fail(error, FB_ETIMEOUT, "it is alone");
+	return read_far(store, key, offset, len, take, arg, error);
+}
+
+static void
+from_far_away_several_requests_are_under_way_at_once(void **unused)
+{
+	struct world world;
+	struct fb_store_ops far;
+	int rc;
+
+	(void)unused;
+	make_world(&world);
+	move_away(&world, &far);
+	far.read = read_beside_another;
+	begun = 0;
+	assert_int_equal(read_from_far(&world, &rc), LEN);
+	assert_ok(rc);
+	world.repo.store->ops = store_ops;
+	end_world(&world);
+}
+
+static void
+from_far_away_a_pack_comes_by_one_request(void **unused)
+{
+	struct world world;
+	struct fb_store_ops far;
+	uint64_t size;
+	int rc;
+
+	(void)unused;
+	make_world(&world);
+	move_away(&world, &far);
+	assert_int_equal(read_from_far(&world, &rc), LEN);
+	assert_ok(rc);
+	assert_int_equal(requests, world.packs.count);
+	assert_int_equal(pack_reads, world.packs.count); /* the tables */
+	requests = 0;
+	for (size_t i = 0; i < world.packs.count; i++)
+		assert_ok(fb_pack_verify(
+		    &world.repo, &world.packs.ids[i], true, &size, &err));
+	assert_int_equal(requests, world.packs.count);
+	assert_int_equal(pack_reads, world.packs.count);
+	world.repo.store->ops = store_ops;
+	end_world(&world);
+}
+
+/* What came before is given out, and nothing hangs. */
+static void
+from_far_away_a_failure_comes_in_its_place(void **unused)
+{
+	struct world world;
+	struct fb_store_ops far;
+	uint64_t at;
+	int rc;
+
+	(void)unused;
+	make_world(&world);
+	move_away(&world, &far);
+	for (size_t i = 1; i <= world.packs.count; i++) {
+		fail_at = i;
+		at = read_from_far(&world, &rc);
+		assert_fails(FB_EUNREACH, rc);
+		assert_true(at < LEN);
+	}
+	world.repo.store->ops = store_ops;
+	end_world(&world);
+}
+
+static void
+damage_is_found_far_away_too(void **unused)
+{
+	struct world world;
+	struct fb_store_ops far;
+	FB_AUTO_BUF struct fb_buf pack = { 0 };
+	char key[FB_OBJECT_KEY_SIZE];
+	uint64_t size;
+
+	(void)unused;
+	make_world(&world);
+	fb_pack_key(&world.packs.ids[1], key);
+	get_object(&world, key, &pack);
+	move_away(&world, &far);
+	for (size_t at = 0; at < pack.len;
+	     at += at + 120 < pack.len ? 2797 : 37) {
+		pack.data[at] ^= 4;
+		put_object(&world, key, fb_buf_span(&pack));
+		assert_fails(FB_ECORRUPT, read_all(&world));
+		assert_non_null(strstr(err.msg, key));
+		assert_fails(FB_ECORRUPT,
+		    fb_pack_verify(&world.repo, &world.packs.ids[1], true,
+		        &size, &err));
+		pack.data[at] ^= 4;
+	}
+	for (size_t len = 0; len < pack.len; len += pack.len / 5 + 1) {
+		put_object(
+		    &world, key, (struct fb_span){ pack.data, len });
+		assert_fails(FB_ECORRUPT, read_all(&world));
+		assert_fails(FB_ECORRUPT,
+		    fb_pack_verify(&world.repo, &world.packs.ids[1], true,
+		        &size, &err));
+	}
+	world.repo.store->ops = store_ops;
+	end_world(&world);
+}
+
+#define LARGE ((size_t)44 << 20)
+#define SHARD ((size_t)1 << 19) /* of the volume that came before */
+
+/*
+ * More than there is room for, half of it in pieces that lie anywhere: bytes
+ * of several packs by turns, forwards and backwards.
+ */
+static void
+from_far_away_bytes_come_whole_whatever_their_order(void **unused)
+{
+	struct world world;
+	struct fb_store_ops far;
+	FB_AUTO_FREE uint8_t *before = fb_alloc(LARGE / 2, 1);
+	uint64_t seed = 5;
+	int rc;
+
+	(void)unused;
+	begin_world(&world, 65536);
+	world.len = LARGE;
+	world.bytes = fb_alloc(LARGE, 1);
+	fb_random(before, LARGE / 2);
+	fb_random(world.bytes, LARGE / 2);
+	for (size_t at = LARGE / 2; at < LARGE; at += SHARD) {
+		seed = seed * 6364136223846793005u + 1442695040888963407u;
+		memcpy(world.bytes + at,
+		    before + (seed >> 40) % (LARGE / 2 / SHARD) * SHARD,
+		    SHARD);
+	}
+	store_world(
+	    &world, (struct fb_span){ before, LARGE / 2 }, 3u << 20);
+	move_away(&world, &far);
+	assert_true(read_from_far(&world, &rc) == LARGE);
+	assert_ok(rc);
+	/* 8 packs for the first half; of the second at most one for each piece,
+	 * and one for what lies where two of them meet. */
+	assert_in_range(requests, 8, 8 + 2 * (LARGE / 2 / SHARD));
+	world.repo.store->ops = store_ops;
+	end_world(&world);
+}
+
+static void
+chunks_that_are_near_each_other_come_at_once(void **unused)
+{
+	struct world world;
+	struct fb_store_ops far;
+	struct fb_volume_reader *reader;
+	struct walk walk;
+	FB_AUTO_FREE struct fb_volume_chunk *chunks =
+	    fb_alloc(FB_COUNT(walk.places), sizeof(*chunks));
+	FB_AUTO_FREE uint8_t *content = fb_alloc(LEN, 1);
+	struct fb_chunk_reader *opener = fb_chunk_reader_new();
+	bool wanted[1024] = { 0 };
+	size_t at = 0;
+
+	(void)unused;
+	make_world(&world);
+	move_away(&world, &far);
+	walk = (struct walk){ .bytes = world.bytes, .chunks = chunks };
+	assert_ok(
+	    fb_volume_open(&world.repo, &world.recipe, &reader, &err));
+	assert_ok(fb_volume_chunks(
+	    reader, 0, UINT64_MAX, check_chunk, &walk, &err));
+	for (size_t i = 0; i < walk.count; i++)
+		wanted[i] = i % 3 != 1;
+	pack_reads = 0;
+	assert_ok(fb_chunk_reader_read(opener, reader, walk.chunks, wanted,
+	    walk.count, content, &err));
+	assert_int_equal(pack_reads, world.packs.count);
+	for (size_t i = 0; i < walk.count; i++) {
+		size_t len = (size_t)walk.places[i].length;
+
+		if (wanted[i])
+			assert_memory_equal(content + at,
+			    walk.bytes + walk.places[i].offset, len);
+		at += len;
+	}
+	fb_chunk_reader_free(opener);
+	fb_volume_close(reader);
+	world.repo.store->ops = store_ops;
+	end_world(&world);
+}
+
 int
 main(void)
 {
@@ -520,6 +830,14 @@ main(void)
 		cmocka_unit_test(
 		    a_packs_table_is_read_once_for_all_its_volumes),
 		cmocka_unit_test(tables_are_dropped_when_there_is_no_room),
+		cmocka_unit_test(from_far_away_a_pack_comes_by_one_request),
+		cmocka_unit_test(
+		    from_far_away_several_requests_are_under_way_at_once),
+		cmocka_unit_test(from_far_away_a_failure_comes_in_its_place),
+		cmocka_unit_test(damage_is_found_far_away_too),
+		cmocka_unit_test(
+		    from_far_away_bytes_come_whole_whatever_their_order),
+		cmocka_unit_test(chunks_that_are_near_each_other_come_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,6 +45,7 @@
  *
  * FLEETBAK_CLOCK=<seconds since 1970>[.<fraction>] fixes the wall clock.
  * FLEETBAK_SESSION=<id> fixes the first session id that is made.
+ * FLEETBAK_PARTS=<bytes>: what is larger goes to S3 in parts as large as that.
  * All of it is built out unless FB_FAULTS is defined: a release build knows
  * no such variable.
  *
@@ -95,7 +96,7 @@ enum fb_fault {
 #define FB_SEAM_VARIABLES                                                 \
 	"FLEETBAK_CRASH", "FLEETBAK_CRASH_LOG", "FLEETBAK_CRASH_PLACE",   \
 	    "FLEETBAK_FAULT", "FLEETBAK_FAULT_LOG", "FLEETBAK_CLOCK",     \
-	    "FLEETBAK_SESSION", "FLEETBAK_ROWS",
+	    "FLEETBAK_SESSION", "FLEETBAK_ROWS", "FLEETBAK_PARTS",
 
 /*
  * Announce one step, before it is taken; may not return.  Who calls this

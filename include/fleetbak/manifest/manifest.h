@@ -123,6 +123,11 @@ FB_MUST_USE int fb_manifest_open(struct fb_repo *repo,
     const struct fb_run_ref *run, bool untrusted, struct fb_error *ret_doubt,
     struct fb_manifest **ret_manifest, struct fb_error *err);
 
+/* The manifests of these runs are going to be opened, in this order:
+ * fb_repo_read_ahead(), and fb_repo_read_ahead_end() after them. */
+void fb_manifests_ahead(
+    struct fb_repo *repo, const char *const *runs, size_t count);
+
 /* The same of bytes that somebody else vouches for. */
 FB_MUST_USE int fb_manifest_parse(struct fb_span text,
     struct fb_manifest **ret_manifest, struct fb_error *err);

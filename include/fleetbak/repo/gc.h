@@ -56,6 +56,7 @@ struct fb_gc_report {
 	uint64_t fenced;   /* sessions */
 	uint64_t tidied;   /* small objects that nobody needs any more */
 	struct fb_gc_locks locks;
+	uint64_t uploads;  /* that were begun in parts and never ended */
 	struct fb_gc_session *waiting; /* sessions that are still open */
 	size_t waiting_count;
 };

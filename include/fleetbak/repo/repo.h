@@ -18,6 +18,8 @@ struct fb_repo {
 	/* Told of what is not believed, from any thread; NULL: nobody is. */
 	void (*warn)(void *arg, const struct fb_error *err);
 	void *warn_arg;
+	struct fb_smalls *smalls; /* owned: registers and records; may be NULL */
+	struct fb_ahead *ahead;   /* see fb_repo_read_ahead(); else NULL */
 };
 
 /*
@@ -133,9 +135,31 @@ typedef int fb_repo_visit_forget(
 FB_MUST_USE int fb_repo_forgets(struct fb_repo *repo,
     fb_repo_visit_forget *visit, void *arg, struct fb_error *err);
 
+/* Both at once: the records, listed first, decide which runs are left out. */
+FB_MUST_USE int fb_repo_runs_and_forgets(struct fb_repo *repo,
+    fb_repo_visit_run *visit_run, fb_repo_visit_forget *visit_forget,
+    void *arg, struct fb_error *err);
+
+/* For one decision that asks several times which runs there are, and wants
+ * one answer: until it lets go, the lists are those of the first time, where
+ * the store is far away.  Not for what deletion relies on, which looks anew.
+ * Threads: one at a time. */
+void fb_repo_hold_lists(struct fb_repo *repo, bool hold);
+
 /* Is the run of this session given up for good? */
 FB_MUST_USE int fb_repo_is_forgotten(struct fb_repo *repo,
     const char *session, bool *ret_forgotten, struct fb_error *err);
+
+/*
+ * These objects are going to be asked for, in this order, though perhaps not
+ * all: where the store is far away they are got before, until the end is said.
+ * Threads: one at a time, which also asks.
+ */
+void fb_repo_read_ahead(struct fb_repo *repo, char **keys, size_t count);
+void fb_repo_read_ahead_end(struct fb_repo *repo);
+/* fb_store_get() of an object, which may be here already. */
+FB_MUST_USE int fb_repo_get(struct fb_repo *repo, const char *key, size_t max,
+    struct fb_buf *dst, struct fb_error *err);
 
 /*
  * SHA256SUMS of a run, checked against its register, the trusted keys and

@@ -30,6 +30,9 @@ void fb_volume_closep(struct fb_volume_reader **reader);
 const struct fb_recipe_head *fb_volume_head(
     const struct fb_volume_reader *reader);
 
+/* Does it come from a store that is far away? */
+bool fb_volume_is_far(const struct fb_volume_reader *reader);
+
 /* Bytes of it that are not zeros, by the recipe's runs alone. */
 uint64_t fb_volume_data_size(const struct fb_volume_reader *reader);
 
@@ -69,12 +72,12 @@ FB_MUST_USE int fb_volume_chunks(struct fb_volume_reader *reader,
 struct fb_chunk_reader;
 struct fb_chunk_reader *fb_chunk_reader_new(void);
 void fb_chunk_reader_free(struct fb_chunk_reader *opener);
-/* Fetch, open and hash `count` chunks; `content` has room for all of them, one
- * after the other.  Errors: FB_ECORRUPT naming the object. */
+/* Fetch, open and hash those of `count` chunks that are `wanted` (NULL: all of
+ * them); `content` has room for all, one after the other.  What is near each
+ * other in a pack is fetched at once.  Errors: FB_ECORRUPT naming the object. */
 FB_MUST_USE int fb_chunk_reader_read(struct fb_chunk_reader *opener,
-    struct fb_volume_reader *reader,
-    const struct fb_volume_chunk *chunks, size_t count, uint8_t *content,
-    struct fb_error *err);
+    struct fb_volume_reader *reader, const struct fb_volume_chunk *chunks,
+    const bool *wanted, size_t count, uint8_t *content, struct fb_error *err);
 
 /* The volume as a stream (a pax archive for driver/tree.h), from `offset` to
  * `end`.  The pull lives as long as the reader; at most one at a time. */

@@ -28,6 +28,11 @@ struct fb_store;
 typedef int fb_store_visit(
     const char *key, uint64_t size, void *arg, struct fb_error *err);
 
+/* Takes bytes of an object as they come, in order; it may wait.  A negative
+ * return ends the read, which returns it. */
+typedef int fb_store_take(
+    void *arg, struct fb_span piece, struct fb_error *err);
+
 enum fb_trait { FB_TRAIT_UNKNOWN, FB_TRAIT_NO, FB_TRAIT_YES };
 
 /* How an object is kept from being deleted: so that who has the right may do
@@ -66,7 +71,9 @@ struct fb_store_ops {
 
 	/* The same from a file that is `size` bytes long and synced; the store
 	 * may link it or copy it; the caller removes it afterwards and must
-	 * not write to it again.  A key whose last part is 64 hex digits, up
+	 * not write to it again.  A large one may go in parts, and a second
+	 * call goes on with those that are there; of two that create such a
+	 * one at once, some servers tell both that they did.  A key whose last part is 64 hex digits, up
 	 * to a dot, says the SHA-256 of the bytes: FB_ECORRUPT when a store
 	 * that looks finds another. */
 	int (*create_file)(struct fb_store *, const char *key, const char *path,
@@ -87,6 +94,12 @@ struct fb_store_ops {
 	 * is too short. */
 	int (*get_range)(struct fb_store *, const char *key, uint64_t offset,
 	    void *bytes, size_t len, struct fb_error *);
+
+	/* Read exactly `len` bytes at `offset`, of any number, in one request:
+	 * what came before a failure that passes is not asked for again.
+	 * NULL: get_range does as well, in steps. */
+	int (*read)(struct fb_store *, const char *key, uint64_t offset,
+	    uint64_t len, fb_store_take *, void *arg, struct fb_error *);
 
 	/* Size of the object; FB_ENOTFOUND when there is none. */
 	int (*head)(struct fb_store *, const char *key, uint64_t *ret_size,
@@ -112,6 +125,12 @@ struct fb_store_ops {
 	 * conditions, and is always ready. */
 	void (*lease)(struct fb_store *, const char *space);
 	int (*ready)(struct fb_store *, struct fb_error *);
+
+	/* Give up what was begun before that (wall clock, ns since 1970) and
+	 * never became an object, which no list shows; *ret_count starts at
+	 * 0.  NULL: there is no such thing. */
+	int (*abandon)(struct fb_store *, int64_t before_ns,
+	    uint64_t *ret_count, struct fb_error *);
 
 	/* Free everything.  Called once, with no other call in progress. */
 	void (*close)(struct fb_store *);
@@ -178,6 +197,9 @@ struct fb_store_options {
 FB_MUST_USE int fb_store_open(const char *url, bool make,
     const struct fb_store_options *options, struct fb_store **ret_store,
     struct fb_error *err);
+/* Is it far away, so that requests are what counts, their number and that
+ * several are under way?  Else a call is as cheap as its bytes. */
+bool fb_store_is_far(const struct fb_store *store);
 void fb_store_close(struct fb_store *store);
 void fb_store_closep(struct fb_store **store);
 #define FB_AUTO_STORE FB_CLEANUP(fb_store_closep)
@@ -197,6 +219,9 @@ FB_MUST_USE int fb_store_get_text(struct fb_store *store, const char *key,
     size_t max, struct fb_buf *dst, struct fb_error *err);
 FB_MUST_USE int fb_store_get_range(struct fb_store *store, const char *key,
     uint64_t offset, void *bytes, size_t len, struct fb_error *err);
+FB_MUST_USE int fb_store_read(struct fb_store *store, const char *key,
+    uint64_t offset, uint64_t len, fb_store_take *take, void *arg,
+    struct fb_error *err);
 FB_MUST_USE int fb_store_head(struct fb_store *store, const char *key,
     uint64_t *ret_size, struct fb_error *err);
 FB_MUST_USE int fb_store_list(struct fb_store *store, const char *prefix,
@@ -205,6 +230,14 @@ FB_MUST_USE int fb_store_remove(
     struct fb_store *store, const char *key, struct fb_error *err);
 FB_MUST_USE int fb_store_space(
     struct fb_store *store, uint64_t *ret_bytes, struct fb_error *err);
+
+/*
+ * Uploads in parts that were begun before this time and never ended: they
+ * cost, and whoever still is about them begins again.  What the keys may not
+ * do, or the server cannot, is left: *ret_count is 0 then.
+ */
+FB_MUST_USE int fb_store_abandon(struct fb_store *store, int64_t before_ns,
+    uint64_t *ret_count, struct fb_error *err);
 
 /*
  * Try out what the store's place can do, as `init` does.
