@@ -12,6 +12,7 @@
 #   make lint             layers, headers, scripts, man pages, static analysis
 #   make soak             a random walk for SOAK_SECONDS (an hour)
 #   make bench            speed, memory and stored bytes, next to the peers'
+#   make bench-s3         the same of a bucket, next to what its server gives
 #   make install          PREFIX=/usr/local DESTDIR=
 #
 # Variants live side by side in build/<variant>; switching needs no clean.
@@ -285,7 +286,22 @@ bench-scale:
 	    build/release/bench/measure build/release/bench/mkindex
 	sh tests/bench/scale.sh build/release/fleetbak \
 	    build/release/bench/measure build/release/bench/mkindex
-.PHONY: bench bench-tools bench-scale
+# A bucket, beside restic, rclone and what the server itself gives; tests/bench/
+# s3.md explains it and the settings S3_*.
+$(B)/bench/mkruns: $(B)/tests/bench/mkruns.o $(library)
+$(B)/bench/s3bench: $(B)/tests/bench/s3bench.o
+$(B)/bench/s3bench: private LIBS += -lcurl
+$(B)/bench/mkruns $(B)/bench/s3bench:
+	@mkdir -p $(@D)
+	$(link) -o $@ $^ $(fb_libs) $(LIBS)
+
+bench-s3:
+	sh tests/setup.sh bench
+	$(again) -j$(cpus) BUILD=release build/release/fleetbak \
+	    $(addprefix build/release/bench/,measure mkfleet mkruns s3bench) \
+	    build/release/servers/free_ports
+	sh tests/bench/s3.sh build/release/fleetbak build/release/bench
+.PHONY: bench bench-tools bench-scale bench-s3
 
 # A random walk against a model; SOAK_SECONDS, SOAK_SEED and SOAK_STEPS are
 # explained in tests/soak/main.c.

@@ -13,7 +13,8 @@ test='libcmocka-dev shellcheck cppcheck clang clang-tidy mandoc man-db acl
 	radosgw ceph-mon ceph-osd ceph-common curl swift-proxy swift-account
 	swift-container swift-object memcached etcd-server nghttp2-proxy
 	tinyproxy slurmctld slurmd slurm-client munge'
-bench='jq restic borgbackup casync'
+bench='jq restic borgbackup casync rclone radosgw ceph-mon ceph-osd ceph-common
+	curl util-linux'
 
 # Hashing in many lanes; the library is one of x86's, and fleetbak does without.
 [ "$(dpkg --print-architecture)" != amd64 ] || build="$build libipsec-mb-dev"
