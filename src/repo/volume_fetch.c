@@ -22,7 +22,7 @@
 #define GAP_MAX (UINT64_C(256) << 10)
 
 /* Stored bytes that are here and not opened; any job finds room. */
-#define ROOM_MAX ((size_t)20 << 20)
+#define ROOM_MAX ((size_t)8 << 20)
 
 struct far *
 fb_far_open(struct stream *stream, uint64_t data_size)
