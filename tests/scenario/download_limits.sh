@@ -73,6 +73,7 @@ ok "who waits for a limit stops when asked to"
 rm -rf repo state
 noon=1795867199 # Saturday 2026-11-28, 11:59:59 UTC
 expect 0 "$fb" -c "$conf" init
+cp "$conf" "$work/unlimited.yaml"
 sed -i 's|^fleet: {|&timezone: Europe/Berlin, |
 	s|^download: {|&limit_read: ["Mon-Fri 1MB/s", "Sat-Sun 12:00-13:00 1KiB/s", "* unlimited"], |' \
 	"$conf"
@@ -102,6 +103,7 @@ if [ "${FB_VARIANT:-debug}" != release ]; then
 	[ "$(grep -c ' clock ' "$work/log")" -ge "$n" ] || fail "it did not wait"
 fi
 ok "limits change with the time of day, also for what waits"
+cp "$work/unlimited.yaml" "$conf" # whatever day it is
 
 # A change map that says nothing changed, and all of it read again to see.
 m=machines/m1
