@@ -8,15 +8,6 @@
 #include "s3.h"
 #include "s3_xml.h"
 
-static void
-copy_text(char *to, size_t size, const char *from)
-{
-	size_t len = strnlen(from, size - 1);
-
-	memcpy(to, from, len);
-	to[len] = '\0';
-}
-
 static int
 take_error(void *arg, const char *root, const char *path, const char *text,
     struct fb_error *err)
@@ -27,11 +18,11 @@ take_error(void *arg, const char *root, const char *path, const char *text,
 	if (strcmp(root, "Error") != 0)
 		return FB_OK;
 	if (strcmp(path, "Code") == 0)
-		copy_text(answer->code, sizeof(answer->code), text);
+		s3_copy_text(answer->code, sizeof(answer->code), text);
 	else if (strcmp(path, "Message") == 0)
-		copy_text(answer->text, sizeof(answer->text), text);
+		s3_copy_text(answer->text, sizeof(answer->text), text);
 	else if (strcmp(path, "Region") == 0)
-		copy_text(answer->region, sizeof(answer->region), text);
+		s3_copy_text(answer->region, sizeof(answer->region), text);
 	return FB_OK;
 }
 
@@ -44,7 +35,7 @@ read_error(struct s3_answer *answer)
 
 	answer->code[0] = answer->text[0] = answer->region[0] = '\0';
 	if (region != NULL)
-		copy_text(answer->region, sizeof(answer->region), region);
+		s3_copy_text(answer->region, sizeof(answer->region), region);
 	/* What is no XML is a proxy's: its status says enough. */
 	if (answer->http.body.len > 0 &&
 	    s3_xml_read(fb_buf_span(&answer->http.body), take_error, answer,

@@ -41,15 +41,6 @@ replace(char **slot, const char *text)
 	*slot = fb_strdup(text);
 }
 
-static void
-copy_text(char *to, size_t size, const char *from)
-{
-	size_t len = strnlen(from, size - 1);
-
-	memcpy(to, from, len);
-	to[len] = '\0';
-}
-
 static int
 take_element(void *arg, const char *root, const char *path, const char *text,
     struct fb_error *err)
@@ -67,9 +58,9 @@ take_element(void *arg, const char *root, const char *path, const char *text,
 	else if (ends_with(path, "Credentials/Expiration"))
 		replace(&reading->expiration, text);
 	else if (ends_with(path, "Code"))
-		copy_text(reading->code, sizeof(reading->code), text);
+		s3_copy_text(reading->code, sizeof(reading->code), text);
 	else if (ends_with(path, "Message"))
-		copy_text(reading->message, sizeof(reading->message), text);
+		s3_copy_text(reading->message, sizeof(reading->message), text);
 	return FB_OK;
 }
 

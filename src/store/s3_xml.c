@@ -136,3 +136,12 @@ s3_xml_read(
 	fb_buf_release(&in.text);
 	return in.rc;
 }
+
+void
+s3_copy_text(char *to, size_t size, const char *from)
+{
+	size_t len = strnlen(from, size - 1);
+
+	memcpy(to, from, len);
+	to[len] = '\0';
+}

@@ -19,4 +19,7 @@ typedef int s3_xml_visit(void *arg, const char *root, const char *path,
 FB_MUST_USE int s3_xml_read(struct fb_span xml, s3_xml_visit *visit, void *arg,
     struct fb_error *err);
 
+/* Of an element's text what fits into `size` bytes, the NUL included. */
+void s3_copy_text(char *to, size_t size, const char *from);
+
 #endif

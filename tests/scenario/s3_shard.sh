@@ -57,7 +57,7 @@ lose() { # <node>
 	done
 	wait $run 2>/dev/null || :
 	rm -f machines/m1/on-hold machines/m1/on-stop
-	rm -rf "state$1"
+	retry rm -rf "state$1"
 	[ ! -e machines/m1/up ] || fail "m1 was started by the dead node"
 }
 # whole <name> <run>: sealed, up, verified, and as it was; for node 5, which
