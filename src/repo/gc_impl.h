@@ -124,4 +124,18 @@ int fb_gc_tidy_uploads(struct fb_repo *repo,
 int fb_gc_remove_runs(struct fb_repo *repo, const struct fb_run_ids *runs,
     struct fb_gc_report *report, struct fb_error *err);
 
+/* The hints of a session, and whether a pack of them is there. */
+struct gc_hints {
+	struct fb_repo *repo;
+	char key[FB_OBJECT_KEY_SIZE];
+	uint64_t size;
+	bool any; /* ... or that is not known */
+};
+/* FB_ENOTFOUND: it has none. */
+FB_MUST_USE int gc_hints_look(struct fb_repo *repo, const char *session,
+    struct gc_hints *ret_hints, struct fb_error *err);
+/* Their bytes, for a struct fb_hint_source; `arg`: a struct gc_hints. */
+FB_MUST_USE int gc_hints_bytes(void *arg, uint64_t offset, void *bytes,
+    size_t len, size_t *ret_len, struct fb_error *err);
+
 #endif

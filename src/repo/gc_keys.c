@@ -47,56 +47,10 @@ note_session(const char *key, uint64_t size, void *arg, struct fb_error *err)
 	return FB_OK;
 }
 
-/* The hints of a session, and whether a pack of them is there. */
-struct named {
-	struct fb_repo *repo;
-	char key[FB_OBJECT_KEY_SIZE];
-	uint64_t size;
-	bool any; /* ... or that is not known */
-};
-
-static int
-read_hints(void *arg, uint64_t offset, void *bytes, size_t len, size_t *ret_len,
-    struct fb_error *err)
-{
-	const struct named *named = arg;
-
-	if (len > named->size - offset)
-		len = (size_t)(named->size - offset);
-	*ret_len = len;
-	return len == 0 ? FB_OK
-	                : fb_store_get_range(named->repo->store, named->key,
-	                      offset, bytes, len, err);
-}
-
-static int
-look_for_pack(void *arg, const struct fb_hint_pack *pack)
-{
-	struct named *named = arg;
-	struct fb_error ignored = { 0 };
-	char key[FB_OBJECT_KEY_SIZE];
-	uint64_t size;
-
-	fb_pack_key(&pack->id, key);
-	if (!named->any)
-		named->any = fb_store_head(named->repo->store, key, &size,
-		                 &ignored) != FB_ENOTFOUND;
-	return -1; /* the chunks do not matter */
-}
-
-static bool
-skip_chunk(void *arg, uint32_t chunk, uint64_t prefix)
-{
-	(void)arg;
-	(void)chunk;
-	(void)prefix;
-	return true;
-}
-
 /* Are the hints the ones that a trusted key sealed, so that none is missing in
  * them? */
 static bool
-are_sealed(const struct named *named, const char *session)
+are_sealed(const struct gc_hints *hints, const char *session)
 {
 	FB_AUTO_FREE char *key = fb_format("hints/%s.seal", session);
 	FB_AUTO_DIGESTER struct fb_digester *digester = fb_digester_new();
@@ -108,18 +62,18 @@ are_sealed(const struct named *named, const char *session)
 	struct fb_span body;
 	size_t got = 1;
 
-	if (fb_store_get(named->repo->store, key, FB_HINT_SEAL_MAX, &text, NULL,
+	if (fb_store_get(hints->repo->store, key, FB_HINT_SEAL_MAX, &text, NULL,
 	        &ignored) < 0 ||
 	    fb_hint_seal_decode(fb_buf_span(&text), &seal, &body, &ignored) <
 	        0 ||
-	    strcmp(seal.session, session) != 0 || seal.size != named->size ||
-	    fb_trust_verify(&named->repo->trust, body,
+	    strcmp(seal.session, session) != 0 || seal.size != hints->size ||
+	    fb_trust_verify(&hints->repo->trust, body,
 	        (struct fb_span){ seal.signature, FB_SIGNATURE_LEN }, NULL,
 	        &ignored) < 0)
 		return false;
 	for (uint64_t at = 0; got > 0; at += got) {
-		if (read_hints((void *)(uintptr_t)named, at, bytes, STEP, &got,
-		        &ignored) < 0)
+		if (gc_hints_bytes((void *)(uintptr_t)hints, at, bytes, STEP,
+		        &got, &ignored) < 0)
 			return false;
 		fb_digester_add(digester, (struct fb_span){ bytes, got });
 	}
@@ -132,20 +86,14 @@ static int
 judge_committed(
     struct key_tidying *tidying, const char *session, struct fb_error *err)
 {
-	struct named named = { .repo = tidying->repo };
-	struct fb_hint_source source = { read_hints, &named };
-	struct fb_hint_visitor visitor = { look_for_pack, skip_chunk, &named };
-	int rc;
+	struct gc_hints hints;
+	int rc = gc_hints_look(tidying->repo, session, &hints, err);
 
-	(void)snprintf(named.key, sizeof(named.key), "hints/%s", session);
-	rc = fb_store_head(tidying->repo->store, named.key, &named.size, err);
 	if (rc < 0 && rc != FB_ENOTFOUND)
 		return rc;
-	if (rc == FB_OK)
-		fb_hints_read(&source, session, &visitor);
-	if (named.any)
+	if (hints.any)
 		return FB_OK;
-	fb_run_ids_add(rc == FB_OK && are_sealed(&named, session)
+	fb_run_ids_add(rc == FB_OK && are_sealed(&hints, session)
 	        ? &tidying->over
 	        : &tidying->doubts,
 	    session);

@@ -213,51 +213,6 @@ tidy_runs(struct tidying *tidying, struct fb_error *err)
 	return rc;
 }
 
-struct hints {
-	struct fb_repo *repo;
-	const char *key;
-	uint64_t size;
-	bool any; /* a pack of them is there, or that is not known */
-};
-
-static int
-read_hints(void *arg, uint64_t offset, void *bytes, size_t len,
-    size_t *ret_len, struct fb_error *err)
-{
-	const struct hints *hints = arg;
-
-	if (len > hints->size - offset)
-		len = (size_t)(hints->size - offset);
-	*ret_len = len;
-	return len == 0 ? FB_OK
-	                : fb_store_get_range(hints->repo->store, hints->key,
-	                      offset, bytes, len, err);
-}
-
-static int
-look_for_pack(void *arg, const struct fb_hint_pack *pack)
-{
-	struct hints *hints = arg;
-	struct fb_error ignored = { 0 };
-	char key[FB_OBJECT_KEY_SIZE];
-	uint64_t size;
-
-	fb_pack_key(&pack->id, key);
-	if (!hints->any)
-		hints->any = fb_store_head(hints->repo->store, key, &size,
-		                 &ignored) != FB_ENOTFOUND;
-	return -1; /* the chunks do not matter */
-}
-
-static bool
-skip_chunk(void *arg, uint32_t chunk, uint64_t prefix)
-{
-	(void)arg;
-	(void)chunk;
-	(void)prefix;
-	return true;
-}
-
 /* Hints serve as long as one of their packs is there, also when their own
  * run is not. */
 static int
@@ -269,20 +224,15 @@ tidy_hints(struct tidying *tidying, struct fb_error *err)
 	int rc = list_keys(repo, prefix, &keys, err);
 
 	for (size_t i = 0; rc == FB_OK && i < keys.count; i++) {
-		struct hints hints = { .repo = repo, .key = keys.items[i] };
-		struct fb_hint_source source = { read_hints, &hints };
-		struct fb_hint_visitor visitor = { look_for_pack, skip_chunk,
-			&hints };
+		struct gc_hints hints;
 		char id[FB_RUN_ID_SIZE];
 
-		if (!id_of(hints.key, prefix, id) ||
+		if (!id_of(keys.items[i], prefix, id) ||
 		    fb_run_ids_have(&tidying->kept, id))
 			continue;
-		rc = fb_store_head(repo->store, hints.key, &hints.size, err);
-		if (rc == FB_OK)
-			fb_hints_read(&source, id, &visitor);
+		rc = gc_hints_look(repo, id, &hints, err);
 		if (rc == FB_OK && !hints.any)
-			rc = remove_key(tidying, hints.key, err);
+			rc = remove_key(tidying, keys.items[i], err);
 		if (rc == FB_ENOTFOUND)
 			rc = FB_OK;
 	}
