@@ -68,8 +68,7 @@ ok "another signer: 13"
 
 pack=$(find repo/packs -name '*.pack' | head -1)
 cp -p "$pack" saved.pack
-chmod u+w "$pack"
-printf 'x' | dd of="$pack" bs=1 seek=40 conv=notrunc status=none
+damage "$pack" 40
 expect 14 "$fb" -c "$conf" verify --json
 expect 14 "$fb" -c "$conf" verify --full
 grep -q "harms" "$work/stdout" || fail "what does it harm?"

@@ -131,8 +131,7 @@ expect 0 "$fb" -c "$conf" -r vault verify
 rm -rf vault
 cp -a repo "$work/whole"
 bad=$(find repo/packs -type f -size +1k | sort | tail -1)
-chmod u+w "$bad"
-printf x | dd of="$bad" bs=1 seek=100 conv=notrunc status=none
+damage "$bad" 100
 got=$(status_of "$fb" -c "$conf" copy --to vault)
 [ "$got" -eq 14 ] || [ "$got" -eq 3 ] || fail "a damaged pack: exit $got"
 grep -q "is not what its name says" "$work/stderr" || fail "the pack is not named"

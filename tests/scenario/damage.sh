@@ -31,8 +31,7 @@ new=$(comm -13 \
 	"$(sed -n 's/^[0-9a-f]*  \(packs.*\)/\1/p' "repo/runs/$one/SHA256SUMS" >"$work/a"; echo "$work/a")" \
 	"$(sed -n 's/^[0-9a-f]*  \(packs.*\)/\1/p' "repo/runs/$two/SHA256SUMS" >"$work/b"; echo "$work/b")" | head -1)
 [ -n "$new" ] || fail "the second run has no pack of its own"
-chmod u+w "repo/$new"
-printf '\377' | dd of="repo/$new" bs=1 seek=1000 conv=notrunc status=none
+damage "repo/$new" 1000
 expect 14 "$fb" -c $conf verify --full
 grep -q "$new" "$work/stdout" || grep -q "$new" "$work/stderr" || fail "which object?"
 cat "$work/stdout" "$work/stderr" | grep -q "m1" || fail "whom does it harm?"

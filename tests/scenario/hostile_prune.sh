@@ -74,20 +74,12 @@ look() {
 	tried=$((tried + 1))
 }
 
-flip() { # <file> <n>: turn a bit of the n-th byte
-	byte=$(od -An -tu1 -j "$2" -N 1 "$1" | tr -d ' ')
-	# shellcheck disable=SC2059 # an octal escape
-	printf "\\$(printf %03o $((byte ^ 4)))" |
-		dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-}
-
 alter() { # <object>: in all ways
 	[ -f "whole/$1" ] || fail "there is no $1"
 	size=$(stat -c %s "whole/$1")
 	for at in 0 $((size / 4)) $((size / 2)) $((size - 2)) $((size - 1)); do
 		fresh
-		chmod u+w "repo/$1"
-		flip "repo/$1" $at
+		damage "repo/$1" $at
 		look "$1, bit of byte $at" "$1"
 	done
 	for to in 0 1 $((size / 2)) $((size - 1)) 127M 1T; do

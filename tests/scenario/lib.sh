@@ -123,6 +123,16 @@ fields() {
 		sed 's/^"[^"]*": *//;s/^"\(.*\)"$/\1/'
 }
 
+# damage <file> <offset>: another byte there, whatever it was.
+damage() {
+	damage_was=$(od -An -tu1 -j "$2" -N 1 "$1" | tr -d ' ')
+	[ -n "$damage_was" ] || fail "$1 has no byte $2"
+	chmod u+w "$1"
+	# shellcheck disable=SC2059 # an octal escape
+	printf "\\$(printf %03o $((damage_was ^ 4)))" |
+		dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
 # make_machine <dir> <id>: a machine of the local driver in <dir>/<id>.
 #
 #	machine.yaml  ctl       its definition; ctl start|stop|status|...

@@ -52,8 +52,7 @@ if rescue nosuch root x.img >"$work/stdout" 2>"$work/stderr"; then
 	fail "there is no such machine"
 fi
 pack=$(find "$work/rescue/repo/packs" -name '*.pack' | head -1)
-chmod u+w "$pack"
-printf X | dd of="$pack" bs=1 seek=200 conv=notrunc status=none
+damage "$pack" 200
 if rescue m1 root broken.img >"$work/stdout" 2>"$work/stderr"; then
 	fail "a damaged pack was restored from"
 fi

@@ -97,8 +97,7 @@ expect 0 "$fb" -c "$conf" -q verify
 [ "$(value fleetbak_machine_last_verified_timestamp_seconds 'machine="m1"')" -gt 0 ] ||
 	fail "no time of the last verify"
 pack=$(find repo/packs -type f | head -1)
-chmod u+w "$pack"
-printf x | dd of="$pack" bs=1 seek=100 conv=notrunc status=none
+damage "$pack" 100
 expect 14 "$fb" -c "$conf" -q verify
 [ "$(value fleetbak_repo_damaged_objects)" -gt 0 ] || fail "damage is not measured"
 [ "$(value fleetbak_last_run_exit_code 'command="download"')" = 12 ] ||
