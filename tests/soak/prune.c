@@ -26,13 +26,15 @@ read_pending(const char *name)
 	return state;
 }
 
+/* `ret_undone`: one of its records was undone; may be NULL. */
 static enum pending
-pending_of(const struct run *run)
+pending_of(const struct run *run, bool *ret_undone)
 {
 	DIR *dir = opendir(path_of("repo/pending"));
 	struct dirent *entry;
 	enum pending state = NOT_PENDING;
 	size_t len = strlen(run->id);
+	bool undone = false;
 
 	while (dir != NULL && (entry = readdir(dir)) != NULL) {
 		const char *name = entry->d_name;
@@ -43,9 +45,12 @@ pending_of(const struct run *run)
 			continue;
 		own = read_pending(name);
 		state = own > state ? own : state;
+		undone = undone || own == NOT_PENDING;
 	}
 	if (dir != NULL)
 		(void)closedir(dir);
+	if (ret_undone != NULL)
+		*ret_undone = undone;
 	return state;
 }
 
@@ -75,7 +80,7 @@ check_final(const struct run *run, bool pruning)
 static void
 check_run(struct run *run, bool asked, bool pruning)
 {
-	enum pending state = pending_of(run);
+	enum pending state = pending_of(run, NULL);
 
 	run->gone = exists(path_of("repo/forgets/%s", run->id));
 	if (run->gone || (state == ONE_WAY && run->pending != ONE_WAY))
@@ -141,11 +146,13 @@ step_forget(void)
 	struct run *run = choose_run();
 	bool undo = random_chance(40);
 	enum pending was = run != NULL ? run->pending : NOT_PENDING;
+	bool undone = false;
 	struct outcome outcome;
 	struct harm harm;
 
 	if (run == NULL)
 		return;
+	(void)pending_of(run, &undone);
 	harm_choose(&harm, false);
 	say("forget %s%s%s", undo ? "--undo " : "", run->id, harm.text);
 	if (undo)
@@ -155,9 +162,9 @@ step_forget(void)
 	finish(&outcome, run, false);
 	if (undo)
 		expect_status(&outcome,
-		    was == PENDING       ? 0
-		        : was == ONE_WAY ? 20
-		                         : 1);
+		    was == ONE_WAY                 ? 20
+		        : was == PENDING || undone ? 0
+		                                   : 1);
 	else
 		expect_status(&outcome, run->held ? 20 : 0);
 	if (outcome.status == 0 && (run->pending != NOT_PENDING) == undo)
