@@ -56,6 +56,17 @@ IPSEC_MB ?= $(shell printf '\043include <intel-ipsec-mb.h>\n' | \
 fb_ipsec_mb := $(IPSEC_MB)
 fb_cppflags += $(if $(fb_ipsec_mb),-DFB_IPSEC_MB)
 
+# Guests of libvirt, where its headers and libnbd's are there (Debian:
+# libvirt-dev libnbd-dev libxml2-dev); LIBVIRT= does without.  Both libraries are
+# loaded when a source needs them: src/driver/libvirt_late.h.
+LIBVIRT ?= $(shell pkg-config --exists libvirt libnbd libxml-2.0 2>/dev/null && \
+	echo yes)
+fb_packages += $(if $(LIBVIRT),libxml-2.0)
+fb_cppflags += $(if $(LIBVIRT),$(shell pkg-config --cflags libxml-2.0))
+fb_left_out := $(if $(LIBVIRT),src/driver/libvirt_absent.c,\
+	$(filter-out src/driver/libvirt_absent.c,$(wildcard src/driver/libvirt*.c)) \
+	$(wildcard tests/unit/test_libvirt*.c tests/fuzz/fuzz_libvirt*.c))
+
 debug.cflags   := -O2 -g -DFB_FAULTS
 release.cflags := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 release.ldflags := -pie -Wl,-z,relro,-z,now
@@ -78,15 +89,17 @@ fb_cflags  += $($(BUILD).cflags)
 fb_ldflags += $($(BUILD).ldflags) $(filter -fsanitize=% --coverage,$($(BUILD).cflags))
 
 # Sources.  A new .c file in src/ is found by itself; a new test too.
-sources   := $(sort $(wildcard src/*/*.c))
+sources   := $(filter-out $(fb_left_out),$(sort $(wildcard src/*/*.c)))
 objects   := $(sources:%.c=$(B)/%.o)
 main      := $(B)/src/cli/main.o
 library   := $(B)/libfleetbak.a
-units     := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
+units     := $(patsubst tests/unit/%.c,$(B)/unit/%,\
+	$(filter-out $(fb_left_out),$(sort $(wildcard tests/unit/test_*.c))))
 support   := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/support/*.c)))
 helpers   := $(patsubst tests/scenario/%.c,$(B)/scenario/%,$(wildcard tests/scenario/*.c)) \
 	$(B)/servers/faultproxy $(B)/servers/free_ports
-fuzzers   := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+fuzzers   := $(patsubst tests/fuzz/%.c,%,\
+	$(filter-out $(fb_left_out),$(wildcard tests/fuzz/fuzz_*.c)))
 models    := $(patsubst tests/model/%.c,$(B)/model/%,$(wildcard tests/model/*_model.c))
 replays   := $(fuzzers:%=$(B)/replay/%)
 

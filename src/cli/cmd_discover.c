@@ -62,7 +62,7 @@ size_of(const struct fb_machine *machine)
 	uint64_t size = 0;
 
 	for (size_t i = 0; i < machine->volume_count; i++)
-		if (fb_volume_captured(machine->volumes[i].kind))
+		if (fb_volume_is_captured(&machine->volumes[i]))
 			size += machine->volumes[i].size;
 	return size;
 }

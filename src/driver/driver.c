@@ -8,12 +8,14 @@
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/seam.h"
 #include "fleetbak/driver/driver.h"
+#include "libvirt_ops.h"
 #include "local_internal.h"
 
 static const struct {
 	const char *name;
 	const struct fb_driver_ops *ops;
 } drivers[] = {
+	{ "libvirt", &fb_libvirt_ops },
 	{ "local", &fb_local_ops },
 };
 
@@ -29,7 +31,7 @@ fb_driver_find(const char *name)
 size_t
 fb_driver_names(const char *const **ret_names)
 {
-	static const char *const names[] = { "local" };
+	static const char *const names[] = { "libvirt", "local" };
 
 	*ret_names = names;
 	return FB_COUNT(names);

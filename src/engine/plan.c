@@ -83,7 +83,7 @@ is_stopped(const struct fb_machine *machine)
 static bool
 has_snapshot(const struct fb_volume *volume)
 {
-	return fb_volume_captured(volume->kind) && !volume->read_stopped &&
+	return fb_volume_is_captured(volume) && !volume->read_stopped &&
 	    strcmp(volume->method, "none") != 0;
 }
 
@@ -106,7 +106,7 @@ add_read_steps(struct fb_plan_steps *steps, const struct fb_machine *machine,
 	for (size_t i = 0; i < machine->volume_count; i++) {
 		const struct fb_volume *volume = &machine->volumes[i];
 
-		if (!fb_volume_captured(volume->kind) ||
+		if (!fb_volume_is_captured(volume) ||
 		    has_snapshot(volume) == stopped)
 			continue;
 		add_step(steps, "read",
@@ -138,7 +138,7 @@ fb_plan_steps_make(
 	add_read_steps(ret, machine, false, "from the snapshot");
 	add_step(ret, "remove", fb_strdup("the snapshot"));
 	for (size_t i = 0; i < machine->volume_count; i++)
-		if (!fb_volume_captured(machine->volumes[i].kind))
+		if (!fb_volume_is_captured(&machine->volumes[i]))
 			add_step(ret, "leave",
 			    fb_format("%s: %s is not captured",
 			        machine->volumes[i].name,
@@ -165,7 +165,7 @@ estimate(const struct fb_engine *engine, struct fb_plan_machine *plan)
 	for (size_t i = 0; i < machine->volume_count; i++) {
 		const struct fb_volume *volume = &machine->volumes[i];
 
-		if (!fb_volume_captured(volume->kind))
+		if (!fb_volume_is_captured(volume))
 			continue;
 		plan->read_bytes += volume->allocated;
 		if (volume->read_stopped)

@@ -23,7 +23,7 @@ fb_job_captures(const struct fb_job *job, size_t part, bool stopped)
 {
 	const struct fb_volume *volume = job->parts[part].volume;
 
-	return fb_volume_captured(volume->kind) &&
+	return fb_volume_is_captured(volume) &&
 	    (volume->read_stopped || strcmp(volume->method, "none") == 0) ==
 	    stopped;
 }

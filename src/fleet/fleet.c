@@ -39,6 +39,14 @@ fb_machine_add_volume(struct fb_machine *machine)
 	return volume;
 }
 
+bool
+fb_volume_is_captured(const struct fb_volume *volume)
+{
+	return fb_volume_captured(volume->kind) &&
+	    (volume->method == NULL ||
+	        strcmp(volume->method, FB_METHOD_LEFT_OUT) != 0);
+}
+
 struct fb_source_failure *
 fb_fleet_add_failure(struct fb_fleet *fleet)
 {

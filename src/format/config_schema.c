@@ -27,12 +27,15 @@
 #define ORPHANS  .kind = FB_SETTING_ORPHANS, .type = "keep span"
 #define PERCENT  .kind = FB_SETTING_PERCENT, .type = "percentage"
 #define AMOUNT   .kind = FB_SETTING_AMOUNT, .type = "amount"
+#define STRING   .kind = FB_SETTING_STRING, .type = "text"
 #define SELECTOR .kind = FB_SETTING_SELECTOR, .type = "selector"
 #define VECTOR   .kind = FB_SETTING_VECTOR, .type = "list of texts"
 #define LABELS   .kind = FB_SETTING_LABELS, .type = "map of texts"
 /* clang-format on */
 
-static const char *const drivers[] = { "local", NULL };
+static const char *const drivers[] = { "local", "libvirt", NULL };
+static const char *const captures[] = { "stop", "live", NULL };
+static const char *const left_out[] = { "note", "refuse", NULL };
 static const char *const styles[] = { "auto", "true", "false", NULL };
 static const char *const locks[] = { "governance", "compliance", NULL };
 static const char *const digests[] = { "tree", "flat", NULL };
@@ -195,6 +198,34 @@ static const struct fb_setting settings[] = {
 	    .variable = "FLEETBAK_SOURCES_<NAME>_ROOT",
 	    .help = "Directory whose subdirectories with a machine.yaml are "
 	            "the machines." },
+	{ .path = "sources.*.uri", STRING, .fallback = "qemu:///system",
+	    .driver = "libvirt",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_URI",
+	    .help = "The libvirt that is asked, by its URI." },
+	{ .path = "sources.*.machines", VECTOR, .min = 1,
+	    .driver = "libvirt",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_MACHINES",
+	    .help = "Patterns of the names of the domains that are machines of "
+	            "this source; all when not given." },
+	{ .path = "sources.*.capture", CHOICE, .fallback = "stop",
+	    .choices = captures, .driver = "libvirt",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_CAPTURE",
+	    .help = "stop: a domain that runs is shut down, frozen and "
+	            "started.  live: it is not stopped." },
+	{ .path = "sources.*.uncaptured", CHOICE, .fallback = "note",
+	    .choices = left_out, .driver = "libvirt",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_UNCAPTURED",
+	    .help = "What a disk that cannot be captured means for its domain. "
+	            " note: the plan says so, and the rest is backed up.  "
+	            "refuse: it is not backed up at all." },
+	{ .path = "sources.*.stop_timeout", SPAN, .fallback = "3min",
+	    .min = 1000, .driver = "libvirt",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_STOP_TIMEOUT",
+	    .help = "How long a domain may take to shut down." },
+	{ .path = "sources.*.start_timeout", SPAN, .fallback = "2min",
+	    .min = 1000, .driver = "libvirt",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_START_TIMEOUT",
+	    .help = "How long the start of a domain may take." },
 	{ .path = "units.*.subtree", MACHINE,
 	    .variable = "FLEETBAK_UNITS_<NAME>_SUBTREE",
 	    .help = "The unit is this machine and everything below it." },

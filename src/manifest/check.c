@@ -416,7 +416,9 @@ check_capture(struct checker *checker,
 	else if (volume->captured && machine->failed)
 		why = "captured, yet its machine failed";
 	else if (!volume->captured && !machine->failed &&
-	    fb_volume_captured(volume->kind))
+	    fb_volume_captured(volume->kind) &&
+	    (volume->method == NULL ||
+	        strcmp(volume->method, FB_METHOD_LEFT_OUT) != 0))
 		why = "not captured, yet its machine is good";
 	else if (volume->has_catalogue && volume->kind != FB_VOLUME_TREE &&
 	    volume->kind != FB_VOLUME_DEFINITION)

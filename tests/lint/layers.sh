@@ -32,6 +32,7 @@ END { exit bad }'
 # The third-party headers each have one place.
 for rule in 'openssl/:src/crypto' 'archive:src/driver' 'yaml.h:src/format' \
 	'zstd.h:src/repo' 'curl/:src/base' \
+	'libvirt/:src/driver' 'libnbd.h:src/driver' 'libxml/:src/driver' \
 	'intel-ipsec-mb.h:src/crypto'; do
 	what=${rule%%:*} where=${rule#*:}
 	if grep -n "#include <$what" src/*/*.[ch] include/fleetbak/*/*.h |

@@ -41,8 +41,9 @@ struct fb_volume {
 	enum fb_volume_kind kind;
 	uint64_t size;       /* bytes; disks: capacity; trees: an estimate */
 	uint64_t allocated;  /* bytes a full read takes, an estimate */
-	const char *method;  /* "reflink", "btrfs", "read-stopped", "none":
-	                      * static; how its snapshot is taken */
+	const char *method;  /* "reflink", "btrfs", "read-stopped", "none",
+	                      * "left-out": static; how its snapshot is
+	                      * taken */
 	bool read_stopped;   /* read while the machine is stopped */
 	char *note;          /* said in the plan, or NULL */
 	char *token;         /* as of driver/artifact.h, now; or NULL */
@@ -131,5 +132,10 @@ fb_volume_captured(enum fb_volume_kind kind)
 {
 	return kind != FB_VOLUME_CDROM && kind != FB_VOLUME_FLOPPY;
 }
+
+/* Method of a disk that its driver cannot capture: it is listed, with the
+ * reason in its note. */
+#define FB_METHOD_LEFT_OUT "left-out"
+bool fb_volume_is_captured(const struct fb_volume *volume);
 
 #endif

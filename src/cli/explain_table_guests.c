@@ -1,0 +1,33 @@
+#include "explain_rows.h"
+#include "fleetbak/base/attr.h"
+
+/* What the guests of a hypervisor bring with them; as in explain_table.c. */
+static const struct fb_explanation rows[] = {
+	{ "E-DISK-LEFT-OUT", "a disk of a guest cannot be captured", "3, or 1 alone",
+	    "The message says which, and why: it is passed through, shared, "
+	    "read-only, on the network, or cannot be looked at. Its source has "
+	    "uncaptured: refuse, so that the whole guest is not backed up.",
+	    "A disk that was attached lately.",
+	    "Back that disk up from inside the guest, and set uncaptured: note." },
+	{ "E-DOMAIN-SAVED", "a guest's memory was saved to disk", "3, or 1 alone",
+	    "The guest is off, but will go on where it was: its disks are in "
+	    "the middle of something, and without its memory they are not "
+	    "worth a backup.",
+	    "virsh managedsave; a host that saves its guests when it shuts "
+	    "down.",
+	    "Start the guest, or give its memory up with virsh "
+	    "managedsave-remove." },
+	{ "E-DRIVER-ABSENT", "a driver's libraries are not there", "1 or 3",
+	    "Guests of libvirt are read through libvirt and libnbd, which were "
+	    "missing when fleetbak was built, or are now.",
+	    "A build without libvirt-dev, libnbd-dev or libxml2-dev.",
+	    "Install libvirt0 and libnbd0; build fleetbak again where the "
+	    "message says so." },
+};
+
+size_t
+fb_explain_guests(const struct fb_explanation **ret_rows)
+{
+	*ret_rows = rows;
+	return FB_COUNT(rows);
+}

@@ -1,0 +1,166 @@
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/base/text.h"
+#include "fleetbak/format/json.h"
+#include "libvirt_internal.h"
+
+static void
+libvirt_close(struct fb_driver *base)
+{
+	struct fb_libvirt_driver *driver = (struct fb_libvirt_driver *)base;
+
+	if (driver->connection != NULL)
+		(void)fb_libvirt.virConnectClose(driver->connection);
+	for (size_t i = 0;
+	     driver->machines != NULL && driver->machines[i] != NULL; i++)
+		free(driver->machines[i]);
+	free(driver->machines);
+	free(driver->uri);
+	free(driver->name);
+	(void)pthread_mutex_destroy(&driver->lock);
+	free(driver);
+}
+
+static const char *
+option(const struct fb_config_source *source, const char *key)
+{
+	const char *value =
+	    json_string_value(json_object_get(source->options, key));
+
+	return value != NULL ? value : "";
+}
+
+/* The configuration's reader has judged it. */
+static uint64_t
+span_of(const struct fb_config_source *source, const char *key)
+{
+	struct fb_error ignored;
+	uint64_t ms;
+
+	return fb_text_span(option(source, key), &ms, &ignored) == FB_OK ? ms
+	                                                                  : 0;
+}
+
+static char **
+globs_of(const json_t *list)
+{
+	size_t count = json_array_size(list);
+	char **globs;
+
+	if (count == 0)
+		return NULL;
+	globs = fb_alloc(count + 1, sizeof(*globs));
+	for (size_t i = 0; i < count; i++)
+		globs[i] =
+		    fb_strdup(json_string_value(json_array_get(list, i)));
+	return globs;
+}
+
+static int
+libvirt_open(const struct fb_config_source *source,
+    struct fb_driver **ret_driver, struct fb_error *err)
+{
+	const char *why = fb_libvirt_load();
+	struct fb_libvirt_driver *driver;
+
+	if (why != NULL) {
+		(void)fb_fail_id(err, FB_EUNSUP, "E-DRIVER-ABSENT",
+		    "libvirt is not there: %s", why);
+		return fb_hint(err, "install libvirt0");
+	}
+	driver = fb_alloc(1, sizeof(*driver));
+	driver->base.ops = &fb_libvirt_ops;
+	driver->name = fb_strdup(source->name);
+	driver->base.source = driver->name;
+	driver->uri = fb_strdup(option(source, "uri"));
+	driver->machines =
+	    globs_of(json_object_get(source->options, "machines"));
+	driver->local = fb_libvirt_is_local(driver->uri);
+	driver->live = strcmp(option(source, "capture"), "live") == 0;
+	driver->refuse_left_out =
+	    strcmp(option(source, "uncaptured"), "refuse") == 0;
+	driver->stop_timeout_ms = span_of(source, "stop_timeout");
+	driver->start_timeout_ms = span_of(source, "start_timeout");
+	(void)pthread_mutex_init(&driver->lock, NULL);
+	*ret_driver = &driver->base;
+	return FB_OK;
+}
+
+static int
+libvirt_probe(struct fb_driver *base, struct fb_error *err)
+{
+	FB_AUTO_CONNECTION virConnectPtr connection = NULL;
+
+	return fb_libvirt_connect(
+	    (struct fb_libvirt_driver *)base, &connection, err);
+}
+
+static bool
+is_wanted(const struct fb_libvirt_driver *driver, const char *name)
+{
+	if (driver->machines == NULL)
+		return true;
+	for (size_t i = 0; driver->machines[i] != NULL; i++)
+		if (fnmatch(driver->machines[i], name, 0) == 0)
+			return true;
+	return false;
+}
+
+/* A domain that went away since it was listed is none. */
+static void
+add_machine(const struct fb_libvirt_driver *driver, virConnectPtr connection,
+    virDomainPtr domain, struct fb_fleet *fleet)
+{
+	const char *name = fb_libvirt.virDomainGetName(domain);
+	char uuid[VIR_UUID_STRING_BUFLEN];
+	struct fb_machine *machine;
+
+	if (name == NULL || !is_wanted(driver, name) ||
+	    fb_libvirt.virDomainGetUUIDString(domain, uuid) < 0)
+		return;
+	machine = fb_fleet_add(fleet);
+	machine->source = fb_strdup(driver->name);
+	machine->driver = fb_strdup("libvirt");
+	machine->id = fb_strdup(uuid);
+	machine->name = fb_strdup(name);
+	machine->stop_timeout_ms = driver->stop_timeout_ms;
+	machine->start_timeout_ms = driver->start_timeout_ms;
+	fb_libvirt_describe(driver, connection, domain, machine);
+}
+
+static int
+libvirt_discover(
+    struct fb_driver *base, struct fb_fleet *fleet, struct fb_error *err)
+{
+	struct fb_libvirt_driver *driver = (struct fb_libvirt_driver *)base;
+	FB_AUTO_CONNECTION virConnectPtr connection = NULL;
+	virDomainPtr *domains = NULL;
+	int rc = fb_libvirt_connect(driver, &connection, err);
+	int count;
+
+	if (rc < 0)
+		return rc;
+	count = fb_libvirt.virConnectListAllDomains(connection, &domains, 0);
+	if (count < 0)
+		return fb_libvirt_fail(
+		    err, false, "cannot list the domains of '%s'", driver->uri);
+	for (int i = 0; i < count; i++) {
+		add_machine(driver, connection, domains[i], fleet);
+		(void)fb_libvirt.virDomainFree(domains[i]);
+	}
+	free(domains);
+	return FB_OK;
+}
+
+const struct fb_driver_ops fb_libvirt_ops = {
+	.name = "libvirt",
+	.parallel = 4,
+	.open = libvirt_open,
+	.probe = libvirt_probe,
+	.discover = libvirt_discover,
+	.close = libvirt_close,
+};

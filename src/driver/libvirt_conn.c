@@ -1,0 +1,160 @@
+/* The connection to libvirt, and what it says when something is wrong. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
+#include "libvirt_internal.h"
+
+struct meaning {
+	enum fb_code code;
+	const char *id;
+};
+
+/* A broken connection tells nothing of what the other side did. */
+static struct meaning
+meaning_of(const virError *error, bool effect)
+{
+	switch (error->code) {
+	case VIR_ERR_NO_DOMAIN:
+		return (struct meaning){ FB_ENOTFOUND, "E-MACHINE-GONE" };
+	case VIR_ERR_AUTH_FAILED:
+	case VIR_ERR_AUTH_CANCELLED:
+	case VIR_ERR_AUTH_UNAVAILABLE:
+	case VIR_ERR_ACCESS_DENIED:
+	case VIR_ERR_OPERATION_DENIED:
+		return (struct meaning){ FB_EDENIED, "E-SRC-DENIED" };
+	case VIR_ERR_NO_CONNECT:
+	case VIR_ERR_INVALID_CONN:
+	case VIR_ERR_RPC:
+	case VIR_ERR_GNUTLS_ERROR:
+	case VIR_ERR_LIBSSH:
+	case VIR_ERR_SSH:
+		break;
+	case VIR_ERR_SYSTEM_ERROR:
+	case VIR_ERR_INTERNAL_ERROR:
+		if (error->domain == VIR_FROM_RPC ||
+		    error->domain == VIR_FROM_REMOTE ||
+		    error->domain == VIR_FROM_STREAMS)
+			break;
+		return (struct meaning){ FB_EFAILED, NULL };
+	case VIR_ERR_OPERATION_TIMEOUT:
+		return (struct meaning){ FB_ETIMEOUT, NULL };
+	case VIR_ERR_OPERATION_INVALID:
+		return (struct meaning){ FB_ECONFLICT, NULL };
+	case VIR_ERR_NO_SUPPORT:
+	case VIR_ERR_OPERATION_UNSUPPORTED:
+	case VIR_ERR_CONFIG_UNSUPPORTED:
+		return (struct meaning){ FB_EUNSUP, NULL };
+	default:
+		return (struct meaning){ FB_EFAILED, NULL };
+	}
+	return effect
+	    ? (struct meaning){ FB_EUNKNOWN, NULL }
+	    : (struct meaning){ FB_EUNREACH, "E-SRC-UNREACHABLE" };
+}
+
+int
+fb_libvirt_fail(struct fb_error *err, bool effect, const char *fmt, ...)
+{
+	const virError *error = fb_libvirt.virGetLastError();
+	struct meaning meaning = { FB_EFAILED, NULL };
+	const char *said = "it does not say why";
+	char tried[FB_ERROR_MSG_SIZE];
+	va_list args;
+
+	va_start(args, fmt);
+	(void)vsnprintf(tried, sizeof(tried), fmt, args);
+	va_end(args);
+	if (error != NULL) {
+		meaning = meaning_of(error, effect);
+		if (error->message != NULL)
+			said = error->message;
+	}
+	return meaning.id != NULL
+	    ? fb_fail_id(err, meaning.code, meaning.id, "%s: libvirt: %s",
+	          tried, said)
+	    : fb_fail(err, meaning.code, "%s: libvirt: %s", tried, said);
+}
+
+/* SCHEME[+TRANSPORT]://[HOST]/...: on this host without HOST, by whatever
+ * socket. */
+bool
+fb_libvirt_is_local(const char *uri)
+{
+	const char *colon = strstr(uri, "://");
+	const char *plus = memchr(uri, '+',
+	    colon != NULL ? (size_t)(colon - uri) : 0);
+
+	if (colon == NULL || colon[3] != '/')
+		return false;
+	return plus == NULL || strncmp(plus, "+unix:", 6) == 0;
+}
+
+static int
+open_connection(struct fb_libvirt_driver *driver, struct fb_error *err)
+{
+	driver->connection = fb_libvirt.virConnectOpen(driver->uri);
+	if (driver->connection != NULL)
+		return FB_OK;
+	(void)fb_libvirt_fail(err, false, "cannot connect to '%s'",
+	    driver->uri);
+	/* What cannot be connected to is away, whatever the reason. */
+	if (err->code != FB_EDENIED) {
+		err->code = FB_EUNREACH;
+		err->id = "E-SRC-UNREACHABLE";
+	}
+	return err->code;
+}
+
+int
+fb_libvirt_connect(struct fb_libvirt_driver *driver,
+    virConnectPtr *ret_connection, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	(void)pthread_mutex_lock(&driver->lock);
+	if (driver->connection != NULL &&
+	    fb_libvirt.virConnectIsAlive(driver->connection) != 1) {
+		(void)fb_libvirt.virConnectClose(driver->connection);
+		driver->connection = NULL;
+	}
+	if (driver->connection == NULL)
+		rc = open_connection(driver, err);
+	if (rc == FB_OK) {
+		(void)fb_libvirt.virConnectRef(driver->connection);
+		*ret_connection = driver->connection;
+	}
+	(void)pthread_mutex_unlock(&driver->lock);
+	return rc;
+}
+
+int
+fb_libvirt_xml(virDomainPtr domain, bool live, struct fb_buf *ret_xml,
+    struct fb_error *err)
+{
+	unsigned flags = VIR_DOMAIN_XML_SECURE;
+	char *xml;
+
+	if (!live)
+		flags |= VIR_DOMAIN_XML_INACTIVE;
+	xml = fb_libvirt.virDomainGetXMLDesc(domain, flags);
+	if (xml == NULL)
+		return fb_libvirt_fail(err, false, "cannot read the XML");
+	fb_buf_add_str(ret_xml, xml);
+	free(xml);
+	return FB_OK;
+}
+
+int
+fb_libvirt_read(virDomainPtr domain, bool live, struct fb_domain *ret_domain,
+    struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf xml = { 0 };
+	int rc = fb_libvirt_xml(domain, live, &xml, err);
+
+	return rc < 0 ? rc
+	              : fb_domain_read(fb_buf_span(&xml), ret_domain, err);
+}

@@ -1,0 +1,289 @@
+/* A domain of libvirt as the fleet sees it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
+#include "libvirt_internal.h"
+
+/* What is looked at for one domain. */
+struct look {
+	const struct fb_libvirt_driver *driver;
+	virConnectPtr connection;
+	virDomainPtr ref;
+	struct fb_domain defined; /* as it starts next time */
+	struct fb_domain live;    /* as it runs; empty when it does not */
+	bool running, saved, persistent;
+};
+
+static void
+release_look(struct look *look)
+{
+	fb_domain_release(&look->defined);
+	fb_domain_release(&look->live);
+}
+#define AUTO_LOOK FB_CLEANUP(release_look)
+
+static enum fb_power
+power_of(int state)
+{
+	switch (state) {
+	case VIR_DOMAIN_RUNNING:
+	case VIR_DOMAIN_BLOCKED:
+		return FB_POWER_UP;
+	case VIR_DOMAIN_SHUTOFF:
+	case VIR_DOMAIN_CRASHED:
+		return FB_POWER_DOWN;
+	default: /* paused, suspended, on its way down */
+		return FB_POWER_UNKNOWN;
+	}
+}
+
+static enum fb_volume_kind
+kind_of(const struct fb_domain_disk *disk)
+{
+	return disk->device == FB_DOMAIN_CDROM ? FB_VOLUME_CDROM
+	    : disk->device == FB_DOMAIN_FLOPPY ? FB_VOLUME_FLOPPY
+	                                       : FB_VOLUME_DISK;
+}
+
+/* The pool that a disk's image is in, or NULL. */
+static char *
+find_pool(const struct look *look, const struct fb_domain_disk *disk)
+{
+	virStorageVolPtr volume = NULL;
+	virStoragePoolPtr pool;
+	char *name = NULL;
+
+	if (disk->pool != NULL)
+		return fb_strdup(disk->pool);
+	if (disk->source == NULL || disk->source[0] != '/')
+		return NULL;
+	volume = fb_libvirt.virStorageVolLookupByPath(
+	    look->connection, disk->source);
+	if (volume == NULL)
+		return NULL;
+	pool = fb_libvirt.virStoragePoolLookupByVolume(volume);
+	if (pool != NULL) {
+		name = fb_strdup(fb_libvirt.virStoragePoolGetName(pool));
+		(void)fb_libvirt.virStoragePoolFree(pool);
+	}
+	(void)fb_libvirt.virStorageVolFree(volume);
+	return name;
+}
+
+/* "qcow2 '/vm/a.qcow2', on 1 image below it, in pool 'vm'". */
+static void
+add_place(struct fb_buf *text, const struct look *look,
+    const struct fb_domain_disk *disk)
+{
+	const struct fb_domain_disk *runs =
+	    fb_domain_disk(&look->live, disk->target);
+	unsigned backing = runs != NULL && runs->backing > disk->backing
+	    ? runs->backing
+	    : disk->backing;
+	FB_AUTO_FREE char *pool = find_pool(look, disk);
+
+	fb_buf_add_fmt(text, "%s '%s'", disk->format,
+	    disk->source != NULL ? disk->source : "");
+	if (backing > 0)
+		fb_buf_add_fmt(text, ", on %u image%s below it", backing,
+		    backing == 1 ? "" : "s");
+	if (pool != NULL)
+		fb_buf_add_fmt(text, ", in pool '%s'", pool);
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/* Of a disk that the XML allows: does it run as it is defined, and how large
+ * is it?  NULL: it can be captured. */
+static char *
+why_not(const struct look *look, const struct fb_domain_disk *disk,
+    struct fb_volume *volume)
+{
+	const struct fb_domain_disk *runs =
+	    fb_domain_disk(&look->live, disk->target);
+	virDomainBlockInfo info;
+
+	if (disk->why != NULL)
+		return fb_strdup(disk->why);
+	if (look->running && runs == NULL)
+		return fb_strdup("it is attached only at the next start");
+	if (look->running && !same_text(runs->source, disk->source))
+		return fb_strdup("it runs with another image than its "
+		                 "definition names");
+	if (fb_libvirt.virDomainGetBlockInfo(
+	        look->ref, disk->target, &info, 0) < 0) {
+		struct fb_error err;
+
+		(void)fb_libvirt_fail(&err, false, "its size is not known");
+		return fb_strdup(err.msg);
+	}
+	volume->size = info.capacity;
+	volume->allocated =
+	    info.allocation < info.capacity ? info.allocation : info.capacity;
+	return NULL;
+}
+
+static bool
+is_read_stopped(const struct look *look)
+{
+	return !look->running || (!look->driver->live && look->defined.agent);
+}
+
+static void
+add_way(struct fb_buf *note, const struct look *look)
+{
+	if (!look->running)
+		fb_buf_add_str(note, "; read while it is down");
+	else if (is_read_stopped(look))
+		fb_buf_add_str(note, "; it has a guest agent, so the machine "
+		                     "stays down while it is read");
+	else
+		fb_buf_add_str(note, "; read from a backup job while the "
+		                     "machine runs");
+}
+
+static void
+add_disk(const struct look *look, const struct fb_domain_disk *disk,
+    const char *why, struct fb_machine *machine)
+{
+	struct fb_volume *volume = fb_machine_add_volume(machine);
+	FB_AUTO_BUF struct fb_buf note = { 0 };
+	FB_AUTO_FREE char *found = NULL;
+
+	volume->name = fb_strdup(disk->target);
+	volume->kind = kind_of(disk);
+	if (volume->kind != FB_VOLUME_DISK) {
+		volume->method = "none";
+		volume->note =
+		    fb_strdup("removable: listed, never captured");
+		return;
+	}
+	found = why != NULL ? fb_strdup(why) : why_not(look, disk, volume);
+	add_place(&note, look, disk);
+	if (found != NULL) {
+		volume->method = FB_METHOD_LEFT_OUT;
+		fb_buf_add_fmt(&note, "; not captured: %s", found);
+	} else {
+		volume->read_stopped = is_read_stopped(look);
+		volume->method =
+		    volume->read_stopped ? "read-stopped" : "backup-job";
+		add_way(&note, look);
+	}
+	volume->note = fb_strdup(fb_buf_str(&note));
+}
+
+static void
+add_definition(const struct look *look, struct fb_machine *machine)
+{
+	struct fb_volume *volume = fb_machine_add_volume(machine);
+
+	volume->name = fb_strdup(FB_LIBVIRT_DEFINITION);
+	volume->kind = FB_VOLUME_DEFINITION;
+	volume->method = "copy";
+	if (look->defined.host_devices > 0)
+		volume->note = fb_format("%zu device%s of the host %s passed "
+		                         "through and not captured",
+		    look->defined.host_devices,
+		    look->defined.host_devices == 1 ? "" : "s",
+		    look->defined.host_devices == 1 ? "is" : "are");
+}
+
+static void
+add_volumes(const struct look *look, struct fb_machine *machine)
+{
+	for (size_t i = 0; i < look->defined.disk_count; i++)
+		add_disk(look, &look->defined.disks[i], NULL, machine);
+	for (size_t i = 0; i < look->live.disk_count; i++)
+		if (fb_domain_disk(&look->defined,
+		        look->live.disks[i].target) == NULL)
+			add_disk(look, &look->live.disks[i],
+			    "it is attached only until the machine stops",
+			    machine);
+	add_definition(look, machine);
+}
+
+/* What is wrong with the machine as a whole. */
+static int
+check(const struct look *look, const struct fb_machine *machine,
+    struct fb_error *err)
+{
+	if (strpbrk(look->defined.name, "\t\r\n") != NULL)
+		return fb_fail_id(err, FB_ECONFIG, "E-NAME",
+		    "its name '%s' has a line break or a tabulator",
+		    look->defined.name);
+	if (look->saved) {
+		(void)fb_fail_id(err, FB_ECONFLICT, "E-DOMAIN-SAVED",
+		    "it was saved to disk with its memory, so its disks are "
+		    "not at rest");
+		return fb_hint(err, "virsh start it, or give the saved memory "
+		                    "up: virsh managedsave-remove");
+	}
+	for (size_t i = 0; look->driver->refuse_left_out &&
+	     i < machine->volume_count; i++)
+		if (strcmp(machine->volumes[i].method, FB_METHOD_LEFT_OUT) ==
+		    0) {
+			(void)fb_fail_id(err, FB_EREFUSED, "E-DISK-LEFT-OUT",
+			    "disk '%s' cannot be captured: %s",
+			    machine->volumes[i].name,
+			    machine->volumes[i].note);
+			return fb_hint(err, "'uncaptured: note' of its source "
+			                    "backs up the rest");
+		}
+	return fb_fail(err, FB_EUNSUP,
+	    "guests are found and described, and not captured yet");
+}
+
+static enum fb_lifecycle
+lifecycle_of(const struct look *look)
+{
+	/* One that is not defined would be gone when it has stopped. */
+	if (look->driver->live || !look->persistent)
+		return FB_LIFECYCLE_SNAPSHOT_LIVE;
+	return is_read_stopped(look) ? FB_LIFECYCLE_STOP_COPY_START
+	                             : FB_LIFECYCLE_STOP_SNAPSHOT_START;
+}
+
+static int
+take_look(struct look *look, struct fb_machine *machine, struct fb_error *err)
+{
+	int state = VIR_DOMAIN_NOSTATE, reason = 0;
+	int rc;
+
+	if (fb_libvirt.virDomainGetState(look->ref, &state, &reason, 0) < 0)
+		return fb_libvirt_fail(err, false, "cannot tell its state");
+	machine->power = power_of(state);
+	look->running = machine->power != FB_POWER_DOWN;
+	look->persistent = fb_libvirt.virDomainIsPersistent(look->ref) != 0;
+	look->saved = !look->running &&
+	    fb_libvirt.virDomainHasManagedSaveImage(look->ref, 0) == 1;
+	rc = fb_libvirt_read(look->ref, false, &look->defined, err);
+	if (rc == FB_OK && look->running)
+		rc = fb_libvirt_read(look->ref, true, &look->live, err);
+	return rc;
+}
+
+void
+fb_libvirt_describe(const struct fb_libvirt_driver *driver,
+    virConnectPtr connection, virDomainPtr domain, struct fb_machine *machine)
+{
+	AUTO_LOOK struct look look = { .driver = driver,
+		.connection = connection,
+		.ref = domain };
+	struct fb_error err = { 0 };
+	int rc = take_look(&look, machine, &err);
+
+	if (rc == FB_OK) {
+		machine->lifecycle = lifecycle_of(&look);
+		machine->description = look.defined.digest;
+		add_volumes(&look, machine);
+		rc = check(&look, machine, &err);
+	}
+	if (rc < 0)
+		fb_machine_refuse(machine, &err);
+}

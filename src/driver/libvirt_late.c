@@ -1,0 +1,64 @@
+#include "libvirt_late.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LIBVIRT "libvirt.so.0"
+
+struct fb_libvirt fb_libvirt;
+
+static pthread_once_t libvirt_once = PTHREAD_ONCE_INIT;
+static char libvirt_trouble[256];
+
+static void *
+open_library(const char *name, char *trouble, size_t size)
+{
+	void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+	const char *why = library == NULL ? dlerror() : NULL;
+
+	if (library == NULL)
+		(void)snprintf(trouble, size, "%s",
+		    why != NULL ? why : "it cannot be loaded");
+	return library;
+}
+
+/* What it has to say comes back with each call; it would print it besides. */
+static void
+say_nothing(void *arg, virErrorPtr error)
+{
+	(void)arg;
+	(void)error;
+}
+
+static void
+load_libvirt(void)
+{
+	void *library = open_library(
+	    LIBVIRT, libvirt_trouble, sizeof(libvirt_trouble));
+
+	if (library == NULL)
+		return;
+#define TAKE(name) \
+	*(void **)&fb_libvirt.name = dlsym(library, #name); \
+	if (fb_libvirt.name == NULL) \
+		(void)snprintf(libvirt_trouble, sizeof(libvirt_trouble), \
+		    "%s has no %s", LIBVIRT, #name);
+	FB_LIBVIRT_FUNCTIONS(TAKE)
+#undef TAKE
+	if (libvirt_trouble[0] != '\0')
+		return;
+	if (fb_libvirt.virInitialize() < 0)
+		(void)snprintf(libvirt_trouble, sizeof(libvirt_trouble),
+		    "%s cannot be initialized", LIBVIRT);
+	else
+		fb_libvirt.virSetErrorFunc(NULL, say_nothing);
+}
+
+const char *
+fb_libvirt_load(void)
+{
+	(void)pthread_once(&libvirt_once, load_libvirt);
+	return libvirt_trouble[0] != '\0' ? libvirt_trouble : NULL;
+}

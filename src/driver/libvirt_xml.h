@@ -1,0 +1,75 @@
+/*
+ * A domain of libvirt, from its XML.  Pure: no connection, no files.
+ */
+#ifndef DRIVER_LIBVIRT_XML_H
+#define DRIVER_LIBVIRT_XML_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fleetbak/base/attr.h"
+#include "fleetbak/base/buf.h"
+#include "fleetbak/crypto/digest.h"
+
+struct fb_error;
+
+/* Largest XML that is read. */
+#define FB_DOMAIN_XML_MAX (4u << 20)
+
+/* With its hyphens, as libvirt writes it. */
+#define FB_UUID_LEN  36
+#define FB_UUID_SIZE (FB_UUID_LEN + 1)
+
+enum fb_domain_device {
+	FB_DOMAIN_DISK,
+	FB_DOMAIN_LUN,
+	FB_DOMAIN_CDROM,
+	FB_DOMAIN_FLOPPY,
+};
+
+struct fb_domain_disk {
+	char *target; /* "vda" */
+	enum fb_domain_device device;
+	char *type;    /* "file", "block", "volume", "network", ... */
+	char *format;  /* of the image: "qcow2", "raw" */
+	char *source;  /* path, "pool/volume", "protocol:name", or NULL */
+	char *pool, *volume; /* of type "volume", or NULL */
+	unsigned backing;    /* images below it, as far as the XML says */
+	/* Why its content cannot be captured, in words; NULL: it can. */
+	char *why;
+};
+
+struct fb_domain {
+	char uuid[FB_UUID_SIZE];
+	char *name;
+	struct fb_domain_disk *disks; /* in the XML's order */
+	size_t disk_count;
+	bool agent;       /* it has a channel for the guest agent ... */
+	bool agent_there; /* ... and somebody answers on it (live XML) */
+	bool poweroff_destroys; /* what "shut down" means: on_poweroff */
+	size_t host_devices;
+	bool has_owner; /* of its process, numbers (live XML) */
+	uint32_t uid, gid;
+	/* Of what it means: without what differs between two looks at an
+	 * unchanged definition, and without the media in its drives. */
+	struct fb_digest digest;
+};
+
+/*
+ * Read a domain's XML.
+ *
+ * Owner:  `*ret_domain` starts all-zero and is the caller's: release it.
+ * Errors: FB_EPROTO: no XML, too large, with a document type, or no domain
+ *         with a UUID, a name and disks of different targets.
+ */
+FB_MUST_USE int fb_domain_read(struct fb_span xml,
+    struct fb_domain *ret_domain, struct fb_error *err);
+void fb_domain_release(struct fb_domain *domain);
+#define FB_AUTO_DOMAIN FB_CLEANUP(fb_domain_release)
+
+/* NULL when there is none of that target. */
+const struct fb_domain_disk *fb_domain_disk(
+    const struct fb_domain *domain, const char *target);
+
+#endif
