@@ -9,6 +9,7 @@
 #   make check BUILD=cov  and print coverage; too little of it fails
 #   make fuzz             fuzz every target for FUZZ_SECONDS (needs clang)
 #   make check-s3         the scenarios with object storage only
+#   make check-libvirt    the scenarios with virtual machines only, and count
 #   make lint             layers, headers, scripts, man pages, static analysis
 #   make soak             a random walk for SOAK_SECONDS (an hour)
 #   make bench            speed, memory and stored bytes, next to the peers'
@@ -119,7 +120,7 @@ endif
 # made once more by the second.
 .SECONDARY:
 .PHONY: all setup demo check check-unit check-replay check-scenario \
-	check-s3 check-crash check-model models check-sanitized check-all units replays \
+	check-s3 check-libvirt check-crash check-model models check-sanitized check-all units replays \
 	scenario-helpers fuzz \
 	fuzz-targets lint tidy install uninstall clean FORCE
 
@@ -194,7 +195,19 @@ $(B)/model/%: $(B)/tests/model/%.o $(B)/tests/model/explore.o
 units: $(units)
 models: $(models)
 replays: $(replays)
-scenario-helpers: $(helpers)
+
+# What the virtual machines of scenarios boot, of Debian's packages for this
+# processor; tests/servers/guest/make.sh says what it is.
+guest := $(if $(filter x86_64,$(shell uname -m)),build/guest/made)
+guest: $(guest)
+build/guest/made: $(wildcard tests/servers/guest/*.sh)
+	@mkdir -p $(@D)
+	$(say) '  MAKE $@'
+	sh tests/servers/guest/make.sh $(@D)
+	touch $@
+.PHONY: guest
+
+scenario-helpers: $(helpers) $(guest)
 
 # One level down, because the libraries' flags are asked for when make starts,
 # which may be before setup has installed them.
@@ -231,6 +244,7 @@ check-model: $(models)
 	sh tests/run.sh $(BUILD) model $(TESTS)
 
 # One more than there are processors: many of them wait for much of their time.
+check-scenario: $(if $(TESTS),$(if $(filter libvirt_%,$(TESTS)),$(guest)),$(guest))
 check-scenario: $(B)/fleetbak $(helpers) $(B)/soak/soak $(B)/unit/test_store
 	TEST_JOBS=$${TEST_JOBS:-$$(($(cpus) + 1))} \
 	    sh tests/run.sh $(BUILD) scenario $(TESTS)
@@ -239,6 +253,18 @@ check-scenario: $(B)/fleetbak $(helpers) $(B)/soak/soak $(B)/unit/test_store
 check-s3: $(B)/fleetbak $(helpers) $(B)/unit/test_store
 	sh tests/run.sh $(BUILD) scenario \
 	    $(patsubst tests/scenario/%.sh,%,$(wildcard tests/scenario/s3_*.sh))
+
+# What has to do with virtual machines, alone; ends with the counts.
+check-libvirt:
+	sh tests/setup.sh all
+	$(again) -j$(cpus) $(B)/fleetbak $(helpers) guest
+	rm -f build/results
+	rc=0; \
+	sh tests/run.sh $(BUILD) scenario \
+	    $(patsubst tests/scenario/%.sh,%,$(wildcard tests/scenario/libvirt_*.sh)) || rc=1; \
+	awk '{ n[$$1]++ } END { printf "%d passed, %d failed, %d skipped\n", \
+	    n["pass"], n["fail"], n["skip"] }' build/results; \
+	exit $$rc
 
 # Did the scenarios try every crash that is declared?
 check-crash:

@@ -14,6 +14,11 @@
 #	start_etcd          sets $etcd_url and $etcd_pid; run_etcd starts it again
 #	start_slurm [n]     Slurm on n nodes n1, n2, ... that are all this host;
 #	                    sets $slurm_dir and SLURM_CONF for its commands
+#	start_libvirtd [name]   a libvirtd in namespaces of its own; sets
+#	                    $libvirt_uri, $libvirt_dir, $libvirt_pid; vir is
+#	                    virsh for it; restart_libvirtd, stop_libvirtd
+#	make_guest <name>   a guest there with two disks, in $guests; boot_guest,
+#	                    stop_guest, in_guest and more are in libvirtd.sh
 #	start_proxy <name>  the fault proxy (proxy.h) before $s3_url; sets
 #	                    $proxy_url, $proxy_pid, $proxy_rules, $proxy_log
 #	rules [line...]     what goes wrong there from now on
@@ -227,3 +232,4 @@ s3_escape() {
 . "$servers/etcd.sh"
 . "$servers/fronts.sh"
 . "$servers/slurm.sh"
+. "$servers/libvirtd.sh"
