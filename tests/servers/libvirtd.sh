@@ -235,6 +235,18 @@ await_boot() { # <name>: as far as the serial line says, without an agent
 	await_guest "$1 does not boot" grep -q '^READY ' "$guests/$1.console"
 }
 
+# libvirt_fleet <directory> [more of the source, as in a flow map]: as make_fleet,
+# of the guests there are; sets $conf.
+libvirt_fleet() {
+	make_fleet "$1" 0
+	sed -i "s|^  lab: .*|  lab: {driver: libvirt, uri: \"$libvirt_uri\"${2:+, $2}}|" \
+		"$conf"
+}
+
+guest_uuid() { # <name>
+	vir domuuid "$1" | sed '/^$/d'
+}
+
 guest_state() { # <name>: "running", "shut off", "paused", ...
 	vir domstate "$1"
 }
