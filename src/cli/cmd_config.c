@@ -1,7 +1,9 @@
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fleetbak/base/io.h"
+#include "fleetbak/base/log.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "fleetbak/cli/timetable.h"
@@ -203,6 +205,20 @@ put_unit(const char *name, struct fb_span text, void *arg,
 	                           : fb_io_replace(path, text, 0644, err);
 }
 
+/* The service of a user who does not exist fails before it begins. */
+static void
+advise_user(const struct fb_cli *cli, const char *user)
+{
+	FB_AUTO_FREE char *text = NULL;
+
+	if (cli->quiet || getpwnam(user) != NULL)
+		return;
+	text = fb_format("there is no user '%s' here: make it with 'useradd "
+	                 "--system %s'\n",
+	    user, user);
+	fb_log(FB_LOG_WARNING, text);
+}
+
 static int
 config_units(struct fb_cli *cli, struct fb_error *err)
 {
@@ -215,7 +231,10 @@ config_units(struct fb_cli *cli, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	cli->data = json_object();
-	return fb_timetable_units(&spec, put_unit, &units, err);
+	rc = fb_timetable_units(&spec, put_unit, &units, err);
+	if (rc == FB_OK)
+		advise_user(cli, spec.user);
+	return rc;
 }
 
 static int

@@ -130,17 +130,34 @@ has_local_source(const struct fb_config *config)
 	return false;
 }
 
-/* Where it writes. */
+/* systemd makes state directories under /var/lib only.  What is made first is
+ * made outside the confinement, which lets nothing come to be later. */
 static void
-add_paths(struct fb_buf *dst, const struct fb_config *config)
+add_state_dir(struct fb_buf *dst, const struct fb_timetable_spec *spec)
 {
 	static const char standard[] = "/var/lib/fleetbak";
+	const char *dir = spec->config->state_dir;
 
-	if (strcmp(config->state_dir, standard) == 0)
+	if (strcmp(dir, standard) == 0) {
 		fb_buf_add_str(
 		    dst, "StateDirectory=fleetbak\nStateDirectoryMode=0700\n");
-	else
-		add_writable(dst, config->state_dir);
+		return;
+	}
+	fb_buf_add_str(dst,
+	    "ExecStartPre=+/bin/sh -c \"[ -d \\\"$$1\\\" ] || "
+	    "exec install -d -m 0700 -o \\\"$$2\\\" -- \\\"$$1\\\"\" sh ");
+	fb_timetable_quote(dst, dir);
+	fb_buf_add_fmt(dst, " %s\n", spec->user);
+	add_writable(dst, dir);
+}
+
+/* Where it writes. */
+static void
+add_paths(struct fb_buf *dst, const struct fb_timetable_spec *spec)
+{
+	const struct fb_config *config = spec->config;
+
+	add_state_dir(dst, spec);
 	for (size_t i = 0; i < config->repository_count; i++)
 		if (strncmp(config->repositories[i].url, "file:", 5) == 0)
 			add_writable(dst, config->repositories[i].url + 5);
@@ -271,7 +288,7 @@ add_surroundings(struct fb_buf *dst, const struct fb_timetable_spec *spec)
 
 	fb_buf_add_fmt(dst, "User=%s\n", spec->user);
 	add_credentials(dst, spec->config->effective, seen);
-	add_paths(dst, spec->config);
+	add_paths(dst, spec);
 	fb_buf_add_str(dst, "\n# hardening\n");
 	/* Of several filters the first says whether it allows or forbids. */
 	fb_buf_add_str(dst, hardening);
