@@ -23,11 +23,11 @@
 
 /* O_NONBLOCK: a fifo in the lock's place must not hold us up. */
 static int
-open_regular(const char *path, struct fb_error *err)
+open_regular(const char *path, int flags, struct fb_error *err)
 {
 	struct stat st;
 	int fd = fb_io_open(path,
-	    O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600, err);
+	    flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600, err);
 
 	if (fd < 0)
 		return fd;
@@ -63,34 +63,83 @@ read_holder(int fd, struct fb_buf *holder)
 		fb_buf_add_str(holder, "another process");
 }
 
+/* FB_PENDING: another holds it. */
+static int
+try_lock(int fd, const char *path, int how, struct fb_error *err)
+{
+	while (flock(fd, how | LOCK_NB) == -1) {
+		if (errno == EWOULDBLOCK)
+			return FB_PENDING;
+		if (errno != EINTR)
+			return fb_fail_sys(err, "cannot lock '%s'", path);
+	}
+	return FB_OK;
+}
+
+/* Who only looks shares it, for a moment: that is no reason to give up. */
+static int
+take(int fd, const char *path, struct fb_error *err)
+{
+	int rc;
+
+	while ((rc = try_lock(fd, path, LOCK_EX, err)) == FB_PENDING) {
+		rc = try_lock(fd, path, LOCK_SH, err);
+		if (rc != FB_OK)
+			return rc;
+		(void)flock(fd, LOCK_UN);
+		(void)poll(NULL, 0, 1);
+	}
+	return rc;
+}
+
+static int
+fail_held(int fd, const char *path, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf holder = { 0 };
+
+	read_holder(fd, &holder);
+	return fb_fail(err, FB_EBUSY, "'%s' is held by %s", path,
+	    fb_buf_str(&holder));
+}
+
+int
+fb_lock_look(const char *path, struct fb_error *err)
+{
+	int fd = open_regular(path, O_RDONLY, err);
+	int rc;
+
+	if (fd == FB_ENOTFOUND)
+		return FB_OK;
+	if (fd < 0)
+		return fd;
+	rc = try_lock(fd, path, LOCK_SH, err);
+	if (rc == FB_PENDING)
+		rc = fail_held(fd, path, err);
+	(void)close(fd);
+	return rc;
+}
+
 static int
 wait_for(int fd, const char *path, uint64_t wait_ms,
     const atomic_bool *cancel, struct fb_error *err)
 {
 	int64_t start = fb_clock_mono_ns();
-	FB_AUTO_BUF struct fb_buf holder = { 0 };
+	int rc;
 
-	while (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+	while ((rc = take(fd, path, err)) == FB_PENDING) {
 		uint64_t waited =
 		    (uint64_t)(fb_clock_mono_ns() - start) / 1000000;
 		uint64_t left = wait_ms > waited ? wait_ms - waited : 0;
 
-		if (errno == EINTR)
-			continue;
-		if (errno != EWOULDBLOCK)
-			return fb_fail_sys(err, "cannot lock '%s'", path);
 		if (cancel != NULL && atomic_load(cancel))
 			return fb_fail(err, FB_ECANCELED,
 			    "stopped on request while waiting for '%s'", path);
-		if (left == 0) {
-			read_holder(fd, &holder);
-			return fb_fail(err, FB_EBUSY, "'%s' is held by %s",
-			    path, fb_buf_str(&holder));
-		}
+		if (left == 0)
+			return fail_held(fd, path, err);
 		(void)poll(
 		    NULL, 0, left < POLL_STEP_MS ? (int)left : POLL_STEP_MS);
 	}
-	return FB_OK;
+	return rc;
 }
 
 static int
@@ -109,7 +158,7 @@ int
 fb_lock_take(const char *path, uint64_t wait_ms, const atomic_bool *cancel,
     const char *note, struct fb_error *err)
 {
-	int fd = open_regular(path, err);
+	int fd = open_regular(path, O_RDWR | O_CREAT, err);
 	int rc;
 
 	if (fd < 0)

@@ -148,7 +148,24 @@ put_rows(struct fb_cli *cli, const struct page *page)
 		fb_cli_add_table(cli, &table);
 }
 
-/* A list of names, and a sentence about each. */
+/* What a command that is under way has begun and owes is its own affair. */
+static bool
+put_running(struct fb_cli *cli)
+{
+	struct fb_error why = { 0 };
+	int rc = fb_state_busy(&cli->engine, &why);
+
+	(void)json_object_set_new(
+	    cli->data, "running", json_boolean(rc == FB_EBUSY));
+	if (rc < 0 && rc != FB_EBUSY)
+		fb_cli_warn(cli, NULL, &why);
+	if (rc == FB_EBUSY && cli->output == FB_OUTPUT_TABLE)
+		fb_buf_add_fmt(&cli->text, "under way: %s\n", why.msg);
+	return rc == FB_EBUSY;
+}
+
+/* A list of names, and a sentence about each; without one it is for machines
+ * only. */
 static void
 put_list(struct fb_cli *cli, const char *key, const char *before,
     const char *after, json_t *list)
@@ -157,7 +174,7 @@ put_list(struct fb_cli *cli, const char *key, const char *before,
 	json_t *value;
 
 	(void)json_object_set_new(cli->data, key, list);
-	if (cli->output != FB_OUTPUT_TABLE)
+	if (cli->output != FB_OUTPUT_TABLE || after == NULL)
 		return;
 	json_array_foreach(list, i, value)
 		fb_buf_add_fmt(&cli->text, "%s%s %s\n", before,
@@ -289,22 +306,27 @@ put_page(struct fb_cli *cli, struct fb_repo *repo,
     const struct fb_snapshots *all, const struct page *page)
 {
 	bool brief = fb_arguments_on(&cli->args, FB_OPT_SHORT);
+	bool running;
 
 	cli->data = json_object();
 	put_head(cli, all, page);
 	if (brief && !fb_cli_json(cli))
 		return;
 	put_rows(cli, page);
+	running = put_running(cli);
 	put_list(cli, "unfinished_runs",
-	    "run ", "was cut off: fleetbak download goes on with it",
+	    "run ",
+	    running ? NULL : "was cut off: fleetbak download goes on with it",
 	    unfinished_runs(cli));
 	put_list(cli, "unfinished_restores",
-	    "restore ", "was cut off: fleetbak restore --resume goes on",
+	    "restore ",
+	    running ? NULL : "was cut off: fleetbak restore --resume goes on",
 	    unfinished_restores(cli));
 	put_list(cli, "unsealed_runs", "shared run ", "and it is not sealed",
 	    unsealed_runs(cli, repo));
 	put_list(cli, "obligations", "",
-	    "was stopped and not started again: fleetbak recover",
+	    running ? NULL
+	            : "was stopped and not started again: fleetbak recover",
 	    obligations(cli));
 	put_list(cli, "pending_runs",
 	    "run ", "is to be given up: fleetbak forget --undo keeps it",

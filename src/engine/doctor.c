@@ -209,17 +209,12 @@ look_at_unfinished(
 static bool
 is_busy(const struct fb_engine *engine, struct fb_doctor_report *report)
 {
-	struct fb_engine now = *engine;
 	struct fb_error why = { 0 };
-	int lock;
+	int rc = fb_state_busy(engine, &why);
 
-	now.lock_wait_ms = 0;
-	lock = fb_state_lock(&now, "doctor", &why);
-	if (lock >= 0) {
-		(void)close(lock);
+	if (rc == FB_OK)
 		return false;
-	}
-	if (lock == FB_EBUSY)
+	if (rc == FB_EBUSY)
 		doctor_add(
 		    report, true, "lock", FB_HEALTH_OK, NULL, "%s", why.msg);
 	else

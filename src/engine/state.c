@@ -63,6 +63,14 @@ fb_state_lock(const struct fb_engine *engine, const char *command,
 	    path, engine->lock_wait_ms, engine->cancel, note, err);
 }
 
+int
+fb_state_busy(const struct fb_engine *engine, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = fb_state_path(engine, "lock");
+
+	return fb_lock_look(path, err);
+}
+
 /* FB_PENDING: somebody else holds it. */
 static int
 try_lock(int fd, const char *path, struct fb_error *err)

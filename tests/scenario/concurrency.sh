@@ -65,6 +65,17 @@ commit=$(grep ' store ' "$work/log" | grep -n ' store .*commits/' | head -1 |
 # 1. Two operators, two state directories, one repository.
 before=$(runs)
 hold "store.$commit" -c "$conf" download
+expect 0 "$fb" -c "$conf" status
+grep -q "^under way: .* held by pid $first, download on " "$work/stdout" ||
+	fail "what is under way?"
+if grep -q 'cut off\|not started again' "$work/stdout"; then
+	fail "what is under way is called cut off"
+fi
+expect 0 "$fb" -c "$conf" status --json
+jq -e '.data.running and (.data.unfinished_runs | length == 1)' \
+	"$work/stdout" >/dev/null || fail "status --json while a run is under way"
+expect 0 "$fb" -c second.yaml status
+! grep -q "under way" "$work/stdout" || fail "another state directory's run"
 expect 0 "$fb" -c second.yaml download
 [ "$(runs)" -eq $((before + 1)) ] || fail "the second is not committed"
 goes_on "the first of two operators" 0

@@ -1,10 +1,12 @@
 #include "test.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -191,6 +193,40 @@ only_a_regular_file_is_a_lock(void **state)
 	assert_fails(FB_ESYS, fb_lock_take(dir, 0, NULL, "x", &err));
 }
 
+static void
+looking_keeps_nobody_out(void **state)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/look", dir);
+	FB_AUTO_FREE char *none = fb_format("%s/none/look", dir);
+	int looking, fd;
+
+	(void)state;
+	assert_ok(fb_lock_look(path, &err));
+	assert_int_equal(access(path, F_OK), -1);
+	assert_ok(fb_lock_look(none, &err));
+	fd = fb_lock_take(path, 0, NULL, "the first", &err);
+	assert_true(fd >= 0);
+	assert_fails(FB_EBUSY, fb_lock_look(path, &err));
+	assert_string_equal(err.id, "E-LOCKED");
+	assert_non_null(strstr(err.msg, "the first"));
+	assert_int_equal(close(fd), 0);
+	assert_ok(fb_lock_look(path, &err));
+
+	looking = open(path, O_RDONLY | O_CLOEXEC);
+	assert_int_equal(flock(looking, LOCK_SH | LOCK_NB), 0);
+	assert_ok(fb_lock_look(path, &err));
+	{
+		struct fb_group *group = fb_group_new();
+
+		fb_group_start(group, give_up_soon, &looking);
+		fd = fb_lock_take(path, 0, NULL, "not kept out", &err);
+		assert_true(fd >= 0);
+		assert_ok(fb_group_wait(group, &err));
+	}
+	assert_int_equal(close(fd), 0);
+	assert_fails(FB_ESYS, fb_lock_look(dir, &err));
+}
+
 int
 main(void)
 {
@@ -202,6 +238,7 @@ main(void)
 		cmocka_unit_test(who_waits_can_be_called_off),
 		cmocka_unit_test(the_dead_hold_nothing),
 		cmocka_unit_test(who_has_it_open_is_named),
+		cmocka_unit_test(looking_keeps_nobody_out),
 		cmocka_unit_test(only_a_regular_file_is_a_lock),
 	};
 

@@ -25,6 +25,14 @@ FB_MUST_USE int fb_lock_take(const char *path, uint64_t wait_ms,
     const atomic_bool *cancel, const char *note, struct fb_error *err);
 
 /*
+ * Does somebody hold the lock?  Takes nothing from who comes for it meanwhile,
+ * waits for nothing and makes no file.
+ *
+ * FB_OK: nobody.  Errors: FB_EBUSY (E-LOCKED) as above; FB_ESYS ...
+ */
+FB_MUST_USE int fb_lock_look(const char *path, struct fb_error *err);
+
+/*
  * Append the processes other than ours that have the file of `fd` open, as
  * far as we may look: "pid 71 (sleep), pid 72 (sh)"; nothing when it cannot
  * be told.

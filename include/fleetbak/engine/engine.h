@@ -120,6 +120,10 @@ FB_MUST_USE int fb_state_make(
  * without a state directory. */
 FB_MUST_USE int fb_state_lock(const struct fb_engine *engine,
     const char *command, struct fb_error *err);
+/* FB_EBUSY (E-LOCKED): a command that holds the fleet's lock is under way, as
+ * the message says; nobody is kept out by asking. */
+FB_MUST_USE int fb_state_busy(
+    const struct fb_engine *engine, struct fb_error *err);
 /* Open children.lock to hand to children, having proved that no child of an
  * earlier run still lives (waits lock_wait_ms, then FB_EBUSY, id
  * E-CHILD-ALIVE).  Call it with the fleet's lock held. */
