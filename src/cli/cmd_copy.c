@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "fleetbak/base/mem.h"
+#include "fleetbak/cli/locks.h"
 #include "fleetbak/cli/progress.h"
 #include "fleetbak/cli/prune.h"
 #include "fleetbak/cli/snapshots.h"
@@ -126,6 +127,10 @@ put_report(struct fb_cli *cli, const struct fb_copy_repo_request *request,
 		    counts[FB_COPY_FAILED],
 		    fb_cli_size(cli, report->bytes, size),
 		    fb_cli_span(report->elapsed_ms, span));
+	if (request->dry_run)
+		fb_cli_lock_plan(cli, &report->locks);
+	else if (rc == FB_OK || report->locks.objects > 0)
+		fb_cli_lock_report(cli, &report->locks, cli->data, &tally);
 	if (rc == FB_OK && fb_tally_exit(&tally) != FB_EXIT_OK)
 		fb_cli_status(cli, fb_tally_exit(&tally));
 }

@@ -273,7 +273,7 @@ fb_cli_download_report(
 	put_machines(cli, report, &tally);
 	put_sources(cli, report, &tally);
 	add_totals(cli, report);
-	fb_cli_lock_report(cli, &report->locks, &tally);
+	fb_cli_lock_report(cli, &report->locks, cli->members, &tally);
 	if (cli->output == FB_OUTPUT_TSV)
 		add_rows(cli, report);
 	status = fb_tally_exit(&tally);

@@ -59,6 +59,20 @@ fb_cli_add_lock_cost(const struct fb_cli *cli, struct fb_buf *dst,
 }
 
 void
+fb_cli_lock_plan(struct fb_cli *cli, const struct fb_lock_cost *cost)
+{
+	if (!cost->wanted)
+		return;
+	if (cost->failed > 0)
+		fb_cli_warn(cli, NULL, &cost->err);
+	fb_buf_add_str(&cli->text, "locks: ");
+	fb_cli_add_lock_cost(cli, &cli->text, cost);
+	fb_buf_add_str(&cli->text, "\n");
+	(void)json_object_set_new(
+	    cli->data, "locks", fb_cli_lock_cost_json(cost));
+}
+
+void
 fb_cli_lock_preview(struct fb_cli *cli, struct fb_repo *repo)
 {
 	struct fb_lock_cost cost;
@@ -69,28 +83,19 @@ fb_cli_lock_preview(struct fb_cli *cli, struct fb_repo *repo)
 		fb_cli_warn(cli, NULL, &why);
 		return;
 	}
-	if (!cost.wanted)
-		return;
-	if (cost.failed > 0)
-		fb_cli_warn(cli, NULL, &cost.err);
-	fb_buf_add_str(&cli->text, "locks: ");
-	fb_cli_add_lock_cost(cli, &cli->text, &cost);
-	fb_buf_add_str(&cli->text, "\n");
-	(void)json_object_set_new(
-	    cli->data, "locks", fb_cli_lock_cost_json(&cost));
+	fb_cli_lock_plan(cli, &cost);
 }
 
 void
-fb_cli_lock_report(
-    struct fb_cli *cli, const struct fb_lock_cost *cost, struct fb_tally *tally)
+fb_cli_lock_report(struct fb_cli *cli, const struct fb_lock_cost *cost,
+    json_t *object, struct fb_tally *tally)
 {
 	char size[FB_CLI_TEXT], until[FB_CLI_TEXT];
 	struct fb_error warning = { 0 };
 
 	if (!cost->wanted)
 		return;
-	(void)json_object_set_new(
-	    cli->members, "locks", fb_cli_lock_cost_json(cost));
+	(void)json_object_set_new(object, "locks", fb_cli_lock_cost_json(cost));
 	if (cost->failed == 0) {
 		fb_buf_add_fmt(&cli->summary,
 		    "locked until %s or later; of what is used again %llu of "
@@ -102,7 +107,7 @@ fb_cli_lock_report(
 		return;
 	}
 	(void)fb_fail_id(&warning, FB_EFAILED, "E-LOCK-RENEW",
-	    "%llu of %llu objects that the run uses could not be locked for "
+	    "%llu of %llu objects that are used again could not be locked for "
 	    "as long as is wanted: %s",
 	    (unsigned long long)cost->failed, (unsigned long long)cost->objects,
 	    cost->err.msg);

@@ -30,8 +30,10 @@ struct copying {
 	struct fb_clone *clone;
 	struct fb_run_ref *runs; /* oldest first; without what is borrowed */
 	size_t run_count;
-	const char *run; /* at hand */
-	uint64_t total;  /* of it */
+	const char *run;           /* at hand */
+	uint64_t total;            /* of it */
+	struct fb_lock_items used; /* dry run: all that was found there */
+	bool looked; /* at the locks of what every restore needs */
 };
 
 static void
@@ -52,6 +54,7 @@ copying_release(struct copying *copying)
 	fb_rate_free(copying->upload);
 	free(copying->spool_dir);
 	free(copying->runs);
+	fb_lock_items_release(&copying->used);
 }
 #define AUTO_COPYING FB_CLEANUP(copying_release)
 
@@ -198,6 +201,71 @@ on_progress(void *arg, uint64_t bytes)
 	        .total = copying->total });
 }
 
+static void
+move_ids(struct fb_id_list *dst, const struct fb_id_list *src)
+{
+	for (size_t i = 0; i < src->count; i++)
+		fb_id_list_add(dst, &src->ids[i]);
+}
+
+/* A dry run adds up what a copy looks at run by run. */
+static void
+collect(struct copying *copying, const struct fb_clone_found *found)
+{
+	struct fb_lock_items *used = &copying->used;
+
+	used->common = true;
+	move_ids(&used->packs, &found->packs);
+	move_ids(&used->recipes, &found->recipes);
+	for (size_t i = 0; i < found->key_count; i++)
+		fb_lock_items_add(used, found->keys[i]);
+}
+
+/*
+ * What was there and is used again is locked for longer before the run is
+ * committed, as a download does it; where that fails the copy is worth more
+ * than its locks, and the report says so.
+ */
+static int
+renew_locks(
+    void *arg, const struct fb_clone_found *found, struct fb_error *err)
+{
+	struct copying *copying = arg;
+	const struct fb_lock_items items = { .packs = found->packs,
+		.recipes = found->recipes,
+		.keys = found->keys,
+		.key_count = found->key_count,
+		.common = !copying->looked && !copying->report->made };
+	struct fb_lock_cost cost;
+	struct fb_error why = { 0 };
+
+	(void)err;
+	if (copying->request->dry_run) {
+		collect(copying, found);
+		return FB_OK;
+	}
+	copying->looked = true;
+	if (fb_locks_renew(
+	        &copying->to_engine, copying->to, &items, &cost, &why) < 0) {
+		cost.failed = cost.failed > 0 ? cost.failed : 1;
+		cost.err = why;
+	}
+	fb_lock_cost_add(&copying->report->locks, &cost);
+	return FB_OK;
+}
+
+/* In a dry run: what would have to be done. */
+static int
+weigh_locks(struct copying *copying, struct fb_error *err)
+{
+	struct fb_lock_items *used = &copying->used;
+
+	fb_id_list_settle(&used->packs);
+	fb_id_list_settle(&used->recipes);
+	return fb_locks_weigh(&copying->to_engine, copying->to, used,
+	    &copying->report->locks, err);
+}
+
 static int
 open_clone(struct copying *copying, struct fb_error *err)
 {
@@ -208,6 +276,7 @@ open_clone(struct copying *copying, struct fb_error *err)
 		.session = copying->writer.session.id,
 		.cancel = engine->cancel,
 		.progress = on_progress,
+		.use = renew_locks,
 		.arg = copying,
 	};
 
@@ -350,6 +419,8 @@ run_copy(struct copying *copying, struct fb_error *err)
 		rc = fb_clone_forgets(copying->clone, err);
 	if (rc == FB_OK)
 		rc = copy_all(copying, err);
+	if (rc == FB_OK && copying->request->dry_run && copying->to != NULL)
+		rc = weigh_locks(copying, err);
 	if (rc == FB_OK && !copying->request->dry_run)
 		rc = remember(copying, err);
 	return rc;
@@ -369,6 +440,7 @@ fb_copy_repo(const struct fb_engine *engine,
 
 	copying.from_engine.repository = request->from;
 	copying.to_engine.repository = request->to;
+	fb_lock_cost_begin(&copying.to_engine, &report->locks);
 	if (strcmp(request->from, request->to) == 0) {
 		(void)fb_fail_id(err, FB_EREFUSED, "E-COPY-SELF",
 		    "'%s' cannot be copied to itself", request->from);

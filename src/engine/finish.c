@@ -336,10 +336,13 @@ renew_locks(struct commit *commit)
 {
 	struct fb_run *run = commit->run;
 	struct fb_lock_cost *locks = &run->locks;
+	const struct fb_lock_items items = { .packs = commit->packs,
+		.recipes = commit->recipes,
+		.common = true };
 	struct fb_error why = { 0 };
 
-	if (fb_locks_renew(run->engine, run->repo, &commit->packs,
-	        &commit->recipes, locks, &why) == FB_OK)
+	if (fb_locks_renew(run->engine, run->repo, &items, locks, &why) ==
+	    FB_OK)
 		return;
 	locks->failed = locks->failed > 0 ? locks->failed : 1;
 	locks->err = why;

@@ -2,6 +2,7 @@
 #include "fleetbak/engine/locks.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,9 +23,8 @@ static const char *const always[] = { "format/1.json", "format/1.json.sig",
 
 struct locking {
 	struct fb_repo *repo;
-	const struct fb_id_list *packs, *recipes;
-	char **others;
-	size_t other_count;
+	const struct fb_lock_items *items;
+	struct fb_lock_items others; /* keys alone */
 	size_t count, step;
 	bool change;       /* the second time: make them longer */
 	uint8_t *too_soon; /* of each, whether it has to be */
@@ -36,27 +36,42 @@ struct locking {
 static void
 key_of(const struct locking *locking, size_t i, char key[FB_STORE_KEY_MAX + 1])
 {
+	const struct fb_lock_items *items = locking->items;
 	const char *other;
 
-	if (i < locking->packs->count) {
-		fb_pack_key(&locking->packs->ids[i], key);
+	if (i < items->packs.count) {
+		fb_pack_key(&items->packs.ids[i], key);
 		return;
 	}
-	i -= locking->packs->count;
-	if (i < locking->recipes->count) {
-		fb_recipe_key(&locking->recipes->ids[i], key);
+	i -= items->packs.count;
+	if (i < items->recipes.count) {
+		fb_recipe_key(&items->recipes.ids[i], key);
 		return;
 	}
-	other = locking->others[i - locking->recipes->count];
-	memcpy(key, other, strlen(other) + 1);
+	i -= items->recipes.count;
+	other = i < items->key_count
+	    ? items->keys[i]
+	    : locking->others.keys[i - items->key_count];
+	(void)snprintf(key, FB_STORE_KEY_MAX + 1, "%s", other);
 }
 
-static void
-add_other(struct locking *locking, const char *key)
+void
+fb_lock_items_add(struct fb_lock_items *items, const char *key)
 {
-	locking->others = fb_realloc(locking->others, locking->other_count + 1,
-	    sizeof(*locking->others));
-	locking->others[locking->other_count++] = fb_strdup(key);
+	items->keys =
+	    fb_realloc(items->keys, items->key_count + 1, sizeof(*items->keys));
+	items->keys[items->key_count++] = fb_strdup(key);
+}
+
+void
+fb_lock_items_release(struct fb_lock_items *items)
+{
+	for (size_t i = 0; i < items->key_count; i++)
+		free(items->keys[i]);
+	free(items->keys);
+	fb_id_list_release(&items->packs);
+	fb_id_list_release(&items->recipes);
+	*items = (struct fb_lock_items){ 0 };
 }
 
 static int
@@ -64,16 +79,14 @@ visit_key(const char *key, uint64_t size, void *arg, struct fb_error *err)
 {
 	(void)size;
 	(void)err;
-	add_other(arg, key);
+	fb_lock_items_add(arg, key);
 	return FB_OK;
 }
 
 static void
 release_locking(struct locking *locking)
 {
-	for (size_t i = 0; i < locking->other_count; i++)
-		free(locking->others[i]);
-	free(locking->others);
+	fb_lock_items_release(&locking->others);
 	free(locking->too_soon);
 	(void)pthread_mutex_destroy(&locking->lock);
 }
@@ -82,15 +95,17 @@ release_locking(struct locking *locking)
 static int
 prepare(struct locking *locking, size_t sample, struct fb_error *err)
 {
+	const struct fb_lock_items *items = locking->items;
+	struct fb_lock_items *others = &locking->others;
 	int rc = FB_OK;
 
-	for (size_t i = 0; i < FB_COUNT(always); i++)
-		add_other(locking, always[i]);
-	if (locking->repo->vault != NULL)
+	for (size_t i = 0; items->common && i < FB_COUNT(always); i++)
+		fb_lock_items_add(others, always[i]);
+	if (items->common && locking->repo->vault != NULL)
 		rc = fb_store_list(
-		    locking->repo->store, "keys/", visit_key, locking, err);
-	locking->count = locking->packs->count + locking->recipes->count +
-	    locking->other_count;
+		    locking->repo->store, "keys/", visit_key, others, err);
+	locking->count = items->packs.count + items->recipes.count +
+	    items->key_count + others->key_count;
 	locking->step = locking->count / sample + 1;
 	locking->too_soon = fb_alloc(locking->count, 1);
 	locking->cost->objects = locking->count;
@@ -118,7 +133,8 @@ static int
 look(struct locking *locking, size_t i, const char *key, struct fb_error *err)
 {
 	struct fb_lock_cost *cost = locking->cost;
-	bool other = i >= locking->packs->count + locking->recipes->count;
+	bool other =
+	    i >= locking->items->packs.count + locking->items->recipes.count;
 	int64_t until_ns;
 	uint64_t size;
 	int rc =
@@ -188,6 +204,18 @@ set_times(const struct fb_config_repository *config, struct fb_lock_cost *cost)
 		.until_ns = now + span + span / 8 };
 }
 
+void
+fb_lock_cost_begin(
+    const struct fb_engine *engine, struct fb_lock_cost *ret_cost)
+{
+	const struct fb_config_repository *config =
+	    fb_engine_repo_config(engine);
+
+	*ret_cost = (struct fb_lock_cost){ 0 };
+	if (config != NULL && config->object_lock != NULL)
+		set_times(config, ret_cost);
+}
+
 static void
 scale(const struct locking *locking)
 {
@@ -218,36 +246,50 @@ note_newest(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 }
 
 int
-fb_locks_preview(const struct fb_engine *engine, struct fb_repo *repo,
-    struct fb_lock_cost *ret_cost, struct fb_error *err)
+fb_locks_weigh(const struct fb_engine *engine, struct fb_repo *repo,
+    const struct fb_lock_items *items, struct fb_lock_cost *ret_cost,
+    struct fb_error *err)
 {
-	static const struct fb_id_list none = { 0 };
-	const struct fb_config_repository *config =
-	    fb_engine_repo_config(engine);
-	struct newest newest = { .fleet = engine->config->fleet_name };
-	struct fb_register reg = { 0 };
 	FB_CLEANUP(release_locking)
 	struct locking locking = { .repo = repo,
-		.packs = &reg.packs,
-		.recipes = &none, /* each run has its own */
+		.items = items,
 		.cost = ret_cost,
 		.lock = PTHREAD_MUTEX_INITIALIZER };
 	int rc;
 
-	*ret_cost = (struct fb_lock_cost){ 0 };
-	if (config->object_lock == NULL)
+	fb_lock_cost_begin(engine, ret_cost);
+	if (!ret_cost->wanted)
 		return FB_OK;
-	set_times(config, ret_cost);
+	rc = prepare(&locking, FB_LOCK_SAMPLE, err);
+	if (rc == FB_OK)
+		rc = work_all(&locking, false, err);
+	if (rc == FB_OK)
+		scale(&locking);
+	return rc;
+}
+
+int
+fb_locks_preview(const struct fb_engine *engine, struct fb_repo *repo,
+    struct fb_lock_cost *ret_cost, struct fb_error *err)
+{
+	struct newest newest = { .fleet = engine->config->fleet_name };
+	struct fb_register reg = { 0 };
+	int rc = FB_OK;
+
+	*ret_cost = (struct fb_lock_cost){ 0 };
+	if (fb_engine_repo_config(engine)->object_lock == NULL)
+		return FB_OK;
 	rc = fb_repo_runs(repo, note_newest, &newest, err);
 	if (rc == FB_OK && newest.session[0] != '\0')
 		rc = fb_repo_register(repo, newest.session, &reg, err);
-	if (rc == FB_OK)
-		rc = prepare(&locking, FB_LOCK_SAMPLE, err);
-	if (rc == FB_OK)
-		rc = work_all(&locking, false, err);
+	if (rc == FB_OK) {
+		/* Each run has recipes of its own. */
+		const struct fb_lock_items items = { .packs = reg.packs,
+			.common = true };
+
+		rc = fb_locks_weigh(engine, repo, &items, ret_cost, err);
+	}
 	fb_register_release(&reg);
-	if (rc == FB_OK)
-		scale(&locking);
 	return rc;
 }
 
@@ -271,23 +313,19 @@ tell(const struct fb_engine *engine, const struct fb_lock_cost *cost)
 
 int
 fb_locks_renew(const struct fb_engine *engine, struct fb_repo *repo,
-    const struct fb_id_list *packs, const struct fb_id_list *recipes,
-    struct fb_lock_cost *ret_cost, struct fb_error *err)
+    const struct fb_lock_items *items, struct fb_lock_cost *ret_cost,
+    struct fb_error *err)
 {
-	const struct fb_config_repository *config =
-	    fb_engine_repo_config(engine);
 	FB_CLEANUP(release_locking)
 	struct locking locking = { .repo = repo,
-		.packs = packs,
-		.recipes = recipes,
+		.items = items,
 		.cost = ret_cost,
 		.lock = PTHREAD_MUTEX_INITIALIZER };
 	int rc;
 
-	*ret_cost = (struct fb_lock_cost){ 0 };
-	if (config->object_lock == NULL)
+	fb_lock_cost_begin(engine, ret_cost);
+	if (!ret_cost->wanted)
 		return FB_OK;
-	set_times(config, ret_cost);
 	rc = prepare(&locking, SIZE_MAX, err);
 	if (rc == FB_OK)
 		rc = work_all(&locking, false, err);
@@ -295,4 +333,16 @@ fb_locks_renew(const struct fb_engine *engine, struct fb_repo *repo,
 		return rc;
 	tell(engine, ret_cost);
 	return work_all(&locking, true, err);
+}
+
+void
+fb_lock_cost_add(struct fb_lock_cost *sum, const struct fb_lock_cost *cost)
+{
+	if (sum->failed == 0 && cost->failed > 0)
+		sum->err = cost->err;
+	sum->objects += cost->objects;
+	sum->renewed += cost->renewed;
+	sum->bytes += cost->bytes;
+	sum->failed += cost->failed;
+	sum->estimated = sum->estimated || cost->estimated;
 }

@@ -77,7 +77,7 @@ add_object(
 		list->items =
 		    fb_realloc(list->items, list->cap, sizeof(*list->items));
 	}
-	list->items[list->count++] = (struct clone_object){ *id, size };
+	list->items[list->count++] = (struct clone_object){ *id, size, false };
 	return FB_OK;
 }
 
@@ -91,7 +91,7 @@ compare_objects(const void *a, const void *b)
 struct clone_object *
 clone_find(const struct clone_list *list, const struct fb_digest *id)
 {
-	struct clone_object key = { *id, 0 };
+	struct clone_object key = { .id = *id };
 
 	return list->count == 0 ? NULL
 	                        : bsearch(&key, list->items, list->count,
@@ -228,8 +228,14 @@ weigh_object(const struct fb_digest *id, bool pack, struct fb_clone *clone,
 		    "let a prune there come to its end, then "
 		    "copy again");
 	}
-	if (there != NULL && (here == NULL || here->size == there->size))
-		return FB_OK; /* the copy may be all that is left of it */
+	if (there != NULL && (here == NULL || here->size == there->size)) {
+		/* The copy may be all that is left of it. */
+		if (!there->told)
+			fb_id_list_add(
+			    pack ? &want->found.packs : &want->found.recipes,
+			    id);
+		return FB_OK;
+	}
 	if (here == NULL)
 		return fail_missing(key, err);
 	if (there != NULL)
@@ -269,6 +275,58 @@ clone_want_release(struct clone_want *want)
 {
 	fb_register_release(&want->reg);
 	free(want->objects);
+	fb_id_list_release(&want->found.packs);
+	fb_id_list_release(&want->found.recipes);
+	for (size_t i = 0; i < want->found.key_count; i++)
+		free(want->found.keys[i]);
+	free(want->found.keys);
+}
+
+void
+clone_note_key(struct clone_want *want, const char *key)
+{
+	struct fb_clone_found *found = &want->found;
+
+	found->keys =
+	    fb_realloc(found->keys, found->key_count + 1, sizeof(*found->keys));
+	found->keys[found->key_count++] = fb_strdup(key);
+}
+
+static void
+mark_told(const struct clone_list *list, const struct fb_id_list *found)
+{
+	for (size_t i = 0; i < found->count; i++) {
+		struct clone_object *object = clone_find(list, &found->ids[i]);
+
+		if (object != NULL)
+			object->told = true;
+	}
+}
+
+/* A run that is put back relies on its own objects, too. */
+int
+clone_use_found(
+    struct fb_clone *clone, struct clone_want *want, struct fb_error *err)
+{
+	if (clone->spec.use == NULL)
+		return FB_OK;
+	if (want->committed) {
+		FB_AUTO_FREE char *commit =
+		    fb_format("commits/%s", want->reg.session);
+
+		clone_note_key(want, commit);
+		for (size_t i = 0; i < CLONE_RUN_FILES; i++) {
+			FB_AUTO_FREE char *key = fb_format(
+			    "runs/%s/%s", want->reg.run, clone_run_files[i]);
+
+			clone_note_key(want, key);
+		}
+	}
+	fb_id_list_settle(&want->found.packs);
+	fb_id_list_settle(&want->found.recipes);
+	mark_told(&clone->to_packs, &want->found.packs);
+	mark_told(&clone->to_recipes, &want->found.recipes);
+	return clone->spec.use(clone->spec.arg, &want->found, err);
 }
 
 void
@@ -277,9 +335,13 @@ clone_note_copied(struct fb_clone *clone, const struct clone_want *want)
 	struct clone_list *lists[] = { &clone->to_packs, &clone->to_recipes };
 	struct fb_error ignored;
 
-	for (size_t i = 0; i < want->count; i++)
+	for (size_t i = 0; i < want->count; i++) {
+		struct clone_list *list = lists[!want->objects[i].pack];
+
 		(void)add_object(&want->objects[i].id, want->objects[i].size,
-		    lists[!want->objects[i].pack], &ignored);
+		    list, &ignored);
+		list->items[list->count - 1].told = true;
+	}
 	for (size_t i = 0; i < FB_COUNT(lists); i++)
 		if (lists[i]->count > 0)
 			qsort(lists[i]->items, lists[i]->count,
@@ -332,7 +394,9 @@ fb_clone_weigh(struct fb_clone *clone, const struct fb_run_ref *run,
 	*ret_state = !want.committed ? FB_CLONE_ABSENT
 	    : has && want.count == 0 ? FB_CLONE_THERE
 	                             : FB_CLONE_DAMAGED;
+	if (pretend && *ret_state != FB_CLONE_THERE)
+		rc = clone_use_found(clone, &want, err);
 	if (pretend)
 		clone_note_copied(clone, &want);
-	return FB_OK;
+	return rc;
 }

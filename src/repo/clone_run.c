@@ -25,7 +25,7 @@ const char *const clone_run_files[CLONE_RUN_FILES] = { "manifest.json",
 /* What the workers of one run share. */
 struct crew {
 	struct fb_clone *clone;
-	const struct clone_want *want;
+	struct clone_want *want;
 	size_t next;
 };
 
@@ -109,8 +109,8 @@ read_by_steps(struct reading *reading, const char *key, uint64_t size,
 			    reading->at, piece, len, err);
 		if (rc == FB_OK) {
 			fb_digester_add(reading->digester, span);
-			rc = reading->take(
-			    reading->arg, reading->at, span, err);
+			rc =
+			    reading->take(reading->arg, reading->at, span, err);
 		}
 		reading->at += len;
 	}
@@ -173,16 +173,17 @@ taken(struct fb_clone *clone, const char *key, uint64_t size,
 	return rc;
 }
 
-/* A small object; one that is there has the same bytes. */
+/* A small object; one that is there has the same bytes: *ret_found. */
 static int
 copy_small(struct fb_clone *clone, const char *key,
-    const struct fb_digest *digest, struct fb_error *err)
+    const struct fb_digest *digest, bool *ret_found, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf ours = { 0 }, theirs = { 0 };
 	struct fb_digest own;
 	int rc = fb_store_get(
 	    clone->spec.from->store, key, FB_SUMS_MAX, &ours, NULL, err);
 
+	*ret_found = false;
 	if (rc < 0)
 		return rc;
 	fb_digest_of(fb_buf_span(&ours), &own);
@@ -191,6 +192,7 @@ copy_small(struct fb_clone *clone, const char *key,
 		    err, FB_ECORRUPT, "'%s' is not what SHA256SUMS says", key);
 	rc = fb_store_create(
 	    clone->spec.to->store, key, fb_buf_span(&ours), err);
+	*ret_found = rc == FB_EEXISTS;
 	if (rc != FB_EEXISTS)
 		return rc;
 	rc = fb_store_get(
@@ -233,7 +235,9 @@ copy_extras(struct fb_clone *clone, const char *prefix, const char *session,
 	    clone->spec.from->store, start, note_key, &extras, err);
 
 	for (size_t i = 0; rc == FB_OK && i < extras.count; i++) {
-		rc = copy_small(clone, extras.keys[i], NULL, err);
+		bool found;
+
+		rc = copy_small(clone, extras.keys[i], NULL, &found, err);
 		if (!needed && (rc == FB_ECORRUPT || rc == FB_ENOTFOUND))
 			rc = FB_OK;
 	}
@@ -346,9 +350,10 @@ copy_by_file(struct fb_clone *clone, const char *key,
 }
 
 static int
-copy_object(struct fb_clone *clone, const struct clone_wanted *object,
-    struct fb_error *err)
+copy_object(
+    struct crew *crew, const struct clone_wanted *object, struct fb_error *err)
 {
+	struct fb_clone *clone = crew->clone;
 	char key[FB_OBJECT_KEY_SIZE];
 	uint64_t max = object->pack ? FB_PACK_SIZE_MAX : RECIPE_MAX;
 	int rc;
@@ -363,7 +368,14 @@ copy_object(struct fb_clone *clone, const struct clone_wanted *object,
 	rc = object->size <= MEMORY_MAX
 	    ? copy_in_memory(clone, key, object, err)
 	    : copy_by_file(clone, key, object, err);
-	return rc == FB_EEXISTS ? taken(clone, key, object->size, err) : rc;
+	if (rc != FB_EEXISTS)
+		return rc;
+	(void)pthread_mutex_lock(&clone->lock);
+	fb_id_list_add(object->pack ? &crew->want->found.packs
+	                            : &crew->want->found.recipes,
+	    &object->id);
+	(void)pthread_mutex_unlock(&clone->lock);
+	return taken(clone, key, object->size, err);
 }
 
 /* The next object, packs before recipes: a recipe names packs. */
@@ -399,7 +411,7 @@ work(struct crew *crew, bool packs, struct fb_error *err)
 	while (rc == FB_OK && (object = take_next(crew, packs)) != NULL) {
 		rc = check_cancel(crew->clone, err);
 		if (rc == FB_OK)
-			rc = copy_object(crew->clone, object, err);
+			rc = copy_object(crew, object, err);
 		if (rc == FB_OK)
 			report(crew->clone, object->size);
 	}
@@ -419,7 +431,7 @@ work_packs(void *arg, struct fb_error *err)
 
 static int
 copy_objects(
-    struct fb_clone *clone, const struct clone_want *want, struct fb_error *err)
+    struct fb_clone *clone, struct clone_want *want, struct fb_error *err)
 {
 	struct crew crew = { clone, want, 0 };
 	struct fb_group *group = fb_group_new();
@@ -434,8 +446,8 @@ copy_objects(
 
 /* manifest.json, VOLUMES, SHA256SUMS: the last says what the others are. */
 static int
-copy_run_files(struct fb_clone *clone, const struct fb_run_ref *run,
-    struct fb_span sums, struct fb_error *err)
+copy_run_files(struct fb_clone *clone, struct clone_want *want,
+    const struct fb_run_ref *run, struct fb_span sums, struct fb_error *err)
 {
 	int rc = FB_OK;
 
@@ -444,11 +456,14 @@ copy_run_files(struct fb_clone *clone, const struct fb_run_ref *run,
 		    fb_format("runs/%s/%s", run->run, clone_run_files[i]);
 		bool own = strcmp(clone_run_files[i], "SHA256SUMS") == 0;
 		struct fb_digest digest = run->sums;
+		bool found = false;
 
 		if (!own)
 			rc = fb_sums_find(sums, key, &digest, err);
 		if (rc == FB_OK)
-			rc = copy_small(clone, key, &digest, err);
+			rc = copy_small(clone, key, &digest, &found, err);
+		if (found && !want->committed)
+			clone_note_key(want, key);
 	}
 	return rc;
 }
@@ -496,9 +511,11 @@ fb_clone_run(
 	if (rc == FB_OK)
 		rc = copy_extras(clone, "keys", run->session, true, err);
 	if (rc == FB_OK)
-		rc = copy_run_files(clone, run, fb_buf_span(&sums), err);
+		rc = copy_run_files(clone, &want, run, fb_buf_span(&sums), err);
 	if (rc == FB_OK)
 		rc = copy_extras(clone, "hints", run->session, false, err);
+	if (rc == FB_OK)
+		rc = clone_use_found(clone, &want, err);
 	if (rc == FB_OK)
 		rc = check_session(clone, run->run, err);
 	if (rc == FB_OK)

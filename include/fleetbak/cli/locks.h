@@ -10,15 +10,17 @@
 
 /* What a download would have to lock for longer, into `text` and `data`. */
 void fb_cli_lock_preview(struct fb_cli *cli, struct fb_repo *repo);
+/* The same of what was weighed already. */
+void fb_cli_lock_plan(struct fb_cli *cli, const struct fb_lock_cost *cost);
 /* One line of it. */
 void fb_cli_add_lock_cost(const struct fb_cli *cli, struct fb_buf *dst,
     const struct fb_lock_cost *cost);
 json_t *fb_cli_lock_cost_json(const struct fb_lock_cost *cost);
 
-/* What a download has locked for longer, into `summary` and `members`; what it
- * could not lock is a warning and trouble. */
+/* What was locked for longer, into `summary` and a member of `object`; what
+ * could not be locked is a warning and trouble. */
 void fb_cli_lock_report(struct fb_cli *cli, const struct fb_lock_cost *cost,
-    struct fb_tally *tally);
+    json_t *object, struct fb_tally *tally);
 
 /* What prune would leave, or has left, because it is locked. */
 void fb_cli_gc_locks(

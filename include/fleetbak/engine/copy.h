@@ -5,7 +5,7 @@
 #ifndef FB_ENGINE_COPY_H
 #define FB_ENGINE_COPY_H
 
-#include "fleetbak/engine/engine.h"
+#include "fleetbak/engine/locks.h"
 #include "fleetbak/repo/gc.h"
 
 struct fb_copy_repo_request {
@@ -16,13 +16,13 @@ struct fb_copy_repo_request {
 };
 
 enum fb_copy_outcome {
-	FB_COPY_PLANNED,   /* dry run: it would be copied */
+	FB_COPY_PLANNED, /* dry run: it would be copied */
 	FB_COPY_COPIED,
-	FB_COPY_REPAIRED,  /* it was there, and objects of it were not */
+	FB_COPY_REPAIRED, /* it was there, and objects of it were not */
 	FB_COPY_THERE,
 	FB_COPY_FORGOTTEN, /* it was given up there, for good */
 	FB_COPY_FAILED,
-	FB_COPY_SKIPPED,   /* not begun: what came before stopped it all */
+	FB_COPY_SKIPPED, /* not begun: what came before stopped it all */
 };
 
 struct fb_copy_item {
@@ -33,10 +33,12 @@ struct fb_copy_item {
 };
 
 struct fb_copy_repo_report {
-	bool made;    /* there was no repository before */
+	bool made;                  /* there was no repository before */
 	struct fb_copy_item *items; /* oldest first */
 	size_t count;
-	uint64_t bytes; /* copied, or with a dry run to be copied */
+	uint64_t bytes;            /* copied, or with a dry run to be copied */
+	struct fb_lock_cost locks; /* of what was there and is used again: was,
+	                            * or would be, locked for longer */
 	uint64_t elapsed_ms;
 };
 

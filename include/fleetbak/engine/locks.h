@@ -9,14 +9,14 @@
 #include "fleetbak/engine/engine.h"
 
 struct fb_lock_cost {
-	bool wanted;      /* the repository has object_lock */
-	uint64_t objects; /* that are looked at */
-	uint64_t renewed; /* whose lock ends too soon: it is made longer */
-	uint64_t bytes;   /* of those */
-	bool estimated;   /* from some of them */
+	bool wanted;       /* the repository has object_lock */
+	uint64_t objects;  /* that are looked at */
+	uint64_t renewed;  /* whose lock ends too soon: it is made longer */
+	uint64_t bytes;    /* of those */
+	bool estimated;    /* from some of them */
 	int64_t wanted_ns; /* until then all has to be locked */
 	int64_t until_ns;  /* and is, once it is made longer */
-	uint64_t failed;  /* were not made longer, as ... */
+	uint64_t failed;   /* were not made longer, as ... */
 	struct fb_error err;
 };
 
@@ -28,14 +28,35 @@ struct fb_lock_cost {
 FB_MUST_USE int fb_locks_preview(const struct fb_engine *engine,
     struct fb_repo *repo, struct fb_lock_cost *ret_cost, struct fb_error *err);
 
+/* Objects whose locks are looked at. */
+struct fb_lock_items {
+	struct fb_id_list packs, recipes;
+	char **keys; /* of others; one that is not there is no error */
+	size_t key_count;
+	bool common; /* and what every restore needs: the format, the texts for
+	              * restoring without us, the wrapped keys */
+};
+void fb_lock_items_add(struct fb_lock_items *items, const char *key);
+void fb_lock_items_release(struct fb_lock_items *items);
+
+/* What fb_locks_renew() would have to do with these.  Reads only. */
+FB_MUST_USE int fb_locks_weigh(const struct fb_engine *engine,
+    struct fb_repo *repo, const struct fb_lock_items *items,
+    struct fb_lock_cost *ret_cost, struct fb_error *err);
+
 /*
- * Look at these, and what a restore needs beside them, and lock for longer
- * what has to be.  What it will cost is told the engine's observer before.
- * FB_OK also when some could not be: *ret_cost says so.
+ * Look at these and lock for longer what has to be.  What it will cost is told
+ * the engine's observer before.  FB_OK also when some could not be: *ret_cost
+ * says so.
  */
 FB_MUST_USE int fb_locks_renew(const struct fb_engine *engine,
-    struct fb_repo *repo, const struct fb_id_list *packs,
-    const struct fb_id_list *recipes, struct fb_lock_cost *ret_cost,
-    struct fb_error *err);
+    struct fb_repo *repo, const struct fb_lock_items *items,
+    struct fb_lock_cost *ret_cost, struct fb_error *err);
+
+/* Nothing so far; and count one more. */
+void fb_lock_cost_begin(
+    const struct fb_engine *engine, struct fb_lock_cost *ret_cost);
+void fb_lock_cost_add(
+    struct fb_lock_cost *sum, const struct fb_lock_cost *cost);
 
 #endif

@@ -19,6 +19,16 @@
 struct fb_clone;
 struct fb_rate;
 
+/* What of a run was in the other store before, or came there otherwise: the
+ * run relies on it, and this copy has not put it there. */
+struct fb_clone_found {
+	struct fb_id_list packs, recipes;
+	char **keys; /* of the run's own objects */
+	size_t key_count;
+};
+typedef int fb_clone_use(
+    void *arg, const struct fb_clone_found *found, struct fb_error *err);
+
 /*
  * Make `to` the repository that `from` is: format and its signature,
  * RESTORE.txt, restore.sh.  Idempotent; what a crash left out is completed.
@@ -38,6 +48,10 @@ struct fb_clone_spec {
 	/* Called with the bytes copied so far of the run at hand, from any
 	 * thread, one at a time; may be NULL. */
 	void (*progress)(void *arg, uint64_t bytes);
+	/* Called before each run is committed, and by a weigh that pretends,
+	 * with what was found there and was not told before; a negative return
+	 * ends it.  May be NULL. */
+	fb_clone_use *use;
 	void *arg;
 };
 
@@ -68,8 +82,8 @@ FB_MUST_USE int fb_clone_weigh(struct fb_clone *clone,
  * object has its name in `to`; FB_EBUSY, id E-COPY-CONDEMNED; FB_ECONFLICT,
  * id E-COPY-FENCED: a prune there did not wait for us.
  */
-FB_MUST_USE int fb_clone_run(struct fb_clone *clone,
-    const struct fb_run_ref *run, struct fb_error *err);
+FB_MUST_USE int fb_clone_run(
+    struct fb_clone *clone, const struct fb_run_ref *run, struct fb_error *err);
 
 /* Copy the records of runs that `from` gave up and `to` never had, so that
  * nobody misses them there. */
