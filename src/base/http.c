@@ -447,6 +447,8 @@ transfer(struct fb_http *http, struct exchange *exchange, struct fb_error *err)
 	for (const char *const *line = exchange->request->headers;
 	     line != NULL && *line != NULL; line++)
 		headers = curl_slist_append(headers, *line);
+	if (exchange->request->straight)
+		headers = curl_slist_append(headers, "Expect:");
 	exchange->curl = connection->curl;
 	connection->why[0] = '\0';
 	set_client(connection->curl, http, connection->why);

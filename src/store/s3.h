@@ -69,6 +69,7 @@ struct s3_ask {
 	int body_fd;
 	uint64_t body_offset, body_size;
 	const char *payload; /* SHA-256 of the body; NULL: of `body` */
+	bool straight;       /* as in struct fb_http_request */
 	size_t body_max;     /* of a good answer; 0: 1 MiB */
 	fb_http_sink *sink;
 	void (*again)(void *sink_arg); /* before each try: what the sink took was
@@ -163,6 +164,10 @@ bool s3_wants_checksums(
 /* "2026-11-28T10:00:00Z", with parts of a second or without; the end of time
  * for what is after it.  False: something else. */
 bool s3_time(const char *text, int64_t *ret_ns);
+/* Until when an answer says that its object is locked; 0: it is not any more,
+ * or never was. */
+FB_MUST_USE int s3_read_lock(
+    const struct s3_answer *answer, int64_t *ret_until_ns, struct fb_error *err);
 /* Read a setting of the bucket: "versioning", "object-lock". */
 void s3_ask_setting(struct s3_store *s3, const char *name,
     struct fb_store_traits *traits);

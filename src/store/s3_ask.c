@@ -200,6 +200,7 @@ send_once(struct s3_store *s3, const struct s3_ask *ask,
 		.body_fd = ask->body_fd,
 		.body_offset = ask->body_offset,
 		.body_size = ask->body_size,
+		.straight = ask->straight,
 		.body_max = ask->body_max,
 		.sink = ask->sink,
 		.sink_arg = ask->sink_arg };

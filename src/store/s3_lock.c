@@ -255,8 +255,8 @@ now_of(const struct s3_answer *answer)
 	return (int64_t)timegm(&tm) * NS_PER_S;
 }
 
-static int
-read_lock(
+int
+s3_read_lock(
     const struct s3_answer *answer, int64_t *ret_until_ns, struct fb_error *err)
 {
 	const char *until = fb_http_header(
@@ -295,7 +295,7 @@ s3_locked(struct fb_store *store, const char *key, uint64_t *ret_size,
 	        (struct fb_span){ (const uint8_t *)length, strlen(length) },
 	        INT64_MAX, ret_size, &why) < 0)
 		return fb_fail(err, FB_EPROTO, "the answer tells no length");
-	return read_lock(&answer, ret_until_ns, err);
+	return s3_read_lock(&answer, ret_until_ns, err);
 }
 
 /* That of the bucket, for who has not chosen one. */
@@ -320,7 +320,11 @@ s3_extend(struct fb_store *store, const char *key, int64_t until_ns,
 	FB_AUTO_FREE char *body = NULL;
 	const struct s3_pair query = { "retention", "" };
 	struct s3_ask ask = {
-		.method = "PUT", .key = key, .query = &query, .query_count = 1
+		.method = "PUT",
+		.key = key,
+		.query = &query,
+		.query_count = 1,
+		.straight = true, /* radosgw would not answer */
 	};
 	AUTO_ANSWER struct s3_answer answer = { 0 };
 	int rc;

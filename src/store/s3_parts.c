@@ -15,10 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/group.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
+#include "fleetbak/crypto/base64.h"
 #include "fleetbak/crypto/etag.h"
 #include "s3_xml.h"
 
@@ -160,15 +162,43 @@ find_or_begin(struct sending_parts *sending, struct fb_error *err)
 	return rc;
 }
 
+/* Where something is locked S3 wants an MD5 with each part. */
+static int
+add_md5(const struct sending_parts *sending, uint32_t index,
+    struct fb_buf *base64, struct s3_ask *ask, struct s3_pair *header,
+    struct fb_error *err)
+{
+	struct s3_store *s3 = sending->s3;
+	char hex[FB_ETAG_SIZE];
+	uint8_t raw[FB_ETAG_LEN];
+	int rc;
+
+	if (s3->lock_mode == FB_LOCK_NONE && !atomic_load(&s3->checksums))
+		return FB_OK;
+	rc = md5_of_part(sending, index, hex, err);
+	if (rc < 0 || hex[0] == '\0')
+		return rc;
+	rc = fb_text_unhex(
+	    (struct fb_span){ (const uint8_t *)hex, strlen(hex) }, raw,
+	    sizeof(raw), err);
+	fb_base64_add(base64, (struct fb_span){ raw, sizeof(raw) });
+	*header = (struct s3_pair){ "content-md5", fb_buf_str(base64) };
+	ask->headers = header;
+	ask->header_count = 1;
+	return rc;
+}
+
 static int
 send_part(struct sending_parts *sending, uint32_t index, struct fb_error *err)
 {
+	FB_AUTO_BUF struct fb_buf md5 = { 0 };
+	struct s3_pair header;
 	AUTO_ANSWER struct s3_answer answer = { 0 };
 	FB_AUTO_FREE char *number = fb_format("%u", index + 1);
 	const struct s3_pair query[] = { { "partNumber", number },
 		{ "uploadId", sending->upload } };
 	char hex[FB_DIGEST_HEX_SIZE];
-	const struct s3_ask ask = { .method = "PUT",
+	struct s3_ask ask = { .method = "PUT",
 		.key = sending->key,
 		.query = query,
 		.query_count = FB_COUNT(query),
@@ -180,6 +210,8 @@ send_part(struct sending_parts *sending, uint32_t index, struct fb_error *err)
 	int rc = s3_payload_file(sending->fd, sending->path, ask.body_offset,
 	    ask.body_size, hex, err);
 
+	if (rc == FB_OK)
+		rc = add_md5(sending, index, &md5, &ask, &header, err);
 	if (rc == FB_OK)
 		rc = s3_ask(sending->s3, &ask, &answer, err);
 	if (rc < 0)
@@ -248,6 +280,29 @@ tag_of_all(const struct sending_parts *sending, char tag[FB_STORE_TAG_SIZE])
 		    tag, FB_STORE_TAG_SIZE, "%s-%u", hex, sending->count);
 }
 
+/*
+ * The lock is said when an upload is begun, so that one which is gone on with
+ * later ends too soon; and radosgw does not listen to it.  What was looked at
+ * anyway tells.
+ */
+static int
+lock_object(const struct sending_parts *sending,
+    const struct s3_answer *answer, struct fb_error *err)
+{
+	struct s3_store *s3 = sending->s3;
+	int64_t now = fb_clock_wall_ns(), until = 0;
+	int rc;
+
+	if (s3->lock_mode == FB_LOCK_NONE)
+		return FB_OK;
+	rc = s3_read_lock(answer, &until, err);
+	/* What is less than an eighth of it too short was said just now. */
+	if (rc < 0 || until >= now + (int64_t)(s3->lock_ns / 9 * 8))
+		return rc;
+	return s3_extend(
+	    &s3->base, sending->key, now + (int64_t)s3->lock_ns, err);
+}
+
 /* The object is as long as the file, and made of these parts. */
 static int
 check_object(const struct sending_parts *sending, struct fb_error *err)
@@ -277,7 +332,7 @@ check_object(const struct sending_parts *sending, struct fb_error *err)
 		return fb_fail(err, FB_ECORRUPT,
 		    "what the server has put together is not '%s'",
 		    sending->path);
-	return FB_OK;
+	return lock_object(sending, &answer, err);
 }
 
 /* 200 may be the status of an error that came late. */

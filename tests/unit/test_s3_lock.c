@@ -101,6 +101,20 @@ without_a_lock_nothing_is_said_of_one(void **state)
 	script_release(&script);
 }
 
+/* radosgw does not say that the body may come, and each would take a second. */
+static void
+a_longer_lock_is_sent_without_asking(void **state)
+{
+	WITH_SCRIPT(FB_LOCK_GOVERNANCE, OK);
+	(void)state;
+
+	assert_ok(fb_store_extend(
+	    store, "a", INT64_C(2000000000000000000), &err));
+	script_end(&script);
+	assert_null(strcasestr(script.asked[0], "\r\nexpect:"));
+	script_release(&script);
+}
+
 /* As AWS answers where the bucket has a default retention. */
 static void
 a_server_that_wants_a_checksum_gets_it(void **state)
@@ -387,6 +401,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_put_is_locked_and_has_its_checksum),
 		cmocka_unit_test(without_a_lock_nothing_is_said_of_one),
+		cmocka_unit_test(a_longer_lock_is_sent_without_asking),
 		cmocka_unit_test(a_server_that_wants_a_checksum_gets_it),
 		cmocka_unit_test(a_bucket_without_locks_says_what_to_do),
 		cmocka_unit_test(a_lock_ends_by_the_servers_clock),

@@ -56,6 +56,11 @@ struct fb_http_request {
 	int body_fd;
 	uint64_t body_offset, body_size;
 
+	/* Send it without asking the server first, which some do not answer, so
+	 * that a second is lost.  Only for what may be done twice: libcurl asks
+	 * again by itself where a connection ends without an answer. */
+	bool straight;
+
 	uint64_t timeout_ms; /* for all of it; 0: no limit but the stall */
 	size_t body_max;     /* of an answer that is kept; 0: 1 MiB */
 	fb_http_sink *sink;  /* NULL: the body is kept in the response */
