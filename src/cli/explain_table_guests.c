@@ -9,6 +9,12 @@ static const struct fb_explanation rows[] = {
 	    "uncaptured: refuse, so that the whole guest is not backed up.",
 	    "A disk that was attached lately.",
 	    "Back that disk up from inside the guest, and set uncaptured: note." },
+	{ "E-DOMAIN-BUSY", "something else is under way on a guest", "11, 3 or 1",
+	    "A migration, a backup or another job of somebody else's runs on "
+	    "the guest. It is left alone, and the guest is not captured: it "
+	    "was started again if it was stopped.",
+	    "Another backup program; a migration.",
+	    "virsh domjobinfo shows the job. Run it again when it has ended." },
 	{ "E-DOMAIN-SAVED", "a guest's memory was saved to disk", "3, or 1 alone",
 	    "The guest is off, but will go on where it was: its disks are in "
 	    "the middle of something, and without its memory they are not "

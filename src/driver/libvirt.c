@@ -20,6 +20,7 @@ libvirt_close(struct fb_driver *base)
 		free(driver->machines[i]);
 	free(driver->machines);
 	free(driver->uri);
+	free(driver->scratch);
 	free(driver->name);
 	(void)pthread_mutex_destroy(&driver->lock);
 	free(driver);
@@ -77,6 +78,7 @@ libvirt_open(const struct fb_config_source *source,
 	driver->name = fb_strdup(source->name);
 	driver->base.source = driver->name;
 	driver->uri = fb_strdup(option(source, "uri"));
+	driver->scratch = fb_strdup(option(source, "scratch"));
 	driver->machines =
 	    globs_of(json_object_get(source->options, "machines"));
 	driver->local = fb_libvirt_is_local(driver->uri);
@@ -162,5 +164,13 @@ const struct fb_driver_ops fb_libvirt_ops = {
 	.open = libvirt_open,
 	.probe = libvirt_probe,
 	.discover = libvirt_discover,
+	.power_get = fb_libvirt_power_get,
+	.stop = fb_libvirt_stop,
+	.start = fb_libvirt_start,
+	.create_snapshot = fb_libvirt_create_snapshot,
+	.find_by_token = fb_libvirt_find_by_token,
+	.list_snapshots = fb_libvirt_list_snapshots,
+	.remove_snapshot = fb_libvirt_remove_snapshot,
+	.open_volume = fb_libvirt_open_volume,
 	.close = libvirt_close,
 };

@@ -6,6 +6,7 @@
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/base/seam.h"
 #include "libvirt_internal.h"
 
 struct meaning {
@@ -77,6 +78,16 @@ fb_libvirt_fail(struct fb_error *err, bool effect, const char *fmt, ...)
 	    ? fb_fail_id(err, meaning.code, meaning.id, "%s: libvirt: %s",
 	          tried, said)
 	    : fb_fail(err, meaning.code, "%s: libvirt: %s", tried, said);
+}
+
+int
+fb_libvirt_effect(virDomainPtr domain, const char *what, struct fb_error *err)
+{
+	const char *name = fb_libvirt.virDomainGetName(domain);
+	FB_AUTO_FREE char *step =
+	    fb_format("libvirt %s %s", what, name != NULL ? name : "");
+
+	return fb_seam_refuse(fb_seam(FB_STEP_DRIVER, step), err);
 }
 
 /* SCHEME[+TRANSPORT]://[HOST]/...: on this host without HOST, by whatever
@@ -157,4 +168,52 @@ fb_libvirt_read(virDomainPtr domain, bool live, struct fb_domain *ret_domain,
 
 	return rc < 0 ? rc
 	              : fb_domain_read(fb_buf_span(&xml), ret_domain, err);
+}
+
+int
+fb_libvirt_find(struct fb_libvirt_driver *driver, const char *uuid,
+    struct fb_libvirt_ref *ret_ref, struct fb_error *err)
+{
+	int rc = fb_libvirt_connect(driver, &ret_ref->connection, err);
+
+	if (rc < 0)
+		return rc;
+	ret_ref->domain = fb_libvirt.virDomainLookupByUUIDString(
+	    ret_ref->connection, uuid);
+	if (ret_ref->domain == NULL)
+		return fb_libvirt_fail(
+		    err, false, "cannot find the domain '%s'", uuid);
+	return FB_OK;
+}
+
+void
+fb_libvirt_ref_release(struct fb_libvirt_ref *ref)
+{
+	if (ref->domain != NULL)
+		(void)fb_libvirt.virDomainFree(ref->domain);
+	if (ref->connection != NULL)
+		(void)fb_libvirt.virConnectClose(ref->connection);
+	*ref = (struct fb_libvirt_ref){ 0 };
+}
+
+int
+fb_libvirt_state(virDomainPtr domain, int *ret_state, struct fb_error *err)
+{
+	int reason;
+
+	if (fb_libvirt.virDomainGetState(domain, ret_state, &reason, 0) < 0)
+		return fb_libvirt_fail(err, false, "cannot tell its state");
+	return FB_OK;
+}
+
+bool
+fb_libvirt_is_off(int state)
+{
+	return state == VIR_DOMAIN_SHUTOFF || state == VIR_DOMAIN_CRASHED;
+}
+
+bool
+fb_libvirt_is_up(int state)
+{
+	return state == VIR_DOMAIN_RUNNING || state == VIR_DOMAIN_BLOCKED;
 }

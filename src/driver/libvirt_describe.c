@@ -24,21 +24,6 @@ release_look(struct look *look)
 }
 #define AUTO_LOOK FB_CLEANUP(release_look)
 
-static enum fb_power
-power_of(int state)
-{
-	switch (state) {
-	case VIR_DOMAIN_RUNNING:
-	case VIR_DOMAIN_BLOCKED:
-		return FB_POWER_UP;
-	case VIR_DOMAIN_SHUTOFF:
-	case VIR_DOMAIN_CRASHED:
-		return FB_POWER_DOWN;
-	default: /* paused, suspended, on its way down */
-		return FB_POWER_UNKNOWN;
-	}
-}
-
 static enum fb_volume_kind
 kind_of(const struct fb_domain_disk *disk)
 {
@@ -99,6 +84,45 @@ same_text(const char *a, const char *b)
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
+/* libvirt tells it of a domain's disk, but of a volume only while the domain
+ * runs: then the pool does. */
+static int
+find_size(const struct look *look, const struct fb_domain_disk *disk,
+    struct fb_volume *volume, struct fb_error *err)
+{
+	virStoragePoolPtr pool = NULL;
+	virStorageVolPtr image = NULL;
+	virStorageVolInfo stored;
+	virDomainBlockInfo info;
+	bool found = fb_libvirt.virDomainGetBlockInfo(
+	                 look->ref, disk->target, &info, 0) == 0;
+
+	if (!found)
+		(void)fb_libvirt_fail(err, false, "its size is not known");
+	if (!found && disk->pool != NULL)
+		pool = fb_libvirt.virStoragePoolLookupByName(
+		    look->connection, disk->pool);
+	if (pool != NULL)
+		image =
+		    fb_libvirt.virStorageVolLookupByName(pool, disk->volume);
+	if (image != NULL &&
+	    fb_libvirt.virStorageVolGetInfo(image, &stored) == 0) {
+		info.capacity = stored.capacity;
+		info.allocation = stored.allocation;
+		found = true;
+	}
+	if (image != NULL)
+		(void)fb_libvirt.virStorageVolFree(image);
+	if (pool != NULL)
+		(void)fb_libvirt.virStoragePoolFree(pool);
+	if (!found)
+		return err->code;
+	volume->size = info.capacity;
+	volume->allocated =
+	    info.allocation < info.capacity ? info.allocation : info.capacity;
+	return FB_OK;
+}
+
 /* Of a disk that the XML allows: does it run as it is defined, and how large
  * is it?  NULL: it can be captured. */
 static char *
@@ -107,7 +131,7 @@ why_not(const struct look *look, const struct fb_domain_disk *disk,
 {
 	const struct fb_domain_disk *runs =
 	    fb_domain_disk(&look->live, disk->target);
-	virDomainBlockInfo info;
+	struct fb_error err;
 
 	if (disk->why != NULL)
 		return fb_strdup(disk->why);
@@ -116,23 +140,25 @@ why_not(const struct look *look, const struct fb_domain_disk *disk,
 	if (look->running && !same_text(runs->source, disk->source))
 		return fb_strdup("it runs with another image than its "
 		                 "definition names");
-	if (fb_libvirt.virDomainGetBlockInfo(
-	        look->ref, disk->target, &info, 0) < 0) {
-		struct fb_error err;
-
-		(void)fb_libvirt_fail(&err, false, "its size is not known");
-		return fb_strdup(err.msg);
-	}
-	volume->size = info.capacity;
-	volume->allocated =
-	    info.allocation < info.capacity ? info.allocation : info.capacity;
-	return NULL;
+	return find_size(look, disk, volume, &err) < 0 ? fb_strdup(err.msg)
+	                                               : NULL;
 }
 
+/* A job would be in the way when the guest's agent comes up again: libvirt
+ * then takes it for absent until it is restarted itself. */
+bool
+fb_libvirt_reads_stopped(const struct fb_libvirt_driver *driver,
+    const struct fb_domain *domain)
+{
+	return !driver->live && domain->agent;
+}
+
+/* Whether it is up now decides nothing: one that is down because a run died
+ * is started before it is captured. */
 static bool
 is_read_stopped(const struct look *look)
 {
-	return !look->running || (!look->driver->live && look->defined.agent);
+	return fb_libvirt_reads_stopped(look->driver, &look->defined);
 }
 
 static void
@@ -217,6 +243,12 @@ check(const struct look *look, const struct fb_machine *machine,
 		return fb_fail_id(err, FB_ECONFIG, "E-NAME",
 		    "its name '%s' has a line break or a tabulator",
 		    look->defined.name);
+	if (!look->driver->local) {
+		(void)fb_fail(err, FB_EUNSUP,
+		    "its hypervisor is another host, from which disks cannot "
+		    "be read yet");
+		return fb_hint(err, "run fleetbak on that host");
+	}
 	if (look->saved) {
 		(void)fb_fail_id(err, FB_ECONFLICT, "E-DOMAIN-SAVED",
 		    "it was saved to disk with its memory, so its disks are "
@@ -235,13 +267,17 @@ check(const struct look *look, const struct fb_machine *machine,
 			return fb_hint(err, "'uncaptured: note' of its source "
 			                    "backs up the rest");
 		}
-	return fb_fail(err, FB_EUNSUP,
-	    "guests are found and described, and not captured yet");
+	return look->running
+	    ? fb_libvirt_check_job(
+	          look->driver, look->ref, machine->id, err)
+	    : FB_OK;
 }
 
 static enum fb_lifecycle
 lifecycle_of(const struct look *look)
 {
+	if (look->driver->live && !look->running)
+		return FB_LIFECYCLE_READ_DOWN;
 	/* One that is not defined would be gone when it has stopped. */
 	if (look->driver->live || !look->persistent)
 		return FB_LIFECYCLE_SNAPSHOT_LIVE;
@@ -257,8 +293,8 @@ take_look(struct look *look, struct fb_machine *machine, struct fb_error *err)
 
 	if (fb_libvirt.virDomainGetState(look->ref, &state, &reason, 0) < 0)
 		return fb_libvirt_fail(err, false, "cannot tell its state");
-	machine->power = power_of(state);
-	look->running = machine->power != FB_POWER_DOWN;
+	machine->power = fb_libvirt_power(look->driver, machine->id, state);
+	look->running = !fb_libvirt_is_off(state);
 	look->persistent = fb_libvirt.virDomainIsPersistent(look->ref) != 0;
 	look->saved = !look->running &&
 	    fb_libvirt.virDomainHasManagedSaveImage(look->ref, 0) == 1;

@@ -24,6 +24,7 @@ struct fb_libvirt_driver {
 	struct fb_driver base;
 	char *name;
 	char *uri;
+	char *scratch;   /* directory of what a capture needs */
 	char **machines; /* globs of names, ends with NULL; NULL: all */
 	bool local;      /* the hypervisor is this host's */
 	bool live;       /* captured without being stopped */
@@ -62,6 +63,11 @@ fb_libvirt_let_go(virDomainPtr *domain)
 int fb_libvirt_fail(struct fb_error *err, bool effect, const char *fmt, ...)
     FB_PRINTF(3, 4);
 
+/* Before anything that changes a domain: "backup-begin".  A verb may do
+ * several such things, and end between any two. */
+FB_MUST_USE int fb_libvirt_effect(
+    virDomainPtr domain, const char *what, struct fb_error *err);
+
 /* Is this a URI of a hypervisor on this host? */
 bool fb_libvirt_is_local(const char *uri);
 
@@ -75,5 +81,88 @@ FB_MUST_USE int fb_libvirt_read(virDomainPtr domain, bool live,
 void fb_libvirt_describe(const struct fb_libvirt_driver *driver,
     virConnectPtr connection, virDomainPtr domain,
     struct fb_machine *machine);
+
+/* Is it down while its disks are read, although it runs otherwise? */
+bool fb_libvirt_reads_stopped(const struct fb_libvirt_driver *driver,
+    const struct fb_domain *domain);
+
+/* The domain of this UUID, on a connection that is given back with it.
+ * FB_ENOTFOUND (E-MACHINE-GONE). */
+struct fb_libvirt_ref {
+	virConnectPtr connection;
+	virDomainPtr domain;
+};
+FB_MUST_USE int fb_libvirt_find(struct fb_libvirt_driver *driver,
+    const char *uuid, struct fb_libvirt_ref *ret_ref, struct fb_error *err);
+void fb_libvirt_ref_release(struct fb_libvirt_ref *ref);
+#define FB_AUTO_REF FB_CLEANUP(fb_libvirt_ref_release)
+
+/* A virDomainState. */
+FB_MUST_USE int fb_libvirt_state(
+    virDomainPtr domain, int *ret_state, struct fb_error *err);
+enum fb_power fb_libvirt_power(const struct fb_libvirt_driver *driver,
+    const char *uuid, int state);
+bool fb_libvirt_is_off(int state);
+bool fb_libvirt_is_up(int state);
+
+/*
+ * Places of a capture, all below the source's `scratch`:
+ *
+ *	<uuid>/paused                the domain was started paused by us
+ *	<uuid>/<token>/whole         made last; says what kind it is
+ *	<uuid>/<token>/definition/   the XML
+ *	<uuid>/<token>/q/            QEMU's: its socket and scratch files
+ *
+ * Each is the caller's to free.
+ */
+#define FB_LIBVIRT_PAUSED "paused"
+char *fb_libvirt_place(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *name);
+char *fb_libvirt_socket(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token);
+
+/* A domain that is paused: was that us, for a capture? */
+bool fb_libvirt_is_ours_paused(
+    const struct fb_libvirt_driver *driver, const char *uuid);
+
+/* Whose backup job runs? */
+enum fb_libvirt_job {
+	FB_LIBVIRT_NO_JOB,
+	FB_LIBVIRT_OUR_JOB,     /* of this token */
+	FB_LIBVIRT_OLD_JOB,     /* of another token of ours */
+	FB_LIBVIRT_FOREIGN_JOB, /* of any kind */
+};
+enum fb_libvirt_job fb_libvirt_job(const struct fb_libvirt_driver *driver,
+    virDomainPtr domain, const char *uuid, const char *token);
+
+/* E-DOMAIN-BUSY while a job of somebody else runs. */
+FB_MUST_USE int fb_libvirt_check_job(const struct fb_libvirt_driver *driver,
+    virDomainPtr domain, const char *uuid, struct fb_error *err);
+
+/* Read a disk from the socket of a backup job, or, of a domain that is off,
+ * from its image. */
+FB_MUST_USE int fb_libvirt_read_job(const char *socket, const char *export_,
+    struct fb_artifact **ret_artifact, struct fb_error *err);
+FB_MUST_USE int fb_libvirt_read_image(const char *path, const char *format,
+    struct fb_artifact **ret_artifact, struct fb_error *err);
+
+/* The verbs, for the table in libvirt.c. */
+int fb_libvirt_power_get(struct fb_driver *, const struct fb_machine *,
+    const struct fb_verb *, enum fb_power *, struct fb_error *);
+int fb_libvirt_stop(struct fb_driver *, const struct fb_machine *,
+    const struct fb_verb *, struct fb_error *);
+int fb_libvirt_start(struct fb_driver *, const struct fb_machine *,
+    const struct fb_verb *, struct fb_error *);
+int fb_libvirt_create_snapshot(struct fb_driver *, const struct fb_machine *,
+    const struct fb_verb *, struct fb_error *);
+int fb_libvirt_find_by_token(struct fb_driver *, const struct fb_machine *,
+    const char *token, struct fb_error *);
+int fb_libvirt_list_snapshots(struct fb_driver *, fb_driver_visit_token *,
+    void *arg, struct fb_error *);
+int fb_libvirt_remove_snapshot(struct fb_driver *, const struct fb_machine *,
+    const struct fb_verb *, struct fb_error *);
+int fb_libvirt_open_volume(struct fb_driver *, const struct fb_machine *,
+    const struct fb_volume *, const char *token, struct fb_artifact **,
+    struct fb_error *);
 
 #endif

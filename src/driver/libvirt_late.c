@@ -6,11 +6,15 @@
 #include <stdlib.h>
 
 #define LIBVIRT "libvirt.so.0"
+#define LIBNBD  "libnbd.so.0"
 
 struct fb_libvirt fb_libvirt;
+struct fb_nbd fb_nbd;
 
 static pthread_once_t libvirt_once = PTHREAD_ONCE_INIT;
 static char libvirt_trouble[256];
+static pthread_once_t nbd_once = PTHREAD_ONCE_INIT;
+static char nbd_trouble[256];
 
 static void *
 open_library(const char *name, char *trouble, size_t size)
@@ -46,7 +50,6 @@ load_libvirt(void)
 		(void)snprintf(libvirt_trouble, sizeof(libvirt_trouble), \
 		    "%s has no %s", LIBVIRT, #name);
 	FB_LIBVIRT_FUNCTIONS(TAKE)
-#undef TAKE
 	if (libvirt_trouble[0] != '\0')
 		return;
 	if (fb_libvirt.virInitialize() < 0)
@@ -61,4 +64,27 @@ fb_libvirt_load(void)
 {
 	(void)pthread_once(&libvirt_once, load_libvirt);
 	return libvirt_trouble[0] != '\0' ? libvirt_trouble : NULL;
+}
+
+static void
+load_nbd(void)
+{
+	void *library =
+	    open_library(LIBNBD, nbd_trouble, sizeof(nbd_trouble));
+
+	if (library == NULL)
+		return;
+#define TAKE_NBD(name) \
+	*(void **)&fb_nbd.name = dlsym(library, #name); \
+	if (fb_nbd.name == NULL) \
+		(void)snprintf(nbd_trouble, sizeof(nbd_trouble), \
+		    "%s has no %s", LIBNBD, #name);
+	FB_NBD_FUNCTIONS(TAKE_NBD)
+}
+
+const char *
+fb_nbd_load(void)
+{
+	(void)pthread_once(&nbd_once, load_nbd);
+	return nbd_trouble[0] != '\0' ? nbd_trouble : NULL;
 }

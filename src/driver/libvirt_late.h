@@ -23,6 +23,14 @@
 	X(virConnectRef) \
 	X(virConnectIsAlive) \
 	X(virConnectListAllDomains) \
+	X(virDomainAbortJob) \
+	X(virDomainBackupBegin) \
+	X(virDomainBackupGetXMLDesc) \
+	X(virDomainCreateWithFlags) \
+	X(virDomainGetJobInfo) \
+	X(virDomainRef) \
+	X(virDomainResume) \
+	X(virDomainShutdownFlags) \
 	X(virDomainLookupByUUIDString) \
 	X(virDomainFree) \
 	X(virDomainGetName) \
@@ -38,6 +46,7 @@
 	X(virStoragePoolFree) \
 	X(virStorageVolLookupByName) \
 	X(virStorageVolLookupByPath) \
+	X(virStorageVolGetInfo) \
 	X(virStorageVolGetPath) \
 	X(virStorageVolFree)
 
@@ -47,7 +56,30 @@ struct fb_libvirt {
 };
 extern struct fb_libvirt fb_libvirt;
 
+#define FB_NBD_FUNCTIONS(X) \
+	X(nbd_create) \
+	X(nbd_close) \
+	X(nbd_get_error) \
+	X(nbd_add_meta_context) \
+	X(nbd_can_meta_context) \
+	X(nbd_set_export_name) \
+	X(nbd_connect_unix) \
+	X(nbd_connect_systemd_socket_activation) \
+	X(nbd_get_size) \
+	X(nbd_get_block_size) \
+	X(nbd_aio_block_status) \
+	X(nbd_aio_command_completed) \
+	X(nbd_aio_pread) \
+	X(nbd_poll)
+
+#define FB_NBD_MEMBER(name) __typeof__(name) *name;
+struct fb_nbd {
+	FB_NBD_FUNCTIONS(FB_NBD_MEMBER)
+};
+extern struct fb_nbd fb_nbd;
+
 /* NULL: it is there; else why it is not, in static memory.  Threads: any. */
 const char *fb_libvirt_load(void);
+const char *fb_nbd_load(void);
 
 #endif

@@ -502,3 +502,89 @@ fb_domain_disk(const struct fb_domain *domain, const char *target)
 			return &domain->disks[i];
 	return NULL;
 }
+
+static bool
+is_wanted(const char *const *wanted, const char *target)
+{
+	for (; *wanted != NULL; wanted++)
+		if (strcmp(*wanted, target) == 0)
+			return true;
+	return false;
+}
+
+static void
+set(xmlNode *node, const char *name, const char *value)
+{
+	(void)xmlNewProp(node, (const xmlChar *)name, (const xmlChar *)value);
+}
+
+static xmlNode *
+add(xmlNode *node, const char *name)
+{
+	return xmlNewChild(node, NULL, (const xmlChar *)name, NULL);
+}
+
+static void
+add_backup_disk(xmlNode *disks, const struct fb_domain_disk *disk, bool wanted,
+    const char *scratch)
+{
+	xmlNode *node = add(disks, "disk");
+	FB_AUTO_FREE char *path = NULL;
+
+	set(node, "name", disk->target);
+	set(node, "backup", wanted ? "yes" : "no");
+	if (!wanted)
+		return;
+	path = fb_format("%s/%s", scratch, disk->target);
+	set(node, "type", "file");
+	set(node, "exportname", disk->target);
+	set(add(node, "scratch"), "file", path);
+}
+
+void
+fb_domain_backup_xml(const struct fb_domain *domain, const char *const *wanted,
+    const char *socket, const char *scratch, struct fb_buf *dst)
+{
+	xmlDoc *document = xmlNewDoc((const xmlChar *)"1.0");
+	xmlNode *root =
+	    xmlNewNode(NULL, (const xmlChar *)"domainbackup");
+	xmlNode *server, *disks;
+	xmlChar *text = NULL;
+	int len = 0;
+
+	(void)xmlDocSetRootElement(document, root);
+	set(root, "mode", "pull");
+	server = add(root, "server");
+	set(server, "transport", "unix");
+	set(server, "socket", socket);
+	disks = add(root, "disks");
+	for (size_t i = 0; i < domain->disk_count; i++)
+		add_backup_disk(disks, &domain->disks[i],
+		    is_wanted(wanted, domain->disks[i].target), scratch);
+	xmlDocDumpMemory(document, &text, &len);
+	if (text != NULL)
+		fb_buf_add(dst, text, (size_t)len);
+	xmlFree(text);
+	xmlFreeDoc(document);
+}
+
+char *
+fb_domain_backup_socket(struct fb_span xml)
+{
+	xmlDoc *document;
+	xmlNode *root;
+	char *socket = NULL;
+
+	if (xml.len == 0 || xml.len > FB_DOMAIN_XML_MAX)
+		return NULL;
+	document = xmlReadMemory((const char *)xml.ptr, (int)xml.len, NULL,
+	    NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+	if (document == NULL)
+		return NULL;
+	root = xmlDocGetRootElement(document);
+	if (document->intSubset == NULL && root != NULL &&
+	    is_named(root, "domainbackup"))
+		socket = attribute(child_of(root, "server"), "socket");
+	xmlFreeDoc(document);
+	return socket;
+}

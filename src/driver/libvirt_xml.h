@@ -68,6 +68,18 @@ FB_MUST_USE int fb_domain_read(struct fb_span xml,
 void fb_domain_release(struct fb_domain *domain);
 #define FB_AUTO_DOMAIN FB_CLEANUP(fb_domain_release)
 
+/*
+ * The XML of a pull-mode backup job of the domain's disks whose targets are
+ * in `wanted` (ends with NULL): served at `socket`, with a scratch file for
+ * each in the directory `scratch`; the other disks are left alone.
+ */
+void fb_domain_backup_xml(const struct fb_domain *domain,
+    const char *const *wanted, const char *socket, const char *scratch,
+    struct fb_buf *dst);
+
+/* The path of the socket that a job's XML names, the caller's; NULL: none. */
+char *fb_domain_backup_socket(struct fb_span xml);
+
 /* NULL when there is none of that target. */
 const struct fb_domain_disk *fb_domain_disk(
     const struct fb_domain *domain, const char *target);

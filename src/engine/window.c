@@ -124,6 +124,7 @@ make_snapshot(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 	int rc;
 
 	fb_run_verb(run, job, verb_timeout(0, deadline_ns), &verb);
+	verb.will_start = job->owes_start;
 	rc = fb_driver_create_snapshot(job->driver, job->now, &verb, err);
 	if ((rc == FB_EUNKNOWN || rc == FB_ETIMEOUT) &&
 	    fb_driver_find_by_token(

@@ -207,6 +207,12 @@ static const struct fb_setting settings[] = {
 	    .variable = "FLEETBAK_SOURCES_<NAME>_MACHINES",
 	    .help = "Patterns of the names of the domains that are machines of "
 	            "this source; all when not given." },
+	{ .path = "sources.*.scratch", PATH,
+	    .fallback = "/var/lib/libvirt/fleetbak", .driver = "libvirt",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_SCRATCH",
+	    .help = "Directory of this host for what a capture needs: the "
+	            "hypervisor's socket, and what guests overwrite while "
+	            "they are read." },
 	{ .path = "sources.*.capture", CHOICE, .fallback = "stop",
 	    .choices = captures, .driver = "libvirt",
 	    .variable = "FLEETBAK_SOURCES_<NAME>_CAPTURE",

@@ -24,6 +24,7 @@ open_lab(const char *domains, const char *key, const char *value)
 {
 	struct lab *lab = fb_alloc(1, sizeof(*lab));
 	FB_AUTO_FREE char *uri = NULL;
+	FB_AUTO_FREE char *scratch = NULL;
 	FB_AUTO_FREE char *node = fb_format("<node>%s</node>", domains);
 
 	lab->root = new_dir();
@@ -31,8 +32,9 @@ open_lab(const char *domains, const char *key, const char *value)
 	uri = fb_format("test://%s/node.xml", lab->root);
 	lab->source.name = fb_strdup("kvm");
 	lab->source.driver = fb_strdup("libvirt");
-	lab->source.options = json_pack("{s:s, s:s, s:s}", "uri", uri,
-	    "stop_timeout", "10s", "start_timeout", "10s");
+	scratch = fb_format("%s/scratch", lab->root);
+	lab->source.options = json_pack("{s:s, s:s, s:s, s:s}", "uri", uri,
+	    "scratch", scratch, "stop_timeout", "10s", "start_timeout", "10s");
 	if (key != NULL)
 		(void)json_object_set_new(lab->source.options, key,
 		    strcmp(key, "machines") == 0 ? json_pack("[s]", value)
@@ -260,6 +262,11 @@ a_disk_that_is_left_out_fails_its_machine_when_asked_to(void **state)
 	"<uuid>0d5f4a7e-2b7c-4d0c-9a35-3a9f1c6e8b1" digit "</uuid>"           \
 	"<memory>1024</memory><os><type>hvm</type></os>" more "</domain>"
 
+/* What the test driver is told of a domain. */
+#define TEST(key, value)                                                      \
+	"<test:" key " xmlns:test='http://libvirt.org/schemas/domain/test/"   \
+	"1.0'>" value "</test:" key ">"
+
 static void
 only_domains_of_the_patterns_are_machines(void **state)
 {
@@ -273,6 +280,20 @@ only_domains_of_the_patterns_are_machines(void **state)
 	assert_int_equal(lab->fleet.count, 2);
 	for (size_t i = 0; i < lab->fleet.count; i++)
 		assert_memory_equal(lab->fleet.machines[i].name, "web-", 4);
+}
+
+static void
+one_that_is_saved_to_disk_is_refused(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(
+	    PLAIN("a", "0",
+	        TEST("runstate", "5") TEST("hasmanagedsave", "1")),
+	    NULL, NULL);
+	const struct fb_machine *machine = look(lab, ID);
+
+	(void)state;
+	assert_non_null(machine->problem);
+	assert_string_equal(machine->problem->id, "E-DOMAIN-SAVED");
 }
 
 static void
@@ -299,6 +320,288 @@ a_uri_is_of_this_host_or_of_another(void **state)
 	assert_false(fb_libvirt_is_local(""));
 }
 
+/* ---------------------------------------------------------------- power */
+
+static struct fb_verb
+verb(const char *token)
+{
+	return (struct fb_verb){ .token = token, .timeout_ms = 20000,
+		.lock_fd = -1 };
+}
+
+static enum fb_power
+power(struct lab *lab, const struct fb_machine *machine)
+{
+	enum fb_power now;
+
+	assert_ok(fb_driver_power_get(lab->driver, machine,
+	    &(struct fb_verb){ .token = "", .lock_fd = -1 }, &now, &err));
+	return now;
+}
+
+static void
+a_domain_goes_down_and_comes_up(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(PLAIN("a", "0", ""), NULL, NULL);
+	const struct fb_machine *machine = look(lab, ID);
+	struct fb_verb stop = verb("stop-1"), start = verb("start-1");
+
+	(void)state;
+	assert_int_equal(machine->power, FB_POWER_UP);
+	assert_int_equal(
+	    machine->lifecycle, FB_LIFECYCLE_STOP_SNAPSHOT_START);
+	for (int twice = 0; twice < 2; twice++) {
+		assert_ok(fb_driver_stop(lab->driver, machine, &stop, &err));
+		assert_int_equal(power(lab, machine), FB_POWER_DOWN);
+	}
+	for (int twice = 0; twice < 2; twice++) {
+		assert_ok(
+		    fb_driver_start(lab->driver, machine, &start, &err));
+		assert_int_equal(power(lab, machine), FB_POWER_UP);
+	}
+}
+
+static void
+one_that_would_not_stay_down_or_be_gone_is_not_stopped(void **state)
+{
+	static const char *const domains[] = {
+		PLAIN("a", "0", "<on_poweroff>restart</on_poweroff>"),
+		PLAIN("a", "0", TEST("transient", "1")),
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		AUTO_LAB struct lab *lab = open_lab(domains[i], NULL, NULL);
+		const struct fb_machine *machine = look(lab, ID);
+		struct fb_verb stop = verb("stop-1");
+
+		assert_fails(FB_EUNSUP,
+		    fb_driver_stop(lab->driver, machine, &stop, &err));
+		assert_int_equal(power(lab, machine), FB_POWER_UP);
+		assert_int_equal(machine->lifecycle,
+		    i == 0 ? FB_LIFECYCLE_STOP_SNAPSHOT_START
+		           : FB_LIFECYCLE_SNAPSHOT_LIVE);
+	}
+}
+
+#define PAUSED PLAIN("a", "0", TEST("runstate", "3"))
+
+static void
+one_that_somebody_paused_is_left_alone(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(PAUSED, NULL, NULL);
+	const struct fb_machine *machine = look(lab, ID);
+	struct fb_verb any = verb("any-1");
+
+	(void)state;
+	assert_int_equal(machine->power, FB_POWER_UNKNOWN);
+	assert_fails(
+	    FB_ECONFLICT, fb_driver_stop(lab->driver, machine, &any, &err));
+	assert_fails(
+	    FB_ECONFLICT, fb_driver_start(lab->driver, machine, &any, &err));
+	assert_int_equal(power(lab, machine), FB_POWER_UNKNOWN);
+	/* Not even for a moment is it ours. */
+	assert_fails(
+	    FB_ENOTFOUND, fb_driver_find_by_token(lab->driver, machine,
+	                      "any-1", &err));
+}
+
+static void
+one_that_we_paused_is_down_and_goes_on(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(PAUSED, NULL, NULL);
+	FB_AUTO_FREE char *mark =
+	    fb_format("%s/scratch/" ID "/paused", lab->root);
+	const struct fb_machine *machine;
+	struct fb_verb start = verb("start-1");
+
+	(void)state;
+	put_dir(lab->root, "scratch");
+	put_dir(lab->root, "scratch/" ID);
+	put_text(lab->root, "scratch/" ID "/paused", "run.1");
+	machine = look(lab, ID);
+	assert_int_equal(machine->power, FB_POWER_DOWN);
+	assert_ok(fb_driver_start(lab->driver, machine, &start, &err));
+	assert_int_equal(power(lab, machine), FB_POWER_UP);
+	assert_int_equal(access(mark, F_OK), -1);
+}
+
+/* ------------------------------------------------------------- captures */
+
+static int
+count_token(
+    const char *machine, const char *token, void *arg, struct fb_error *error)
+{
+	(void)error;
+	assert_string_equal(machine, ID);
+	assert_string_equal(token, "run.1");
+	++*(int *)arg;
+	return FB_OK;
+}
+
+static int
+take_bytes(void *arg, const void *bytes, size_t len, struct fb_error *error)
+{
+	(void)error;
+	fb_buf_add(arg, bytes, len);
+	return FB_OK;
+}
+
+static int
+take_nothing(void *arg, struct fb_error *error)
+{
+	(void)arg;
+	(void)error;
+	return FB_OK;
+}
+
+static void
+one_that_is_off_is_captured_and_stays_off(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(
+	    PLAIN("a", "0", TEST("runstate", "5")), NULL, NULL);
+	const struct fb_machine *machine = look(lab, ID);
+	FB_AUTO_FREE char *scratch =
+	    fb_format("%s/scratch/" ID, lab->root);
+	FB_AUTO_ARTIFACT struct fb_artifact *artifact = NULL;
+	FB_AUTO_BUF struct fb_buf archive = { 0 };
+	struct fb_sink sink = { .arg = &archive, .data = take_bytes,
+		.cut = take_nothing };
+	struct fb_verb make = verb("run.1");
+	int seen = 0;
+
+	(void)state;
+	for (int twice = 0; twice < 2; twice++)
+		assert_ok(fb_driver_create_snapshot(
+		    lab->driver, machine, &make, &err));
+	assert_int_equal(power(lab, machine), FB_POWER_DOWN);
+	assert_ok(fb_driver_find_by_token(
+	    lab->driver, machine, "run.1", &err));
+	assert_ok(fb_driver_list_snapshots(
+	    lab->driver, count_token, &seen, &err));
+	assert_int_equal(seen, 1);
+	assert_ok(fb_driver_open_volume(lab->driver, machine,
+	    volume(machine, "definition"), "run.1", &artifact, &err));
+	assert_ok(artifact->ops->produce(artifact, &sink, &err));
+	assert_non_null(memmem(archive.data, archive.len, "domain.xml", 10));
+	assert_non_null(memmem(archive.data, archive.len, ID, 36));
+	for (int twice = 0; twice < 2; twice++)
+		assert_ok(fb_driver_remove_snapshot(
+		    lab->driver, machine, &make, &err));
+	assert_fails(FB_ENOTFOUND, fb_driver_find_by_token(lab->driver,
+	                               machine, "run.1", &err));
+	assert_int_equal(access(scratch, F_OK), -1);
+}
+
+static void
+a_capture_that_is_not_whole_is_made_again(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(
+	    PLAIN("a", "0", TEST("runstate", "5")), NULL, NULL);
+	const struct fb_machine *machine = look(lab, ID);
+	FB_AUTO_FREE char *whole =
+	    fb_format("%s/scratch/" ID "/run.1/whole", lab->root);
+	struct fb_verb make = verb("run.1");
+
+	(void)state;
+	assert_ok(fb_driver_create_snapshot(
+	    lab->driver, machine, &make, &err));
+	assert_int_equal(unlink(whole), 0);
+	assert_fails(FB_EFAILED, fb_driver_find_by_token(lab->driver,
+	                             machine, "run.1", &err));
+	assert_ok(fb_driver_create_snapshot(
+	    lab->driver, machine, &make, &err));
+	assert_ok(fb_driver_find_by_token(
+	    lab->driver, machine, "run.1", &err));
+	/* A job that is not there any more is no capture either. */
+	put_text(lab->root, "scratch/" ID "/run.1/whole", "job\n");
+	assert_fails(FB_EFAILED, fb_driver_find_by_token(lab->driver,
+	                             machine, "run.1", &err));
+	assert_ok(fb_driver_remove_snapshot(
+	    lab->driver, machine, &make, &err));
+}
+
+static void
+a_job_is_of_the_wanted_disks_and_has_its_socket(void **state)
+{
+	static const char *const wanted[] = { "vda", "vdl", NULL };
+	FB_AUTO_FREE char *xml = fixture("good-disks");
+	FB_AUTO_DOMAIN struct fb_domain domain = { 0 };
+	FB_AUTO_BUF struct fb_buf job = { 0 };
+	FB_AUTO_FREE char *socket = NULL;
+
+	(void)state;
+	read_domain(xml, &domain);
+	fb_domain_backup_xml(
+	    &domain, wanted, "/s/a & <b>/nbd", "/s/a & <b>", &job);
+	socket = fb_domain_backup_socket(fb_buf_span(&job));
+	assert_string_equal(socket, "/s/a & <b>/nbd");
+	assert_non_null(strstr(fb_buf_str(&job),
+	    "<disk name=\"vdl\" backup=\"yes\" type=\"file\" "
+	    "exportname=\"vdl\">"
+	    "<scratch file=\"/s/a &amp; &lt;b&gt;/vdl\"/>"));
+	/* What is not said to be left alone would be backed up. */
+	assert_non_null(strstr(fb_buf_str(&job),
+	    "<disk name=\"hda\" backup=\"no\"/>"));
+	assert_null(fb_domain_backup_socket(SPAN("<domain/>")));
+	assert_null(fb_domain_backup_socket(SPAN("")));
+}
+
+#define IMAGE_SIZE ((size_t)5 << 20)
+
+static void
+an_image_is_read_where_it_has_data(void **state)
+{
+	char *dir = new_dir();
+	FB_AUTO_FREE char *path = fb_format("%s/disk $HOME.raw", dir);
+	FB_AUTO_FREE uint8_t *bytes = fb_alloc(IMAGE_SIZE, 1);
+	FB_AUTO_FREE uint8_t *got = fb_alloc(IMAGE_SIZE, 1);
+	FB_AUTO_ARTIFACT struct fb_artifact *artifact = NULL;
+	uint64_t start, end, at = 0, data = 0;
+
+	(void)state;
+	memset(bytes + (2u << 20), 'd', 65536);
+	memset(bytes + IMAGE_SIZE - 65536, 'e', 65536);
+	put_file(dir, "disk $HOME.raw", bytes, IMAGE_SIZE);
+	assert_int_equal(truncate(path, 0), 0);
+	assert_int_equal(truncate(path, IMAGE_SIZE), 0);
+	{
+		FB_AUTO_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+		assert_int_equal(pwrite(fd, bytes + (2u << 20), 65536,
+		                     2u << 20), 65536);
+		assert_int_equal(pwrite(fd, bytes + IMAGE_SIZE - 65536, 65536,
+		                     IMAGE_SIZE - 65536), 65536);
+	}
+	assert_ok(fb_libvirt_read_image(path, "raw", &artifact, &err));
+	assert_int_equal(artifact->size, IMAGE_SIZE);
+	while (at < artifact->size) {
+		assert_ok(artifact->ops->extent(
+		    artifact, at, &start, &end, &err));
+		assert_true(start >= at && end >= start);
+		if (start == artifact->size)
+			break;
+		assert_true(end > start);
+		assert_ok(artifact->ops->read(artifact, start, got + start,
+		    (size_t)(end - start), &err));
+		data += end - start;
+		at = end;
+	}
+	assert_memory_equal(got, bytes, IMAGE_SIZE);
+	assert_true(data >= 2 * 65536 && data < IMAGE_SIZE);
+	/* At any place, of any length. */
+	assert_ok(artifact->ops->read(
+	    artifact, (2u << 20) + 65530, got, 13, &err));
+	assert_memory_equal(got, "dddddd\0\0\0\0\0\0\0", 13);
+	fb_artifact_closep(&artifact);
+	artifact = NULL;
+	assert_fails(FB_EFAILED,
+	    fb_libvirt_read_image("/nowhere/x.raw", "raw", &artifact, &err));
+	assert_fails(FB_EPROTO,
+	    fb_libvirt_read_image("json:{}", "raw", &artifact, &err));
+	drop_dir(&dir);
+}
+
 int
 main(void)
 {
@@ -312,8 +615,19 @@ main(void)
 		cmocka_unit_test(
 		    a_disk_that_is_left_out_fails_its_machine_when_asked_to),
 		cmocka_unit_test(only_domains_of_the_patterns_are_machines),
+		cmocka_unit_test(one_that_is_saved_to_disk_is_refused),
 		cmocka_unit_test(a_hypervisor_that_is_away_is_said_so),
 		cmocka_unit_test(a_uri_is_of_this_host_or_of_another),
+		cmocka_unit_test(a_domain_goes_down_and_comes_up),
+		cmocka_unit_test(
+		    one_that_would_not_stay_down_or_be_gone_is_not_stopped),
+		cmocka_unit_test(one_that_somebody_paused_is_left_alone),
+		cmocka_unit_test(one_that_we_paused_is_down_and_goes_on),
+		cmocka_unit_test(one_that_is_off_is_captured_and_stays_off),
+		cmocka_unit_test(a_capture_that_is_not_whole_is_made_again),
+		cmocka_unit_test(
+		    a_job_is_of_the_wanted_disks_and_has_its_socket),
+		cmocka_unit_test(an_image_is_read_where_it_has_data),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

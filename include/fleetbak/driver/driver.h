@@ -31,6 +31,8 @@ struct fb_verb {
 	uint64_t timeout_ms;       /* deadline of the whole verb; 0: none */
 	const atomic_bool *cancel; /* may be NULL */
 	int lock_fd;               /* for children to hold; -1: none */
+	bool will_start;           /* create_snapshot: the machine was stopped
+	                            * for it, and start follows */
 };
 
 typedef int fb_driver_visit_token(
