@@ -137,7 +137,7 @@ all_tests() {
 	for source; do
 		name=${source##*/}
 		echo "${name%.*}"
-	done | awk '$0 != "lib" && !seen[$0]++'
+	done | awk '!/^lib/ && !seen[$0]++'
 }
 
 case $kind in

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "fleetbak/base/mem.h"
+#include "fleetbak/cli/download.h"
 #include "fleetbak/cli/prune.h"
 #include "fleetbak/engine/shard.h"
 
@@ -80,10 +81,11 @@ static int
 forget_shared(struct fb_cli *cli, const char *name, struct fb_error *err)
 {
 	FB_AUTO_REPO struct fb_repo *repo = NULL;
+	uint32_t left = 0;
 	int rc = fb_engine_repo(&cli->engine, &repo, err);
 
 	if (rc == FB_OK && !cli->dry_run)
-		rc = fb_shared_forget(&cli->engine, repo, name, err);
+		rc = fb_shared_forget(&cli->engine, repo, name, &left, err);
 	if (rc < 0)
 		return rc;
 	cli->data = json_object();
@@ -91,7 +93,7 @@ forget_shared(struct fb_cli *cli, const char *name, struct fb_error *err)
 	if (!cli->quiet)
 		fb_buf_add_fmt(&cli->text, "shared run %s %s given up\n", name,
 		    cli->dry_run ? "would be" : "is");
-	return FB_OK;
+	return left > 0 ? fb_cli_look_after(cli, name, err) : FB_OK;
 }
 
 static int

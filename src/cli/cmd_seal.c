@@ -1,3 +1,4 @@
+#include "fleetbak/cli/download.h"
 #include "fleetbak/cli/prune.h"
 #include "fleetbak/engine/shard.h"
 
@@ -26,7 +27,7 @@ seal_run(struct fb_cli *cli, struct fb_error *err)
 	fb_json_put_str(cli->data, "sealed", status.run);
 	if (!cli->quiet)
 		fb_buf_add_fmt(&cli->text, "run %s is sealed\n", status.run);
-	return FB_OK;
+	return status.left > 0 ? fb_cli_look_after(cli, name, err) : FB_OK;
 }
 
 const struct fb_command fb_cmd_seal = {

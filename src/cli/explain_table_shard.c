@@ -15,6 +15,22 @@ static const struct fb_explanation rows[] = {
 	    "are none for long enough it takes the shard over.",
 	    "A worker that died, and the one that comes after it.",
 	    "Wait; or, when it is known to be dead, download --take-over." },
+	{ "E-SHARD-KEPT", "a worker's node remembers what it could not do",
+	    "0 (a warning)",
+	    "A worker of the shared run has ended, but a machine did not "
+	    "start, or a snapshot could not be removed. Its state directory "
+	    "remembers that, and its next command tries again.",
+	    "A source that does not answer.",
+	    "Nothing, if that node is there; if it is lost, fleetbak seal "
+	    "--run NAME --take-over does it here." },
+	{ "E-SHARD-LEFT", "something of a worker is left yet", "1",
+	    "The shared run is sealed or given up. A machine that one of its "
+	    "workers stopped did not start, or its snapshot could not be "
+	    "removed; or another node remembers that. Where it was tried "
+	    "the state directory remembers it.",
+	    "A source that does not answer; a machine that will not start.",
+	    "See the warnings that came before; then the same command again, "
+	    "with --take-over if the node that remembers is lost." },
 	{ "E-SHARD-NOTHING", "there is nothing to seal", "20",
 	    "Every shard is there, and no machine of any of them was stored.",
 	    "A source that none of the workers reached.",
@@ -26,6 +42,12 @@ static const struct fb_explanation rows[] = {
 	    "JOB_COMPLETION_INDEX and JOB_COMPLETION_COUNT.",
 	    "Counting from 0; auto outside of a job array.",
 	    "Write it out: --shard 1/8." },
+	{ "E-SHARD-SOURCE", "a worker had a source that is not configured here",
+	    "2",
+	    "What a dead worker has left can only be done where its sources "
+	    "are configured: a machine that is not known here is not gone.",
+	    "seal or forget on a host of another configuration.",
+	    "Do it on a host with the configuration of the workers." },
 	{ "E-SHARD-TOPOLOGY", "the workers see different fleets", "19",
 	    "All shards of a run must be of one topology and one selection. "
 	    "This worker, or this shard, has another. Nothing was touched.",

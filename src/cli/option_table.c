@@ -79,7 +79,7 @@ static const struct fb_option rows[] = {
 	    .commands = "download" },
 	{ FB_OPT_TAKE_OVER, 0, "take-over", NULL, FB_OPTION_SWITCH,
 	    .help = "whoever had the shard is dead: do not wait",
-	    .commands = "download" },
+	    .commands = "download seal forget" },
 
 	{ FB_OPT_MAX_DURATION, 0, "max-duration", "SPAN", FB_OPTION_SPAN,
 	    .help = "stop in order when this much time is over (exit 21)",

@@ -1,5 +1,6 @@
 /*
- * --shard and --run: which part of a shared run this worker does.
+ * --shard and --run: which part of a shared run this worker does; and what
+ * workers have left.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -114,4 +115,31 @@ fb_cli_shard(const struct fb_cli *cli, struct fb_download_request *request,
 	return fb_shared_name_check(request->shared, err) < 0
 	    ? err->code
 	    : parse_shard(shard, request, err);
+}
+
+/* Only what goes wrong: what is looked after was reported by its workers. */
+static void
+hear_warnings(void *arg, const struct fb_event *event)
+{
+	if (event->kind == FB_EVENT_WARNING)
+		fb_cli_warn(arg, event->machine, event->error);
+}
+
+int
+fb_cli_look_after(struct fb_cli *cli, const char *shared, struct fb_error *err)
+{
+	uint32_t left = 0;
+	int rc;
+
+	cli->engine.observer = (struct fb_observer){ hear_warnings, cli };
+	rc = fb_shared_look_after(&cli->engine, shared,
+	    fb_arguments_on(&cli->args, FB_OPT_TAKE_OVER), &left, err);
+	cli->engine.observer = (struct fb_observer){ 0 };
+	if (rc < 0 || left == 0)
+		return rc;
+	(void)fb_fail_id(err, FB_EFAILED, "E-SHARD-LEFT",
+	    "%u workers of shared run '%s' have left a machine that is to be "
+	    "started, or a snapshot",
+	    left, shared);
+	return fb_hint(err, "see the warnings, then the same command again");
 }

@@ -4,14 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "download_impl.h"
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
+#include "shared.h"
 
 #define CUT_OFF "E-CUT-OFF"
 
-static void
+void
 download_release(struct download *download)
 {
 	fb_plan_free(download->plan);
@@ -20,7 +20,6 @@ download_release(struct download *download)
 	fb_closep(&download->children_fd);
 	fb_closep(&download->lock_fd);
 }
-#define AUTO_DOWNLOAD FB_CLEANUP(download_release)
 
 static void
 warn(const struct fb_engine *engine, const char *machine,
@@ -128,9 +127,8 @@ check_history(struct download *download, struct fb_error *err)
 	return fb_history_accept(download->repo, fleet, path, err);
 }
 
-/* Everything that can be refused before anything is touched. */
-static int
-prepare(struct download *download, struct fb_error *err)
+int
+download_prepare(struct download *download, struct fb_error *err)
 {
 	FB_AUTO_SIGN_KEY struct fb_sign_key *key = NULL;
 	const struct fb_engine *engine = download->engine;
@@ -402,6 +400,8 @@ carry_out(struct download *download, struct fb_run *run,
 	if (rc == FB_OK)
 		rc = conclude(download, run, err);
 	fb_mirror_stop(run);
+	if (rc == FB_OK && run->ended)
+		shared_part_end(run);
 	if (run->leaves_guard)
 		fb_guardian_leave(&guardian);
 	fb_guardian_dismiss(&guardian);
@@ -500,8 +500,11 @@ release_ended(struct download *download, struct fb_run *run,
 	run->children_fd = download->children_fd;
 	fb_run_bind(run, download->plan);
 	rc = fb_run_release(run, err);
-	return rc < 0 || fb_run_holds(run) ? rc
-	                                   : fb_io_remove_tree(run->dir, err);
+	if (rc == FB_OK && !fb_run_holds(run))
+		rc = fb_io_remove_tree(run->dir, err);
+	if (rc == FB_OK)
+		shared_part_end(run);
+	return rc;
 }
 
 /* It was cut off before it did anything. */
@@ -524,12 +527,8 @@ refuse_planned(const char *id, struct fb_error *err)
 	                    "then plan again", id);
 }
 
-/*
- * Take up one cut-off run: continue it, or close it.  *ret_done says that
- * it was continued, and so is this download.
- */
-static int
-take_up(struct download *download, const char *id, bool *ret_done,
+int
+download_take_up(struct download *download, const char *id, bool *ret_done,
     bool *ret_closed, struct fb_error *err)
 {
 	FB_AUTO_RUN struct fb_run *run = NULL;
@@ -553,6 +552,8 @@ take_up(struct download *download, const char *id, bool *ret_done,
 		return release_ended(download, run, err);
 	if (!run->committed)
 		rc = fb_run_check_fence(run, &fenced, &cause, err);
+	if (rc == FB_OK && is_part(run) && !run->committed && !fenced)
+		rc = shared_part_committed(run, err);
 	if (rc < 0)
 		return rc;
 	run->fenced = fenced;
@@ -603,7 +604,7 @@ download_take_up_all(struct download *download, bool *ret_done,
 
 		if (wanted != NULL && strcmp(wanted, ids[i]) != 0)
 			continue;
-		rc = take_up(download, ids[i], ret_done, &closed, err);
+		rc = download_take_up(download, ids[i], ret_done, &closed, err);
 		*ret_closed |= closed;
 	}
 	if (rc == FB_OK && wanted != NULL && !*ret_done)
@@ -643,7 +644,7 @@ static int
 run_download(struct download *download, struct fb_error *err)
 {
 	bool done = false, closed = false;
-	int rc = prepare(download, err);
+	int rc = download_prepare(download, err);
 
 	if (rc == FB_OK && download->request->shared != NULL)
 		return download_shared(download, err);

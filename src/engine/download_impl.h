@@ -29,12 +29,22 @@ struct download {
 	int64_t began_ns;
 };
 
+void download_release(struct download *download);
+#define AUTO_DOWNLOAD FB_CLEANUP(download_release)
+
+/* Everything that can be refused before anything is touched; the lock is held
+ * then, and obligations are met. */
+int download_prepare(struct download *download, struct fb_error *err);
 /* Machines that an earlier run left stopped come first. */
 int download_meet_obligations(struct download *download, struct fb_error *err);
 /* What is still down of them fails. */
 void download_refuse_owed(struct download *download);
 /* Of the part, or of everything that is selected. */
 int download_make_plan(struct download *download, struct fb_error *err);
+/* Take up one cut-off run: continue it, or close it.  *ret_done says that it was
+ * continued, and so is this download. */
+int download_take_up(struct download *download, const char *id, bool *ret_done,
+    bool *ret_closed, struct fb_error *err);
 /* Cut-off runs: continued (*ret_done), closed, or left to others. */
 int download_take_up_all(struct download *download, bool *ret_done,
     bool *ret_closed, struct fb_error *err);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fleetbak/base/clock.h"
+#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "shared.h"
 
@@ -54,6 +55,124 @@ download_take_part(struct fb_run *run, const struct download_part *part)
 		run->predecessors[i] = part->predecessors[i];
 }
 
+/* A session of another configuration cannot be looked after: a machine whose
+ * source is not known here is not gone. */
+static int
+check_sources(
+    const struct download *download, const char *session, struct fb_error *err)
+{
+	const struct fb_config *config = download->engine->config;
+	FB_AUTO_RUN struct fb_run *run = NULL;
+	int rc = fb_run_replay(download->engine, download->repo, session, false,
+	    &run, NULL, err);
+
+	if (rc < 0) /* not found: it did nothing */
+		return rc == FB_ENOTFOUND ? FB_OK : rc;
+	for (size_t i = 0; i < run->job_count; i++) {
+		const char *source = run->jobs[i].machine->source;
+		size_t s = 0;
+
+		while (s < config->source_count &&
+		    strcmp(config->sources[s].name, source) != 0)
+			s++;
+		if (s < config->source_count)
+			continue;
+		(void)fb_fail_id(err, FB_ECONFIG, "E-SHARD-SOURCE",
+		    "session %s has left something of source '%s', which is "
+		    "not configured here",
+		    session, source);
+		return fb_hint(err, "do it where that source is configured");
+	}
+	return FB_OK;
+}
+
+/* What others have begun is not kept here when it cannot be done here. */
+static int
+check_left(const struct download *download, const struct shared *shared,
+    uint32_t shard, const struct shared_left *left, struct fb_error *err)
+{
+	struct fb_error ignored = { 0 };
+	int rc = FB_OK;
+
+	for (uint32_t e = 1; rc == FB_OK && e <= left->epoch; e++) {
+		FB_AUTO_FREE char *dir = NULL;
+		char session[FB_RUN_ID_SIZE];
+
+		if (shared_lease_session(shared, shard, e, session, &ignored) <
+		        0 ||
+		    !shared_is_here(shared, session))
+			continue;
+		rc = check_sources(download, session, err);
+		dir = fb_state_path(download->engine, "runs/%s", session);
+		if (rc < 0 && !left->ours)
+			(void)!fb_io_remove_tree(dir, &ignored);
+	}
+	return rc;
+}
+
+/* What those who had the shard have left: machines come up, snapshots go. */
+static int
+look_after(struct download *download, const struct shared *shared,
+    uint32_t shard, struct fb_error *err)
+{
+	struct shared_left left = { .epoch = 0 };
+	bool done = false, closed = false;
+	int rc = shared_claim_left(
+	    shared, shard, download->request->take_over, &left, err);
+
+	if (rc < 0 || left.epoch == 0)
+		return rc;
+	rc = check_left(download, shared, shard, &left, err);
+	if (rc == FB_OK)
+		rc = download_meet_obligations(download, err);
+	if (rc == FB_OK)
+		rc = download_make_plan(download, err);
+	for (uint32_t e = 1; rc == FB_OK && e <= left.epoch; e++) {
+		char session[FB_RUN_ID_SIZE];
+
+		rc = shared_lease_session(shared, shard, e, session, err);
+		if (rc == FB_OK && shared_is_here(shared, session))
+			rc = download_take_up(
+			    download, session, &done, &closed, err);
+		if (rc == FB_ENOTFOUND)
+			rc = FB_OK;
+	}
+	return rc < 0 ? rc : shared_settle(shared, shard, left.epoch, err);
+}
+
+static int
+look_after_all(struct download *download, const struct shared *shared,
+    uint32_t *ret_left, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	for (uint32_t k = 1; rc == FB_OK && k <= shared->shards; k++)
+		rc = look_after(download, shared, k, err);
+	return rc < 0 ? rc : shared_tidy(shared, ret_left, err);
+}
+
+int
+fb_shared_look_after(const struct fb_engine *engine, const char *name,
+    bool take_over, uint32_t *ret_left, struct fb_error *err)
+{
+	struct fb_download_request request = { .take_over = take_over };
+	struct fb_download_report report = { 0 };
+	AUTO_DOWNLOAD struct download download = { .engine = engine,
+		.request = &request,
+		.report = &report,
+		.lock_fd = -1,
+		.children_fd = -1 };
+	AUTO_SHARED struct shared shared = { 0 };
+	int rc = download_prepare(&download, err);
+
+	if (rc == FB_OK)
+		rc = shared_open(engine, download.repo, name, &shared, err);
+	if (rc == FB_OK)
+		rc = look_after_all(&download, &shared, ret_left, err);
+	fb_download_report_release(&report);
+	return rc;
+}
+
 /* The shard is ours: first what whoever had it left behind, then itself. */
 static int
 do_part(struct download *download, const struct shared *shared,
@@ -76,8 +195,8 @@ do_part(struct download *download, const struct shared *shared,
 			download_refuse_owed(download);
 	}
 	if (rc == FB_OK)
-		rc =
-		    shared_settle(shared, part->shard.number, part->lease, err);
+		rc = shared_settle(
+		    shared, part->shard.number, part->lease - 1, err);
 	if (rc == FB_OK && !done)
 		rc = download_new_run(download, part, err);
 	download->part = NULL;
@@ -93,7 +212,10 @@ do_shard(struct download *download, const struct shared *shared,
 	int rc = shared_claim(shared, number, download->request->take_over,
 	    &part, &committed, err);
 
-	return rc < 0 || committed ? rc : do_part(download, shared, &part, err);
+	if (rc < 0)
+		return rc;
+	return committed ? look_after(download, shared, number, err)
+	                 : do_part(download, shared, &part, err);
 }
 
 /* Who sees that all are there seals; who does not leaves it to the others. */
@@ -103,6 +225,7 @@ try_seal(struct download *download, const struct shared *shared,
 {
 	struct fb_download_report *report = download->report;
 	struct fb_shared_status status = { .shards = 0 };
+	struct fb_error why = { 0 };
 	int rc = fb_seal(
 	    download->engine, download->repo, shared->name, &status, err);
 
@@ -110,8 +233,20 @@ try_seal(struct download *download, const struct shared *shared,
 		report->shards_missing = status.shards - status.committed;
 		return FB_OK;
 	}
-	if (rc == FB_OK)
-		memcpy(report->sealed, status.run, sizeof(report->sealed));
+	if (rc < 0)
+		return rc;
+	memcpy(report->sealed, status.run, sizeof(report->sealed));
+	/* Of the others: that it fails is no failure of what was asked. */
+	if (status.left > 0)
+		rc = look_after_all(download, shared, &status.left, &why);
+	if (rc < 0 && rc != FB_ECANCELED) {
+		fb_observe(&download->engine->observer,
+		    &(struct fb_event){
+		        .kind = FB_EVENT_WARNING, .error = &why });
+		return FB_OK;
+	}
+	if (rc < 0)
+		*err = why;
 	return rc;
 }
 

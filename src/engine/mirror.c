@@ -116,10 +116,14 @@ tell(struct fb_mirror *mirror, struct fb_error *err)
 	(void)pthread_mutex_unlock(&mirror->lock);
 	if (text.len == 0)
 		return FB_OK;
-	(void)snprintf(number, sizeof(number), "%06u%s", mirror->next++,
-	    all ? "-all" : "");
-	shared_key(run->shared, run->shard.number, run->lease, number, key);
-	rc = shared_put(run->engine, run->repo, key, fb_buf_span(&text), err);
+	do { /* two who look after what is left are both told */
+		(void)snprintf(number, sizeof(number), "%06u%s", mirror->next++,
+		    all ? "-all" : "");
+		shared_key(
+		    run->shared, run->shard.number, run->lease, number, key);
+		rc = shared_put(
+		    run->engine, run->repo, key, fb_buf_span(&text), err);
+	} while (rc == FB_EEXISTS && run->committed);
 	(void)pthread_mutex_lock(&mirror->lock);
 	if (rc == FB_OK) {
 		mirror->all = false;
@@ -333,43 +337,6 @@ fb_mirror_start(struct fb_run *run, struct fb_error *err)
 	return rc;
 }
 
-struct own {
-	char (*keys)[SHARED_KEY_SIZE];
-	size_t count;
-};
-
-static int
-visit_own(const char *key, uint64_t size, void *arg, struct fb_error *err)
-{
-	struct own *own = arg;
-
-	(void)size;
-	(void)err;
-	own->keys = fb_realloc(own->keys, own->count + 1, sizeof(*own->keys));
-	(void)snprintf(own->keys[own->count++], SHARED_KEY_SIZE, "%s", key);
-	return FB_OK;
-}
-
-/* What a worker that was fenced has said after the run was over. */
-static void
-tidy_own(const struct fb_run *run)
-{
-	struct fb_error ignored = { 0 };
-	char key[SHARED_KEY_SIZE];
-	struct own own = { 0 };
-	uint64_t size;
-
-	(void)snprintf(key, sizeof(key), "shared/%s/closed", run->shared);
-	if (fb_store_head(run->repo->store, key, &size, &ignored) < 0)
-		return;
-	shared_key(run->shared, run->shard.number, run->lease, "", key);
-	(void)!fb_store_list(run->repo->store, key, visit_own, &own, &ignored);
-	for (size_t i = 0; i < own.count; i++)
-		(void)!fb_store_remove(
-		    run->repo->store, own.keys[i], &ignored);
-	free(own.keys);
-}
-
 void
 fb_mirror_stop(struct fb_run *run)
 {
@@ -387,7 +354,7 @@ fb_mirror_stop(struct fb_run *run)
 	if (mirror->group != NULL)
 		(void)!fb_group_wait(mirror->group, &ignored);
 	if (atomic_load(&mirror->fenced))
-		tidy_own(run);
+		shared_tidy_part(run);
 	fb_journal_set_mirror(run->journal, &none);
 	fb_buf_release(&mirror->noted);
 	while (mirror->down_count > 0)

@@ -13,9 +13,12 @@
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/io.h"
+#include "fleetbak/base/lock.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/repo/forget.h"
 #include "shared.h"
+
+#define SEAL_WAIT_MS 60000 /* nobody is longer at it */
 
 struct seal {
 	const struct fb_engine *engine;
@@ -320,9 +323,26 @@ write_manifest(
 	return rc;
 }
 
+/* Where it is written is this state directory's, and so is who writes there:
+ * the command, and a worker whose shard was the last. */
+static int
+lock_dir(const struct seal *seal, struct fb_error *err)
+{
+	FB_AUTO_FREE char *parent = fb_state_path(seal->engine, "seals");
+	FB_AUTO_FREE char *path = fb_state_path(seal->engine, "seals/lock");
+	uint64_t wait_ms = seal->engine->lock_wait_ms;
+	int rc = fb_io_mkdirs(parent, 0700, err);
+
+	return rc < 0 ? rc
+	              : fb_lock_take(path,
+	                    wait_ms > SEAL_WAIT_MS ? wait_ms : SEAL_WAIT_MS,
+	                    seal->engine->cancel, "seal", err);
+}
+
 static int
 publish(struct seal *seal, struct fb_error *err)
 {
+	FB_AUTO_CLOSE int lock = lock_dir(seal, err);
 	FB_AUTO_FREE char *manifest = fb_format("%s/manifest.json", seal->dir);
 	FB_AUTO_FREE char *volumes = fb_format("%s/VOLUMES", seal->dir);
 	struct fb_publication what = {
@@ -338,11 +358,12 @@ publish(struct seal *seal, struct fb_error *err)
 		.packs = &seal->packs,
 	};
 	struct fb_error ignored = { 0 };
-	int rc = write_manifest(seal, &what, err);
+	int rc = lock < 0 ? lock : write_manifest(seal, &what, err);
 
 	if (rc == FB_OK)
 		rc = fb_publish(seal->engine, seal->repo, &what, err);
-	(void)!fb_io_remove_tree(seal->dir, &ignored);
+	if (lock >= 0)
+		(void)!fb_io_remove_tree(seal->dir, &ignored);
 	return rc;
 }
 
@@ -370,49 +391,6 @@ forget_shards(struct seal *seal, const char *reason, struct fb_error *err)
 			    seal->repo, &seal->shards[i], key, &done, err);
 	}
 	return rc;
-}
-
-struct keys {
-	char **items;
-	size_t count;
-	char *run, *closed;
-};
-
-static int
-visit_key(const char *key, uint64_t size, void *arg, struct fb_error *err)
-{
-	struct keys *keys = arg;
-
-	(void)size;
-	(void)err;
-	if (strcmp(key, keys->run) == 0 || strcmp(key, keys->closed) == 0)
-		return FB_OK;
-	keys->items =
-	    fb_realloc(keys->items, keys->count + 1, sizeof(*keys->items));
-	keys->items[keys->count++] = fb_strdup(key);
-	return FB_OK;
-}
-
-/* Leases and what was told serve nobody any more.  Where nothing can be
- * removed they stay. */
-static void
-tidy(const struct seal *seal)
-{
-	FB_AUTO_FREE char *prefix = fb_format("shared/%s/", seal->shared.name);
-	FB_AUTO_FREE char *run = fb_format("%srun", prefix);
-	FB_AUTO_FREE char *closed = fb_format("%sclosed", prefix);
-	struct keys keys = { .run = run, .closed = closed };
-	struct fb_error ignored = { 0 };
-	int rc = fb_store_list(
-	    seal->repo->store, prefix, visit_key, &keys, &ignored);
-
-	for (size_t i = 0; i < keys.count; i++) {
-		if (rc == FB_OK)
-			rc = fb_store_remove(
-			    seal->repo->store, keys.items[i], &ignored);
-		free(keys.items[i]);
-	}
-	free(keys.items);
 }
 
 /* Does the run exist?  FB_ECONFLICT: it was given up. */
@@ -495,13 +473,13 @@ fb_seal(const struct fb_engine *engine, struct fb_repo *repo, const char *name,
 	if (rc == FB_OK)
 		rc = shared_close(&seal.shared, err);
 	if (rc == FB_OK)
-		tidy(&seal);
+		rc = shared_tidy(&seal.shared, &ret_status->left, err);
 	return rc;
 }
 
 int
 fb_shared_forget(const struct fb_engine *engine, struct fb_repo *repo,
-    const char *name, struct fb_error *err)
+    const char *name, uint32_t *ret_left, struct fb_error *err)
 {
 	AUTO_SEAL struct seal seal = { .engine = engine, .repo = repo };
 	bool committed = false;
@@ -527,7 +505,9 @@ fb_shared_forget(const struct fb_engine *engine, struct fb_repo *repo,
 	}
 	if (rc == FB_OK)
 		rc = forget_shards(&seal, "given up", err);
-	return rc < 0 ? rc : shared_close(&seal.shared, err);
+	if (rc == FB_OK)
+		rc = shared_close(&seal.shared, err);
+	return rc < 0 ? rc : shared_tidy(&seal.shared, ret_left, err);
 }
 
 /*

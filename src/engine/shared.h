@@ -7,6 +7,9 @@
  *	shared/<name>/<shard>/<epoch>/<number>   records of its journal
  *	shared/<name>/<shard>/<epoch>/alive-...  signs of life
  *	shared/<name>/<shard>/<epoch>/end        nothing is left to do for it
+ *	shared/<name>/<shard>/<epoch>/kept       something is, and a node that
+ *	                                         lives remembers it
+ *	shared/<name>/<shard>/<epoch>/heir-<n>   who looks after what is left
  *	shared/<name>/closed                     sealed, or given up
  *
  * Every object but the signs of life and the marks is signed together with
@@ -19,6 +22,8 @@
 
 #define SHARED_KEY_SIZE   192
 #define SHARED_OBJECT_MAX (16u << 20)
+#define SHARED_END        "end"
+#define SHARED_KEPT       "kept"
 
 struct shared {
 	const struct fb_engine *engine;
@@ -71,6 +76,9 @@ void shared_key(const char *name, uint32_t shard, uint32_t epoch,
 struct shared_lease {
 	uint32_t epoch; /* 0: nobody has it */
 	size_t told;    /* objects of that epoch: they become more */
+	uint32_t heirs; /* of that epoch */
+	uint32_t left;  /* epochs for which something may be left to do */
+	bool kept;      /* there are some, and all that is remembered */
 	char session[FB_RUN_ID_SIZE];
 	bool committed, fenced; /* the session */
 };
@@ -93,9 +101,42 @@ FB_MUST_USE int shared_claim(const struct shared *shared, uint32_t shard,
 /* What the worker of that epoch has told, as a journal in the directory. */
 FB_MUST_USE int shared_write_told(const struct shared *shared, uint32_t shard,
     uint32_t epoch, const char *dir, struct fb_error *err);
-/* Say of the leases before `epoch` that nothing is left to do for them, where
+/* All of them up to that epoch that are not over, into the state directory. */
+FB_MUST_USE int shared_adopt(const struct shared *shared, uint32_t shard,
+    uint32_t epoch, struct fb_error *err);
+/* Is it in the state directory? */
+bool shared_is_here(const struct shared *shared, const char *session);
+
+/*
+ * Claim what is left by those who had the shard: a start that is owed, a
+ * snapshot.  It is ours when it is in the state directory already; else who
+ * had it last must be silent for long enough, or `take_over`, and one heir is
+ * told by conditional create.  Then it is in the state directory, and
+ * ret_left->epoch is the newest.  0: nothing is left for us to do, as when
+ * somebody does the shard yet.
+ */
+struct shared_left {
+	uint32_t epoch;
+	bool ours;
+};
+FB_MUST_USE int shared_claim_left(const struct shared *shared, uint32_t shard,
+    bool take_over, struct shared_left *ret_left, struct fb_error *err);
+/* Say of the leases up to `epoch` that nothing is left to do for them, where
  * that is so. */
 FB_MUST_USE int shared_settle(const struct shared *shared, uint32_t shard,
     uint32_t epoch, struct fb_error *err);
+/* Was the shard that a run in progress is committed already?  Then its journal
+ * says so from now on: who commits dies before he can say it, or with it. */
+FB_MUST_USE int shared_part_committed(struct fb_run *run, struct fb_error *err);
+/* The last word about a run that ended, after its mirror: nothing is owed any
+ * more, or this node remembers it.  Without a shard: nothing. */
+void shared_part_end(const struct fb_run *run);
+/* What it has said after the shared run was closed. */
+void shared_tidy_part(const struct fb_run *run);
+/* Of a run that is closed: take away what serves nobody any more.  *ret_left:
+ * leases for which something may be left to do.  Where nothing can be removed
+ * it stays. */
+FB_MUST_USE int shared_tidy(
+    const struct shared *shared, uint32_t *ret_left, struct fb_error *err);
 
 #endif

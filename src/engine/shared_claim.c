@@ -1,5 +1,5 @@
 /*
- * Who does which shard of a shared run: leases, and what the dead leave.
+ * Who does which shard of a shared run: leases.
  *
  * A lease is made once, by conditional create; its epoch is its place in the
  * line.  Whoever takes a shard over fences the session before it first: from
@@ -9,17 +9,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "fleetbak/base/clock.h"
-#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
-#include "fleetbak/format/json.h"
 #include "shared.h"
 
-#define POLL_MAX_MS 5000
-#define SESSION     "session "
+#define POLL_FIRST_MS 100
+#define POLL_MAX_MS   5000
+#define SAY_AFTER_MS  800
+#define SESSION       "session "
 
 /*
  * Looking.
@@ -27,9 +26,24 @@
 
 struct survey {
 	const char *prefix;
-	uint32_t epoch;
-	size_t told;
+	uint32_t number; /* the epoch that is being listed */
+	struct shared_lease now, newest;
+	bool leased, ended, kept; /* it, so far */
+	uint32_t left, all_kept;  /* of those that are behind */
 };
+
+/* An epoch without a lease is what somebody said too late. */
+static void
+close_epoch(struct survey *survey)
+{
+	if (survey->leased) {
+		survey->newest = survey->now;
+		survey->left += !survey->ended;
+		survey->all_kept += !survey->ended && survey->kept;
+	}
+	survey->now = (struct shared_lease){ .epoch = survey->number };
+	survey->leased = survey->ended = survey->kept = false;
+}
 
 static int
 visit_object(const char *key, uint64_t size, void *arg, struct fb_error *err)
@@ -47,11 +61,16 @@ visit_object(const char *key, uint64_t size, void *arg, struct fb_error *err)
 	            6 - strspn(rest, "0") },
 	        FB_LEASE_MAX, &epoch, &ignored) < 0)
 		return FB_OK;
-	if (epoch > survey->epoch) { /* they come in order */
-		survey->epoch = (uint32_t)epoch;
-		survey->told = 0;
+	if (epoch > survey->number) { /* they come in order */
+		survey->number = (uint32_t)epoch;
+		close_epoch(survey);
 	}
-	survey->told += epoch == survey->epoch;
+	rest += 7;
+	survey->now.told++;
+	survey->now.heirs += strncmp(rest, "heir-", 5) == 0;
+	survey->leased |= strcmp(rest, "lease") == 0;
+	survey->ended |= strcmp(rest, SHARED_END) == 0;
+	survey->kept |= strcmp(rest, SHARED_KEPT) == 0;
 	return FB_OK;
 }
 
@@ -88,12 +107,14 @@ shared_look(const struct shared *shared, uint32_t shard,
 	int rc = fb_store_list(
 	    shared->repo->store, prefix, visit_object, &survey, err);
 
-	*ret_lease =
-	    (struct shared_lease){ .epoch = survey.epoch, .told = survey.told };
-	if (rc < 0 || survey.epoch == 0)
+	close_epoch(&survey);
+	*ret_lease = survey.newest;
+	ret_lease->left = survey.left;
+	ret_lease->kept = survey.left > 0 && survey.all_kept == survey.left;
+	if (rc < 0 || ret_lease->epoch == 0)
 		return rc;
 	rc = shared_lease_session(
-	    shared, shard, survey.epoch, ret_lease->session, err);
+	    shared, shard, ret_lease->epoch, ret_lease->session, err);
 	if (rc < 0)
 		return rc;
 	rc = fb_repo_register(shared->repo, ret_lease->session, &reg, err);
@@ -101,185 +122,6 @@ shared_look(const struct shared *shared, uint32_t shard,
 	ret_lease->fenced = rc == FB_OK && reg.fence;
 	fb_register_release(&reg);
 	return rc == FB_ENOTFOUND ? FB_OK : rc;
-}
-
-/*
- * What a dead worker told, as a journal of ours: recovery knows what to do.
- */
-
-struct told {
-	struct fb_journal *journal;
-	struct fb_repo *repo;
-	uint64_t sequence; /* of the last record taken */
-	const char *prefix;
-	char (*keys)[SHARED_KEY_SIZE];
-	size_t count;
-};
-
-/* "<sequence> <type> <JSON>"; what was told twice, because an answer was lost,
- * is taken once. */
-static int
-take_line(struct told *told, struct fb_span line, struct fb_error *err)
-{
-	FB_AUTO_JSON json_t *body = NULL;
-	const uint8_t *type, *json;
-	char name[64];
-	uint64_t sequence;
-	int rc;
-
-	type = memchr(line.ptr, ' ', line.len);
-	if (type == NULL)
-		return fb_fail(err, FB_ECORRUPT, "a record is cut short");
-	rc =
-	    fb_text_u64((struct fb_span){ line.ptr, (size_t)(type - line.ptr) },
-	        INT64_MAX, &sequence, err);
-	type++;
-	json = memchr(type, ' ', line.len - (size_t)(type - line.ptr));
-	if (rc < 0 || json == NULL || (size_t)(json - type) >= sizeof(name))
-		return fb_fail(err, FB_ECORRUPT, "a record is cut short");
-	if (sequence <= told->sequence)
-		return FB_OK;
-	memcpy(name, type, (size_t)(json - type));
-	name[json - type] = '\0';
-	json++;
-	rc = fb_json_parse(
-	    (struct fb_span){ json, line.len - (size_t)(json - line.ptr) },
-	    SHARED_OBJECT_MAX, "record", &body, err);
-	if (rc == FB_OK)
-		rc = fb_journal_append(told->journal, name, body, false, err);
-	told->sequence = sequence;
-	return rc;
-}
-
-static int
-take_object(struct told *told, const char *key, struct fb_error *err)
-{
-	FB_AUTO_BUF struct fb_buf text = { 0 };
-	struct fb_span rest;
-	int rc = shared_get(told->repo, key, &text, err);
-
-	rest = fb_buf_span(&text);
-	while (rc == FB_OK && rest.len > 0) {
-		const uint8_t *end = memchr(rest.ptr, '\n', rest.len);
-		size_t len = end != NULL ? (size_t)(end - rest.ptr) : rest.len;
-
-		rc = take_line(told, (struct fb_span){ rest.ptr, len }, err);
-		if (rc < 0)
-			return fb_wrap(err, "'%s'", key);
-		if (end == NULL)
-			break;
-		rest.ptr += len + 1;
-		rest.len -= len + 1;
-	}
-	return rc;
-}
-
-static int
-visit_told(const char *key, uint64_t size, void *arg, struct fb_error *err)
-{
-	struct told *told = arg;
-	const char *rest = key + strlen(told->prefix);
-
-	(void)size;
-	(void)err;
-	if (rest[0] < '0' || rest[0] > '9')
-		return FB_OK; /* a lease, a sign of life, an end */
-	if (strchr(rest, '-') != NULL)
-		told->count = 0; /* all over again, after a crash */
-	told->keys =
-	    fb_realloc(told->keys, told->count + 1, sizeof(*told->keys));
-	(void)snprintf(told->keys[told->count++], SHARED_KEY_SIZE, "%s", key);
-	return FB_OK;
-}
-
-int
-shared_write_told(const struct shared *shared, uint32_t shard, uint32_t epoch,
-    const char *dir, struct fb_error *err)
-{
-	FB_AUTO_FREE char *path = fb_format("%s/journal", dir);
-	FB_AUTO_FREE char *spool = fb_format("%s/spool", dir);
-	FB_AUTO_JOURNAL struct fb_journal *journal = NULL;
-	FB_AUTO_JSON json_t *none = json_object();
-	char prefix[SHARED_KEY_SIZE];
-	struct told told = { .repo = shared->repo, .prefix = prefix };
-	int rc = fb_io_mkdirs(spool, 0700, err);
-
-	shared_key(shared->name, shard, epoch, "", prefix);
-	if (rc == FB_OK)
-		rc = fb_journal_create(path, &journal, err);
-	if (rc == FB_OK)
-		rc = fb_store_list(
-		    shared->repo->store, prefix, visit_told, &told, err);
-	told.journal = journal;
-	for (size_t i = 0; rc == FB_OK && i < told.count; i++)
-		rc = take_object(&told, told.keys[i], err);
-	if (rc == FB_OK)
-		rc = fb_journal_append(journal, "adopted", none, true, err);
-	free(told.keys);
-	return rc;
-}
-
-static bool
-is_there(const char *path)
-{
-	struct stat st;
-
-	return lstat(path, &st) == 0;
-}
-
-/* Whole, or not at all. */
-static int
-adopt(const struct shared *shared, uint32_t shard, uint32_t epoch,
-    struct fb_error *err)
-{
-	FB_AUTO_FREE char *dir = NULL, *new_dir = NULL;
-	char session[FB_RUN_ID_SIZE], key[SHARED_KEY_SIZE];
-	uint64_t size;
-	int rc;
-
-	shared_key(shared->name, shard, epoch, "end", key);
-	rc = fb_store_head(shared->repo->store, key, &size, err);
-	if (rc != FB_ENOTFOUND)
-		return rc; /* over */
-	rc = shared_lease_session(shared, shard, epoch, session, err);
-	if (rc < 0)
-		return rc;
-	dir = fb_state_path(shared->engine, "runs/%s", session);
-	if (is_there(dir))
-		return FB_OK;
-	new_dir = fb_format("%s.told", dir);
-	rc = fb_io_remove_tree(new_dir, err);
-	if (rc == FB_OK)
-		rc = shared_write_told(shared, shard, epoch, new_dir, err);
-	if (rc == FB_OK)
-		rc = fb_io_rename(new_dir, dir, true, err);
-	return rc < 0 ? fb_wrap(err, "what session %s had begun", session)
-	              : FB_OK;
-}
-
-int
-shared_settle(const struct shared *shared, uint32_t shard, uint32_t epoch,
-    struct fb_error *err)
-{
-	int rc = FB_OK;
-
-	for (uint32_t e = 1; rc == FB_OK && e < epoch; e++) {
-		FB_AUTO_FREE char *dir = NULL;
-		char session[FB_RUN_ID_SIZE], key[SHARED_KEY_SIZE];
-
-		rc = shared_lease_session(shared, shard, e, session, err);
-		if (rc < 0)
-			break;
-		dir = fb_state_path(shared->engine, "runs/%s", session);
-		if (is_there(dir))
-			continue; /* something is still owed */
-		shared_key(shared->name, shard, e, "end", key);
-		rc = fb_store_create(
-		    shared->repo->store, key, (struct fb_span){ 0 }, err);
-		if (rc == FB_EEXISTS)
-			rc = FB_OK;
-	}
-	return rc;
 }
 
 /*
@@ -291,6 +133,7 @@ struct watch {
 	uint32_t epoch;
 	size_t told;
 	int64_t since_ns;
+	uint64_t poll_ms;
 	bool said;
 };
 
@@ -301,13 +144,28 @@ say_waiting(const struct shared *shared, uint32_t shard,
 	struct fb_error why = { 0 };
 
 	(void)fb_fail_id(&why, FB_EBUSY, "E-SHARD-HELD",
-	    "shard %u of '%s' is done by session %s: it is taken over when "
+	    "shard %u of '%s' is %s session %s: it is taken over when "
 	    "that gives no sign of life for %llu s",
-	    shard, shared->name, lease->session,
-	    (unsigned long long)shared->dead_after_ms / 1000);
-	(void)fb_hint(&why, "if it is known to be dead: download --take-over");
+	    shard, shared->name,
+	    lease->committed ? "committed and not left yet by" : "done by",
+	    lease->session, (unsigned long long)shared->dead_after_ms / 1000);
+	(void)fb_hint(&why, "if it is known to be dead: --take-over");
 	fb_observe(&shared->engine->observer,
 	    &(struct fb_event){ .kind = FB_EVENT_WARNING, .error = &why });
+}
+
+/* Look often at first: most are nearly through. */
+static int64_t
+next_look(const struct shared *shared, struct watch *watch, int64_t now)
+{
+	uint64_t most = shared->dead_after_ms / 8;
+
+	most = most < POLL_MAX_MS ? most : POLL_MAX_MS;
+	watch->poll_ms =
+	    watch->poll_ms > 0 ? 2 * watch->poll_ms : POLL_FIRST_MS;
+	if (watch->poll_ms > most)
+		watch->poll_ms = most;
+	return now + (int64_t)watch->poll_ms * 1000000;
 }
 
 /* Look again in a while; *ret_dead: it has been silent for too long. */
@@ -316,7 +174,6 @@ wait_for(const struct shared *shared, uint32_t shard,
     const struct shared_lease *lease, struct watch *watch, bool *ret_dead,
     struct fb_error *err)
 {
-	uint64_t poll_ms = shared->dead_after_ms / 8;
 	int64_t now = fb_clock_mono_ns(), until;
 
 	if (lease->epoch != watch->epoch || lease->told != watch->told) {
@@ -328,11 +185,12 @@ wait_for(const struct shared *shared, uint32_t shard,
 	    shared->dead_after_ms;
 	if (*ret_dead)
 		return FB_OK;
-	if (!watch->said)
+	if (!watch->said &&
+	    (!lease->committed || watch->poll_ms >= SAY_AFTER_MS)) {
 		say_waiting(shared, shard, lease);
-	watch->said = true;
-	until = now +
-	    (int64_t)(poll_ms < POLL_MAX_MS ? poll_ms : POLL_MAX_MS) * 1000000;
+		watch->said = true;
+	}
+	until = next_look(shared, watch, now);
 	while (fb_clock_mono_ns() < until) {
 		if (shared->engine->cancel != NULL &&
 		    atomic_load(shared->engine->cancel))
@@ -366,10 +224,8 @@ take_lease(const struct shared *shared, uint32_t shard, uint32_t epoch,
 static bool
 is_ours(const struct shared *shared, const struct shared_lease *lease)
 {
-	FB_AUTO_FREE char *dir =
-	    fb_state_path(shared->engine, "runs/%s", lease->session);
-
-	return lease->epoch > 0 && !lease->fenced && is_there(dir);
+	return lease->epoch > 0 && !lease->fenced &&
+	    shared_is_here(shared, lease->session);
 }
 
 /* One look, and what follows from it.  *ret_taken: the lease is ours. */
@@ -445,8 +301,8 @@ shared_claim(const struct shared *shared, uint32_t shard, bool take_over,
 		rc = give_up_closed(shared, shard, &part, ret_committed, err);
 	if (*ret_committed)
 		taken = false;
-	for (uint32_t e = 1; rc == FB_OK && taken && e < part.lease; e++)
-		rc = adopt(shared, shard, e, err);
+	if (rc == FB_OK && taken)
+		rc = shared_adopt(shared, shard, part.lease - 1, err);
 	if (rc < 0 || *ret_committed)
 		return rc < 0
 		    ? fb_wrap(err, "shard %u of '%s'", shard, shared->name)
@@ -459,4 +315,112 @@ shared_claim(const struct shared *shared, uint32_t shard, bool take_over,
 	part.predecessor_count = shared->predecessor_count;
 	*ret_part = part;
 	return FB_OK;
+}
+
+/*
+ * What is left by those who had it, when nobody has it any more.
+ */
+
+/* FB_EEXISTS: somebody else was faster. */
+static int
+be_heir(const struct shared *shared, uint32_t shard,
+    const struct shared_lease *lease, struct fb_error *err)
+{
+	char key[SHARED_KEY_SIZE], rest[24], body[FB_RUN_ID_SIZE + 1];
+
+	fb_random_run_id(body);
+	body[FB_RUN_ID_LEN] = '\n';
+	(void)snprintf(rest, sizeof(rest), "heir-%06u", lease->heirs + 1);
+	shared_key(shared->name, shard, lease->epoch, rest, key);
+	return shared_put(shared->engine, shared->repo, key,
+	    (struct fb_span){ (const uint8_t *)body, FB_RUN_ID_LEN + 1 }, err);
+}
+
+static void
+say_kept(const struct shared *shared, uint32_t shard,
+    const struct shared_lease *lease)
+{
+	struct fb_error why = { 0 };
+
+	(void)fb_fail_id(&why, FB_EBUSY, "E-SHARD-KEPT",
+	    "session %s of shard %u of '%s' could not start a machine or "
+	    "remove a snapshot; its node remembers, and tries again",
+	    lease->session, shard, shared->name);
+	(void)fb_hint(&why,
+	    "if that node is lost: fleetbak seal --run %s --take-over",
+	    shared->name);
+	fb_observe(&shared->engine->observer,
+	    &(struct fb_event){ .kind = FB_EVENT_WARNING, .error = &why });
+}
+
+/* In a run that is closed nobody does a shard: a lease that is neither
+ * committed nor fenced was taken too late. */
+static int
+is_behind(const struct shared *shared, const struct shared_lease *lease,
+    bool *ret_behind, struct fb_error *err)
+{
+	if (lease->committed || lease->fenced) {
+		*ret_behind = true;
+		return FB_OK;
+	}
+	return shared_is_closed(shared, ret_behind, err);
+}
+
+/* One look, and what follows from it.  *ret_over: there is nothing to do for
+ * us; ret_left->epoch > 0: it is ours to do. */
+static int
+try_left(const struct shared *shared, uint32_t shard, bool take_over,
+    struct watch *watch, struct shared_left *ret_left, bool *ret_over,
+    struct fb_error *err)
+{
+	struct shared_lease lease;
+	bool dead = take_over, behind = false, ignored;
+	int rc = shared_look(shared, shard, &lease, err);
+
+	if (rc == FB_OK && lease.left > 0)
+		rc = is_behind(shared, &lease, &behind, err);
+	*ret_over = !behind;
+	if (rc < 0 || !behind)
+		return rc;
+	ret_left->ours = shared_is_here(shared, lease.session);
+	if (!ret_left->ours && !dead && lease.kept) {
+		say_kept(shared, shard, &lease);
+		*ret_over = true;
+		return FB_OK;
+	}
+	if (!ret_left->ours && !dead) {
+		rc = wait_for(shared, shard, &lease, watch, &dead, err);
+		if (rc < 0 || !dead)
+			return rc;
+	}
+	if (!lease.committed && !lease.fenced)
+		rc = fb_repo_fence(shared->repo, lease.session,
+		    "its shared run was closed", &ignored, err);
+	if (rc == FB_OK && !ret_left->ours)
+		rc = be_heir(shared, shard, &lease, err);
+	if (rc == FB_OK) {
+		ret_left->epoch = lease.epoch;
+		*ret_over = true;
+	}
+	return rc == FB_EEXISTS ? FB_OK : rc;
+}
+
+int
+shared_claim_left(const struct shared *shared, uint32_t shard, bool take_over,
+    struct shared_left *ret_left, struct fb_error *err)
+{
+	struct watch watch = { 0 };
+	bool over = false;
+	int rc = FB_OK;
+
+	*ret_left = (struct shared_left){ .epoch = 0 };
+	while (rc == FB_OK && !over) {
+		rc = try_left(
+		    shared, shard, take_over, &watch, ret_left, &over, err);
+		take_over = false; /* who is there now has come after us */
+	}
+	if (rc == FB_OK && ret_left->epoch > 0)
+		rc = shared_adopt(shared, shard, ret_left->epoch, err);
+	return rc < 0 ? fb_wrap(err, "shard %u of '%s'", shard, shared->name)
+	              : FB_OK;
 }

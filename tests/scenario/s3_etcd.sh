@@ -3,6 +3,7 @@
 # writers at once, one of which is killed; a writer without etcd is refused; etcd
 # is stopped, killed and comes back while machines are down.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_shard.sh"
 . "$(dirname "$0")/../servers/servers.sh"
 requires jq
 
@@ -63,9 +64,7 @@ swift_curl GET /bucket/fleet/format/1.json -f >"$work/format" ||
 jq -e '.lease == "etcd" and (has("writers") | not)' "$work/format" >/dev/null ||
 	fail "$(cat "$work/format")"
 space=$(jq -r .repository "$work/format")
-for k in 1 2 3; do
-	sed "s|^state_dir: .*|state_dir: ./state$k|" "$conf" >"n$k.yaml"
-done
+nodes 3
 ok "the repository says that it needs the lease service"
 
 # Without it nobody writes, and nothing is touched; reading goes on.
@@ -92,30 +91,8 @@ expect 0 "$fb" -c n1.yaml verify --full
 ok "three workers at once"
 
 # One dies with a machine down; another takes over what it was doing.
-# begin <node> <argument>...: until m1 is stopped, and held there.
-begin() {
-	begin_node=$1
-	shift
-	: >machines/m1/on-hold
-	# shellcheck disable=SC2016 # for the script that is made
-	echo 'touch held; rm -f up; while [ -e on-hold ]; do sleep 0.05; done' \
-		>machines/m1/on-stop
-	rm -f machines/m1/held
-	"$fb" -c "n$begin_node.yaml" "$@" >"$work/said" 2>&1 &
-	run=$!
-	until_true "m1 is not stopped" [ -e machines/m1/held ]
-}
-release() {
-	rm -f machines/m1/on-hold machines/m1/on-stop
-}
 begin 1 download --full --shard 1/1 --run dead
-for pid in $(cat /proc/$run/task/*/children | tr ' ' '\n' | sort -u) $run; do
-	kill -KILL "$pid" 2>/dev/null || :
-done
-wait $run 2>/dev/null || :
-release
-rm -rf state1
-[ ! -e machines/m1/up ] || fail "m1 was started by the dead node"
+lose 1
 expect 0 "$fb" -c n2.yaml download --full --shard 1/1 --run dead --take-over
 for m in m1 m2 m3; do
 	[ -e machines/$m/up ] || fail "$m is down"
@@ -146,7 +123,7 @@ ok "while etcd is away nothing is touched, and restoring goes on"
 begin 2 download --full --json
 kill -KILL "$etcd_pid"
 wait "$etcd_pid" 2>/dev/null || :
-release
+let_go
 until_true "m1 stays down without etcd" [ -e machines/m1/up ]
 run_etcd
 wait $run || [ $? -eq 3 ] || fail "the run: $(cat "$work/said")"

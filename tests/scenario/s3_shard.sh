@@ -4,6 +4,7 @@
 # does its shard; the last one seals. Workers that take whatever nobody does
 # stop each machine once; one that was frozen is fenced.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_shard.sh"
 . "$(dirname "$0")/../servers/servers.sh"
 requires jq
 
@@ -19,47 +20,7 @@ for m in $machines; do
 	make_evil machines "$m"
 done
 expect 0 "$fb" -c "$conf" init
-for k in 1 2 3 4 5; do
-	sed "s|^state_dir: .*|state_dir: ./state$k|" "$conf" >"n$k.yaml"
-done
-worker() { # <node> <argument>...
-	worker_node=$1
-	shift
-	"$fb" -c "n$worker_node.yaml" "$@"
-}
-# Which of N does a machine: as fleetbak-format(5) says.
-shard_of() { # <machine> <n>
-	shard_of_hex=$(printf 'lab/%s' "$1" | sha256sum | cut -c 1-16)
-	shard_of_high=$(printf %s "$shard_of_hex" | cut -c 1-8)
-	shard_of_low=$(printf %s "$shard_of_hex" | cut -c 9-16)
-	echo $(((0x$shard_of_high % $2 * (4294967296 % $2) + 0x$shard_of_low % $2) % $2 + 1))
-}
-children() { # <pid>
-	cat /proc/"$1"/task/*/children 2>/dev/null | tr ' ' '\n' | sort -u
-}
-# begin <node> <argument>...: until m1 is stopped, and held there.
-begin() {
-	begin_node=$1
-	shift
-	: >machines/m1/on-hold
-	# shellcheck disable=SC2016 # for the script that is made
-	echo 'touch held; rm -f up; while [ -e on-hold ]; do sleep 0.05; done' \
-		>machines/m1/on-stop
-	rm -f machines/m1/held
-	"$fb" -c "n$begin_node.yaml" "$@" >"$work/said.$begin_node" 2>&1 &
-	run=$!
-	until_true "m1 is not stopped" [ -e machines/m1/held ]
-}
-# The node is gone: all that ran there, and what it remembered.
-lose() { # <node>
-	for pid in $(children $run) $run; do
-		[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null || :
-	done
-	wait $run 2>/dev/null || :
-	rm -f machines/m1/on-hold machines/m1/on-stop
-	retry rm -rf "state$1"
-	[ ! -e machines/m1/up ] || fail "m1 was started by the dead node"
-}
+nodes 5
 # whole <name> <run>: sealed, up, verified, and as it was; for node 5, which
 # has seen nothing of it.
 whole() {
@@ -87,10 +48,6 @@ whole() {
 }
 count_of() { # <word> <machine>
 	grep -cx "$1" "machines/$2/effects" || :
-}
-sealed_of() { # <name>
-	expect 0 worker 5 seal --run "$1" --json
-	jq -r '[.. | .sealed? // empty][0]' "$work/stdout"
 }
 
 # 1. Three shards on three nodes; node 1 dies with m1 in its hands.
@@ -141,7 +98,7 @@ done
 for m in $machines; do
 	[ "$(count_of stop "$m")" -eq 1 ] || fail "$m was stopped twice"
 done
-id=$(sealed_of any)
+id=$(sealed_of 5 any)
 whole any "$id"
 ok "workers that take what nobody does stop each machine once"
 
@@ -151,10 +108,10 @@ kill -STOP $run
 expect 0 worker 2 download --full --shard any/1 --run frozen --json
 id=$(jq -r .sealed "$work/stdout")
 kill -CONT $run
-rm -f machines/m1/on-hold machines/m1/on-stop
+let_go
 ! wait $run || fail "the frozen worker went on"
-grep -q 'E-FENCED\|taken over' "$work/said.1" || {
-	cat "$work/said.1"
+grep -q 'E-FENCED\|taken over' "$work/said" || {
+	cat "$work/said"
 	fail "it does not say why"
 }
 expect 0 worker 1 recover

@@ -3,19 +3,13 @@
 # them but the repository, share a run.  The last one seals it; what it is then
 # cannot be told from a run of one worker.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_shard.sh"
 requires jq
 
 make_fleet "$work/f" 6
 cd "$work/f"
 expect 0 "$fb" -c "$conf" init
-for k in 1 2 3 4; do
-	sed "s|^state_dir: .*|state_dir: ./state$k|" "$conf" >"n$k.yaml"
-done
-worker() { # <node> <argument>...
-	worker_node=$1
-	shift
-	"$fb" -c "n$worker_node.yaml" "$@"
-}
+nodes 4
 
 # Who is refused has touched nothing.
 expect 2 worker 1 download --shard 1/3
@@ -132,8 +126,7 @@ while [ $i -lt 4 ]; do
 		fail "worker $i"
 	}
 done
-expect 0 worker 1 seal --run many --json
-run=$(jq -r '.sealed // .data.sealed' "$work/stdout")
+run=$(sealed_of 1 many)
 [ "$(jq '.machines | length' "repo/runs/$run/manifest.json")" -eq 6 ] ||
 	fail "machines are missing"
 expect 0 worker 1 verify --full

@@ -4,6 +4,7 @@
 # what was left, does the shard, and the run is sealed; a worker that was only
 # frozen finds itself fenced, and commits nothing.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_shard.sh"
 requires jq
 
 make_fleet "$work/f" 0
@@ -12,61 +13,7 @@ for m in m1 m2; do
 	make_evil "$work/f/machines" $m
 done
 expect 0 "$fb" -c "$conf" init
-for k in 1 2 3; do
-	sed "s|^state_dir: .*|state_dir: ./state$k|" "$conf" >"n$k.yaml"
-done
-worker() { # <node> <argument>...
-	worker_node=$1
-	shift
-	"$fb" -c "n$worker_node.yaml" "$@"
-}
-# The guardian of a run: the children of a process that are ours.
-children() { # <pid>
-	cat /proc/"$1"/task/*/children 2>/dev/null | tr ' ' '\n' | sort -u
-}
-
-# begin <node> <argument>...: until m1 is stopped, and held there.
-begin() {
-	begin_node=$1
-	shift
-	: >machines/m1/on-hold
-	# shellcheck disable=SC2016 # for the script that is made
-	echo 'touch held; rm -f up; while [ -e on-hold ]; do sleep 0.05; done' \
-		>machines/m1/on-stop
-	rm -f machines/m1/held
-	"$fb" -c "n$begin_node.yaml" "$@" >"$work/said" 2>&1 &
-	run=$!
-	until_true "m1 is not stopped" [ -e machines/m1/held ]
-}
-# The node is gone: all that ran there, and what it remembered.
-lose() { # <node>
-	for pid in $(children $run) $run; do
-		[ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null || :
-	done
-	wait $run 2>/dev/null || :
-	rm -f machines/m1/on-hold machines/m1/on-stop
-	retry rm -rf "state$1"
-	[ ! -e machines/m1/up ] || fail "m1 was started by the dead node"
-}
-settled() { # <what>
-	for m in m1 m2; do
-		[ -e machines/$m/up ] || fail "$1: $m is down"
-	done
-	[ -z "$(find machines -path '*/.fleetbak/*')" ] ||
-		fail "$1: a snapshot was left"
-	[ -z "$(find state*/runs -mindepth 1 2>/dev/null)" ] ||
-		fail "$1: a run was left"
-}
-sealed() { # <name>
-	expect 0 worker 3 seal --run "$1" --json
-	id=$(jq -r '[.. | .sealed? // empty][0]' "$work/stdout")
-	[ "$(jq '[.machines[] | select(.failure == null)] | length' \
-		"repo/runs/$id/manifest.json")" -eq 2 ] ||
-		fail "$1: not all machines are in it"
-	expect 0 worker 3 verify --full
-	nothing_lost repo "$1"
-}
-
+nodes 3
 # 1. Known to be dead: no waiting.
 begin 1 download --shard 1/1 --run one
 lose 1
@@ -91,7 +38,7 @@ begin 1 download --shard 1/1 --run three
 kill -STOP $run
 expect 0 worker 2 download --shard 1/1 --run three --take-over
 kill -CONT $run
-rm -f machines/m1/on-hold machines/m1/on-stop
+let_go
 wait $run && fail "the frozen worker went on" || :
 grep -q 'E-FENCED\|taken over' "$work/said" || {
 	cat "$work/said"
@@ -104,11 +51,11 @@ sealed three
 ok "a frozen worker that wakes up is fenced"
 
 # 4. Alive: it is waited for, and not disturbed.
-begin 1 download --shard 1/1 --run four --dead-after 1s
+begin 1 download --shard 1/1 --run four --dead-after 3s
 worker 2 download --shard 1/1 --run four >"$work/said.2" 2>&1 &
 other=$!
-sleep 3
-rm -f machines/m1/on-hold machines/m1/on-stop
+sleep 4
+let_go
 wait $run || {
 	cat "$work/said"
 	fail "it was disturbed"
@@ -125,7 +72,7 @@ ok "a worker that lives is waited for"
 begin 1 download --shard 1/1 --run five
 kill -KILL $run
 wait $run 2>/dev/null || :
-rm -f machines/m1/on-hold machines/m1/on-stop
+let_go
 expect 0 worker 1 --lock-wait 30s download --shard 1/1 --run five
 [ ! -e repo/shared/five/0001/000002 ] || fail "it took its own shard over"
 settled "back"
@@ -134,12 +81,13 @@ ok "a worker that comes back goes on"
 
 # 6. Who waited while it was sealed finds no lease, and does nothing all the same.
 : >machines/m1/effects
+rm -f "$work/said.2"
 begin 1 download --full --shard 1/1 --run six
 "$fb" -c n2.yaml download --full --shard any/1 --run six >"$work/said.2" 2>&1 &
 other=$!
-until_true "it does not wait" grep -q 'is done by session' "$work/said.2"
+until_true "it does not wait" grep -qs 'is done by session' "$work/said.2"
 kill -STOP $other
-rm -f machines/m1/on-hold machines/m1/on-stop
+let_go
 wait $run || {
 	cat "$work/said"
 	fail "the one that was waited for failed"

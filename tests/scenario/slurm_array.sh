@@ -4,6 +4,7 @@
 # machine stopped, one with its guardian and state directory; a job that comes
 # after the array starts what is down, does their shards, and seals.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_shard.sh"
 . "$(dirname "$0")/../servers/servers.sh"
 requires jq
 
@@ -15,18 +16,11 @@ s3_env
 s3_fleet "$work/f" 0 bucket
 cd "$work/f"
 
-shard_of() { # <machine>
-	shard_of_hex=$(printf 'lab/%s' "$1" | sha256sum | cut -c 1-16)
-	shard_of_high=$(printf %s "$shard_of_hex" | cut -c 1-8)
-	shard_of_low=$(printf %s "$shard_of_hex" | cut -c 9-16)
-	echo $(((0x$shard_of_high % tasks * (4294967296 % tasks) + \
-		0x$shard_of_low % tasks) % tasks + 1))
-}
 # Machines until every shard has one; the first of two shards are held.
 i=0 machines='' seen=' '
 while [ "$(echo "$seen" | wc -w)" -lt $tasks ]; do
 	i=$((i + 1))
-	shard=$(shard_of m$i)
+	shard=$(shard_of m$i $tasks)
 	case $seen in
 	*" $shard "*) continue ;;
 	esac
@@ -59,7 +53,7 @@ END
 job=$(sbatch --parsable --array=1-$tasks -n 1 -o "$work/task.%a" task) ||
 	fail "sbatch"
 task_of() { # <machine>: the task that has it
-	shard_of "$1"
+	shard_of "$1" $tasks
 }
 held() {
 	[ -e "machines/$one/held" ] && [ -e "machines/$two/held" ]
@@ -78,10 +72,7 @@ ok "$tasks tasks on 3 nodes, two with a machine in hand"
 # One by Slurm: its guardian lives, and starts the machine.
 scancel -s KILL "${job}_$(task_of "$one")"
 # The other with all that ran there, as when a node is lost.
-pid=$(cat "pid.$(task_of "$two")")
-for each in $(cat /proc/"$pid"/task/*/children | tr ' ' '\n' | sort -u) $pid; do
-	kill -KILL "$each" 2>/dev/null || :
-done
+kill_all "$(cat "pid.$(task_of "$two")")"
 rm -rf "state.$(task_of "$two")"
 for m in $one $two; do
 	rm -f "machines/$m/on-hold" "machines/$m/on-stop"

@@ -28,6 +28,7 @@ struct fb_shared_status {
 	uint32_t committed; /* of them */
 	uint32_t claimed;   /* ... and under way, or dead */
 	bool sealed;
+	uint32_t left; /* fb_seal(): sessions that may have left something */
 };
 
 /*
@@ -41,9 +42,24 @@ FB_MUST_USE int fb_seal(const struct fb_engine *engine, struct fb_repo *repo,
     struct fb_error *err);
 
 /* Give a shared run up that is not sealed, at once and for good; workers that
- * are at it are fenced.  FB_EREFUSED, id E-SHARED-SEALED: too late. */
+ * are at it are fenced.  *ret_left: sessions that may have left something.
+ * FB_EREFUSED, id E-SHARED-SEALED: too late. */
 FB_MUST_USE int fb_shared_forget(const struct fb_engine *engine,
-    struct fb_repo *repo, const char *name, struct fb_error *err);
+    struct fb_repo *repo, const char *name, uint32_t *ret_left,
+    struct fb_error *err);
+
+/*
+ * What its workers have left of a run that is sealed or given up: machines are
+ * started, snapshots removed, by what was told before the effects.  Waits for
+ * those who live yet, and for others until they were silent for long enough,
+ * unless `take_over` says that they are dead.  Takes the state directory's
+ * lock.  *ret_left: those of whom something is left, which a state directory
+ * remembers.  What fails at a machine is a warning.
+ * Errors: FB_ECONFIG, id E-SHARD-SOURCE; those of fb_recover().
+ */
+FB_MUST_USE int fb_shared_look_after(const struct fb_engine *engine,
+    const char *name, bool take_over, uint32_t *ret_left,
+    struct fb_error *err);
 
 /* Those that are neither sealed nor given up. */
 typedef int fb_shared_visit(
