@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/seam.h"
@@ -120,6 +121,39 @@ open_connection(struct fb_libvirt_driver *driver, struct fb_error *err)
 	return err->code;
 }
 
+/* A daemon that is restarted is back within this. */
+#define RESTART_NS (INT64_C(15) * 1000000000)
+#define TRY_NS     INT64_C(100000000)
+
+/* Nobody tells of a connection that broke while it was idle: a question
+ * without weight does. */
+static bool
+is_alive(virConnectPtr connection)
+{
+	unsigned long version;
+
+	return fb_libvirt.virConnectGetLibVersion(connection, &version) == 0;
+}
+
+/* One that was lost is waited for: its daemon is restarted, say, while QEMU
+ * goes on. */
+static int
+open_again(struct fb_libvirt_driver *driver, struct fb_error *err)
+{
+	int64_t deadline = fb_clock_mono_ns() + RESTART_NS;
+
+	(void)fb_libvirt.virConnectClose(driver->connection);
+	driver->connection = NULL;
+	for (;;) {
+		int rc = open_connection(driver, err);
+		int64_t now = fb_clock_mono_ns();
+
+		if (rc != FB_EUNREACH || now >= deadline)
+			return rc;
+		fb_clock_wait(now + TRY_NS);
+	}
+}
+
 int
 fb_libvirt_connect(struct fb_libvirt_driver *driver,
     virConnectPtr *ret_connection, struct fb_error *err)
@@ -127,13 +161,10 @@ fb_libvirt_connect(struct fb_libvirt_driver *driver,
 	int rc = FB_OK;
 
 	(void)pthread_mutex_lock(&driver->lock);
-	if (driver->connection != NULL &&
-	    fb_libvirt.virConnectIsAlive(driver->connection) != 1) {
-		(void)fb_libvirt.virConnectClose(driver->connection);
-		driver->connection = NULL;
-	}
 	if (driver->connection == NULL)
 		rc = open_connection(driver, err);
+	else if (!is_alive(driver->connection))
+		rc = open_again(driver, err);
 	if (rc == FB_OK) {
 		(void)fb_libvirt.virConnectRef(driver->connection);
 		*ret_connection = driver->connection;

@@ -21,7 +21,7 @@
 	X(virConnectOpen) \
 	X(virConnectClose) \
 	X(virConnectRef) \
-	X(virConnectIsAlive) \
+	X(virConnectGetLibVersion) \
 	X(virConnectListAllDomains) \
 	X(virDomainAbortJob) \
 	X(virDomainBackupBegin) \
