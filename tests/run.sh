@@ -137,7 +137,7 @@ all_tests() {
 	for source; do
 		name=${source##*/}
 		echo "${name%.*}"
-	done | awk '!/^lib/ && !seen[$0]++'
+	done | awk '!/^lib(_|$)/ && !seen[$0]++'
 }
 
 case $kind in
