@@ -254,13 +254,14 @@ check-s3: $(B)/fleetbak $(helpers) $(B)/unit/test_store
 	sh tests/run.sh $(BUILD) scenario \
 	    $(patsubst tests/scenario/%.sh,%,$(wildcard tests/scenario/s3_*.sh))
 
-# What has to do with virtual machines, alone; ends with the counts.
+# What has to do with virtual machines, alone; ends with the counts.  More of
+# the crashes are tried than among all the others.
 check-libvirt:
 	sh tests/setup.sh all
 	$(again) -j$(cpus) $(B)/fleetbak $(helpers) guest
 	rm -f build/results
 	rc=0; \
-	sh tests/run.sh $(BUILD) scenario \
+	CRASH_EVERY=$${CRASH_EVERY:-2} sh tests/run.sh $(BUILD) scenario \
 	    $(patsubst tests/scenario/%.sh,%,$(wildcard tests/scenario/libvirt_*.sh)) || rc=1; \
 	awk '{ n[$$1]++ } END { printf "%d passed, %d failed, %d skipped\n", \
 	    n["pass"], n["fail"], n["skip"] }' build/results; \

@@ -102,8 +102,21 @@ for disk in '3:fda floppy 0' '3:sda cdrom 0'; do
 done
 topology_of pooled | grep -q " 3:vdc disk $((8 * 1048576))\$" ||
 	fail "pooled: $(topology_of pooled)"
+topology_of pooled >"$work/was"
 vir destroy pooled >/dev/null
-ok "disks on other images, in pools, floppies: each is what it is"
+topology_of pooled | cmp -s - "$work/was" || fail "pooled: another one when off"
+expect 0 "$fb" -c "$conf" init
+expect 0 "$fb" -c "$conf" download -n
+cp "$work/stdout" "$work/plan"
+for why in "vdd: raw '$guests/kept-shared'; not captured: it is shared" \
+	"vde: raw '$guests/kept-read-only'; not captured: the guest cannot write" \
+	'vdf: raw .*; not captured: a network disk' \
+	"sdb: raw '/dev/null'; not captured: it is passed through" \
+	'fda: removable: listed, never captured' \
+	"vdc: qcow2 '.*a \$volume.qcow2', in pool 'the pool'; read while"; do
+	grep -q "^ *$why" "$work/plan" || fail "no $why: $(cat "$work/plan")"
+done
+ok "disks on other images, in pools, removable, left out: each is what it is"
 
 # Not defined, it is gone when it stops.
 sed 's|<name>up</name>|<name>brief</name>|' "$guests/up.xml" >"$work/brief.xml"

@@ -341,7 +341,7 @@ nothing_left() {
 		[ ! -s "$work/left" ] || fail "left at $left_name: $(cat "$work/left")"
 	done
 	find "$guests" -mindepth 1 ! -name '*-[ab].qcow2' ! -name '*.xml' \
-		! -name '*.sources' ! -name '*.console' ! -name 'kept*' >"$work/left"
+		! -name '*.sources' ! -name '*.console' ! -path '*/kept*' >"$work/left"
 	[ ! -s "$work/left" ] || fail "files are left: $(cat "$work/left")"
 }
 

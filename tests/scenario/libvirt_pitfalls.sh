@@ -1,0 +1,84 @@
+#!/bin/sh
+# What happens to a hypervisor while a guest is read: libvirtd is killed and comes
+# again, QEMU is killed, the guest is gone, its image is another's.  The run says
+# so or does not notice; no backup is wrong, and nothing is left.
+#
+# shellcheck disable=SC2016,SC2034,SC2154 # the lab's variables; words for its spaces
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/../servers/servers.sh"
+
+start_libvirtd
+guest_boots=no guest_channel=no
+for name in one two; do
+	make_guest $name
+done
+libvirt_fleet "$work/f" "scratch: $work/s, capture: live"
+# Slow enough that what happens to it happens while it is read.
+cd "$work/f"
+sed 's|^download: {|&limit_read: 2MiB/s, |' "$conf" >slow.yaml
+expect 0 "$fb" -c "$conf" init
+
+begin() { # <name>: a run in the background that reads it
+	"$fb" -c slow.yaml download --json -s "$1" >"$work/stdout" 2>"$work/stderr" &
+	pid=$!
+	until_true "no copy of $1 begins" is_copying
+}
+is_copying() {
+	kill -0 $pid 2>/dev/null || fail "the run ended: $(cat "$work/stdout")"
+	grep -aq '"state":"copying"' state/runs/*/journal 2>/dev/null
+}
+ended() { # sets $rc
+	rc=0
+	wait $pid || rc=$?
+}
+same_as_disks() { # <name>
+	rm -rf "$work/out"
+	expect 0 "$fb" -c "$conf" restore "$(guest_uuid "$1")" --target "$work/out"
+	for same_disk in a b; do
+		raw_image "$guests/$1-$same_disk.qcow2"
+		cmp "$raw_image" "$work/out/$(guest_uuid "$1")/vd$same_disk.img" ||
+			fail "$1: disk $same_disk differs"
+		rm "$raw_image"
+	done
+}
+
+expect 0 vir start one
+begin one
+# What is written from now on is not in it.
+raw_image "$guests/one-a.qcow2"
+mv "$raw_image" "$work/one-a.raw"
+poke one 0 1M 256k 0x77
+restart_libvirtd
+ended
+[ $rc -eq 0 ] || fail "libvirtd came again: exit $rc: $(cat "$work/stdout")"
+nothing_left one
+expect 0 "$fb" -c "$conf" restore "$(guest_uuid one)" --target "$work/out"
+cmp "$work/one-a.raw" "$work/out/$(guest_uuid one)/vda.img" ||
+	fail "what was written while it was read is in it"
+ok "libvirtd is killed in the middle of a copy, and the copy goes on"
+
+begin one
+in_spaces sh -c 'kill -KILL $(cat /run/libvirt/qemu/one.pid)'
+ended
+[ $rc -ne 0 ] || fail "a guest that was killed was backed up"
+[ "$(jq '[.machines[] | select(.result == "ok")] | length' "$work/stdout")" -eq 0 ] ||
+	fail "it is said to be backed up: $(cat "$work/stdout")"
+expect 0 "$fb" -c "$conf" recover
+guest_is one 'shut off' || fail "one is $(guest_state one)"
+nothing_left one
+[ -z "$(find "$work/s" -type s -o -type f)" ] || fail "left: $(find "$work/s")"
+expect 0 "$fb" -c "$conf" download -s one
+same_as_disks one
+ok "QEMU is killed in the middle of a copy: no backup, and the next one is right"
+
+expect 0 vir start two
+begin two
+uuid=$(guest_uuid two)
+vir destroy two >/dev/null
+expect 0 vir undefine two
+ended
+[ $rc -ne 0 ] || fail "a guest that is gone was backed up"
+expect 0 "$fb" -c "$conf" recover
+[ -z "$(find "$work/s" -type s -o -type f)" ] || fail "left: $(find "$work/s")"
+expect 0 "$fb" -c "$conf" download -s one
+ok "a guest that is gone in the middle of a copy leaves nothing"
