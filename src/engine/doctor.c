@@ -20,8 +20,8 @@
 #include "doctor_impl.h"
 #include "run.h"
 
-/* The open pack of a run, twice. */
-#define STATE_SPACE (UINT64_C(256) << 20)
+/* The open packs of a run, and as many on their way to the store. */
+#define STATE_SPACE (UINT64_C(512) << 20)
 
 /* A metrics file that no night has written to. */
 #define METRICS_OLD_S ((int64_t)2 * 24 * 3600)
@@ -106,7 +106,7 @@ look_at_space(const char *dir, struct fb_doctor_report *report)
 	if (space < STATE_SPACE)
 		doctor_add(report, true, "space", FB_HEALTH_WARN,
 		    "make room there, or move state_dir",
-		    "%s free in %s: too little for the open pack",
+		    "%s free in %s: too little for the open packs",
 		    fb_buf_str(&size), dir);
 }
 

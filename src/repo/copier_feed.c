@@ -315,6 +315,7 @@ free_copy(struct fb_copy *copy)
 	*(copy->previous ? &copy->previous->next : &copier->copies) =
 	    copy->next;
 	copier->batch_limit--;
+	copier->users[copy->lane] -= copy->has_lane;
 	if (copy->current != NULL) {
 		copy->current->item_count = 0;
 		copy->current->copy = NULL;

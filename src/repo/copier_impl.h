@@ -74,6 +74,8 @@ struct fb_copy {
 	bool dead;
 
 	/* The appender's. */
+	bool has_lane;
+	unsigned lane; /* then: whose open pack its chunks go into */
 	struct fb_leaves leaves;
 	struct fb_merkle merkle;
 	uint64_t pending_zeros;
@@ -111,6 +113,8 @@ struct fb_copier {
 	struct fb_error err;
 
 	/* The appender's. */
+	unsigned users[FB_PACKER_LANES]; /* copies that have the lane */
+	unsigned lane; /* of what is being appended */
 	ZSTD_CCtx *cctx;
 	uint64_t serial;  /* of the last state that was taken */
 	json_t *resumed; /* copies of the state that were not begun again */
@@ -147,8 +151,10 @@ ZSTD_CCtx *fb_copier_new_cctx(const struct fb_copier *copier);
 /* Describe everything, to be journaled; the appender only. */
 int fb_copier_state(
     struct fb_copier *copier, json_t **ret_state, struct fb_error *err);
-/* Close the open pack and send it off; the appender only. */
-int fb_copier_cut_pack(struct fb_copier *copier, struct fb_error *err);
+/* Close the open packs of `least` bytes and more, and the one of the lane at
+ * hand, and send them off; the appender only. */
+int fb_copier_cut_packs(
+    struct fb_copier *copier, uint64_t least, struct fb_error *err);
 /* The record of a finished copy, which stands behind its leaves.  It counts
  * once a state was journaled after it; so it is synced with that state. */
 struct finished {

@@ -9,6 +9,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/base/text.h"
 #include "fleetbak/format/json.h"
 
 #include "bytes.h"
@@ -27,6 +28,7 @@
 #define ENDED_MAX 64
 
 #define LEAVES_SUFFIX ".leaves"
+#define PACK_PREFIX   "pack."
 
 static const char what_copy[] = "journaled state of a copy";
 static const char what_record[] = "record of a finished copy";
@@ -92,18 +94,47 @@ fb_copier_state(
 	return FB_OK;
 }
 
-int
-fb_copier_cut_pack(struct fb_copier *copier, struct fb_error *err)
+/* Hand over what was sealed, and the state that says so with the last. */
+static int
+put_sealed(struct fb_copier *copier, struct fb_sealed_pack *sealed,
+    unsigned count, struct fb_error *err)
 {
-	struct fb_sealed_pack sealed = { .fd = -1 };
-	json_t *state;
-	int rc = fb_packer_seal(copier->packer, &sealed, err);
+	json_t *state = NULL;
+	int rc = count > 0 ? fb_copier_state(copier, &state, err) : FB_OK;
 
+	for (unsigned i = 0; rc == FB_OK && i < count; i++) {
+		json_t *with = i == count - 1 ? FB_STEAL(state) : NULL;
+
+		rc = fb_sender_put(copier->sender, &sealed[i], with, err);
+		if (rc < 0 && state != NULL)
+			json_decref(state);
+	}
+	return rc;
+}
+
+int
+fb_copier_cut_packs(
+    struct fb_copier *copier, uint64_t least, struct fb_error *err)
+{
+	struct fb_sealed_pack sealed[FB_PACKER_LANES];
+	unsigned count = 0;
+	int rc = FB_OK;
+
+	for (unsigned i = 0; rc == FB_OK && i < FB_PACKER_LANES; i++) {
+		uint64_t bytes;
+
+		fb_packer_select(copier->packer, i);
+		bytes = fb_packer_open_bytes(copier->packer);
+		if (bytes == 0 || (bytes < least && i != copier->lane))
+			continue;
+		rc = fb_packer_seal(copier->packer, &sealed[count], err);
+		count += rc == FB_OK;
+	}
+	fb_packer_select(copier->packer, copier->lane);
 	if (rc == FB_OK)
-		rc = fb_copier_state(copier, &state, err);
-	if (rc == FB_OK)
-		rc = fb_sender_put(copier->sender, &sealed, state, err);
-	fb_sealed_pack_release(&sealed);
+		rc = put_sealed(copier, sealed, count, err);
+	for (unsigned i = 0; i < count; i++)
+		fb_sealed_pack_release(&sealed[i]);
 	return rc;
 }
 
@@ -141,8 +172,7 @@ fb_copier_flush(struct fb_copier *copier, struct fb_error *err)
 	int rc = fb_copier_own(copier, err);
 
 	if (rc == FB_OK) {
-		if (fb_packer_open_bytes(copier->packer) > 0)
-			rc = fb_copier_cut_pack(copier, err);
+		rc = fb_copier_cut_packs(copier, 0, err);
 		if (rc == FB_OK)
 			rc = checkpoint(copier, err);
 		if (rc < 0)
@@ -377,6 +407,12 @@ has_suffix(const char *name, const char *suffix)
 	return len > tail && strcmp(name + len - tail, suffix) == 0;
 }
 
+static bool
+is_pack(const char *name)
+{
+	return strncmp(name, PACK_PREFIX, strlen(PACK_PREFIX)) == 0;
+}
+
 /* Whether the copy was under way when the state was taken. */
 static bool
 is_under_way(const json_t *state, const char *name)
@@ -387,25 +423,34 @@ is_under_way(const json_t *state, const char *name)
 	return json_object_get(json_object_get(state, "copies"), key) != NULL;
 }
 
+/* Whether "pack.<number>..." is of a pack that was open then. */
+static bool
+is_of_open(const json_t *state, const char *name)
+{
+	const char *number = name + strlen(PACK_PREFIX);
+	size_t len = strspn(number, "0123456789");
+	struct fb_span digits = { (const uint8_t *)number, len };
+	struct fb_error ignored = { 0 };
+	uint64_t local;
+
+	return fb_text_u64(digits, UINT32_MAX, &local, &ignored) == FB_OK &&
+	    fb_packer_state_opens(json_object_get(state, "packer"), local) &&
+	    (number[len] == '\0' || strcmp(number + len, ".chunks") == 0 ||
+	        strcmp(number + len, ".key") == 0);
+}
+
 /* Whether a file of the spool directory belongs to the state. */
 static bool
-is_wanted(struct fb_copier *copier, const json_t *state, const char *name,
-    int64_t open_pack)
+is_wanted(struct fb_copier *copier, const json_t *state, const char *name)
 {
 	uint64_t serial = state != NULL ? copier->serial : 0;
-	char pack[48];
 	struct fb_error ignored = { 0 };
 	FB_AUTO_JSON json_t *record = NULL;
 	FB_AUTO_FREE char *path = fb_copier_path(copier, name, "");
 	uint64_t made = UINT64_MAX;
 
-	(void)snprintf(pack, sizeof(pack), "pack.%" PRId64, open_pack);
-	if (strncmp(name, "pack.", 5) == 0 && !has_suffix(name, LEAVES_SUFFIX))
-		return open_pack >= 0 &&
-		    strncmp(name, pack, strlen(pack)) == 0 &&
-		    (name[strlen(pack)] == '\0' ||
-		        strcmp(name + strlen(pack), ".chunks") == 0 ||
-		        strcmp(name + strlen(pack), ".key") == 0);
+	if (is_pack(name) && !has_suffix(name, LEAVES_SUFFIX))
+		return is_of_open(state, name);
 	if (strncmp(name, "index.", 6) == 0 && !has_suffix(name, LEAVES_SUFFIX))
 		return false;
 	if (!has_suffix(name, LEAVES_SUFFIX) || is_under_way(state, name))
@@ -421,22 +466,15 @@ int
 fb_copier_clean(
     struct fb_copier *copier, const json_t *state, struct fb_error *err)
 {
-	const json_t *open =
-	    json_object_get(json_object_get(state, "packer"), "open");
-	const json_t *number = json_object_get(open, "pack");
-	int64_t open_pack = json_is_integer(number)
-	    ? (int64_t)json_integer_value(number)
-	    : -1;
 	FB_AUTO_LISTING char **names = NULL;
 	int rc = fb_io_list(copier->spool_dir, &names, err);
 
 	for (char **name = names; rc == FB_OK && *name != NULL; name++) {
 		FB_AUTO_FREE char *path = fb_copier_path(copier, *name, "");
 
-		if (is_wanted(copier, state, *name, open_pack))
+		if (is_wanted(copier, state, *name))
 			continue;
-		rc =
-		    strncmp(*name, "pack.", 5) == 0 && has_suffix(*name, ".key")
+		rc = is_pack(*name) && has_suffix(*name, ".key")
 		    ? fb_spool_key_remove(path, err)
 		    : fb_io_unlink(path, err);
 	}

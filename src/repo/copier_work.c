@@ -10,6 +10,9 @@
 /* More would make a table that takes long to read. */
 #define CHUNKS_PER_PACK 65536
 
+/* Stored bytes of a copy that may lie between those of others. */
+#define SHARED_MAX (UINT64_C(1) << 20)
+
 ZSTD_CCtx *
 fb_copier_new_cctx(const struct fb_copier *copier)
 {
@@ -221,8 +224,32 @@ append_chunk(struct fb_copier *copier, struct batch *batch, struct item *item,
 	if (rc == FB_OK && !item->known &&
 	    (fb_packer_open_bytes(copier->packer) >= copier->spec.pack_size ||
 	        item->place.chunk >= CHUNKS_PER_PACK))
-		rc = fb_copier_cut_pack(copier, err);
+		rc = fb_copier_cut_packs(
+		    copier, copier->spec.pack_size / 4, err);
 	return rc;
+}
+
+/*
+ * What a copy stores first goes into the first pack, so that many small ones
+ * share it; then it gets a lane to itself, or as good as that, where it writes
+ * long stretches whatever others do.
+ */
+static unsigned
+lane_of(struct fb_copier *copier, struct fb_copy *copy)
+{
+	unsigned lane = 0;
+
+	if (copy->has_lane)
+		return copy->lane;
+	if (copy->stored_bytes < SHARED_MAX)
+		return 0;
+	for (unsigned i = 1; i < FB_PACKER_LANES; i++)
+		if (copier->users[i] < copier->users[lane])
+			lane = i;
+	copier->users[lane]++;
+	copy->has_lane = true;
+	copy->lane = lane;
+	return lane;
 }
 
 int
@@ -231,6 +258,8 @@ fb_batch_append(
 {
 	int rc = FB_OK;
 
+	copier->lane = lane_of(copier, batch->copy);
+	fb_packer_select(copier->packer, copier->lane);
 	for (size_t i = 0; rc == FB_OK && i < batch->item_count; i++) {
 		struct item *item = &batch->items[i];
 

@@ -108,9 +108,12 @@ fb_packer_open(struct fb_repo *repo, const struct fb_session *session,
 	packer->repo = repo;
 	packer->session = session;
 	packer->spool_dir = fb_strdup(spool_dir);
-	packer->open_number = LOCAL_NONE;
+	for (unsigned i = 0; i < FB_PACKER_LANES; i++) {
+		packer->opens[i].number = LOCAL_NONE;
+		packer->opens[i].pack.fd = packer->opens[i].chunks.fd = -1;
+	}
+	packer->at = &packer->opens[0];
 	packer->new_names = true;
-	packer->pack.fd = packer->chunks.fd = -1;
 	packer->locals.fd = packer->hints.fd = -1;
 	packer->index.slots_max = index_slots;
 	packer->own.dir = fb_strdup(spool_dir);
@@ -144,22 +147,29 @@ fb_packer_open(struct fb_repo *repo, const struct fb_session *session,
 	return FB_OK;
 }
 
+static void
+close_open(struct open_pack *open)
+{
+	fb_spool_close(&open->pack);
+	fb_spool_close(&open->chunks);
+	fb_digester_free(open->digester);
+	fb_cipher_wipe(&open->key);
+	free(open->key_path);
+	free(open->old_path);
+	fb_pack_table_release(&open->table);
+}
+
 void
 fb_packer_close(struct fb_packer *packer)
 {
 	if (packer == NULL)
 		return;
-	fb_spool_close(&packer->pack);
-	fb_spool_close(&packer->chunks);
+	for (unsigned i = 0; i < FB_PACKER_LANES; i++)
+		close_open(&packer->opens[i]);
 	fb_spool_close(&packer->locals);
 	fb_spool_close(&packer->hints);
-	fb_digester_free(packer->digester);
 	fb_keyring_close(packer->ring);
-	fb_cipher_wipe(&packer->key);
 	free(packer->frames);
-	free(packer->key_path);
-	free(packer->old_path);
-	fb_pack_table_release(&packer->open);
 	fb_index_release(&packer->index);
 	fb_index_files_drop(&packer->own, 0);
 	fb_index_files_close(&packer->own);
@@ -264,6 +274,17 @@ confirm(struct fb_packer *packer, const struct fb_index_entry *entry,
 	return FB_OK;
 }
 
+/* With the lock held: of a pack that is open. */
+static const struct fb_pack_table *
+open_table(const struct fb_packer *packer, uint32_t number)
+{
+	const struct open_pack *open = packer->opens;
+
+	while (open->number != number)
+		open++;
+	return &open->table;
+}
+
 /* Ask memory. */
 static int
 find_in_memory(struct fb_packer *packer, struct fb_digest *id,
@@ -279,8 +300,8 @@ find_in_memory(struct fb_packer *packer, struct fb_digest *id,
 		entry = *hit;
 		pack = packer->packs[entry.pack];
 		if (pack.kind == PACK_OPEN)
-			*ret_found =
-			    match(&packer->open, NULL, &entry, id, ret_place);
+			*ret_found = match(open_table(packer, entry.pack),
+			    NULL, &entry, id, ret_place);
 	}
 	(void)pthread_mutex_unlock(&packer->lock);
 	if (pack.kind == PACK_OPEN || is_useless(&pack))
@@ -426,10 +447,17 @@ fb_packer_recipe_pack(struct fb_packer *packer, uint32_t local,
 	return FB_OK;
 }
 
+void
+fb_packer_select(struct fb_packer *packer, unsigned lane)
+{
+	fb_packer_settle_frames(packer);
+	packer->at = &packer->opens[lane];
+}
+
 uint64_t
 fb_packer_open_bytes(const struct fb_packer *packer)
 {
-	return packer->open_number == LOCAL_NONE ? 0 : packer->open.offset;
+	return packer->at->number == LOCAL_NONE ? 0 : packer->at->table.offset;
 }
 
 int
@@ -444,11 +472,11 @@ fb_packer_take_key(struct fb_packer *packer, struct fb_error *err)
 	rc = fb_keyring_take(packer->ring, &entry, err);
 	if (rc < 0)
 		return rc;
-	packer->key = entry.key;
+	packer->at->key = entry.key;
 	fb_cipher_wipe(&entry.key);
-	packer->open.encrypted = true;
-	memcpy(packer->open.key, entry.id, sizeof(packer->open.key));
-	fb_vault_mark(vault, &packer->open);
+	packer->at->table.encrypted = true;
+	memcpy(packer->at->table.key, entry.id, sizeof(packer->at->table.key));
+	fb_vault_mark(vault, &packer->at->table);
 	return FB_OK;
 }
 
@@ -462,23 +490,23 @@ begin_pack(struct fb_packer *packer, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	(void)pthread_mutex_lock(&packer->lock);
-	packer->open_number = fb_packer_new_pack(packer, &pack);
-	fb_packer_set_local(packer, packer->local_count, packer->open_number);
+	packer->at->number = fb_packer_new_pack(packer, &pack);
+	fb_packer_set_local(packer, packer->local_count, packer->at->number);
 	fb_packer_chunk_path(
 	    packer, packer->local_count - 1, &pack_path, &chunks_path);
-	memcpy(packer->open.session, packer->session->id,
-	    sizeof(packer->open.session));
+	memcpy(packer->at->table.session, packer->session->id,
+	    sizeof(packer->at->table.session));
 	(void)pthread_mutex_unlock(&packer->lock);
-	packer->open_saved = 0;
+	packer->at->saved = 0;
 	packer->new_names = true;
-	fb_digester_free(packer->digester);
-	packer->digester = fb_digester_new();
-	rc = fb_spool_open(&packer->pack, pack_path, 0, err);
+	fb_digester_free(packer->at->digester);
+	packer->at->digester = fb_digester_new();
+	rc = fb_spool_open(&packer->at->pack, pack_path, 0, err);
 	if (rc < 0) {
 		free(chunks_path);
 		return rc;
 	}
-	return fb_spool_open(&packer->chunks, chunks_path, 0, err);
+	return fb_spool_open(&packer->at->chunks, chunks_path, 0, err);
 }
 
 /* With the lock held. */
@@ -486,19 +514,19 @@ void
 fb_packer_add_chunk(
     struct fb_packer *packer, const struct fb_pack_chunk *chunk)
 {
-	struct fb_pack_table *open = &packer->open;
+	struct fb_pack_table *open = &packer->at->table;
 
-	if (open->count == packer->open_cap) {
-		packer->open_cap = packer->open_cap * 2 + 256;
+	if (open->count == packer->at->cap) {
+		packer->at->cap = packer->at->cap * 2 + 256;
 		open->chunks = fb_realloc(
-		    open->chunks, packer->open_cap, sizeof(*open->chunks));
+		    open->chunks, packer->at->cap, sizeof(*open->chunks));
 	}
 	open->chunks[open->count] = *chunk;
 	open->chunks[open->count].offset = (uint32_t)open->offset;
 	open->offset += chunk->stored_length;
 	fb_index_add(&packer->index,
 	    &(struct fb_index_entry){ fb_id_prefix(&chunk->id),
-	        packer->open_number, (uint32_t)open->count },
+	        packer->at->number, (uint32_t)open->count },
 	    true);
 	open->count++;
 }
@@ -525,7 +553,7 @@ fb_packer_settle_frames(struct fb_packer *packer)
 		return;
 	fb_digest_pieces_many(packer->frames, count);
 	(void)pthread_mutex_lock(&packer->lock);
-	chunks = packer->open.chunks + (packer->open.count - count);
+	chunks = packer->at->table.chunks + (packer->at->table.count - count);
 	for (size_t i = 0; i < count; i++)
 		memcpy(chunks[i].stored_digest,
 		    packer->frames[i].digest.bytes, FB_STORED_DIGEST_LEN);
@@ -540,26 +568,26 @@ fb_packer_append(struct fb_packer *packer, struct fb_pack_chunk *chunk,
 	struct fb_span bytes = { frame, chunk->stored_length };
 	int rc = FB_OK;
 
-	if (packer->open_number == LOCAL_NONE)
+	if (packer->at->number == LOCAL_NONE)
 		rc = begin_pack(packer, err);
 	if (rc < 0)
 		return rc;
 	/* Where it lies in the pack is known only now. */
-	if (packer->open.encrypted)
-		fb_cipher_apply(&packer->key, packer->open.offset, frame,
+	if (packer->at->table.encrypted)
+		fb_cipher_apply(&packer->at->key, packer->at->table.offset, frame,
 		    chunk->stored_length);
-	rc = fb_spool_append(&packer->pack, bytes, err);
+	rc = fb_spool_append(&packer->at->pack, bytes, err);
 	if (rc < 0)
 		return rc;
-	fb_digester_add(packer->digester, bytes);
-	*ret_place = (struct fb_place){ packer->open_number,
-		(uint32_t)packer->open.count, (uint32_t)packer->open.offset,
+	fb_digester_add(packer->at->digester, bytes);
+	*ret_place = (struct fb_place){ packer->at->number,
+		(uint32_t)packer->at->table.count, (uint32_t)packer->at->table.offset,
 		chunk->stored_length };
 	fb_packer_make_room(packer);
 	(void)pthread_mutex_lock(&packer->lock);
 	fb_packer_add_chunk(packer, chunk);
 	(void)pthread_mutex_unlock(&packer->lock);
-	if (packer->open.encrypted)
+	if (packer->at->table.encrypted)
 		note_frame(packer, bytes);
 	return FB_OK;
 }

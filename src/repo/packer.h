@@ -1,6 +1,10 @@
 /*
- * The packs of a run: the open one, spooled; the closed ones; those of other
+ * The packs of a run: the open ones, spooled; the closed ones; those of other
  * runs whose chunks are used again; and the index over all of them.
+ *
+ * Several packs may be open, one a lane, so that volumes which are written at
+ * once do not take turns within one pack: who reads one of them would have to
+ * ask for every turn of it.
  *
  * Threads: fb_packer_find() from any; everything else from one at a time
  * (the copier sees to that).
@@ -16,6 +20,8 @@
 #include "tables.h"
 
 struct fb_packer;
+
+#define FB_PACKER_LANES 4
 
 /* A stored chunk. */
 struct fb_place {
@@ -108,6 +114,10 @@ FB_MUST_USE int fb_packer_adopt(struct fb_packer *packer,
     const struct fb_recipe_pack *pack, uint32_t *ret_number,
     struct fb_error *err);
 
+/* The lane whose open pack is meant from now on by the next three; at first
+ * it is 0. */
+void fb_packer_select(struct fb_packer *packer, unsigned lane);
+
 /* Append a frame of chunk->stored_length bytes to the open pack; in an
  * encrypted repository it is encrypted where it lies, and stays there until
  * its digest is made, which is fb_packer_settle_frames(). */
@@ -138,6 +148,9 @@ void fb_sealed_pack_release(struct fb_sealed_pack *sealed);
  * the caller's. */
 FB_MUST_USE int fb_packer_state(
     struct fb_packer *packer, json_t **ret_state, struct fb_error *err);
+
+/* Whether in that state the pack of that lasting number was open. */
+bool fb_packer_state_opens(const json_t *state, uint64_t local);
 
 /* A file was made in the spool directory: the next state makes its name
  * durable too. */

@@ -41,6 +41,17 @@ struct spool_file {
 	bool dirty;
 };
 
+/* A pack that is being filled. */
+struct open_pack {
+	struct fb_pack_table table;
+	size_t cap, saved; /* chunks; those in the spool's list */
+	uint32_t number;   /* LOCAL_NONE: there is none */
+	struct spool_file pack, chunks;
+	struct fb_digester *digester;
+	struct fb_cipher_key key;  /* of an encrypted repository */
+	char *key_path, *old_path; /* in the spool, until the pack is stored */
+};
+
 struct fb_packer {
 	struct fb_repo *repo;
 	const struct fb_session *session;
@@ -51,26 +62,20 @@ struct fb_packer {
 	struct fb_index_files past; /* of committed runs, kept for the next */
 	struct fb_index_files own;  /* of this process alone */
 
-	pthread_mutex_t lock; /* index, packs, map, open.chunks */
+	pthread_mutex_t lock; /* index, packs, map, opens[].number, .table */
 	struct fb_index index;
 	struct known_pack *packs;
 	size_t pack_count, pack_cap;
 	uint32_t *map; /* from ids to numbers: a hash table */
 	size_t map_size;
 
-	/* The open pack. */
-	struct fb_pack_table open;
-	size_t open_cap, open_saved; /* chunks; those in the spool's list */
-	uint32_t open_number;        /* LOCAL_NONE: there is none */
-	struct spool_file pack, chunks;
-	struct fb_digester *digester;
+	struct open_pack opens[FB_PACKER_LANES];
+	struct open_pack *at; /* what is appended goes there */
 
 	/* Of an encrypted repository. */
-	struct fb_keyring *ring;   /* NULL: it is not */
-	struct fb_cipher_key key;  /* of the open pack */
-	char *key_path, *old_path; /* in the spool, until the pack is stored */
-	struct fb_digest_job *frames; /* the open pack's last ones, which have
-	                               * no digest yet; borrowed */
+	struct fb_keyring *ring;      /* NULL: it is not */
+	struct fb_digest_job *frames; /* the last ones of `at`, which have no
+	                               * digest yet; borrowed */
 	size_t frame_count, frame_cap;
 
 	/* What lasts over a crash. */
@@ -132,12 +137,12 @@ void fb_packer_judge(struct fb_packer *packer, uint32_t number, bool good);
 
 uint64_t fb_id_prefix(const struct fb_digest *id);
 
-/* The open pack gets a key of its own, if it is to be encrypted. */
+/* The pack at hand gets a key of its own, if it is to be encrypted. */
 int fb_packer_take_key(struct fb_packer *packer, struct fb_error *err);
 /* ... and another one, in another file. */
 int fb_packer_change_key(struct fb_packer *packer, struct fb_error *err);
 
-/* Continue from `state`: data_resume.c. */
+/* Continue from `state`: resume.c. */
 int fb_packer_resume(
     struct fb_packer *packer, const json_t *state, struct fb_error *err);
 

@@ -16,15 +16,15 @@ settle_pack(struct fb_packer *packer, const struct fb_digest *id,
 {
 	FB_AUTO_BUF struct fb_buf hints = { 0 };
 	struct fb_hint_pack hint = { .id = *id,
-		.table_offset = (uint32_t)packer->open.offset,
+		.table_offset = (uint32_t)packer->at->table.offset,
 		.table_length = (uint32_t)text.len,
-		.count = (uint32_t)packer->open.count };
-	uint32_t number = packer->open_number;
+		.count = (uint32_t)packer->at->table.count };
+	uint32_t number = packer->at->number;
 	struct known_pack *pack, copy;
 	int rc;
 
 	fb_digest_of(text, &hint.table_digest);
-	fb_hints_add_pack(&hints, &hint, &packer->open);
+	fb_hints_add_pack(&hints, &hint, &packer->at->table);
 	(void)pthread_mutex_lock(&packer->lock);
 	pack = &packer->packs[number];
 	pack->id = *id;
@@ -34,9 +34,9 @@ settle_pack(struct fb_packer *packer, const struct fb_digest *id,
 	pack->kind = PACK_OWN;
 	fb_packer_map_pack(packer, number);
 	copy = *pack;
-	packer->open_number = LOCAL_NONE;
-	packer->open_cap = 0;
-	fb_tables_add(packer->repo->tables, id, &packer->open,
+	packer->at->number = LOCAL_NONE;
+	packer->at->cap = 0;
+	fb_tables_add(packer->repo->tables, id, &packer->at->table,
 	    &hint.table_digest, hint.table_length);
 	(void)pthread_mutex_unlock(&packer->lock);
 	rc = fb_packer_write_record(packer, &copy, err);
@@ -55,32 +55,32 @@ fb_packer_seal(struct fb_packer *packer, struct fb_sealed_pack *ret_sealed,
 	int rc;
 
 	fb_packer_settle_frames(packer);
-	rc = packer->key_path != NULL ? fb_packer_change_key(packer, err)
+	rc = packer->at->key_path != NULL ? fb_packer_change_key(packer, err)
 	                              : FB_OK;
 	if (rc < 0)
 		return rc;
-	fb_pack_table_encode(&packer->open, &text);
+	fb_pack_table_encode(&packer->at->table, &text);
 	fb_buf_add_le32(&frame, FB_PACK_MAGIC);
 	fb_buf_add_le32(&frame, (uint32_t)text.len);
 	fb_buf_add(&frame, text.data, text.len);
-	rc = fb_spool_append(&packer->pack, fb_buf_span(&frame), err);
+	rc = fb_spool_append(&packer->at->pack, fb_buf_span(&frame), err);
 	if (rc < 0)
 		return rc;
-	fb_digester_add(packer->digester, fb_buf_span(&frame));
-	fb_digester_peek(packer->digester, &id);
+	fb_digester_add(packer->at->digester, fb_buf_span(&frame));
+	fb_digester_peek(packer->at->digester, &id);
 	rc = settle_pack(packer, &id, fb_buf_span(&text), err);
 	if (rc < 0)
 		return rc;
-	*ret_sealed = (struct fb_sealed_pack){ .fd = packer->pack.fd,
-		.path = FB_STEAL(packer->pack.path),
-		.chunks_path = FB_STEAL(packer->chunks.path),
-		.key_path = FB_STEAL(packer->key_path),
-		.old_path = FB_STEAL(packer->old_path),
+	*ret_sealed = (struct fb_sealed_pack){ .fd = packer->at->pack.fd,
+		.path = FB_STEAL(packer->at->pack.path),
+		.chunks_path = FB_STEAL(packer->at->chunks.path),
+		.key_path = FB_STEAL(packer->at->key_path),
+		.old_path = FB_STEAL(packer->at->old_path),
 		.id = id,
-		.size = packer->pack.size };
-	packer->pack.fd = -1;
-	fb_cipher_wipe(&packer->key);
-	fb_spool_close(&packer->chunks);
+		.size = packer->at->pack.size };
+	packer->at->pack.fd = -1;
+	fb_cipher_wipe(&packer->at->key);
+	fb_spool_close(&packer->at->chunks);
 	return FB_OK;
 }
 
@@ -112,34 +112,36 @@ fb_sealed_pack_remove(const struct fb_sealed_pack *sealed, struct fb_error *err)
 
 /* And its key, the first time. */
 static int
-save_key(struct fb_packer *packer, struct fb_error *err)
+save_key(
+    struct fb_packer *packer, struct open_pack *open, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = NULL;
 	int rc;
 
-	if (!packer->open.encrypted || packer->key_path != NULL)
+	if (!open->table.encrypted || open->key_path != NULL)
 		return FB_OK;
-	path = fb_format("%s.key", packer->pack.path);
-	rc = fb_spool_key_write(path, &packer->key, err);
+	path = fb_format("%s.key", open->pack.path);
+	rc = fb_spool_key_write(path, &open->key, err);
 	if (rc < 0)
 		return rc;
-	packer->key_path = FB_STEAL(path);
+	open->key_path = FB_STEAL(path);
 	packer->new_names = true;
 	return FB_OK;
 }
 
-/* Note the open pack's newest chunks beside it. */
+/* Note an open pack's newest chunks beside it. */
 static int
-save_chunks(struct fb_packer *packer, struct fb_error *err)
+save_chunks(
+    struct fb_packer *packer, struct open_pack *open, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf records = { 0 };
-	int rc = save_key(packer, err);
+	int rc = save_key(packer, open, err);
 
 	if (rc < 0)
 		return rc;
-	for (; packer->open_saved < packer->open.count; packer->open_saved++) {
+	for (; open->saved < open->table.count; open->saved++) {
 		const struct fb_pack_chunk *chunk =
-		    &packer->open.chunks[packer->open_saved];
+		    &open->table.chunks[open->saved];
 
 		fb_buf_add(&records, chunk->id.bytes, FB_DIGEST_LEN);
 		fb_buf_add(&records, chunk->stored_digest,
@@ -147,11 +149,11 @@ save_chunks(struct fb_packer *packer, struct fb_error *err)
 		fb_buf_add_le32(&records, chunk->stored_length);
 		fb_buf_add_le32(&records, chunk->length);
 	}
-	rc = fb_spool_append(&packer->chunks, fb_buf_span(&records), err);
+	rc = fb_spool_append(&open->chunks, fb_buf_span(&records), err);
 	if (rc == FB_OK)
-		rc = fb_spool_sync(&packer->pack, err);
+		rc = fb_spool_sync(&open->pack, err);
 	if (rc == FB_OK)
-		rc = fb_spool_sync(&packer->chunks, err);
+		rc = fb_spool_sync(&open->chunks, err);
 	return rc;
 }
 
@@ -174,16 +176,37 @@ sync_names(struct fb_packer *packer, struct fb_error *err)
 	return rc;
 }
 
+/* The open packs, by lane; null: there is none. */
+static json_t *
+describe_open(const struct fb_packer *packer)
+{
+	json_t *lanes = json_array();
+
+	for (unsigned i = 0; i < FB_PACKER_LANES; i++) {
+		const struct open_pack *open = &packer->opens[i];
+		uint32_t number = open->number;
+
+		(void)json_array_append_new(lanes,
+		    number == LOCAL_NONE
+		        ? json_null()
+		        : json_pack("{s:I, s:I, s:I}", "pack",
+		              (json_int_t)packer->packs[number].local, "bytes",
+		              (json_int_t)open->table.offset, "chunks",
+		              (json_int_t)open->table.count));
+	}
+	return lanes;
+}
+
 int
 fb_packer_state(
     struct fb_packer *packer, json_t **ret_state, struct fb_error *err)
 {
-	json_t *state;
 	int rc = FB_OK;
 
 	fb_packer_settle_frames(packer);
-	if (packer->open_number != LOCAL_NONE)
-		rc = save_chunks(packer, err);
+	for (unsigned i = 0; rc == FB_OK && i < FB_PACKER_LANES; i++)
+		if (packer->opens[i].number != LOCAL_NONE)
+			rc = save_chunks(packer, &packer->opens[i], err);
 	if (rc == FB_OK)
 		rc = fb_spool_sync(&packer->locals, err);
 	if (rc == FB_OK)
@@ -192,16 +215,9 @@ fb_packer_state(
 		rc = sync_names(packer, err);
 	if (rc < 0)
 		return rc;
-	state = json_pack("{s:I, s:I}", "packs",
+	*ret_state = json_pack("{s:I, s:I, s:o}", "packs",
 	    (json_int_t)packer->local_count, "hints",
-	    (json_int_t)packer->hints.size);
-	if (packer->open_number != LOCAL_NONE)
-		(void)json_object_set_new(state, "open",
-		    json_pack("{s:I, s:I, s:I}", "pack",
-		        (json_int_t)packer->packs[packer->open_number].local,
-		        "bytes", (json_int_t)packer->open.offset, "chunks",
-		        (json_int_t)packer->open.count));
-	*ret_state = state;
+	    (json_int_t)packer->hints.size, "open", describe_open(packer));
 	return FB_OK;
 }
 

@@ -22,9 +22,35 @@ fail_spool(const char *path, struct fb_error *err)
 	return fb_hint(err, "the run cannot be resumed; start a new one");
 }
 
-/* The lasting numbers; `open` has no record yet. */
+/* The state of the pack that was open in the lane; NULL: none was. */
+static const json_t *
+open_at(const json_t *state, unsigned lane)
+{
+	const json_t *open = json_object_get(state, "open");
+
+	if (json_is_object(open)) /* of a writer that had one lane */
+		return lane == 0 ? open : NULL;
+	open = json_array_get(open, lane);
+	return json_is_null(open) ? NULL : open;
+}
+
+bool
+fb_packer_state_opens(const json_t *state, uint64_t local)
+{
+	for (unsigned i = 0; i < FB_PACKER_LANES; i++) {
+		const json_t *number =
+		    json_object_get(open_at(state, i), "pack");
+
+		if (json_is_integer(number) &&
+		    json_integer_value(number) == (json_int_t)local)
+			return true;
+	}
+	return false;
+}
+
+/* The lasting numbers; what is open has no record yet. */
 static int
-resume_locals(struct fb_packer *packer, uint32_t count, uint32_t open,
+resume_locals(struct fb_packer *packer, const json_t *state, uint32_t count,
     struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = fb_path_join(packer->spool_dir, "packs");
@@ -39,7 +65,7 @@ resume_locals(struct fb_packer *packer, uint32_t count, uint32_t open,
 		const uint8_t *at = bytes.data + (size_t)i * PACK_RECORD_LEN;
 		struct known_pack pack = { .kind = PACK_OPEN };
 
-		if (i != open) {
+		if (!fb_packer_state_opens(state, i)) {
 			if (bytes.len < (size_t)(i + 1) * PACK_RECORD_LEN ||
 			    fb_load_le32(at + 36) == 0)
 				return fail_spool(path, err);
@@ -140,8 +166,8 @@ resume_chunks(struct fb_packer *packer, const char *path, uint32_t count,
 			return fail_spool(path, err);
 		fb_packer_add_chunk(packer, &chunk);
 	}
-	packer->open_saved = count;
-	return packer->open.offset == bytes ? FB_OK : fail_spool(path, err);
+	packer->at->saved = count;
+	return packer->at->table.offset == bytes ? FB_OK : fail_spool(path, err);
 }
 
 /*
@@ -155,8 +181,8 @@ copy_frames(struct fb_packer *packer, int from, const char *path,
 	FB_AUTO_FREE uint8_t *frame = fb_alloc(FB_STORED_MAX, 1);
 	int rc = FB_OK;
 
-	for (size_t i = 0; rc == FB_OK && i < packer->open.count; i++) {
-		const struct fb_pack_chunk *chunk = &packer->open.chunks[i];
+	for (size_t i = 0; rc == FB_OK && i < packer->at->table.count; i++) {
+		const struct fb_pack_chunk *chunk = &packer->at->table.chunks[i];
 		struct fb_span bytes = { frame, chunk->stored_length };
 		struct fb_digest digest;
 		size_t got;
@@ -171,8 +197,8 @@ copy_frames(struct fb_packer *packer, int from, const char *path,
 		if (memcmp(digest.bytes, chunk->stored_digest,
 		        FB_STORED_DIGEST_LEN) != 0)
 			return fail_spool(path, err);
-		fb_digester_add(packer->digester, bytes);
-		rc = fb_spool_append(&packer->pack, bytes, err);
+		fb_digester_add(packer->at->digester, bytes);
+		rc = fb_spool_append(&packer->at->pack, bytes, err);
 	}
 	return rc;
 }
@@ -183,9 +209,9 @@ resume_key(struct fb_packer *packer, const char *path, struct fb_error *err)
 {
 	if (packer->ring == NULL)
 		return FB_OK;
-	packer->open.encrypted = true;
-	packer->key_path = fb_format("%s.key", path);
-	return fb_spool_key_read(packer->key_path, &packer->key, err);
+	packer->at->table.encrypted = true;
+	packer->at->key_path = fb_format("%s.key", path);
+	return fb_spool_key_read(packer->at->key_path, &packer->at->key, err);
 }
 
 static int
@@ -197,6 +223,8 @@ resume_open(struct fb_packer *packer, const json_t *open, struct fb_error *err)
 	uint64_t local, bytes, count;
 	int rc;
 
+	if (packer->local_count == 0)
+		return fail_spool(packer->spool_dir, err);
 	rc = fb_json_u64(
 	    open, "pack", what, packer->local_count - 1, &local, err);
 	if (rc == FB_OK)
@@ -209,30 +237,30 @@ resume_open(struct fb_packer *packer, const json_t *open, struct fb_error *err)
 		return rc;
 	fb_packer_chunk_path(packer, (uint32_t)local, &path, &chunks);
 	fresh = fb_format("%s.new", path);
-	packer->open_number = packer->local_packs[local];
-	memcpy(packer->open.session, packer->session->id,
-	    sizeof(packer->open.session));
-	packer->digester = fb_digester_new();
+	packer->at->number = packer->local_packs[local];
+	memcpy(packer->at->table.session, packer->session->id,
+	    sizeof(packer->at->table.session));
+	packer->at->digester = fb_digester_new();
 	rc = resume_key(packer, path, err);
 	if (rc == FB_OK)
 		rc = resume_chunks(packer, chunks, (uint32_t)count, bytes, err);
 	if (rc == FB_OK)
-		rc = fb_spool_open(&packer->chunks, FB_STEAL(chunks),
+		rc = fb_spool_open(&packer->at->chunks, FB_STEAL(chunks),
 		    count * CHUNK_RECORD_LEN, err);
 	if (rc == FB_OK)
 		rc = from = fb_io_open(path, O_RDONLY | O_NOFOLLOW, 0, err);
 	if (rc >= 0)
-		rc = fb_spool_open(&packer->pack, fb_strdup(fresh), 0, err);
+		rc = fb_spool_open(&packer->at->pack, fb_strdup(fresh), 0, err);
 	if (rc == FB_OK)
 		rc = copy_frames(packer, from, path, err);
 	if (rc == FB_OK)
-		rc = fb_spool_sync(&packer->pack, err);
+		rc = fb_spool_sync(&packer->at->pack, err);
 	if (rc == FB_OK)
 		rc = fb_io_rename(fresh, path, false, err);
 	if (rc < 0)
 		return rc;
-	free(packer->pack.path);
-	packer->pack.path = FB_STEAL(path);
+	free(packer->at->pack.path);
+	packer->at->pack.path = FB_STEAL(path);
 	return FB_OK;
 }
 
@@ -241,23 +269,25 @@ fb_packer_resume(
     struct fb_packer *packer, const json_t *state, struct fb_error *err)
 {
 	static const char what[] = "journaled state of the copier";
-	const json_t *open = json_object_get(state, "open");
-	uint64_t count, hints, local = LOCAL_NONE;
+	uint64_t count, hints;
 	int rc;
 
 	rc = fb_json_u64(state, "packs", what, UINT32_MAX - 1, &count, err);
 	if (rc == FB_OK)
 		rc = fb_json_u64(
 		    state, "hints", what, INT64_MAX, &hints, err);
-	if (rc == FB_OK && open != NULL)
-		rc = fb_json_u64(open, "pack", what, count, &local, err);
 	if (rc == FB_OK)
-		rc = resume_locals(
-		    packer, (uint32_t)count, (uint32_t)local, err);
+		rc = resume_locals(packer, state, (uint32_t)count, err);
 	if (rc < 0)
 		return rc;
 	rc = resume_hints(packer, hints, err);
-	if (rc == FB_OK && open != NULL)
-		rc = resume_open(packer, open, err);
+	for (unsigned i = 0; rc == FB_OK && i < FB_PACKER_LANES; i++) {
+		const json_t *open = open_at(state, i);
+
+		packer->at = &packer->opens[i];
+		if (open != NULL)
+			rc = resume_open(packer, open, err);
+	}
+	packer->at = &packer->opens[0];
 	return rc;
 }

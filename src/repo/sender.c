@@ -29,6 +29,8 @@ struct fb_sender {
 	pthread_cond_t changed;
 	struct job waiting[SENDERS_MAX]; /* taken by no thread yet */
 	unsigned waiting_count;
+	struct fb_sealed_pack stored[FB_PACKER_LANES]; /* no state says so yet */
+	unsigned stored_count;
 	uint64_t put;  /* so many came */
 	uint64_t done; /* so many are stored and journaled, or given up */
 	bool closing;
@@ -88,13 +90,26 @@ send_pack(struct fb_sender *sender, const struct fb_sealed_pack *pack,
 	return rc;
 }
 
+/* What an older state calls open stays in the spool until a newer one does
+ * not.  In the order of the packs, by one thread at a time. */
 static int
-journal_pack(
-    const struct fb_sender *sender, struct job *job, struct fb_error *err)
+journal_pack(struct fb_sender *sender, struct job *job, struct fb_error *err)
 {
-	int rc = sender->spec.checkpoint(sender->spec.arg, job->state, err);
+	int rc = FB_OK;
 
-	return rc < 0 ? rc : fb_sealed_pack_remove(&job->pack, err);
+	sender->stored[sender->stored_count++] = job->pack;
+	job->pack = (struct fb_sealed_pack){ .fd = -1 };
+	if (job->state == NULL)
+		return FB_OK;
+	rc = sender->spec.checkpoint(sender->spec.arg, job->state, err);
+	while (rc == FB_OK && sender->stored_count > 0) {
+		struct fb_sealed_pack *pack =
+		    &sender->stored[--sender->stored_count];
+
+		rc = fb_sealed_pack_remove(pack, err);
+		fb_sealed_pack_release(pack);
+	}
+	return rc;
 }
 
 /*
@@ -188,6 +203,8 @@ fb_sender_free(struct fb_sender *sender)
 	(void)pthread_mutex_unlock(&sender->lock);
 	for (unsigned i = 0; i < sender->thread_count; i++)
 		(void)pthread_join(sender->threads[i], NULL);
+	while (sender->stored_count > 0)
+		fb_sealed_pack_release(&sender->stored[--sender->stored_count]);
 	(void)pthread_cond_destroy(&sender->changed);
 	(void)pthread_mutex_destroy(&sender->lock);
 	free(sender);

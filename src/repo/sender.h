@@ -1,7 +1,7 @@
 /*
  * Threads that put sealed packs into the store, one or, where the store takes
- * more at once, some of them, while the next one is being filled; then the
- * state that goes with each is journaled, in the order the packs came.  After
+ * more at once, some of them, while the next ones are being filled; then the
+ * state that goes with them is journaled, in the order the packs came.  After
  * a failure nothing more is taken or journaled.
  */
 #ifndef REPO_DATA_SENDER_H
@@ -28,7 +28,8 @@ struct fb_sender *fb_sender_new(const struct fb_sender_spec *spec);
 void fb_sender_free(struct fb_sender *sender); /* waits */
 
 /* Wait until fewer packs are under way than there are threads, then take this
- * one over, with the state.  Errors: those of earlier packs too. */
+ * one over, with the state, or NULL: it comes with a later pack, before as
+ * many more as there are lanes.  Errors: those of earlier packs too. */
 FB_MUST_USE int fb_sender_put(struct fb_sender *sender,
     struct fb_sealed_pack *pack, json_t *state, struct fb_error *err);
 

@@ -89,8 +89,8 @@ copy_frames(struct fb_packer *packer, const struct spool_file *from,
 	FB_AUTO_FREE uint8_t *frame = fb_alloc(FB_STORED_MAX, 1);
 	int rc = FB_OK;
 
-	for (size_t i = 0; rc == FB_OK && i < packer->open.count; i++) {
-		struct fb_pack_chunk *chunk = &packer->open.chunks[i];
+	for (size_t i = 0; rc == FB_OK && i < packer->at->table.count; i++) {
+		struct fb_pack_chunk *chunk = &packer->at->table.chunks[i];
 		struct fb_span bytes = { frame, chunk->stored_length };
 		size_t got = 0;
 
@@ -101,9 +101,9 @@ copy_frames(struct fb_packer *packer, const struct spool_file *from,
 			    "'%s' was cut short", from->path);
 		if (rc < 0)
 			break;
-		encrypt_again(old, &packer->key, chunk, frame);
-		fb_digester_add(packer->digester, bytes);
-		rc = fb_spool_append(&packer->pack, bytes, err);
+		encrypt_again(old, &packer->at->key, chunk, frame);
+		fb_digester_add(packer->at->digester, bytes);
+		rc = fb_spool_append(&packer->at->pack, bytes, err);
 	}
 	return rc;
 }
@@ -111,23 +111,23 @@ copy_frames(struct fb_packer *packer, const struct spool_file *from,
 int
 fb_packer_change_key(struct fb_packer *packer, struct fb_error *err)
 {
-	struct spool_file from = packer->pack;
-	struct fb_cipher_key old = packer->key;
+	struct spool_file from = packer->at->pack;
+	struct fb_cipher_key old = packer->at->key;
 	int rc;
 
-	packer->pack = (struct spool_file){ .fd = -1 };
+	packer->at->pack = (struct spool_file){ .fd = -1 };
 	rc = fb_packer_take_key(packer, err);
 	if (rc == FB_OK)
 		rc = fb_spool_open(
-		    &packer->pack, fb_format("%s.new", from.path), 0, err);
+		    &packer->at->pack, fb_format("%s.new", from.path), 0, err);
 	if (rc == FB_OK) {
-		fb_digester_free(packer->digester);
-		packer->digester = fb_digester_new();
+		fb_digester_free(packer->at->digester);
+		packer->at->digester = fb_digester_new();
 		rc = copy_frames(packer, &from, &old, err);
 	}
 	fb_cipher_wipe(&old);
-	free(packer->old_path);
-	packer->old_path = FB_STEAL(from.path);
+	free(packer->at->old_path);
+	packer->at->old_path = FB_STEAL(from.path);
 	fb_spool_close(&from);
 	return rc;
 }

@@ -3,13 +3,18 @@
  *
  *	chunk -> hash -> known? -> compress -> pack -> store -> recipe
  *
- * One per run, one open pack, spooled in a directory of the run; worker
- * threads on all cores; a fixed pool of buffers, so a slow store makes the
- * readers wait.  Any number of copies (volumes) may be open at once, each fed
- * by one thread.  With one copy at a time the bytes of every object follow
- * from the content, the session id and the order alone.
+ * One per run; worker threads on all cores; a fixed pool of buffers, so a slow
+ * store makes the readers wait.  Any number of copies (volumes) may be open at
+ * once, each fed by one thread.  With one copy at a time the bytes of every
+ * object follow from the content, the session id and the order alone.
  *
- * Durability: a checkpoint syncs the open pack's spool and each copy's
+ * The open packs, spooled in a directory of the run, are FB_PACKER_LANES at
+ * most: a copy that stores more than a little gets one to itself as long as
+ * there are enough, so that it is read back in long stretches.  When one is
+ * full, all that hold a quarter of that are closed: what is left open has to be
+ * synced with the state, and encrypted anew.
+ *
+ * Durability: a checkpoint syncs the open packs' spools and each copy's
  * spooled leaves, then calls `checkpoint` with a JSON value to be journaled;
  * fb_copier_open() with the newest one continues from exactly there.  It is
  * made at every pack cut, by fb_copier_checkpoint() and by fb_copier_flush().
@@ -140,7 +145,7 @@ void fb_copy_abandon(struct fb_copy *copy);
 FB_MUST_USE int fb_copier_checkpoint(
     struct fb_copier *copier, struct fb_error *err);
 
-/* Put the open pack into the store. */
+/* Put the open packs into the store. */
 FB_MUST_USE int fb_copier_flush(struct fb_copier *copier, struct fb_error *err);
 
 /*
