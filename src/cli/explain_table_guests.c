@@ -18,7 +18,8 @@ static const struct fb_explanation rows[] = {
 	{ "E-DOMAIN-SAVED", "a guest's memory was saved to disk", "3, or 1 alone",
 	    "The guest is off, but will go on where it was: its disks are in "
 	    "the middle of something, and without its memory they are not "
-	    "worth a backup.",
+	    "worth a backup. Nor may others be put under that memory by a "
+	    "restore.",
 	    "virsh managedsave; a host that saves its guests when it shuts "
 	    "down.",
 	    "Start the guest, or give its memory up with virsh "

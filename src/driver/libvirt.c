@@ -172,5 +172,9 @@ const struct fb_driver_ops fb_libvirt_ops = {
 	.list_snapshots = fb_libvirt_list_snapshots,
 	.remove_snapshot = fb_libvirt_remove_snapshot,
 	.open_volume = fb_libvirt_open_volume,
+	.restore_check = fb_libvirt_restore_check,
+	.restore_begin = fb_libvirt_restore_begin,
+	.restore_open = fb_libvirt_restore_open,
+	.restore_finish = fb_libvirt_restore_finish,
 	.close = libvirt_close,
 };

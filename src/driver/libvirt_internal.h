@@ -146,6 +146,13 @@ FB_MUST_USE int fb_libvirt_read_job(const char *socket, const char *export_,
 FB_MUST_USE int fb_libvirt_read_image(const char *path, const char *format,
     struct fb_artifact **ret_artifact, struct fb_error *err);
 
+/* Write to the image of a domain that is off. */
+FB_MUST_USE int fb_libvirt_write_image(const char *path, const char *format,
+    struct fb_target **ret_target, struct fb_error *err);
+/* The path of a disk's image on this host, the caller's. */
+FB_MUST_USE int fb_libvirt_image(virConnectPtr connection,
+    const struct fb_domain_disk *disk, char **ret_path, struct fb_error *err);
+
 /* The verbs, for the table in libvirt.c. */
 int fb_libvirt_power_get(struct fb_driver *, const struct fb_machine *,
     const struct fb_verb *, enum fb_power *, struct fb_error *);
@@ -163,6 +170,18 @@ int fb_libvirt_remove_snapshot(struct fb_driver *, const struct fb_machine *,
     const struct fb_verb *, struct fb_error *);
 int fb_libvirt_open_volume(struct fb_driver *, const struct fb_machine *,
     const struct fb_volume *, const char *token, struct fb_artifact **,
+    struct fb_error *);
+int fb_libvirt_restore_check(struct fb_driver *, const struct fb_fleet *,
+    const struct fb_restore_request *, struct fb_restore_plan *,
+    struct fb_error *);
+int fb_libvirt_restore_begin(struct fb_driver *,
+    const struct fb_restore_request *, const struct fb_verb *,
+    struct fb_error *);
+int fb_libvirt_restore_open(struct fb_driver *,
+    const struct fb_restore_request *, const struct fb_volume *,
+    const struct fb_verb *, struct fb_target **, struct fb_error *);
+int fb_libvirt_restore_finish(struct fb_driver *,
+    const struct fb_restore_request *, const struct fb_verb *,
     struct fb_error *);
 
 #endif

@@ -27,6 +27,7 @@
 	X(virDomainBackupBegin) \
 	X(virDomainBackupGetXMLDesc) \
 	X(virDomainCreateWithFlags) \
+	X(virDomainDefineXML) \
 	X(virDomainGetJobInfo) \
 	X(virDomainRef) \
 	X(virDomainResume) \
@@ -69,7 +70,10 @@ extern struct fb_libvirt fb_libvirt;
 	X(nbd_get_block_size) \
 	X(nbd_aio_block_status) \
 	X(nbd_aio_command_completed) \
+	X(nbd_aio_flush) \
 	X(nbd_aio_pread) \
+	X(nbd_aio_pwrite) \
+	X(nbd_aio_zero) \
 	X(nbd_poll)
 
 #define FB_NBD_MEMBER(name) __typeof__(name) *name;

@@ -529,9 +529,8 @@ fb_libvirt_remove_snapshot(struct fb_driver *base,
  * Reading.
  */
 
-/* The path of a disk's image on this host, the caller's. */
-static int
-find_image(virConnectPtr connection, const struct fb_domain_disk *disk,
+int
+fb_libvirt_image(virConnectPtr connection, const struct fb_domain_disk *disk,
     char **ret_path, struct fb_error *err)
 {
 	virStoragePoolPtr pool;
@@ -587,7 +586,7 @@ open_image(struct fb_libvirt_driver *driver, const char *uuid,
 	if (disk == NULL || disk->why != NULL)
 		return fb_fail(err, FB_ENOTFOUND,
 		    "it has no disk '%s' that could be read", target);
-	rc = find_image(ref.connection, disk, &path, err);
+	rc = fb_libvirt_image(ref.connection, disk, &path, err);
 	return rc < 0
 	    ? rc
 	    : fb_libvirt_read_image(path, disk->format, ret_artifact, err);

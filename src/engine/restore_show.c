@@ -79,8 +79,9 @@ show_volume(struct fb_restore *r, const struct fb_rst_machine *m,
 		row->need_bytes =
 		    r->path_count > 0 ? v->paths.content : v->data_bytes;
 	if (!v->record->captured)
-		row->problem =
-		    fb_strdup("removable media are not in a backup");
+		row->problem = fb_strdup(fb_volume_captured(v->record->kind)
+		        ? "it was not captured"
+		        : "removable media are not in a backup");
 	else if (p && p->problem)
 		row->problem = fb_strdup(p->problem);
 }

@@ -602,6 +602,91 @@ an_image_is_read_where_it_has_data(void **state)
 	drop_dir(&dir);
 }
 
+/* ------------------------------------------------------------- restores */
+
+static void
+an_image_is_written_at_any_place(void **state)
+{
+	char *dir = new_dir();
+	FB_AUTO_FREE char *path = fb_format("%s/disk.raw", dir);
+	FB_AUTO_FREE uint8_t *bytes = fb_alloc(IMAGE_SIZE, 1);
+	FB_AUTO_TARGET struct fb_target *target = NULL;
+	FB_AUTO_BUF struct fb_buf got = { 0 };
+	uint64_t start, end;
+
+	(void)state;
+	memset(bytes, 'x', IMAGE_SIZE);
+	put_file(dir, "disk.raw", bytes, IMAGE_SIZE);
+	assert_ok(fb_libvirt_write_image(path, "raw", &target, &err));
+	assert_int_equal(target->size, IMAGE_SIZE);
+	assert_false(target->fresh);
+	assert_ok(target->ops->extent(target, 0, &start, &end, &err));
+	assert_int_equal(start, 0);
+	memset(bytes + 12345, 'y', 2u << 20);
+	assert_ok(target->ops->write(
+	    target, 12345, bytes + 12345, 2u << 20, &err));
+	memset(bytes + 3000001, 0, 1999999);
+	assert_ok(target->ops->zero(target, 3000001, 1999999, &err));
+	memset(bytes + 7, 0, 1);
+	assert_ok(target->ops->zero(target, 7, 1, &err));
+	assert_ok(target->ops->zero(target, IMAGE_SIZE, 0, &err));
+	assert_ok(target->ops->sync(target, &err));
+	/* Where data is, is asked anew after a change. */
+	assert_ok(target->ops->extent(target, 4u << 20, &start, &end, &err));
+	assert_true(start > (4u << 20));
+	assert_fails(FB_EBUG,
+	    target->ops->write(target, IMAGE_SIZE, "z", 1, &err));
+	assert_fails(FB_EBUG, target->ops->zero(target, 1, UINT64_MAX, &err));
+	fb_target_closep(&target);
+	target = NULL;
+	assert_ok(fb_io_read_file(path, IMAGE_SIZE, &got, &err));
+	assert_int_equal(got.len, IMAGE_SIZE);
+	assert_memory_equal(got.data, bytes, IMAGE_SIZE);
+	drop_dir(&dir);
+}
+
+static int
+check_restore(struct lab *lab, const struct fb_machine *machine,
+    enum fb_restore_mode mode)
+{
+	struct fb_restore_request request = { .mode = mode,
+		.machine = machine,
+		.new_id = "new",
+		.all_volumes = true };
+	struct fb_restore_plan plan;
+	int rc = fb_driver_restore_check(
+	    lab->driver, &lab->fleet, &request, &plan, &err);
+
+	if (rc == FB_OK)
+		fb_restore_plan_release(&plan);
+	return rc;
+}
+
+static void
+what_cannot_be_restored_is_said_before(void **state)
+{
+	AUTO_LAB struct lab *saved = open_lab(
+	    PLAIN("a", "0",
+	        TEST("runstate", "5") TEST("hasmanagedsave", "1")),
+	    NULL, NULL);
+	AUTO_LAB struct lab *live =
+	    open_lab(PLAIN("a", "0", ""), "capture", "live");
+	struct fb_machine gone = {
+		.id = (char *)(uintptr_t)"0d5f4a7e-2b7c-4d0c-9a35-3a9f1c6e8b1f"
+	};
+
+	(void)state;
+	assert_fails(FB_ECONFLICT,
+	    check_restore(saved, look(saved, ID), FB_RESTORE_IN_PLACE));
+	assert_string_equal(err.id, "E-DOMAIN-SAVED");
+	assert_fails(FB_ECONFLICT,
+	    check_restore(live, look(live, ID), FB_RESTORE_IN_PLACE));
+	assert_fails(
+	    FB_EUNSUP, check_restore(live, &gone, FB_RESTORE_IN_PLACE));
+	assert_fails(FB_EUNSUP,
+	    check_restore(live, look(live, ID), FB_RESTORE_AS_NEW));
+}
+
 int
 main(void)
 {
@@ -628,6 +713,8 @@ main(void)
 		cmocka_unit_test(
 		    a_job_is_of_the_wanted_disks_and_has_its_socket),
 		cmocka_unit_test(an_image_is_read_where_it_has_data),
+		cmocka_unit_test(an_image_is_written_at_any_place),
+		cmocka_unit_test(what_cannot_be_restored_is_said_before),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,326 @@
+/*
+ * Restoring a guest in place: into the images that its domain has, while it
+ * is off; then its definition becomes what it was.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/base/name.h"
+#include "libvirt_internal.h"
+
+/* The domain as it is, and as the backup's definition has it. */
+struct site {
+	struct fb_libvirt_driver *driver;
+	const struct fb_restore_request *request;
+	struct fb_libvirt_ref ref;
+	struct fb_domain now;
+	struct fb_domain then; /* of a whole machine only */
+	struct fb_buf xml;     /* what `then` was read from */
+};
+
+static void
+release_site(struct site *site)
+{
+	fb_libvirt_ref_release(&site->ref);
+	fb_domain_release(&site->now);
+	fb_domain_release(&site->then);
+	fb_buf_release(&site->xml);
+}
+#define AUTO_SITE FB_CLEANUP(release_site)
+
+static int
+refuse_new(const char *what, struct fb_error *err)
+{
+	(void)fb_fail(err, FB_EUNSUP, "%s", what);
+	return fb_hint(err, "restore it with --target DIR, make images of what "
+	                    "is there, and virsh define its domain.xml");
+}
+
+static int
+read_then(struct site *site, struct fb_error *err)
+{
+	const char *dir = site->request->definition_dir;
+	FB_AUTO_FREE char *path = NULL;
+	int rc;
+
+	if (!site->request->all_volumes || dir == NULL || dir[0] == '\0')
+		return FB_OK;
+	path = fb_path_join(dir, "domain.xml");
+	rc = fb_io_read_file(path, FB_DOMAIN_XML_MAX, &site->xml, err);
+	if (rc == FB_OK)
+		rc = fb_domain_read(
+		    fb_buf_span(&site->xml), &site->then, err);
+	if (rc == FB_OK && strcmp(site->then.uuid, site->now.uuid) != 0)
+		rc = fb_fail(err, FB_ECORRUPT,
+		    "it is of another domain, %s", site->then.uuid);
+	return rc < 0 ? fb_wrap(err, "the backup's definition") : FB_OK;
+}
+
+static int
+find_site(struct fb_driver *base, const struct fb_restore_request *request,
+    struct site *site, struct fb_error *err)
+{
+	int rc;
+
+	site->driver = (struct fb_libvirt_driver *)base;
+	site->request = request;
+	if (request->mode == FB_RESTORE_AS_NEW)
+		return refuse_new("a guest cannot be made anew yet", err);
+	if (!site->driver->local)
+		return refuse_new(
+		    "its hypervisor is another host, to which disks cannot "
+		    "be written yet", err);
+	rc = fb_libvirt_find(
+	    site->driver, request->machine->id, &site->ref, err);
+	if (rc == FB_ENOTFOUND)
+		return refuse_new("its domain is not defined any more, and "
+		                  "cannot be made anew yet", err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_read(site->ref.domain, false, &site->now, err);
+	return rc < 0 ? rc : read_then(site, err);
+}
+
+/* Memory that was saved goes on with what the disks held then. */
+static int
+check_saved(const struct site *site, struct fb_error *err)
+{
+	if (fb_libvirt.virDomainHasManagedSaveImage(
+	        site->ref.domain, 0) != 1)
+		return FB_OK;
+	(void)fb_fail_id(err, FB_ECONFLICT, "E-DOMAIN-SAVED",
+	    "it was saved to disk with its memory, which would go on over "
+	    "other disks");
+	return fb_hint(err, "give the saved memory up: virsh "
+	                    "managedsave-remove");
+}
+
+/*
+ * What would happen.
+ */
+
+static bool
+same_image(const struct fb_domain_disk *a, const struct fb_domain_disk *b)
+{
+	return a->source != NULL && b->source != NULL &&
+	    strcmp(a->source, b->source) == 0 &&
+	    strcmp(a->type, b->type) == 0 && strcmp(a->format, b->format) == 0;
+}
+
+/* The caller frees; NULL: nothing is wrong. */
+static char *
+disk_problem(const struct site *site, const struct fb_domain_disk *disk,
+    const struct fb_volume *wanted, const struct fb_volume *has)
+{
+	const struct fb_domain_disk *then =
+	    fb_domain_disk(&site->then, wanted->name);
+
+	if (disk == NULL)
+		return fb_strdup("the domain has no such disk now");
+	if (disk->why != NULL)
+		return fb_strdup(disk->why);
+	if (site->then.name != NULL && then == NULL)
+		return fb_strdup("the backup's definition has no such disk");
+	if (then != NULL && !same_image(disk, then))
+		return fb_format("the backup's definition names another "
+		                 "image, %s '%s': restore the disks alone",
+		    then->format, then->source != NULL ? then->source : "");
+	if (has == NULL || strcmp(has->method, FB_METHOD_LEFT_OUT) == 0)
+		return fb_strdup("it cannot be looked at");
+	if (has->size != wanted->size)
+		return fb_format("it holds %llu bytes now, and %llu in the "
+		                 "backup",
+		    (unsigned long long)has->size,
+		    (unsigned long long)wanted->size);
+	return NULL;
+}
+
+static const struct fb_volume *
+volume_now(const struct fb_machine *now, const char *name)
+{
+	for (size_t i = 0; now != NULL && i < now->volume_count; i++)
+		if (strcmp(now->volumes[i].name, name) == 0)
+			return &now->volumes[i];
+	return NULL;
+}
+
+static uint64_t
+free_beside(const char *path)
+{
+	struct statvfs fs;
+
+	return statvfs(path, &fs) == -1
+	    ? 0
+	    : (uint64_t)fs.f_bavail * fs.f_frsize;
+}
+
+static void
+check_disk(const struct site *site, const struct fb_volume *wanted,
+    struct fb_restore_plan *plan, struct fb_restore_volume_plan *volume)
+{
+	const struct fb_domain_disk *disk =
+	    fb_domain_disk(&site->now, wanted->name);
+	const struct fb_volume *has = volume_now(plan->now, wanted->name);
+	FB_AUTO_FREE char *path = NULL;
+	struct fb_error err = { 0 };
+	uint64_t space;
+
+	volume->problem = disk_problem(site, disk, wanted, has);
+	if (volume->problem == NULL &&
+	    fb_libvirt_image(site->ref.connection, disk, &path, &err) < 0)
+		volume->problem = fb_strdup(err.msg);
+	volume->location = fb_strdup(path != NULL ? path : wanted->name);
+	if (volume->problem != NULL)
+		return;
+	volume->exists = true;
+	if (strcmp(disk->type, "block") == 0)
+		return;
+	volume->need_bytes = wanted->size > has->allocated
+	    ? wanted->size - has->allocated
+	    : 0;
+	if (volume->need_bytes > wanted->allocated)
+		volume->need_bytes = wanted->allocated;
+	space = free_beside(path);
+	if (space < plan->space_bytes)
+		plan->space_bytes = space;
+}
+
+static void
+check_volume(const struct site *site, const struct fb_volume *wanted,
+    struct fb_restore_plan *plan, struct fb_restore_volume_plan *volume)
+{
+	volume->volume = fb_strdup(wanted->name);
+	if (wanted->kind != FB_VOLUME_DEFINITION) {
+		check_disk(site, wanted, plan, volume);
+		return;
+	}
+	volume->location =
+	    fb_format("libvirt's definition of '%s'", site->now.name);
+	volume->exists = true;
+	if (!site->request->all_volumes)
+		volume->problem = fb_strdup(
+		    "it is restored with the whole machine only");
+}
+
+/* One that is captured live is not stopped for a restore either. */
+static int
+check_state(const struct site *site, const struct fb_machine *now,
+    struct fb_error *err)
+{
+	int state, rc = fb_libvirt_state(site->ref.domain, &state, err);
+
+	if (rc < 0 || fb_libvirt_is_off(state) || now == NULL ||
+	    now->lifecycle != FB_LIFECYCLE_SNAPSHOT_LIVE)
+		return rc;
+	(void)fb_fail(err, FB_ECONFLICT,
+	    "it runs, and its source says that it is not stopped");
+	return fb_hint(err, "shut it down first");
+}
+
+int
+fb_libvirt_restore_check(struct fb_driver *base, const struct fb_fleet *fleet,
+    const struct fb_restore_request *request, struct fb_restore_plan *ret_plan,
+    struct fb_error *err)
+{
+	const struct fb_machine *machine = request->machine;
+	AUTO_SITE struct site site = { 0 };
+	int rc = find_site(base, request, &site, err);
+
+	if (rc == FB_OK)
+		rc = check_saved(&site, err);
+	if (rc < 0)
+		return rc;
+	ret_plan->now = fb_fleet_find(fleet, base->source, machine->id);
+	rc = check_state(&site, ret_plan->now, err);
+	if (rc < 0)
+		return rc;
+	ret_plan->space_bytes = UINT64_MAX;
+	ret_plan->volumes = fb_alloc(
+	    machine->volume_count, sizeof(*ret_plan->volumes));
+	for (size_t i = 0; i < machine->volume_count; i++)
+		if (fb_volume_is_captured(&machine->volumes[i]))
+			check_volume(&site, &machine->volumes[i], ret_plan,
+			    &ret_plan->volumes[ret_plan->volume_count++]);
+	return FB_OK;
+}
+
+/*
+ * Doing it.
+ */
+
+int
+fb_libvirt_restore_begin(struct fb_driver *base,
+    const struct fb_restore_request *request, const struct fb_verb *verb,
+    struct fb_error *err)
+{
+	AUTO_SITE struct site site = { 0 };
+	int rc = find_site(base, request, &site, err);
+
+	(void)verb;
+	return rc < 0 ? rc : check_saved(&site, err);
+}
+
+int
+fb_libvirt_restore_open(struct fb_driver *base,
+    const struct fb_restore_request *request, const struct fb_volume *wanted,
+    const struct fb_verb *verb, struct fb_target **ret_target,
+    struct fb_error *err)
+{
+	AUTO_SITE struct site site = { 0 };
+	FB_AUTO_TARGET struct fb_target *target = NULL;
+	FB_AUTO_FREE char *path = NULL;
+	const struct fb_domain_disk *disk;
+	int state, rc = find_site(base, request, &site, err);
+
+	(void)verb;
+	if (rc == FB_OK)
+		rc = fb_libvirt_state(site.ref.domain, &state, err);
+	if (rc == FB_OK && !fb_libvirt_is_off(state))
+		rc = fb_fail(err, FB_ECONFLICT,
+		    "it is not off, so its images cannot be written");
+	if (rc < 0)
+		return rc;
+	disk = fb_domain_disk(&site.now, wanted->name);
+	if (disk == NULL || disk->why != NULL)
+		return fb_fail(err, FB_ENOTFOUND,
+		    "it has no disk '%s' that could be written",
+		    wanted->name);
+	rc = fb_libvirt_image(site.ref.connection, disk, &path, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_write_image(path, disk->format, &target, err);
+	if (rc == FB_OK && target->size != wanted->size)
+		rc = fb_fail_id(err, FB_ENOSPACE, "E-RST-SMALL",
+		    "'%s' holds %llu bytes, the disk has %llu", path,
+		    (unsigned long long)target->size,
+		    (unsigned long long)wanted->size);
+	if (rc == FB_OK)
+		*ret_target = FB_STEAL(target);
+	return rc;
+}
+
+int
+fb_libvirt_restore_finish(struct fb_driver *base,
+    const struct fb_restore_request *request, const struct fb_verb *verb,
+    struct fb_error *err)
+{
+	AUTO_SITE struct site site = { 0 };
+	virDomainPtr defined;
+	int rc = find_site(base, request, &site, err);
+
+	(void)verb;
+	if (rc < 0 || site.then.name == NULL ||
+	    fb_digest_cmp(&site.then.digest, &site.now.digest) == 0)
+		return rc;
+	rc = fb_libvirt_effect(site.ref.domain, "define", err);
+	if (rc < 0)
+		return rc;
+	defined = fb_libvirt.virDomainDefineXML(
+	    site.ref.connection, fb_buf_str(&site.xml));
+	if (defined == NULL)
+		return fb_libvirt_fail(err, true, "cannot define it");
+	(void)fb_libvirt.virDomainFree(defined);
+	return FB_OK;
+}
