@@ -157,6 +157,8 @@ put_figures(struct fb_cli *cli, const struct fb_download_report *report)
 		fb_json_put_str(m, "sealed", report->sealed);
 	if (report->shards_missing > 0)
 		fb_json_put_u64(m, "shards_missing", report->shards_missing);
+	if (report->shards_partial > 0)
+		fb_json_put_u64(m, "shards_partial", report->shards_partial);
 	cli->data = json_object();
 	fb_json_put_str(cli->data, "fleet", cli->config->fleet_name);
 	fb_json_put_str(cli->data, "run",
@@ -219,6 +221,10 @@ add_head(struct fb_cli *cli, const struct fb_download_report *report)
 		fb_buf_add_fmt(&cli->summary,
 		    "%u shards are missing; the last worker seals the run\n",
 		    report->shards_missing);
+	if (report->shards_partial > 0)
+		fb_buf_add_fmt(&cli->summary,
+		    "%u shards were done before, and machines failed in them\n",
+		    report->shards_partial);
 	if (report->run[0] == '\0' && report->machine_count == 0)
 		return; /* refused before there was a run */
 	fb_buf_add_fmt(&cli->summary,
@@ -272,6 +278,8 @@ fb_cli_download_report(
 	add_head(cli, report);
 	put_machines(cli, report, &tally);
 	put_sources(cli, report, &tally);
+	if (report->shards_partial > 0)
+		fb_tally_trouble(&tally);
 	add_totals(cli, report);
 	fb_cli_lock_report(cli, &report->locks, cli->members, &tally);
 	if (cli->output == FB_OUTPUT_TSV)

@@ -15,6 +15,7 @@ void
 download_release(struct download *download)
 {
 	fb_plan_free(download->plan);
+	fb_plan_free(download->agreed);
 	fb_recover_report_release(&download->owed);
 	fb_repo_close(download->repo);
 	fb_closep(&download->children_fd);

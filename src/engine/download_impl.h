@@ -23,6 +23,7 @@ struct download {
 	struct fb_download_report *report;
 	struct fb_repo *repo;
 	struct fb_plan *plan;
+	struct fb_plan *agreed; /* of a shared run: what its workers see */
 	const struct download_part *part; /* NULL: a run of its own */
 	struct fb_recover_report owed;    /* what came of it, at the start */
 	int lock_fd, children_fd;

@@ -173,6 +173,73 @@ fb_shared_look_after(const struct fb_engine *engine, const char *name,
 	return rc;
 }
 
+/* The machines of the shard are those that were agreed on, but for a source
+ * that does not answer now. */
+static bool
+selects_same(const struct fb_plan *agreed, const struct fb_plan *plan,
+    const struct fb_shard_ref *shard)
+{
+	size_t wanted = 0, selected = 0;
+
+	for (size_t i = 0; i < agreed->units.count; i++) {
+		const struct fb_unit *unit = &agreed->units.items[i];
+		bool ours = fb_shard_of(unit->name, shard->count) ==
+		    shard->number;
+
+		for (size_t k = 0; ours && k < unit->count; k++) {
+			const struct fb_machine *then =
+			    &agreed->fleet.machines[unit->members[k]];
+			const struct fb_machine *now = fb_fleet_find(
+			    &plan->fleet, then->source, then->id);
+
+			wanted += now != NULL;
+		}
+	}
+	for (size_t i = 0; i < plan->fleet.count; i++)
+		selected += plan->fleet.machines[i].selected;
+	return wanted == selected;
+}
+
+/* The plan of the part is of what was agreed on, or the shard could never be
+ * joined with the others.  What cannot be looked at just now has not changed
+ * for all we know, and fails. */
+static int
+plan_part(struct download *download, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf difference = { 0 };
+	struct fb_plan *plan;
+	int rc = download_make_plan(download, err);
+
+	if (rc < 0)
+		return rc;
+	plan = download->plan;
+	if (fb_topology_diff(
+	        &download->agreed->fleet, &plan->fleet, &difference) > 0 ||
+	    !selects_same(download->agreed, plan, &download->part->shard)) {
+		(void)fb_fail_id(err, FB_ESTALE, "E-SHARD-TOPOLOGY",
+		    "the fleet has changed since the shared run was begun");
+		return fb_hint(err, "run it again under another name");
+	}
+	plan->topology = download->agreed->topology;
+	plan->topology_selection = download->agreed->topology_selection;
+	download_refuse_owed(download);
+	return FB_OK;
+}
+
+/* It has done nothing and remembers nothing: nobody has to wait for it. */
+static void
+give_back(const struct shared *shared, const struct download_part *part)
+{
+	struct fb_error ignored = { 0 };
+	bool committed;
+
+	if (!shared_is_here(shared, part->session) &&
+	    fb_repo_fence(shared->repo, part->session,
+	        "its worker could not begin", &committed, &ignored) == FB_OK)
+		(void)!shared_settle(
+		    shared, part->shard.number, part->lease, &ignored);
+}
+
 /* The shard is ours: first what whoever had it left behind, then itself. */
 static int
 do_part(struct download *download, const struct shared *shared,
@@ -184,23 +251,61 @@ do_part(struct download *download, const struct shared *shared,
 	download->part = part;
 	rc = download_meet_obligations(download, err);
 	if (rc == FB_OK)
-		rc = download_make_plan(download, err);
-	if (rc == FB_OK) {
-		download_refuse_owed(download);
+		rc = plan_part(download, err);
+	if (rc == FB_OK)
 		rc = download_take_up_all(download, &done, &closed, err);
-	}
-	if (rc == FB_OK && closed && !done) {
-		rc = download_make_plan(download, err);
-		if (rc == FB_OK)
-			download_refuse_owed(download);
-	}
+	if (rc == FB_OK && closed && !done)
+		rc = plan_part(download, err);
 	if (rc == FB_OK)
 		rc = shared_settle(
 		    shared, part->shard.number, part->lease - 1, err);
 	if (rc == FB_OK && !done)
 		rc = download_new_run(download, part, err);
+	if (rc < 0)
+		give_back(shared, part);
 	download->part = NULL;
 	return rc;
+}
+
+struct found {
+	const char *session;
+	struct fb_run_ref ref;
+};
+
+static int
+find_record(const struct fb_run_ref *run, void *arg, struct fb_error *err)
+{
+	struct found *found = arg;
+
+	(void)err;
+	if (strcmp(run->session, found->session) != 0)
+		return FB_OK;
+	found->ref = *run;
+	found->ref.predecessors = NULL;
+	found->ref.predecessor_count = 0;
+	return FB_OK;
+}
+
+/* It was committed before: who is asked for it now says how that went.  In a
+ * run that was sealed meanwhile its worker has said so. */
+static int
+note_failures(struct download *download, const struct shared *shared,
+    uint32_t number, struct fb_error *err)
+{
+	FB_AUTO_MANIFEST struct fb_manifest *manifest = NULL;
+	struct shared_lease lease;
+	struct found found = { .session = lease.session };
+	int rc = shared_look(shared, number, &lease, err);
+
+	if (rc == FB_OK && lease.committed)
+		rc = fb_repo_kept_runs(download->repo, find_record, &found, err);
+	if (rc < 0 || found.ref.session[0] == '\0')
+		return rc;
+	rc = fb_manifest_open(
+	    download->repo, &found.ref, false, NULL, &manifest, err);
+	if (rc == FB_OK && fb_manifest_get_head(manifest)->partial)
+		download->report->shards_partial++;
+	return rc == FB_ENOTFOUND ? FB_OK : rc;
 }
 
 static int
@@ -214,8 +319,10 @@ do_shard(struct download *download, const struct shared *shared,
 
 	if (rc < 0)
 		return rc;
-	return committed ? look_after(download, shared, number, err)
-	                 : do_part(download, shared, &part, err);
+	if (!committed)
+		return do_part(download, shared, &part, err);
+	rc = look_after(download, shared, number, err);
+	return rc < 0 ? rc : note_failures(download, shared, number, err);
 }
 
 /* Who sees that all are there seals; who does not leaves it to the others. */
@@ -264,6 +371,7 @@ download_shared(struct download *download, struct fb_error *err)
 		    download->plan, request, &shared, err);
 	if (rc < 0)
 		return rc;
+	download->agreed = FB_STEAL(download->plan);
 	for (uint32_t k = first; rc == FB_OK && k <= last; k++)
 		rc = do_shard(download, &shared, k, err);
 	return rc < 0 ? rc : try_seal(download, &shared, err);

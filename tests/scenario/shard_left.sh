@@ -146,3 +146,61 @@ for other in 2 3; do
 	finished twice-$other
 done
 ok "two seal at once"
+
+# hold <name>: node 1 has its lease, and has not planned its shard yet.
+hold() {
+	FLEETBAK_FAULT=store.2:stop "$fb" -c n1.yaml download --full \
+		--shard 1/1 --run "$1" >"$work/said" 2>&1 &
+	run=$!
+	until_true "it does not stop" \
+		grep -qs "^State:.*stopped" "/proc/$run/status"
+	[ "$(find "repo/shared/$1" -type f)" = "repo/shared/$1/run" ] ||
+		fail "not at its lease: $(find "repo/shared/$1")"
+}
+go_on() { # <status>
+	kill -CONT $run
+	rc=0
+	wait $run || rc=$?
+	[ $rc -eq "$1" ] || fail "exit $rc instead of $1: $(cat "$work/said")"
+}
+
+# A machine that cannot be looked at when a worker plans its shard, and could
+# when the run was begun, fails; the shard is of the same run all the same.
+hold unseen
+mv machines/m1/disk.img machines/m1/away
+go_on 3
+mv machines/m1/away machines/m1/disk.img
+id=$(sealed_of 3 unseen)
+[ "$(jq -r '[.machines[] | select(.failure != null).id] | join(" ")' \
+	"repo/runs/$id/manifest.json")" = m1 ] || fail "m1 did not fail"
+settled unseen
+tidied unseen
+ok "a machine that cannot be looked at for a moment does not spoil the run"
+
+# Where there are others then the worker stops, and nobody has to wait for it.
+hold moved
+make_machine machines m3
+go_on 19
+rm -r machines/m3
+expect 0 worker 2 download --full --shard 1/1 --run moved
+! grep -q 'is done by session' "$work/stderr" || fail "it waited for nobody"
+settled moved
+sealed moved
+tidied moved
+ok "a worker that could not begin is not waited for"
+
+# Who is asked for a shard again in which a machine failed does not say that all
+# is well.
+: >machines/m1/fail-stop
+expect 1 worker 1 download --full --shard "$(shard_of m1 2)/2" --run failed
+rm machines/m1/fail-stop
+for k in 1 2; do
+	expect 3 worker $k download --full --shard "$(shard_of m1 2)/2" \
+		--run failed
+	grep -q 'machines failed in them' "$work/stderr" "$work/stdout" ||
+		fail "it does not say why"
+done
+expect 0 worker 2 forget --run failed
+settled failed
+tidied failed
+ok "a shard in which a machine failed is no success when it is asked for again"

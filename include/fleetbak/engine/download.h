@@ -124,6 +124,8 @@ struct fb_download_report {
 	char run[FB_RUN_ID_SIZE];
 	char sealed[FB_RUN_ID_SIZE]; /* the shared run that is whole; or "" */
 	uint32_t shards_missing;     /* of a shared run that is not */
+	uint32_t shards_partial;     /* that were asked for and done before, not
+	                              * with all of their machines */
 	bool committed;              /* there is a run in the repository */
 	bool resumed;
 	char closed_run[FB_RUN_ID_SIZE]; /* an old cut-off run committed as
