@@ -14,6 +14,7 @@
 # holds it against tests/crash/cases.
 #
 #	CRASH=all     every step in every way, not a sample
+#	SLICE=K/N     of those every N-th, from the K-th on: N slices are all
 # shellcheck disable=SC2034,SC2154 # the variables are for the scenarios
 
 requires_faults
@@ -241,7 +242,9 @@ crash_loop() {
 	debug) ;;
 	*) every=$((every * 7)) ;; # slow, and looks for something else
 	esac
-	chosen_steps "$1" "$every" "${3:-}" >"$work/chosen"
+	chosen_steps "$1" "$every" "${3:-}" |
+		awk -v slice="${SLICE:-1/1}" 'BEGIN { split(slice, s, "/") }
+		NR % s[2] == s[1] % s[2]' >"$work/chosen"
 	crashes=0
 	while read -r step; do
 		crash_at "$step" "$1" || break
@@ -249,6 +252,7 @@ crash_loop() {
 	# Threads take turns: a step that is declared may have had another's
 	# number for once.
 	for off in 0 1 -1 0 1 -1 0; do
+		[ -z "${SLICE:-}" ] || break
 		missed_cases "$1" $off >"$work/missed"
 		while read -r step; do
 			crash_at "$step" "$1" || break
