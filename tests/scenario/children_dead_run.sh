@@ -89,6 +89,7 @@ settled() { # <what>: nothing is left, and the next run works
 		"$work/stdout" >/dev/null || fail "$1: $(cat "$work/stdout")"
 	[ -z "$(ls state/runs)" ] || fail "$1: left $(ls state/runs)"
 	[ ! -e machines/m2/up ] || fail "$1: m2 was started"
+	left_alone "$PWD" # a guardian that found the lock taken looks once more
 }
 
 # 1. Run and guardian die while m1 stops.

@@ -28,6 +28,7 @@ cut_at=$number:kill
 [ "$(act)" -eq 137 ] || fail "the run was not cut off"
 cut_at=
 [ "$(run fleetbak recover)" -ne 0 ] || fail "they were started"
+left_alone "$dir"
 for m in copy snap; do
 	[ ! -e machines/$m/up ] || fail "$m is up"
 	rm machines/$m/fail-start
@@ -85,6 +86,7 @@ cut_at=$number:kill
 [ "$(act)" -eq 137 ] || fail "the run was not cut off"
 cut_at=
 [ "$(run fleetbak recover)" -ne 0 ] || fail "snap was started"
+left_alone "$dir"
 rm machines/snap/fail-start
 [ "$(run FLEETBAK_CLOCK=$((clock + 5)) fleetbak recover)" -eq 0 ] ||
 	fail "recover"

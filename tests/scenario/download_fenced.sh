@@ -22,6 +22,7 @@ fenced_at() {
 	head -c 300000 /dev/urandom >machines/m1/data/new
 	FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" download \
 		--lock-wait 30s
+	left_alone "$PWD" # its guardian
 	dead=$(ls state/runs)
 	expect 0 "$fb" -c "$conf" recover --lock-wait 30s
 	# An older run goes, so that there is something to delete.

@@ -44,6 +44,7 @@ for step in $(seq 60 3 400); do
 	got=$(FLEETBAK_CRASH=$step:kill \
 		status_of "$fb" -c "$conf" download --lock-wait 30s)
 	[ "$got" -eq 137 ] || break
+	left_alone "$PWD" # its guardian
 	expect 0 "$fb" -c "$conf" recover --lock-wait 30s
 	grep -q '"state":"copied"' state/runs/*/journal || {
 		rm -rf state/runs machines/*/.fleetbak

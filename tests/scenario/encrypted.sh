@@ -116,6 +116,7 @@ if [ "${FB_VARIANT:-debug}" != release ]; then
 	before=$(find repo/packs -type f | wc -l)
 	got=$(FLEETBAK_CRASH=$step:kill status_of "$fb" -c "$writer" download)
 	[ "$got" -eq 137 ] || fail "not killed: exit $got"
+	left_alone "$PWD" # its guardian
 	[ "$(find repo/packs -type f | wc -l)" -gt "$before" ] ||
 		fail "no pack was stored before"
 	candidates state keys "$writer" repo/format repo/runs repo/hints \

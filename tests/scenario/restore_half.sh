@@ -5,6 +5,7 @@
 requires_faults
 
 make_fleet "$work/a" 2
+cd "$work/a"
 m1=$work/a/machines/m1
 expect 0 "$fb" -c "$conf" init
 expect 0 "$fb" -c "$conf" --lock-wait 20s download
@@ -28,6 +29,7 @@ cut_off() {
 	spoil
 	FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" restore m1 \
 		--in-place --yes
+	left_alone "$PWD" # its guardian
 	[ ! -e "$m1/up" ] || fail "it is up"
 }
 
@@ -75,6 +77,7 @@ before=$(awk '$2 == "driver" { print $1; exit }' "$work/steps")
 spoil
 FLEETBAK_CRASH=$before:kill expect 137 "$fb" -c "$conf" --lock-wait 20s \
 	restore m1 --in-place --yes
+left_alone "$PWD"
 expect 0 "$fb" -c "$conf" --lock-wait 20s restore m1 --in-place --yes
 expect 0 "$fb" -c "$conf" status --json
 grep -q '"unfinished_restores":\[\]' "$work/stdout" ||
