@@ -25,8 +25,8 @@ bad() { # <what> <sed expression> <words of the error>...
 bad "an unknown key" 's/state_dir/state_dri/' fleetbak.yaml:2 state_dri "state_dir"
 bad "a doubled key" '2a state_dir: ./other' fleetbak.yaml:3 state_dir
 bad "a wrong type" 's/jobs: 2/jobs: many/' jobs many
-bad "a bad unit" 's/max_downtime: 60s/max_downtime: 60m/' 60m
-bad "no unit" 's/max_downtime: 60s/max_downtime: 60/' 60
+bad "a bad unit" 's/max_downtime: 20min/max_downtime: 60m/' 60m
+bad "no unit" 's/max_downtime: 20min/max_downtime: 60/' 60
 bad "an unknown driver" 's/driver: local/driver: locla/' locla local
 bad "a literal secret" 's|sign_with: "file:./keys/sign.pem"|sign_with: "MC4CAQAwBQYDK2Vw"|' sign_with
 if grep -q MC4CAQAwBQYDK2Vw "$work/stderr"; then fail "the secret is shown"; fi

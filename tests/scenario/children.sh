@@ -106,10 +106,11 @@ evil stop-is-no-program
 evil stop-is-a-directory
 evil start-leaves-a-machine start 'echo start >>effects; : >up
 	setsid sleep 600 & echo $! >left; exit 0'
-for m in stop-hangs stop-hangs-when-done stop-ignores-sigterm \
-	stop-stops-itself; do
+for m in stop-hangs stop-ignores-sigterm stop-stops-itself; do
 	set_timeouts $m 1s 20s
 done
+# Time to come to that, beside all the others.
+set_timeouts stop-hangs-when-done 5s 20s
 sed -i 's|^stop: .*|stop: [./missing]|' machines/stop-is-missing/machine.yaml
 sed -i 's|^stop: .*|stop: [./disk.img]|' \
 	machines/stop-is-no-program/machine.yaml
@@ -175,6 +176,7 @@ ok "a run does not begin over what stops left behind, and does after it"
 
 # 4. Starts: what fails to come up stays owed, is not taken for one that is
 # down on purpose, and comes up by `recover`, once.
+left_alone "$PWD" # the guardian of the run that left the three behind
 rm -r machines
 mkdir machines
 evil start-hangs start 'echo start >>effects; exec sleep 600'
@@ -184,9 +186,10 @@ evil start-hangs-when-done start 'echo start >>effects; : >up; exec sleep 600'
 evil start-takes-its-time start 'echo start >>effects
 	(sleep 1; : >up) >/dev/null 2>&1 & exit 0'
 evil start-is-missing
-for m in start-hangs start-lies start-hangs-when-done; do
+for m in start-hangs start-lies; do
 	set_timeouts $m 20s 1s
 done
+set_timeouts start-hangs-when-done 20s 5s
 sed -i 's|^start: .*|start: [./missing]|' \
 	machines/start-is-missing/machine.yaml
 expect 3 "$fb" -c "$conf" download --json
@@ -211,6 +214,7 @@ for m in hangs lies dies is-missing; do
 		fail "start-$m was stopped again"
 done
 ok "a machine that does not come up is owed, said, and not stopped again"
+left_alone "$PWD"
 rm machines/*/on-start
 sed -i 's|^start: .*|start: [./ctl, start]|' \
 	machines/start-is-missing/machine.yaml

@@ -32,13 +32,12 @@ cp good.yaml "$conf"
 gives 2 E-SEL-NONE download nosuch
 ok "usage: 2"
 
-flock state/lock sleep 30 &
+flock --no-fork state/lock sleep 600 &
 holder=$!
-i=0
-while flock -n state/lock true && [ "$i" -lt 100 ]; do
-	i=$((i + 1))
-	sleep 0.05
-done
+is_locked() {
+	! flock -n state/lock true
+}
+until_true "it is not locked" is_locked
 gives 11 E-LOCKED download
 gives 11 E-LOCKED recover
 kill $holder

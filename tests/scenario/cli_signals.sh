@@ -8,21 +8,12 @@ make_fleet "$work/f" 3
 cd "$work/f"
 expect 0 "$fb" -c "$conf" init
 
-# A machine that takes its time to stop, long enough to be interrupted.
+# A machine that takes its time to stop, until it is interrupted.
 for m in m1 m2 m3; do
-	sed 's/^stop)$/stop)\n\t: >stopping; for i in 1 2 3 4 5 6 7 8 9 10; do [ -e go ] || sleep 0.2; done/' \
+	sed 's/^stop)$/stop)\n\t: >stopping; while [ ! -e go ]; do sleep 0.05; done/' \
 		machines/$m/ctl >ctl.new
 	cat ctl.new >machines/$m/ctl
 done
-
-wait_for() { # <file>: at most 20 seconds
-	wait_for_i=0
-	while [ ! -e "$1" ]; do
-		wait_for_i=$((wait_for_i + 1))
-		[ "$wait_for_i" -lt 200 ] || fail "no $1"
-		sleep 0.1
-	done
-}
 
 for signal in INT TERM; do
 	rm -f machines/*/stopping machines/*/go
@@ -33,7 +24,7 @@ os.execv(sys.argv[1], sys.argv[1:])' \
 		"$fb" -c "$conf" download --json >"$work/stdout" \
 		2>"$work/stderr" &
 	pid=$!
-	wait_for machines/m1/stopping
+	until_true "m1 is not stopped" [ -e machines/m1/stopping ]
 	kill -$signal $pid
 	touch machines/m1/go machines/m2/go machines/m3/go
 	status=0

@@ -117,8 +117,8 @@ cut_off() { # <jump>: a run that dies before its commit, made at that time
 	: >machines/m2/effects
 	expect 137 env FLEETBAK_FAULT=clock.1:"$1" \
 		FLEETBAK_CRASH="$((total - 20)):kill" "$fb" -c "$conf" download
-	until_true "m1 stays down" [ -e machines/m1/up ]
-	until_true "m2 stays down" [ -e machines/m2/up ]
+	left_alone "$PWD" # its guardian
+	[ -e machines/m1/up ] && [ -e machines/m2/up ] || fail "$1: down"
 	id=$(ls state/runs)
 	[ "$(echo "$id" | wc -w)" -eq 1 ] || fail "runs: $id"
 }
@@ -140,7 +140,7 @@ ok "a cut-off run whose age is not known is closed, not continued"
 
 # 5. Deadlines are no matter of the clock: a stop that hangs is ended by its
 # own, whatever the clock does meanwhile.
-sed -i 's/stop_timeout: 20s/stop_timeout: 1s/' machines/m1/machine.yaml
+sed -i 's/stop_timeout: 10min/stop_timeout: 1s/' machines/m1/machine.yaml
 for jump in +$year -$year; do
 	touch machines/m1/slow-stop
 	expect 3 env FLEETBAK_FAULT=clock.6+:"$jump" \

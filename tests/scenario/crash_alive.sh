@@ -41,17 +41,6 @@ done
 sh -n machines/copy/ctl
 cp -a "$dir" "$pristine"
 
-until_true() { # <what> <command>...: wait for it, 60 s at most
-	until_what=$1
-	shift
-	until_i=0
-	until "$@"; do
-		until_i=$((until_i + 1))
-		[ $until_i -lt 600 ] || fail "$until_what"
-		sleep 0.1
-	done
-}
-
 everything() { # all but who holds the lock
 	find repo state machines -type f ! -name lock -exec sha256sum {} + |
 		sort

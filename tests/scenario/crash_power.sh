@@ -28,7 +28,7 @@ power_off() {
 	# (A file system that is down cannot be asked.)
 	while grep -q " $place " /proc/mounts && ! umount "$place" 2>/dev/null; do
 		n=$((n + 1))
-		[ $n -lt 100 ] || umount -l "$place"
+		[ $n -lt 600 ] || umount -l "$place"
 		sleep 0.1
 	done
 }
@@ -246,6 +246,7 @@ cut_at=$number:kill
 [ "$(run fleetbak download)" -eq 137 ] || fail "the run was not cut off"
 cut_at=
 [ "$(run fleetbak recover)" -ne 0 ] || fail "it was started"
+left_alone "$dir"
 rm machines/copy/fail-start
 retry rm -rf "$pristine"
 cp -a "$dir" "$pristine"

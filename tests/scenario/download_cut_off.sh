@@ -16,7 +16,15 @@ crash_before() {
 	step=$(awk -v what="$1" 'index($0, what) { print $1; exit }' \
 		"$work/steps")
 	[ -n "$step" ] || fail "no step '$1'"
-	FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" download --lock-wait 30s
+	dies
+}
+
+# dies <argument>...: a download that is cut off there; its guardian, too, is at
+# its end, and holds up nobody who comes.
+dies() {
+	FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" download "$@" \
+		--lock-wait 30s
+	left_alone "$PWD"
 }
 
 commits() {
@@ -40,7 +48,9 @@ expect 3 "$fb" -c "$conf" download --lock-wait 30s --json
 jq -e '.machines[] | select(.machine == "lab/m1") | .result == "failed" and
 	.error.id == "E-OWED"' "$work/stdout" >/dev/null ||
 	fail "$(cat "$work/stdout")"
+left_alone "$PWD"
 expect 20 "$fb" -c "$conf" download m1
+left_alone "$PWD"
 rm machines/m1/fail-start
 expect 0 "$fb" -c "$conf" recover
 nothing_left "recover"
@@ -48,6 +58,7 @@ ok "a machine that is owed a start fails until it is up, then all is cleared"
 
 touch machines/m1/fail-start
 expect 3 "$fb" -c "$conf" download --lock-wait 30s
+left_alone "$PWD"
 rm machines/m1/fail-start
 expect 0 "$fb" -c "$conf" download --lock-wait 30s
 nothing_left "the next download"
@@ -56,7 +67,7 @@ ok "the next download clears it away as well"
 # Of another configuration: closed, then a new run.
 crash_before SHA256SUMS
 before=$(commits)
-sed -i 's/max_downtime: 60s/max_downtime: 61s/' "$conf"
+sed -i 's/max_downtime: 20min/max_downtime: 21min/' "$conf"
 expect 0 "$fb" -c "$conf" download --lock-wait 30s --json
 jq -e '.closed_run != null and .closed_run != .run and .committed and
 	(.resumed | not)' "$work/stdout" >/dev/null || fail "$(cat "$work/stdout")"
@@ -90,7 +101,7 @@ touch machines/m2/fail-stop
 FLEETBAK_CRASH_LOG=$work/failing expect 3 "$fb" -c "$conf" download \
 	--lock-wait 30s
 step=$(awk '/SHA256SUMS/ { print $1; exit }' "$work/failing")
-FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" download --lock-wait 30s
+dies
 run=$(ls state/runs)
 [ -e "repo/runs/$run/manifest.json" ] || fail "it died before its manifest"
 expect 3 "$fb" -c "$conf" download --lock-wait 30s --json
@@ -104,7 +115,7 @@ touch machines/m1/fail-stop
 FLEETBAK_CRASH_LOG=$work/failing expect 3 "$fb" -c "$conf" download \
 	--lock-wait 30s
 step=$(awk '/driver stop lab\/m2/ { print $1; exit }' "$work/failing")
-FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" download --lock-wait 30s
+dies
 run=$(ls state/runs)
 rm machines/m1/fail-stop
 expect 0 "$fb" -c "$conf" download --lock-wait 30s --json
@@ -119,8 +130,7 @@ run=$(ls state/runs)
 step=0
 until grep -q E-CUT-OFF "state/runs/$run/journal"; do
 	step=$((step + 1))
-	FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" download m2 \
-		--lock-wait 30s
+	dies m2
 done
 expect 0 "$fb" -c "$conf" download --lock-wait 30s --json
 jq -e --arg run "$run" '.closed_run == $run and .run != $run and
@@ -134,7 +144,7 @@ run=$(ls state/runs)
 before=$(commits)
 expect 2 "$fb" -c "$conf" download --resume 20000101-000000000-00000000 --lock-wait 30s
 grep -q E-RUN-UNKNOWN "$work/stderr" || fail "$(cat "$work/stderr")"
-sed -i 's/max_downtime: 61s/max_downtime: 62s/' "$conf"
+sed -i 's/max_downtime: 21min/max_downtime: 22min/' "$conf"
 expect 0 "$fb" -c "$conf" download --resume "$run" --lock-wait 30s --json
 [ "$(field run)" = "$run" ] || fail "another run: $(field run)"
 [ "$(commits)" -eq $((before + 1)) ] || fail "not one run more"
@@ -186,7 +196,7 @@ step=$(awk '$2 == "driver" { n++ }
 [ -n "$step" ] || fail "m2 was not started"
 cd "$work/h"
 conf=$work/h/fleetbak.yaml
-FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" download
+dies
 expect 0 "$fb" -c "$conf" recover --lock-wait 30s
 before=$(commits)
 for m in m1 m2; do : >machines/$m/effects; done
@@ -201,7 +211,7 @@ nothing_left "the second try"
 ok "a machine that failed before the run was cut off is tried again with it"
 
 # What a plan does not hold is not done on its behalf.
-FLEETBAK_CRASH=$step:kill expect 137 "$fb" -c "$conf" download
+dies
 expect 0 "$fb" -c "$conf" recover --lock-wait 30s
 run=$(ls state/runs)
 expect 0 "$fb" -c "$conf" plan m1 --json

@@ -17,7 +17,6 @@ for m in b1 b2 b3; do
 	make_machine machines $m
 done
 sed -i 's/start)/start) printf "1\\n2\\n3\\n" >..\/..\/go/' machines/b3/ctl
-sed -i 's/timeout: 20s/timeout: 60s/' slow/*/machine.yaml
 
 configure() { # <jobs> <the slow source's own>
 	cat >"$conf" <<-EOF

@@ -7,7 +7,7 @@ requires jq
 
 make_fleet "$work/f" 3
 cd "$work/f"
-sed -i 's/, max_downtime: 60s//' "$conf"
+sed -i 's/, max_downtime: 20min//' "$conf"
 expect 0 "$fb" -c "$conf" init
 
 read_bytes() { # of the newest run

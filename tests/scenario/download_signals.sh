@@ -16,17 +16,6 @@ for m in m1 m2 m3; do
 done
 expect 0 "$fb" -c "$conf" init
 
-until_true() { # <what> <command>...: wait for it, 30 s at most
-	what=$1
-	shift
-	i=0
-	until "$@"; do
-		i=$((i + 1))
-		[ $i -lt 300 ] || fail "$what"
-		sleep 0.1
-	done
-}
-
 gone() {
 	! kill -0 "$run" 2>/dev/null
 }
@@ -61,8 +50,13 @@ goes_on() { # <what>
 	[ -z "$(ls state/runs)" ] || fail "$1: something was left"
 }
 
+heard() {
+	grep -q "stopping in order" "$work/stderr"
+}
+
 begin
 kill -TERM $run
+until_true "it is not heard" heard
 touch machines/m1/go
 ends "once, at a stop"
 all_up "once, at a stop"
@@ -74,6 +68,7 @@ begin
 touch machines/m1/slow-start machines/m1/go
 until_true "it is not started" [ -e machines/m1/starting ]
 kill -TERM $run
+until_true "it is not heard" heard
 rm machines/m1/slow-start
 ends "once, at a start"
 all_up "once, at a start"
@@ -82,7 +77,7 @@ ok "once, while a machine starts"
 
 begin
 kill -TERM $run
-until_true "the first is not heard" grep -q "stopping in order" "$work/stderr"
+until_true "the first is not heard" heard
 kill -TERM $run
 ends "twice, at a stop"
 touch machines/m1/go # the stop command ends, the guardian starts it

@@ -13,18 +13,6 @@ sed -i 's|exec sleep 300|{ : >stopping; read -r _ <gate; }|' machines/m1/ctl
 mkfifo machines/m1/gate
 expect 0 "$fb" -c fleetbak.yaml init
 
-# until_true <what> <command>...: wait for it, 30 s at most.
-until_true() {
-	what=$1
-	shift
-	i=0
-	until "$@"; do
-		i=$((i + 1))
-		[ $i -lt 300 ] || fail "$what"
-		sleep 0.1
-	done
-}
-
 # begin_run: a download that is stopping m1; its pid and its guardian's.
 begin_run() {
 	: >machines/m1/up
@@ -34,14 +22,20 @@ begin_run() {
 	"$fb" -c fleetbak.yaml download >"$work/run.out" 2>&1 &
 	run=$!
 	until_true "the stop does not begin" [ -e machines/m1/stopping ]
+	until_true "there is no guardian" find_guardian
+}
+
+# Of the run's children it is the one in a session of its own.
+find_guardian() {
 	guardian=
 	# Its threads come and go, and some are gone before they are read.
 	children=$(cat /proc/$run/task/*/children 2>/dev/null || true)
 	for pid in $children; do
 		[ "$(readlink "/proc/$pid/exe")" != "$(readlink -f "$fb")" ] ||
+			[ "$(awk '{ print $6 }' "/proc/$pid/stat")" != "$pid" ] ||
 			guardian=$pid
 	done
-	[ -n "$guardian" ] || fail "there is no guardian"
+	[ -n "$guardian" ]
 }
 
 # end_stop: let the stop command of the dead run come to its end.

@@ -143,16 +143,17 @@ set_stopped() { # <what>: stop the run while m1 is held
 	until_true "$1: nothing is held" [ -e machines/m1/held ]
 	kill -STOP $run
 }
-sed -i 's/^stop_timeout: .*/stop_timeout: 1s/' machines/m1/machine.yaml
+sed -i 's/^stop_timeout: .*/stop_timeout: 3s/' machines/m1/machine.yaml
 hold stop
 begin download
 set_stopped "in time"
 go
 until_true "m1 does not stop" [ ! -e machines/m1/up ]
-sleep 1.2 # the deadline has to pass
+sleep 3.2 # the deadline has to pass
 kill -CONT $run
 ends "in time" 0
 all_up "in time"
+sed -i 's/^stop_timeout: .*/stop_timeout: 1s/' machines/m1/machine.yaml
 hold stop
 begin download
 set_stopped "too late"
@@ -161,8 +162,8 @@ kill -CONT $run
 ends "too late" 3
 all_up "too late"
 grep -q "did not end in time" "$work/stderr" || fail "no word of the deadline"
-sed -i 's/^stop_timeout: .*/stop_timeout: 20s/' machines/m1/machine.yaml
-sed -i 's/max_downtime: 60s/max_downtime: 3s/' "$conf"
+sed -i 's/^stop_timeout: .*/stop_timeout: 10min/' machines/m1/machine.yaml
+sed -i 's/max_downtime: 20min/max_downtime: 3s/' "$conf"
 hold stop
 begin download --set download.jobs=1
 set_stopped "downtime"
@@ -173,7 +174,7 @@ kill -CONT $run
 ends "downtime" 3
 all_up "downtime"
 grep -q E-DOWNTIME "$work/stderr" || fail "no word of max_downtime"
-sed -i 's/max_downtime: 3s/max_downtime: 60s/' "$conf"
+sed -i 's/max_downtime: 3s/max_downtime: 20min/' "$conf"
 goes_on "stopped"
 ok "SIGSTOP and SIGCONT: deadlines are kept, and no child is blamed"
 
