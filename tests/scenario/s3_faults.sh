@@ -63,9 +63,9 @@ whole "downloads that are cut go on, and changed bytes are seen"
 # Stopped for a while, then killed and started again.
 change
 rules 'slow-upload=2000000 method=PUT path=*/packs/*'
+: >"$proxy_log"
 "$fb" -c "$conf" download >"$work/run.out" 2>&1 &
 run=$!
-: >"$proxy_log"
 until_true "no pack" grep -q '^# [0-9]* slow-upload' "$proxy_log"
 kill -STOP "$rgw_pid"
 sleep 1
@@ -96,11 +96,11 @@ write_keys
 sed "s|credentials: .*|credentials: \"file:./keys/s3\"|" "$conf" >file.yaml
 expect 0 "$fb" -c file.yaml list runs
 change
-rules 'delay=1500 method=PUT path=*/packs/*'
+rules 'hang method=PUT path=*/packs/*' # until there are other rules
 : >"$proxy_log"
 "$fb" -c file.yaml download >"$work/run.out" 2>&1 &
 run=$!
-until_true "no pack" grep -q '^# [0-9]* delay' "$proxy_log"
+until_true "no pack" grep -q '^# [0-9]* hang' "$proxy_log"
 s3_session
 write_keys
 rules "error=400,ExpiredToken key=$one"
