@@ -12,7 +12,7 @@ start_radosgw
 s3_make bucket
 s3_env
 start_proxy main
-s3_at=$proxy_url s3_more='retry_for: 3s'
+s3_at=$proxy_url
 s3_fleet "$work/f" 2 bucket
 cd "$work/f"
 mkdir m
@@ -132,7 +132,7 @@ ok "a full bucket: exit 17, what to do, and a page"
 # The server's disks are full: its writes hang.
 change
 rules 'hang method=PUT path=*/packs/*'
-night 15 E-TIMEOUT 'is full or overloaded'
+night 15 E-TIMEOUT 'is full or overloaded' --set repositories.main.retry_for=3s
 rules
 pages 1 FleetbakRunFailed=1
 day

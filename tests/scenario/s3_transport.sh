@@ -9,7 +9,6 @@ start_radosgw
 s3_make bucket
 s3_env
 unset http_proxy https_proxy HTTPS_PROXY ALL_PROXY all_proxy NO_PROXY no_proxy
-s3_more='retry_for: 2s'
 s3_fleet "$work/f" 1 bucket
 cd "$work/f"
 expect 0 "$fb" -c "$conf" init
@@ -40,7 +39,7 @@ whole() {
 # refused <exit> <id> <what it says> <file> <what>
 refused() {
 	: >machines/m1/effects
-	expect "$1" "$fb" -c "$4" download
+	expect "$1" "$fb" -c "$4" download --set repositories.main.retry_for=2s
 	grep -q "$2" "$work/stderr" || fail "$5: no $2"
 	grep -q "$3" "$work/stderr" || fail "$5: it does not say: $3"
 	grep -q '  fix ' "$work/stderr" || fail "$5: it does not say what to do"
