@@ -34,6 +34,7 @@ static unsigned long kind_steps[FB_STEP_MONO + 1]; /* each kind's own */
 static int64_t clock_off_ns[FB_STEP_MONO + 1];
 
 static _Thread_local int fault_errno;
+static _Thread_local bool hangs;
 static _Thread_local char next_label[256];
 
 static const char *const step_names[] = {
@@ -210,6 +211,7 @@ fault_of(enum fb_step step, const char *text)
 
 	if (len == strlen("stop") && strncmp(text, "stop", len) == 0)
 		(void)kill(getpid(), SIGSTOP);
+	hangs |= len == strlen("hang") && strncmp(text, "hang", len) == 0;
 	if (is_clock(step) && (*text == '+' || *text == '-'))
 		clock_off_ns[step] += strtoll(text, NULL, 10) * 1000000000;
 	for (size_t i = 0; i < FB_COUNT(whats); i++) {
@@ -296,6 +298,8 @@ fb_seam(enum fb_step step, const char *what)
 		fault = count_any(step, what);
 	next_label[0] = '\0';
 	(void)pthread_mutex_unlock(&lock);
+	while (hangs)
+		(void)pause();
 	errno = sys;
 	return fault;
 }

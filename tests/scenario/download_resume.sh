@@ -8,6 +8,7 @@ fi
 . "$(dirname "$0")/lib.sh"
 requires jq mkfs.xfs
 requires_root
+requires_faults
 
 fs=$work/fs
 mkdir "$fs"
@@ -30,21 +31,28 @@ packs() {
 	find repo/packs -type f 2>/dev/null | wc -l
 }
 
-# interrupt_at <signal> <packs>: a first copy that ends at so many packs.
+stops() {
+	grep -q '^State:.T' "/proc/$run/status"
+}
+hangs() { # <packs>: when they are durable and noted down
+	[ "$(cat state/runs/*/journal 2>/dev/null | grep -c ' checkpoint ')" -ge "$1" ]
+}
+
+# interrupt_at <signal> <packs> <how>: a first copy that ends at so many packs,
+# before which it stops as a whole, or hangs with one thread.
 interrupt_at() {
 	rm -rf repo state
 	head -c $size /dev/urandom >machines/m1/disk.img
 	: >machines/m1/effects
 	expect 0 "$fb" -c "$conf" init
-	"$fb" -c "$conf" download >"$work/stdout" 2>"$work/stderr" &
+	# The session, then the packs: the next one is not stored.
+	FLEETBAK_FAULT=store.$(($2 + 2)):$3 "$fb" -c "$conf" download \
+		>"$work/stdout" 2>"$work/stderr" &
 	run=$!
-	i=0
-	until [ "$(packs)" -ge "$2" ]; do
-		i=$((i + 1))
-		[ $i -lt 3000 ] || fail "no $2 packs"
-		sleep 0.02
-	done
+	until_true "no $2 packs" "$3s" "$2"
+	[ "$(packs)" -eq "$2" ] || fail "$(packs) packs instead of $2"
 	kill -"$1" $run
+	kill -CONT $run 2>/dev/null || :
 	wait $run 2>/dev/null && fail "it was over too soon" || true
 }
 
@@ -68,11 +76,11 @@ goes_on() {
 }
 
 for count in 2 4; do
-	interrupt_at KILL $count
-	goes_on "killed" $((size - (count - 1) * pack))
+	interrupt_at KILL $count hang
+	goes_on "killed" $((size - count * pack))
 	ok "killed at $count packs, it goes on at the last durable one"
 done
 
-interrupt_at TERM 2
+interrupt_at TERM 2 stop
 goes_on "interrupted" $((size - 2 * pack))
 ok "interrupted, it goes on where it was"

@@ -38,6 +38,8 @@
  *	late             the same, with FB_ETIMEOUT
  *	stop             the process stops itself (SIGSTOP) before the step,
  *	                 and takes it when it is let go on
+ *	hang             the thread waits before the step until it is killed;
+ *	                 the others go on
  *	+<s>, -<s>       a clock is <s> seconds further, from then on
  *
  * What makes no sense for a step changes nothing.  FLEETBAK_FAULT_LOG=<file>
