@@ -46,6 +46,8 @@ cat >task <<-END
 	cd "$work/f" || exit 1
 	echo \$\$ >"pid.\$SLURM_ARRAY_TASK_ID"
 	echo "\$SLURMD_NODENAME" >>nodes
+	# No node has room for two tasks while others wait for theirs.
+	until [ "\$(wc -l <nodes)" -ge $tasks ]; do sleep 0.05; done
 	exec env FLEETBAK_STATE_DIR="$work/f/state.\$SLURM_ARRAY_TASK_ID" \\
 		"$fb" -c "$conf" download -q --shard auto \\
 		--run "\$SLURM_ARRAY_JOB_ID"
@@ -73,7 +75,7 @@ ok "$tasks tasks on 3 nodes, two with a machine in hand"
 scancel -s KILL "${job}_$(task_of "$one")"
 # The other with all that ran there, as when a node is lost.
 kill_all "$(cat "pid.$(task_of "$two")")"
-rm -rf "state.$(task_of "$two")"
+retry rm -rf "state.$(task_of "$two")"
 for m in $one $two; do
 	rm -f "machines/$m/on-hold" "machines/$m/on-stop"
 done

@@ -81,10 +81,10 @@ await() {
 	done
 }
 
-# free_ports <n>: sets $free_ports.
+# free_ports <n> [address]: sets $free_ports.
 free_ports() {
-	free_ports=$("$server_tools/free_ports" "$server_address" "$1") ||
-		fail "no free port at $server_address"
+	free_ports=$("$server_tools/free_ports" "${2:-$server_address}" "$1") ||
+		fail "no free port at ${2:-$server_address}"
 }
 
 # make_ca <directory> <name>: <name>.crt and <name>.key.

@@ -55,7 +55,8 @@ start_slurm() {
 	chmod 700 "$slurm_dir/munge"
 	head -c 1024 /dev/urandom >"$slurm_dir/munge/key"
 	chmod 400 "$slurm_dir/munge/key"
-	free_ports $((slurm_nodes + 1))
+	# Its servers listen at every address.
+	free_ports $((slurm_nodes + 1)) 0.0.0.0
 	# shellcheck disable=SC2086 # words
 	set -- $free_ports
 	slurm_port=$1
