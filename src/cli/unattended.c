@@ -44,10 +44,11 @@ fb_unattended_begin(struct fb_cli *cli, struct fb_error *err)
 	if (!is_unattended(cli))
 		return FB_OK;
 	if (cli->config->log_file != NULL) {
+		/* First: who sees the file may send SIGHUP, which stopped us. */
+		fb_signal_reopens_log();
 		rc = fb_log_open(cli->config->log_file, err);
 		if (rc < 0)
 			return fb_wrap(err, "log.file");
-		fb_signal_reopens_log();
 	}
 	cli->began_ns = fb_clock_mono_ns();
 	cli->keeper = fb_keeper_start(cli, limit_of(cli));
