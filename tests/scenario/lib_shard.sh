@@ -39,7 +39,7 @@ begin() {
 	shift
 	: >machines/m1/on-hold
 	# shellcheck disable=SC2016 # for the script that is made
-	echo 'touch held; rm -f up; while [ -e on-hold ]; do sleep 0.05; done' \
+	echo 'rm -f on-stop up; touch held; while [ -e on-hold ]; do sleep 0.05; done' \
 		>machines/m1/on-stop
 	rm -f machines/m1/held
 	"$fb" -c "n$begin_node.yaml" "$@" >"$work/said" 2>&1 &
@@ -54,6 +54,7 @@ let_go() {
 
 # kill_all <pid>: with all that it started, as when a node is lost.
 kill_all() {
+	kill -STOP "$1" # it must not see that its command died
 	for kill_all_pid in $(children "$1") "$1"; do
 		kill -KILL "$kill_all_pid" 2>/dev/null || :
 	done

@@ -12,7 +12,7 @@ start_etcd
 s3_make bucket
 s3_env
 s3_more="etcd: \"$etcd_url\"\\
-    lease_ttl: 3s\\
+    lease_ttl: 10s\\
     retry_for: 60s"
 s3_fleet "$work/f" 0 bucket
 cd "$work/f"

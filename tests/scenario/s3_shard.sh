@@ -103,6 +103,8 @@ whole any "$id"
 ok "workers that take what nobody does stop each machine once"
 
 # 3. Frozen: fenced when it wakes up.  Node 2 finds it silent by itself.
+# (So long it waits, at most, that what another has started goes down.)
+sed -i 's/^stop_timeout: .*/stop_timeout: 20s/' machines/*/machine.yaml
 begin 1 download --full --shard 1/1 --run frozen --dead-after 1s
 kill -STOP $run
 expect 0 worker 2 download --full --shard any/1 --run frozen --json

@@ -34,6 +34,8 @@ sealed two
 ok "a silent worker is taken over by one that looks for work"
 
 # 3. Frozen, not dead: it wakes up when its shard is done, and is fenced.
+# (So long it waits, at most, that what another has started goes down.)
+sed -i 's/^stop_timeout: .*/stop_timeout: 20s/' machines/*/machine.yaml
 begin 1 download --shard 1/1 --run three
 kill -STOP $run
 expect 0 worker 2 download --shard 1/1 --run three --take-over
@@ -51,6 +53,7 @@ sealed three
 ok "a frozen worker that wakes up is fenced"
 
 # 4. Alive: it is waited for, and not disturbed.
+sed -i 's/^stop_timeout: .*/stop_timeout: 10min/' machines/*/machine.yaml
 begin 1 download --shard 1/1 --run four --dead-after 3s
 worker 2 download --shard 1/1 --run four >"$work/said.2" 2>&1 &
 other=$!
@@ -74,6 +77,7 @@ kill -KILL $run
 wait $run 2>/dev/null || :
 let_go
 expect 0 worker 1 --lock-wait 30s download --shard 1/1 --run five
+left_alone "$PWD" # its guardian
 [ ! -e repo/shared/five/0001/000002 ] || fail "it took its own shard over"
 settled "back"
 sealed five
