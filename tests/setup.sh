@@ -52,7 +52,7 @@ fi
 install() {
 	# shellcheck disable=SC2086 # words
 	$as_root DEBIAN_FRONTEND=noninteractive apt-get install -y \
-		--no-install-recommends $missing
+		-o Acquire::Retries=5 --no-install-recommends $missing
 }
 
 echo "installing:$missing"
@@ -66,8 +66,16 @@ ours=
 	ours=yes
 }
 rc=0
-install >/dev/null || {
-	$as_root apt-get update >/dev/null && install >/dev/null
-} || rc=1
+# A mirror may be away for a while, or have other versions than its list.
+tries=1
+until install >/dev/null; do
+	tries=$((tries + 1))
+	[ $tries -le 4 ] || {
+		rc=1
+		break
+	}
+	[ $tries -eq 2 ] || sleep 20
+	$as_root apt-get update -o Acquire::Retries=5 >/dev/null || :
+done
 [ -z "$ours" ] || $as_root rm -f "$policy"
 exit $rc

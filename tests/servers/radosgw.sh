@@ -133,7 +133,7 @@ start_cluster() {
 		--public-addr "v2:$rgw_address:$rgw_mon_port"
 	mon_pid=$serve_pid
 	start_cluster_osd=$(cat /proc/sys/kernel/random/uuid)
-	rgw_ceph ceph --connect-timeout 20 osd new "$start_cluster_osd" 0 &&
+	rgw_ceph ceph --connect-timeout 60 osd new "$start_cluster_osd" 0 &&
 		rgw_ceph ceph-osd --mkfs -i 0 --osd-uuid "$start_cluster_osd" ||
 		return 1
 	rgw_ceph serve osd "$rgw_dir/log" ceph-osd -f -i 0
