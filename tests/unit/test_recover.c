@@ -629,7 +629,7 @@ die(const char *how)
 	assert_true(fd >= 0);
 	(void)wait_for(start_self(how, NULL));
 	/* A dismissed guardian was waited for: it can say no more. */
-	return hear(fd, strcmp(how, "dismiss") == 0 ? 0 : 20000);
+	return hear(fd, strcmp(how, "dismiss") == 0 ? 0 : 60000);
 }
 
 static void

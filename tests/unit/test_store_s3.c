@@ -335,7 +335,7 @@ a_failing_server_has_a_budget(void **state)
 		BUSY };
 	struct fb_store_options options = { .credentials = "env",
 		.proxy = "",
-		.retry_ms = 700 };
+		.retry_ms = 1500 };
 	int64_t before = fb_clock_mono_ns();
 	FB_AUTO_STORE struct fb_store *store = NULL;
 	FB_AUTO_FREE char *endpoint = NULL;
