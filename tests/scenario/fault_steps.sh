@@ -95,6 +95,7 @@ make_templates() {
 	FLEETBAK_CRASH=$cut:kill FLEETBAK_CRASH_LOG=before \
 		expect 137 "$fb" -c fleetbak.yaml download
 	expect 0 "$fb" -c fleetbak.yaml recover --lock-wait 30s
+	left_alone "$PWD" # its guardian
 
 	# A run that was cut off with a machine down, and nobody to start it.
 	copy_fleet new owed
@@ -105,6 +106,7 @@ make_templates() {
 	FLEETBAK_CRASH=$owed:kill expect 137 "$fb" -c fleetbak.yaml download
 	[ "$(status_of "$fb" -c fleetbak.yaml recover --lock-wait 30s)" -ne 0 ] ||
 		fail "it was started"
+	left_alone "$PWD"
 	[ ! -e machines/copy/up ] || fail "it is up"
 	rm machines/copy/fail-start
 	echo stop >machines/copy/effects
@@ -169,7 +171,8 @@ act_template() { # <act>
 	esac
 }
 
-act() { # <act> [again]: run its command
+patient= # set: whoever holds the lock, a late guardian, is waited for
+act() { # <act>: run its command
 	case $1 in
 	download | resume) set -- download ;;
 	shard) set -- download --shard 1/1 --run night --take-over ;;
@@ -183,7 +186,8 @@ act() { # <act> [again]: run its command
 	restore_dir) set -- restore copy --target out ;;
 	restore_place) set -- restore copy --in-place --yes ;;
 	esac
-	"$fb" -c fleetbak.yaml "$@"
+	# shellcheck disable=SC2086 # words
+	"$fb" -c fleetbak.yaml $patient "$@"
 }
 
 # What is done after a failure: a restore that left something half done goes
@@ -191,7 +195,9 @@ act() { # <act> [again]: run its command
 go_on() { # <act>
 	for half in state/restores/*; do
 		[ -e "$half/journal" ] || continue
-		"$fb" -c fleetbak.yaml restore --resume "${half##*/}" --yes ||
+		# shellcheck disable=SC2086 # words
+		"$fb" -c fleetbak.yaml $patient restore \
+			--resume "${half##*/}" --yes ||
 			grep -q E-RST-RESUME err || return
 		[ -e "$half" ] || return 0
 	done
@@ -438,12 +444,14 @@ try() { # <act> <fault> <of> <worker>
 	fi
 	again=0
 	warned=
+	patient='--lock-wait 60s'
 	go_on "$1" >err 2>&1 </dev/null || again=$?
 	# A machine that failed is settled in its run; the next run has it.
 	if [ "$again" -eq 3 ] && grep -q '(continued)' err; then
 		again=0
 		act "$1" >err 2>&1 </dev/null || again=$?
 	fi
+	patient=
 	[ "$again" -eq 0 ] || complain "once more: exit $again" || return 0
 	check_done "$1" || return 0
 }
