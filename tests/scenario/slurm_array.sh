@@ -34,7 +34,7 @@ one=$1 two=$2
 for m in $one $two; do
 	: >"machines/$m/on-hold"
 	# shellcheck disable=SC2016 # for the script that is made
-	echo '[ ! -e on-hold ] || { touch held; rm -f up
+	echo '[ ! -e on-hold ] || { rm -f up; touch held
 		while [ -e on-hold ]; do sleep 0.05; done; }' >"machines/$m/on-stop"
 done
 expect 0 "$fb" -c "$conf" init
