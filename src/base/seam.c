@@ -210,7 +210,7 @@ fault_of(enum fb_step step, const char *text)
 	size_t len = strcspn(text, ",");
 
 	if (len == strlen("stop") && strncmp(text, "stop", len) == 0)
-		(void)kill(getpid(), SIGSTOP);
+		(void)raise(SIGSTOP); /* this thread, before it goes on */
 	hangs |= len == strlen("hang") && strncmp(text, "hang", len) == 0;
 	if (is_clock(step) && (*text == '+' || *text == '-'))
 		clock_off_ns[step] += strtoll(text, NULL, 10) * 1000000000;
