@@ -115,6 +115,11 @@ shared_look(const struct shared *shared, uint32_t shard,
 		return rc;
 	rc = shared_lease_session(
 	    shared, shard, ret_lease->epoch, ret_lease->session, err);
+	if (rc == FB_ENOTFOUND) { /* taken away since it was listed */
+		*err = (struct fb_error){ 0 };
+		*ret_lease = (struct shared_lease){ .epoch = 0 };
+		return FB_OK;
+	}
 	if (rc < 0)
 		return rc;
 	rc = fb_repo_register(shared->repo, ret_lease->session, &reg, err);

@@ -108,3 +108,46 @@ wait $other || {
 settled "sealed meanwhile"
 sealed six
 ok "a shard is not done again when the run was sealed meanwhile"
+
+# 7. The same, and the lease goes when it is listed and not yet read.
+if [ "${FB_VARIANT:-debug}" != release ]; then
+	reads_lease=' shared/seven/0001/000001/lease'
+	late() { # <fault>
+		rm -f "$work/steps"
+		FLEETBAK_FAULT=$1 FLEETBAK_FAULT_LOG=$work/steps "$fb" -c n2.yaml \
+			download --full --shard any/1 --run seven \
+			>"$work/said.2" 2>&1 &
+		other=$!
+	}
+	stops() {
+		grep -q '^State:.T' "/proc/$other/status"
+	}
+	begin 1 download --full --shard 1/1 --run seven
+	for _ in 1 2; do # the first one notes down what it has seen
+		late ''
+		until_true "it reads no lease" \
+			grep -qs "$reads_lease" "$work/steps"
+		kill -KILL $other
+		wait $other 2>/dev/null || :
+	done
+	step=$(awk -v what="$reads_lease" '{ n[$2]++ }
+		index($0, what) { print $2 "." n[$2]; exit }' "$work/steps")
+	late "$step:stop"
+	until_true "it does not come to $step" stops
+	tail -n 1 "$work/steps" | grep -q "$reads_lease" || fail "another step"
+	let_go
+	wait $run || {
+		cat "$work/said"
+		fail "the one that was waited for failed"
+	}
+	kill -CONT $other
+	wait $other || {
+		cat "$work/said.2"
+		fail "who found the lease gone failed"
+	}
+	[ "$(find repo/shared/seven -type f | wc -l)" -eq 2 ] ||
+		fail "a lease was left"
+	settled "gone"
+	sealed seven
+	ok "a lease that goes before it is read was that of a sealed run"
+fi
