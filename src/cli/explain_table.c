@@ -250,6 +250,12 @@ static const struct fb_explanation rows[] = {
 	    "Somebody asked for this run to be kept whatever happens.",
 	    "fleetbak hold was used on it.",
 	    "fleetbak hold shows by when and why; fleetbak hold --remove RUN." },
+	{ "E-INIT-RACE", "another init was faster", "11",
+	    "Two were started in one place; a key file that this one was about "
+	    "to make is there now.  Nothing was overwritten.",
+	    "A script that runs init on several hosts, or twice.",
+	    "Run it again when the other is over: it goes on with what is "
+	    "there." },
 	{ "E-INTERRUPTED", "the run was interrupted", "130, 143",
 	    "A signal ended the run. Machines it had stopped are up again; "
 	    "what was copied is kept.",

@@ -39,23 +39,36 @@ make_parent(const char *path, struct fb_error *err)
 	return fb_io_mkdirs(dir, 0700, err);
 }
 
-/* Publish a key file that is not there yet; one that appears meanwhile is
- * never overwritten. */
+static int
+fail_race(const char *path, struct fb_error *err)
+{
+	(void)fb_fail_id(err, FB_EBUSY, "E-INIT-RACE",
+	    "'%s' was made by another init just now", path);
+	return fb_hint(
+	    err, "nothing is lost: run it again when that one is over");
+}
+
+/* Publish a key file that is not there yet, from a file that nobody else has;
+ * one that appears meanwhile is never overwritten. */
 static int
 write_key(const char *path, struct fb_span pem, mode_t mode,
     struct fb_error *err)
 {
-	FB_AUTO_FREE char *temp = fb_format("%s.new", path);
+	FB_AUTO_FREE char *temp = NULL;
+	char id[FB_RUN_ID_SIZE];
 	int rc = make_parent(path, err);
 
-	if (rc == FB_OK)
-		rc = fb_io_replace(temp, pem, mode, err);
+	if (rc < 0)
+		return rc;
+	fb_random_run_id(id);
+	temp = fb_format("%s.new.%s", path, id);
+	rc = fb_io_replace(temp, pem, mode, err);
 	if (rc < 0)
 		return rc;
 	rc = fb_io_rename(temp, path, true, err);
 	if (rc < 0)
 		(void)unlink(temp);
-	return rc;
+	return rc == FB_EEXISTS ? fail_race(path, err) : rc;
 }
 
 static int
