@@ -327,6 +327,14 @@ run_verify(struct fb_cli *cli, struct fb_repo *repo, struct wish *wish,
 }
 
 static int
+open_repo(struct fb_cli *cli, struct fb_repo **ret_repo, struct fb_error *err)
+{
+	int rc = fb_engine_repo(&cli->engine, ret_repo, err);
+
+	return rc < 0 ? fb_verify_unopened(&cli->engine, err) : rc;
+}
+
+static int
 verify_run(struct fb_cli *cli, struct fb_error *err)
 {
 	FB_AUTO_REPO struct fb_repo *repo = NULL;
@@ -341,7 +349,7 @@ verify_run(struct fb_cli *cli, struct fb_error *err)
 	if (rc == FB_OK)
 		rc = fb_cli_configure(cli, err);
 	if (rc == FB_OK)
-		rc = fb_engine_repo(&cli->engine, &repo, err);
+		rc = open_repo(cli, &repo, err);
 	if (rc == FB_OK)
 		rc = choose_machines(cli, repo, &wish, err);
 	if (rc == FB_OK)

@@ -192,6 +192,11 @@ fb_verify(const struct fb_engine *engine, struct fb_repo *repo,
 
 	memset(report, 0, sizeof(*report));
 	rc = fb_reader_begin(engine, repo, "verify", &reader, err);
+	if (rc == FB_ECORRUPT) {
+		/* Nobody deletes anything by it, either. */
+		(void)add_damage(&verify, "gc/current", err);
+		rc = FB_OK;
+	}
 	if (rc == FB_OK)
 		rc = verify_all(&verify, err);
 	if (fb_reader_end(repo, &reader, &ignored) < 0 && engine != NULL)

@@ -8,6 +8,7 @@
 
 #include "fleetbak/repo/tampered.h"
 
+#include "keys.h"
 #include "verify_impl.h"
 
 static struct fb_verify_damage *
@@ -58,4 +59,39 @@ verify_versions(struct verify *verify, struct fb_error *err)
 	for (size_t i = 0; rc == FB_OK && i < list.count; i++)
 		tell(verify, &list.items[i]);
 	return rc;
+}
+
+static int
+look_at_format(const struct fb_engine *engine, struct fb_tampered_list *list,
+    struct fb_error *err)
+{
+	const struct fb_config_repository *config;
+	FB_AUTO_STORE struct fb_store *store = NULL;
+	struct fb_trust trust = { 0 };
+	int rc = engine_need_repo(engine, &config, err);
+
+	if (rc == FB_OK)
+		rc = engine_open_store(engine, config, false, &store, err);
+	if (rc == FB_OK)
+		rc = engine_read_trust(engine, &trust, err);
+	if (rc == FB_OK)
+		rc = fb_tampered_format(store, &trust, list, err);
+	fb_trust_release(&trust);
+	return rc;
+}
+
+int
+fb_verify_unopened(const struct fb_engine *engine, struct fb_error *err)
+{
+	FB_AUTO_TAMPERED struct fb_tampered_list list = { 0 };
+	struct fb_error why = { 0 };
+	int rc = err->code;
+
+	if ((rc != FB_ENOREPO && rc != FB_EUNTRUSTED && rc != FB_ECORRUPT &&
+	        rc != FB_ENOTFOUND) ||
+	    look_at_format(engine, &list, &why) < 0 || list.count == 0)
+		return rc;
+	*err = (struct fb_error){ 0 };
+	(void)fb_tampered_fail(&list.items[0], err);
+	return fb_wrap(err, "'%s'", list.items[0].key);
 }

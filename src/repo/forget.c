@@ -456,6 +456,29 @@ fb_hold_place(struct fb_repo *repo, const struct fb_run_ref *run,
 	return rc < 0 ? fb_wrap(err, "holding run %s", run->run) : FB_OK;
 }
 
+/* Where versions are kept an empty one says that the hold was let go, and not
+ * taken away by somebody who deletes what there is.  Until it is removed it
+ * holds. */
+static int
+let_go(struct fb_repo *repo, const char *key, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	char tag[FB_STORE_TAG_SIZE];
+	int rc;
+
+	if (repo->store->ops->past == NULL)
+		return FB_OK;
+	rc = fb_store_get(repo->store, key, FB_PENDING_MAX, &text, tag, err);
+	if (rc == FB_OK)
+		rc = fb_store_replace(
+		    repo->store, key, (struct fb_span){ 0 }, tag, err);
+	/* Somebody else is about it, too. */
+	return rc == FB_ENOTFOUND || rc == FB_ECORRUPT ||
+	        rc == FB_ECONFLICT || rc == FB_EUNKNOWN
+	    ? FB_OK
+	    : rc;
+}
+
 int
 fb_hold_remove(struct fb_repo *repo, const char *session, struct fb_error *err)
 {
@@ -467,6 +490,8 @@ fb_hold_remove(struct fb_repo *repo, const char *session, struct fb_error *err)
 		return fb_fail_id(err, FB_ENOTFOUND, "E-NOT-HELD",
 		    "session %s: its run is not held", session);
 	(void)snprintf(key, sizeof(key), HOLDS "%s", session);
+	if (rc == FB_OK)
+		rc = let_go(repo, key, err);
 	return rc < 0 ? rc : fb_store_remove(repo->store, key, err);
 }
 

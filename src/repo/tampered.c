@@ -16,18 +16,41 @@
 #include "tables.h"
 #include "tampered_impl.h"
 
-enum kind { OTHER, TEXT, COMMIT, FORGET, RUN, KEYS, PACK, RECIPE };
+enum kind {
+	OTHER,
+	TEXT,
+	COMMIT,
+	FORGET,
+	RUN,
+	KEYS,
+	PACK,
+	RECIPE,
+	ATTEST,
+	CURRENT,
+	SET,
+	HINT,
+	HOLD,
+	PENDING,
+	SESSION
+};
 
 static const struct {
 	const char *prefix;
 	enum kind kind;
 } kinds[] = {
+	{ "attests/", ATTEST },
 	{ "commits/", COMMIT },
 	{ "forgets/", FORGET },
+	{ "gc/current", CURRENT },
+	{ "gc/sets/", SET },
+	{ "hints/", HINT },
+	{ "holds/", HOLD },
 	{ "keys/", KEYS },
 	{ "packs/", PACK },
+	{ "pending/", PENDING },
 	{ "recipes/", RECIPE },
 	{ "runs/", RUN },
+	{ "sessions/", SESSION },
 	{ "RESTORE.txt", TEXT },
 	{ "restore.sh", TEXT },
 };
@@ -46,6 +69,7 @@ struct finding {
 	struct past *pasts; /* those that are suspect */
 	size_t count;
 	struct fb_run_ids keyed;             /* sessions whose keys are there */
+	struct fb_run_ids ended;             /* that have, or had, an end */
 	struct fb_run_ids forgotten, mended; /* sessions: by records that ... */
 	struct known *runs;
 	size_t run_count;
@@ -103,6 +127,9 @@ end_group(struct finding *finding)
 
 	if (kind == KEYS && !group->items[0].removed && id_of(group->key, id))
 		fb_run_ids_add(&finding->keyed, id);
+	if (kind == SESSION && strchr(group->key, '.') != NULL &&
+	    id_of(group->key, id))
+		fb_run_ids_add(&finding->ended, id);
 	if (kind == OTHER || !past_is_suspect(group)) {
 		past_release(group);
 		return;
@@ -394,22 +421,60 @@ judge_run(
 	                    run->run, finding->list, err);
 }
 
-/* Made once: the first version is the one. */
+static const struct known *
+find_session(const struct finding *finding, const char *session)
+{
+	for (size_t i = 0; i < finding->run_count; i++)
+		if (strcmp(finding->runs[i].session, session) == 0)
+			return &finding->runs[i];
+	return NULL;
+}
+
+/* Whatever stands for a run that is kept is made once, and stays as long as
+ * the run; but a hold. */
 static int
-judge_first(
+judge_of_run(
     struct finding *finding, const struct past *past, struct fb_error *err)
 {
-	size_t first = past->count;
-	struct fb_digest want;
-	int rc;
+	char session[FB_RUN_ID_SIZE];
+	const struct known *run = id_of(past->key, session)
+	    ? find_session(finding, session)
+	    : NULL;
 
-	while (first-- > 0 && past->items[first].removed)
-		;
-	rc = past_digest(
-	    finding->repo->store, past->key, &past->items[first], &want, err);
-	return rc < 0 ? rc
-	              : past_report(finding->repo->store, past, &want, false,
-	                    "", finding->list, err);
+	if (run == NULL)
+		return FB_OK;
+	return kind_of(past->key) == HOLD
+	    ? past_judge_hold(finding->repo, past, session, run->run,
+	          finding->list, err)
+	    : past_judge_first(
+	          finding->repo, past, run->run, finding->list, err);
+}
+
+static int
+judge_state(
+    struct finding *finding, const struct past *past, struct fb_error *err)
+{
+	struct fb_repo *repo = finding->repo;
+	char session[FB_RUN_ID_SIZE];
+	struct fb_digest id;
+
+	switch (kind_of(past->key)) {
+	case CURRENT:
+		return past_judge_current(repo, past, finding->list, err);
+	case SET:
+		return digest_of(past->key, &id)
+		    ? past_judge_set(repo, past, &id, finding->list, err)
+		    : FB_OK;
+	case SESSION:
+		return id_of(past->key, session) &&
+		        !fb_run_ids_have(&finding->ended, session)
+		    ? past_judge_session(
+		          repo, past, session, finding->list, err)
+		    : FB_OK;
+	default:
+		return past_judge_attest(
+		    repo, past, &finding->packs, finding->list, err);
+	}
 }
 
 static int
@@ -422,7 +487,8 @@ judge(struct finding *finding, const struct past *past, struct fb_error *err)
 
 	switch (kind) {
 	case TEXT:
-		return judge_first(finding, past, err);
+		return past_judge_first(
+		    finding->repo, past, "", finding->list, err);
 	case KEYS:
 		/* Sealed again, they have another number. */
 		if (past->items[0].removed && id_of(past->key, session) &&
@@ -430,7 +496,8 @@ judge(struct finding *finding, const struct past *past, struct fb_error *err)
 		        (!finding->unsure &&
 		            !fb_run_ids_have(&finding->used, session))))
 			return FB_OK;
-		return judge_first(finding, past, err);
+		return past_judge_first(
+		    finding->repo, past, "", finding->list, err);
 	case RUN:
 		return judge_run(finding, past, err);
 	case PACK:
@@ -443,6 +510,15 @@ judge(struct finding *finding, const struct past *past, struct fb_error *err)
 			return FB_OK;
 		return past_report(finding->repo->store, past, &id, true, "",
 		    finding->list, err);
+	case HINT:
+	case HOLD:
+	case PENDING:
+		return judge_of_run(finding, past, err);
+	case ATTEST:
+	case CURRENT:
+	case SET:
+	case SESSION:
+		return judge_state(finding, past, err);
 	case COMMIT:
 	case FORGET:
 	case OTHER:
@@ -531,6 +607,7 @@ fb_tampered_find(struct fb_repo *repo, struct fb_tampered_list *ret_list,
 	free(finding.pasts);
 	past_release(&finding.group);
 	fb_run_ids_release(&finding.keyed);
+	fb_run_ids_release(&finding.ended);
 	fb_run_ids_release(&finding.forgotten);
 	fb_run_ids_release(&finding.mended);
 	fb_id_set_release(&finding.packs);

@@ -2,6 +2,7 @@
 #ifndef FB_REPO_TAMPERED_IMPL_H
 #define FB_REPO_TAMPERED_IMPL_H
 
+#include "fleetbak/format/id_set.h"
 #include "fleetbak/repo/tampered.h"
 
 struct past_version {
@@ -46,5 +47,26 @@ int past_find(struct fb_store *store, const struct past *past,
 int past_report(struct fb_store *store, const struct past *past,
     const struct fb_digest *want, bool trusting, const char *run,
     struct fb_tampered_list *list, struct fb_error *err);
+
+/* Made once: the first version is the one. */
+int past_judge_first(struct fb_repo *repo, const struct past *past,
+    const char *run, struct fb_tampered_list *list, struct fb_error *err);
+
+/* tampered_state.c: a hold of a run that is kept; gc/current; a set of it; a
+ * session that was not ended; an attestation, with what is known of packs that
+ * were deleted (mark 1: needed). */
+int past_judge_hold(struct fb_repo *repo, const struct past *past,
+    const char *session, const char *run, struct fb_tampered_list *list,
+    struct fb_error *err);
+int past_judge_current(struct fb_repo *repo, const struct past *past,
+    struct fb_tampered_list *list, struct fb_error *err);
+int past_judge_set(struct fb_repo *repo, const struct past *past,
+    const struct fb_digest *id, struct fb_tampered_list *list,
+    struct fb_error *err);
+int past_judge_session(struct fb_repo *repo, const struct past *past,
+    const char *session, struct fb_tampered_list *list, struct fb_error *err);
+int past_judge_attest(struct fb_repo *repo, const struct past *past,
+    const struct fb_id_set *packs, struct fb_tampered_list *list,
+    struct fb_error *err);
 
 #endif

@@ -197,6 +197,23 @@ past_report(struct fb_store *store, const struct past *past,
 	return FB_OK;
 }
 
+int
+past_judge_first(struct fb_repo *repo, const struct past *past,
+    const char *run, struct fb_tampered_list *list, struct fb_error *err)
+{
+	size_t first = past->count;
+	struct fb_digest want;
+	int rc;
+
+	while (first-- > 0 && past->items[first].removed)
+		;
+	rc = past_digest(
+	    repo->store, past->key, &past->items[first], &want, err);
+	return rc < 0 ? rc
+	              : past_report(repo->store, past, &want, false, run, list,
+	                    err);
+}
+
 void
 fb_tampered_release(struct fb_tampered_list *list)
 {

@@ -51,6 +51,11 @@ struct fb_verify_report {
 FB_MUST_USE int fb_verify(const struct fb_engine *engine,
     struct fb_repo *repo, const struct fb_verify_request *request,
     struct fb_verify_report *report, struct fb_error *err);
+
+/* The repository cannot be opened, as *err says: where its format was deleted
+ * or overwritten in a place that keeps versions, *err says that instead.
+ * Returns the code of *err. */
+int fb_verify_unopened(const struct fb_engine *engine, struct fb_error *err);
 void fb_verify_report_release(struct fb_verify_report *report);
 
 #endif

@@ -5,11 +5,15 @@
  * A program that has the key to write, and means harm, leaves marks of removal
  * and newer versions behind.  Which version is the right one is never told by
  * its time alone: objects have their digest in their name or in signed
- * checksums, registers and forget records are signed; keys and the texts for
- * restoring without us are made once, so that their first version is.
+ * checksums, registers and forget records are signed; what is made once (keys,
+ * the texts for restoring without us, hints, what is pending, sessions) is told
+ * by being the first; of gc/current the newest that says something is.
  *
- * Not looked at is what comes and goes: sessions, hints, what is pending or
- * held, what is being deleted.
+ * What fleetbak itself takes away is another matter: hints, records and holds
+ * of runs that are given up, sessions that were ended or have a register, sets
+ * that are deleted, attestations of packs that are gone.  A hold is emptied
+ * before it is taken away.  Not looked at is shared/, which is there while
+ * shards are at work.
  */
 #ifndef FB_REPO_TAMPERED_H
 #define FB_REPO_TAMPERED_H
