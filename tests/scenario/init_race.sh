@@ -15,6 +15,7 @@ expect 0 "$fb" -c "$conf" init
 rm keys/sign.pem.new
 ok "what another init writes is not touched"
 
+init_1='' init_2='' init_3=''
 for round in 1 2 3 4; do
 	rm -rf keys repo state
 	for i in 1 2 3; do

@@ -1,7 +1,8 @@
 #!/bin/sh
 # A server without conditional writes, and etcd to decide in their stead: two
 # writers at once, one of which is killed; a writer without etcd is refused; etcd
-# is stopped, killed and comes back while machines are down.
+# is stopped, killed and comes back while machines are down; and over TLS with an
+# authority of its own, for who has a certificate.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/lib_shard.sh"
 . "$(dirname "$0")/../servers/servers.sh"
@@ -151,3 +152,39 @@ for m in m1 m2 m3; do
 	same_tree machines/$m/data "$work/all/$m/data" || fail "another tree"
 done
 ok "two collectors at once, and what is left is whole"
+
+# Over TLS, with certificates: who has none, or another's, writes nothing.
+start_etcd_tls
+s3_make closed
+tls() { # <file> <key: value>...: a configuration
+	tls_to=$1
+	shift
+	for tls_more in "etcd: \"$etcd_url\"" 'lease_ttl: 3s' 'retry_for: 2s' "$@"; do
+		printf '    %s\n' "$tls_more"
+	done >"$work/tls.more"
+	sed -e '/^    etcd: /d' -e '/^    lease_ttl: /d' -e '/^    retry_for: /d' \
+		-e 's|s3://bucket/|s3://closed/|' -e 's|^state_dir: .*|state_dir: ./state.tls|' \
+		-e "/^    url: /r $work/tls.more" "$conf" >"$tls_to"
+}
+tls tls.yaml "etcd_ca: $etcd_dir/ca.crt" "etcd_cert: $etcd_dir/client.crt" \
+	"etcd_key: $etcd_dir/client.key"
+tls none.yaml "etcd_ca: $etcd_dir/ca.crt"
+tls stranger.yaml "etcd_ca: $etcd_dir/ca.crt" \
+	"etcd_cert: $etcd_dir/stranger.crt" "etcd_key: $etcd_dir/stranger.key"
+tls other.yaml "etcd_ca: $etcd_dir/other.crt" \
+	"etcd_cert: $etcd_dir/client.crt" "etcd_key: $etcd_dir/client.key"
+for bad in none stranger other; do
+	got=$(status_of "$fb" -c $bad.yaml init)
+	[ "$got" -ne 0 ] || fail "$bad: it was made"
+	grep -q "lease service\|certificate" "$work/stderr" ||
+		fail "$bad: it does not say why: $(cat "$work/stderr")"
+	[ -z "$(s3_keys closed fleet/)" ] || fail "$bad: something was written"
+done
+expect 0 "$fb" -c tls.yaml init
+expect 0 "$fb" -c tls.yaml download
+expect 0 "$fb" -c tls.yaml verify --full
+expect 15 "$fb" -c other.yaml download --full
+for m in m1 m2 m3; do
+	[ -e machines/$m/up ] || fail "$m is down"
+done
+ok "etcd over TLS, with a private authority and a client's certificate"

@@ -12,6 +12,8 @@
 #	start_web_proxy <name> [line...]      tinyproxy, on the way to any
 #	                    server; $web_proxy_url, $web_proxy_log, _pid
 #	start_etcd          sets $etcd_url and $etcd_pid; run_etcd starts it again
+#	start_etcd_tls      the same over TLS, for who has a certificate: in
+#	                    $etcd_dir ca.crt, client.crt and .key, stranger.crt
 #	start_slurm [n]     Slurm on n nodes n1, n2, ... that are all this host;
 #	                    sets $slurm_dir and SLURM_CONF for its commands
 #	start_libvirtd [name]   a libvirtd in namespaces of its own; sets
@@ -43,7 +45,7 @@ server_address=127.$(($$ / 65536 % 250 + 1)).$(($$ / 256 % 256)).$(($$ % 256))
 server_pids=
 s3_url='' s3_tls_url='' s3_ca='' s3_key='' s3_secret='' s3_region=''
 rgw_pid='' osd_pid='' mon_pid=''
-etcd_url='' etcd_pid='' slurm_dir=''
+etcd_dir='' etcd_url='' etcd_pid='' slurm_dir=''
 session_key='' session_secret='' session_token=''
 front_url='' front_log='' web_proxy_url='' web_proxy_log='' web_proxy_pid=''
 swift_token= # set: s3_make and s3_keys ask Swift
