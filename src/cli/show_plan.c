@@ -73,6 +73,25 @@ not_read_json(const struct fb_plan_machine *planned)
 	return list;
 }
 
+/* Why a volume is captured the way it is, or is not. */
+static json_t *
+notes_json(const struct fb_machine *machine)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < machine->volume_count; i++) {
+		json_t *item;
+
+		if (machine->volumes[i].note == NULL)
+			continue;
+		item = json_object();
+		fb_json_put_str(item, "volume", machine->volumes[i].name);
+		fb_json_put_str(item, "note", machine->volumes[i].note);
+		(void)json_array_append_new(list, item);
+	}
+	return list;
+}
+
 static json_t *
 machine_json(const struct fb_plan_machine *machine, const char *name)
 {
@@ -98,6 +117,8 @@ machine_json(const struct fb_plan_machine *machine, const char *name)
 	fb_json_put_seconds(item, "downtime_seconds", machine->downtime_ms);
 	(void)json_object_set_new(item, "steps", list);
 	(void)json_object_set_new(item, "not_read", not_read_json(machine));
+	(void)json_object_set_new(
+	    item, "notes", notes_json(machine->machine));
 	if (machine->refusal != NULL)
 		(void)json_object_set_new(item, "error",
 		    fb_cli_error_json(NULL, machine->refusal));

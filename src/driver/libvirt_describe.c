@@ -6,6 +6,9 @@
 #include "fleetbak/base/mem.h"
 #include "libvirt_internal.h"
 
+/* A chain that is longer goes in a circle. */
+#define CHAIN_MAX 200
+
 /* What is looked at for one domain. */
 struct look {
 	const struct fb_libvirt_driver *driver;
@@ -57,6 +60,35 @@ find_pool(const struct look *look, const struct fb_domain_disk *disk)
 	return name;
 }
 
+/* Of a domain that is off only the pools know what is below an image. */
+static unsigned
+count_below(const struct look *look, const struct fb_domain_disk *disk)
+{
+	FB_AUTO_FREE char *path = NULL;
+	struct fb_error ignored;
+	unsigned count = 0;
+
+	if (fb_libvirt_image(look->connection, disk, &path, &ignored) < 0)
+		return 0;
+	while (path != NULL && path[0] == '/' && count < CHAIN_MAX) {
+		virStorageVolPtr image = fb_libvirt.virStorageVolLookupByPath(
+		    look->connection, path);
+		char *xml = image != NULL
+		    ? fb_libvirt.virStorageVolGetXMLDesc(image, 0)
+		    : NULL;
+
+		free(path);
+		path = xml != NULL ? fb_volume_backing((struct fb_span){
+		                         (const uint8_t *)xml, strlen(xml) })
+		                   : NULL;
+		count += path != NULL;
+		free(xml);
+		if (image != NULL)
+			(void)fb_libvirt.virStorageVolFree(image);
+	}
+	return count;
+}
+
 /* "qcow2 '/vm/a.qcow2', on 1 image below it, in pool 'vm'". */
 static void
 add_place(struct fb_buf *text, const struct look *look,
@@ -69,6 +101,8 @@ add_place(struct fb_buf *text, const struct look *look,
 	    : disk->backing;
 	FB_AUTO_FREE char *pool = find_pool(look, disk);
 
+	if (backing == 0 && !look->running && disk->source != NULL)
+		backing = count_below(look, disk);
 	fb_buf_add_fmt(text, "%s '%s'", disk->format,
 	    disk->source != NULL ? disk->source : "");
 	if (backing > 0)

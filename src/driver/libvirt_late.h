@@ -49,6 +49,7 @@
 	X(virStorageVolLookupByPath) \
 	X(virStorageVolGetInfo) \
 	X(virStorageVolGetPath) \
+	X(virStorageVolGetXMLDesc) \
 	X(virStorageVolFree)
 
 #define FB_LIBVIRT_MEMBER(name) __typeof__(name) *name;

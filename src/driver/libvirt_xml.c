@@ -568,12 +568,12 @@ fb_domain_backup_xml(const struct fb_domain *domain, const char *const *wanted,
 	xmlFreeDoc(document);
 }
 
-char *
-fb_domain_backup_socket(struct fb_span xml)
+/* NULL when it is none that is read. */
+static xmlDoc *
+read_small(struct fb_span xml, const char *name)
 {
 	xmlDoc *document;
-	xmlNode *root;
-	char *socket = NULL;
+	const xmlNode *root;
 
 	if (xml.len == 0 || xml.len > FB_DOMAIN_XML_MAX)
 		return NULL;
@@ -583,8 +583,37 @@ fb_domain_backup_socket(struct fb_span xml)
 		return NULL;
 	root = xmlDocGetRootElement(document);
 	if (document->intSubset == NULL && root != NULL &&
-	    is_named(root, "domainbackup"))
-		socket = attribute(child_of(root, "server"), "socket");
+	    is_named(root, name))
+		return document;
+	xmlFreeDoc(document);
+	return NULL;
+}
+
+char *
+fb_domain_backup_socket(struct fb_span xml)
+{
+	xmlDoc *document = read_small(xml, "domainbackup");
+	char *socket;
+
+	if (document == NULL)
+		return NULL;
+	socket = attribute(
+	    child_of(xmlDocGetRootElement(document), "server"), "socket");
 	xmlFreeDoc(document);
 	return socket;
+}
+
+char *
+fb_volume_backing(struct fb_span xml)
+{
+	xmlDoc *document = read_small(xml, "volume");
+	char *path;
+
+	if (document == NULL)
+		return NULL;
+	path = content(child_of(
+	    child_of(xmlDocGetRootElement(document), "backingStore"),
+	    "path"));
+	xmlFreeDoc(document);
+	return path;
 }

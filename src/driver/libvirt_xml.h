@@ -80,6 +80,10 @@ void fb_domain_backup_xml(const struct fb_domain *domain,
 /* The path of the socket that a job's XML names, the caller's; NULL: none. */
 char *fb_domain_backup_socket(struct fb_span xml);
 
+/* The path of the image below a storage volume, from the volume's XML; the
+ * caller's; NULL: there is none. */
+char *fb_volume_backing(struct fb_span xml);
+
 /* NULL when there is none of that target. */
 const struct fb_domain_disk *fb_domain_disk(
     const struct fb_domain *domain, const char *target);

@@ -543,6 +543,14 @@ a_job_is_of_the_wanted_disks_and_has_its_socket(void **state)
 	/* What is not said to be left alone would be backed up. */
 	assert_non_null(strstr(fb_buf_str(&job),
 	    "<disk name=\"hda\" backup=\"no\"/>"));
+	{
+		FB_AUTO_FREE char *below = fb_volume_backing(SPAN(
+		    "<volume><target><path>/a</path></target><backingStore>"
+		    "<path>/vm/t &amp; u.qcow2</path></backingStore></volume>"));
+
+		assert_string_equal(below, "/vm/t & u.qcow2");
+		assert_null(fb_volume_backing(SPAN("<volume/>")));
+	}
 	assert_null(fb_domain_backup_socket(SPAN("<domain/>")));
 	assert_null(fb_domain_backup_socket(SPAN("")));
 }
