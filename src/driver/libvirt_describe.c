@@ -242,16 +242,27 @@ static void
 add_definition(const struct look *look, struct fb_machine *machine)
 {
 	struct fb_volume *volume = fb_machine_add_volume(machine);
+	const char *files[] = { look->defined.nvram, look->defined.kernel,
+		look->defined.initrd };
+	FB_AUTO_BUF struct fb_buf note = { 0 };
 
 	volume->name = fb_strdup(FB_LIBVIRT_DEFINITION);
 	volume->kind = FB_VOLUME_DEFINITION;
 	volume->method = "copy";
 	if (look->defined.host_devices > 0)
-		volume->note = fb_format("%zu device%s of the host %s passed "
-		                         "through and not captured",
+		fb_buf_add_fmt(&note, "%zu device%s of the host %s passed "
+		                      "through and not captured",
 		    look->defined.host_devices,
 		    look->defined.host_devices == 1 ? "" : "s",
 		    look->defined.host_devices == 1 ? "is" : "are");
+	for (size_t i = 0; i < 3; i++)
+		if (look->driver->local && files[i] != NULL &&
+		    fb_libvirt_is_too_large(files[i]))
+			fb_buf_add_fmt(&note, "%s'%s' is not captured: it is "
+			                      "no file, or larger than 64 MiB",
+			    note.len > 0 ? "; " : "", files[i]);
+	if (note.len > 0)
+		volume->note = fb_strdup(fb_buf_str(&note));
 }
 
 static void

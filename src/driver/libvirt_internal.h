@@ -20,6 +20,12 @@
 /* Their definition, beside the disks' targets. */
 #define FB_LIBVIRT_DEFINITION "definition"
 
+/* In it, the firmware's variables; and how large a file in it may be. */
+#define FB_LIBVIRT_NVRAM    "nvram"
+#define FB_LIBVIRT_FILE_MAX ((size_t)64 << 20)
+/* Or no regular file of this host. */
+bool fb_libvirt_is_too_large(const char *path);
+
 struct fb_libvirt_driver {
 	struct fb_driver base;
 	char *name;

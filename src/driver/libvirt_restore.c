@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "fleetbak/base/err.h"
@@ -11,6 +12,9 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "libvirt_internal.h"
+
+/* Firmware's variables are a few hundred KiB. */
+#define NVRAM_MAX ((size_t)64 << 20)
 
 /* The domain as it is, and as the backup's definition has it. */
 struct site {
@@ -301,6 +305,36 @@ fb_libvirt_restore_open(struct fb_driver *base,
 	return rc;
 }
 
+/* Over what is there, so that its owner stays; where nothing is, libvirt makes
+ * it from its template at the next start. */
+static int
+put_nvram(const struct site *site, struct fb_error *err)
+{
+	const char *to = site->then.nvram;
+	FB_AUTO_TARGET struct fb_target *target = NULL;
+	FB_AUTO_FREE char *from = NULL;
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	struct stat st;
+	int rc;
+
+	if (to == NULL || to[0] != '/' || site->now.nvram == NULL ||
+	    strcmp(to, site->now.nvram) != 0)
+		return FB_OK;
+	from = fb_path_join(site->request->definition_dir, FB_LIBVIRT_NVRAM);
+	rc = fb_io_read_file(from, NVRAM_MAX, &bytes, err);
+	if (rc == FB_OK)
+		rc = fb_io_look(to, &st, err);
+	if (rc < 0)
+		return rc == FB_ENOTFOUND ? FB_OK : rc;
+	if (!S_ISREG(st.st_mode))
+		return fb_fail(err, FB_ECONFLICT, "'%s' is no file", to);
+	rc = fb_target_open_file(to, bytes.len, false, &target, err);
+	if (rc == FB_OK)
+		rc = target->ops->write(
+		    target, 0, bytes.data, bytes.len, err);
+	return rc < 0 ? rc : target->ops->sync(target, err);
+}
+
 int
 fb_libvirt_restore_finish(struct fb_driver *base,
     const struct fb_restore_request *request, const struct fb_verb *verb,
@@ -311,9 +345,13 @@ fb_libvirt_restore_finish(struct fb_driver *base,
 	int rc = find_site(base, request, &site, err);
 
 	(void)verb;
-	if (rc < 0 || site.then.name == NULL ||
-	    fb_digest_cmp(&site.then.digest, &site.now.digest) == 0)
+	if (rc < 0 || site.then.name == NULL)
 		return rc;
+	rc = put_nvram(&site, err);
+	if (rc < 0)
+		return fb_wrap(err, "the firmware's variables");
+	if (fb_digest_cmp(&site.then.digest, &site.now.digest) == 0)
+		return FB_OK;
 	rc = fb_libvirt_effect(site.ref.domain, "define", err);
 	if (rc < 0)
 		return rc;

@@ -237,6 +237,74 @@ write_xml(const struct capture *capture, bool live, const char *name,
 	              : fb_io_replace(path, fb_buf_span(&xml), 0600, err);
 }
 
+bool
+fb_libvirt_is_too_large(const char *path)
+{
+	struct stat st;
+
+	return path[0] != '/' ||
+	    (stat(path, &st) == 0 &&
+	        (!S_ISREG(st.st_mode) ||
+	            (uint64_t)st.st_size > FB_LIBVIRT_FILE_MAX));
+}
+
+/* A file that the domain starts with, into the definition under this name.
+ * One that is not there, as an NVRAM before the first start, is none, and of
+ * one that is too large the plan says so. */
+static int
+keep_file(const struct capture *capture, const char *from, const char *name,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE char *file =
+	    fb_format("%s/%s", FB_LIBVIRT_DEFINITION, name);
+	FB_AUTO_FREE char *path =
+	    part_of(capture->driver, capture->uuid, capture->token, file);
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	int rc;
+
+	if (from == NULL || fb_libvirt_is_too_large(from))
+		return FB_OK;
+	rc = fb_io_read_file(from, FB_LIBVIRT_FILE_MAX, &bytes, err);
+	if (rc == FB_ENOTFOUND)
+		return FB_OK;
+	if (rc == FB_OK)
+		rc = fb_io_replace(path, fb_buf_span(&bytes), 0600, err);
+	return rc < 0 ? fb_wrap(err, "%s", name) : FB_OK;
+}
+
+/* What the guest itself writes. */
+static int
+keep_nvram(const struct capture *capture, struct fb_error *err)
+{
+	FB_AUTO_DOMAIN struct fb_domain defined = { 0 };
+	int rc = fb_libvirt_read(capture->domain, false, &defined, err);
+
+	return rc < 0 ? rc
+	              : keep_file(capture, defined.nvram, FB_LIBVIRT_NVRAM,
+	                    err);
+}
+
+/* What it does not write can wait until it is up again. */
+static int
+keep_kernel(struct fb_libvirt_driver *driver, const char *uuid,
+    const char *token, struct fb_error *err)
+{
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+	FB_AUTO_DOMAIN struct fb_domain defined = { 0 };
+	struct capture capture = {
+		.driver = driver, .uuid = uuid, .token = token
+	};
+	int rc = fb_libvirt_find(driver, uuid, &ref, err);
+
+	if (rc == FB_OK)
+		rc = fb_libvirt_read(ref.domain, false, &defined, err);
+	if (rc == FB_OK)
+		rc = keep_file(&capture, defined.kernel, "kernel", err);
+	if (rc == FB_OK)
+		rc = keep_file(&capture, defined.initrd, "initrd", err);
+	return rc;
+}
+
 static int
 make_place(const struct capture *capture, bool running, struct fb_error *err)
 {
@@ -256,7 +324,7 @@ make_place(const struct capture *capture, bool running, struct fb_error *err)
 		rc = write_xml(capture, false, "domain.xml", err);
 	if (rc == FB_OK && running)
 		rc = write_xml(capture, true, "live.xml", err);
-	return rc;
+	return rc < 0 ? rc : keep_nvram(capture, err);
 }
 
 static int
@@ -614,8 +682,11 @@ fb_libvirt_open_volume(struct fb_driver *base,
 		FB_AUTO_FREE char *place = part_of(
 		    driver, machine->id, token, FB_LIBVIRT_DEFINITION);
 
-		*ret_artifact = fb_local_tree_artifact(place, NULL, NULL);
-		return FB_OK;
+		rc = keep_kernel(driver, machine->id, token, err);
+		if (rc == FB_OK)
+			*ret_artifact =
+			    fb_local_tree_artifact(place, NULL, NULL);
+		return rc;
 	}
 	if (strcmp(fb_buf_str(&kind), kind_job) != 0)
 		return open_image(

@@ -443,6 +443,9 @@ read_domain(xmlNode *root, struct fb_domain *domain, struct fb_error *err)
 	poweroff = content(child_of(root, "on_poweroff"));
 	domain->poweroff_destroys =
 	    poweroff == NULL || strcmp(poweroff, "destroy") == 0;
+	domain->nvram = content(child_of(child_of(root, "os"), "nvram"));
+	domain->kernel = content(child_of(child_of(root, "os"), "kernel"));
+	domain->initrd = content(child_of(child_of(root, "os"), "initrd"));
 	rc = read_devices(child_of(root, "devices"), domain, err);
 	read_owner(root, domain);
 	if (rc == FB_OK)
@@ -490,6 +493,9 @@ fb_domain_release(struct fb_domain *domain)
 		free(disk->why);
 	}
 	free(domain->disks);
+	free(domain->nvram);
+	free(domain->kernel);
+	free(domain->initrd);
 	free(domain->name);
 	*domain = (struct fb_domain){ 0 };
 }

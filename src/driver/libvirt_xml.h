@@ -49,6 +49,8 @@ struct fb_domain {
 	bool agent_there; /* ... and somebody answers on it (live XML) */
 	bool poweroff_destroys; /* what "shut down" means: on_poweroff */
 	size_t host_devices;
+	/* Paths of files that it starts with, or NULL. */
+	char *nvram, *kernel, *initrd;
 	bool has_owner; /* of its process, numbers (live XML) */
 	uint32_t uid, gid;
 	/* Of what it means: without what differs between two looks at an

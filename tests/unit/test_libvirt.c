@@ -653,6 +653,43 @@ an_image_is_written_at_any_place(void **state)
 	drop_dir(&dir);
 }
 
+static void
+what_it_starts_with_is_captured_and_put_back(void **state)
+{
+	char *dir = new_dir();
+	FB_AUTO_FREE char *nvram = fb_format("%s/vars", dir);
+	FB_AUTO_FREE char *gone = fb_format("%s/gone", dir);
+	FB_AUTO_FREE char *xml = fb_format(
+	    "<domain type='test'><name>a</name><uuid>" ID "</uuid>"
+	    "<memory>1024</memory><os><type>hvm</type>"
+	    "<loader readonly='yes' type='pflash'>/l</loader>"
+	    "<nvram>%s</nvram><kernel>%s</kernel></os>"
+	    TEST("runstate", "5") "</domain>",
+	    nvram, gone);
+	AUTO_LAB struct lab *lab = open_lab(xml, NULL, NULL);
+	const struct fb_machine *machine = look(lab, ID);
+	FB_AUTO_FREE char *definition =
+	    fb_format("%s/scratch/" ID "/run.1/definition", lab->root);
+	struct fb_verb make = verb("run.1");
+	struct fb_restore_request request = { .machine = machine,
+		.definition_dir = definition,
+		.all_volumes = true };
+	FB_AUTO_BUF struct fb_buf got = { 0 };
+
+	(void)state;
+	put_text(dir, "vars", "as it was");
+	assert_ok(fb_driver_create_snapshot(
+	    lab->driver, machine, &make, &err));
+	put_text(dir, "vars", "as it became, and longer");
+	assert_ok(fb_driver_restore_finish(
+	    lab->driver, &request, &make, &err));
+	assert_ok(fb_io_read_file(nvram, 100, &got, &err));
+	assert_string_equal(fb_buf_str(&got), "as it was");
+	assert_ok(fb_driver_remove_snapshot(
+	    lab->driver, machine, &make, &err));
+	drop_dir(&dir);
+}
+
 static int
 check_restore(struct lab *lab, const struct fb_machine *machine,
     enum fb_restore_mode mode)
@@ -722,6 +759,7 @@ main(void)
 		    a_job_is_of_the_wanted_disks_and_has_its_socket),
 		cmocka_unit_test(an_image_is_read_where_it_has_data),
 		cmocka_unit_test(an_image_is_written_at_any_place),
+		cmocka_unit_test(what_it_starts_with_is_captured_and_put_back),
 		cmocka_unit_test(what_cannot_be_restored_is_said_before),
 	};
 
