@@ -589,7 +589,8 @@ static const struct fb_explanation rows[] = {
 	    "What a cut-off run had prepared in the state directory is not "
 	    "what its journal says.",
 	    "The directory was cleaned or edited.",
-	    "Run a new download: the next run takes everything again." },
+	    "Nothing: the run is given up, and the next one, which begins at "
+	    "once, takes everything again." },
 	{ "E-SRC-DENIED", "a source refuses access", "16 or 3",
 	    "The place where the machines are may not be read.",
 	    "Not run as the right user.",

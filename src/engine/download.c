@@ -252,36 +252,6 @@ check_drift(const struct download *download, struct fb_error *err)
 	return fb_hint(err, "nothing was touched; run it again");
 }
 
-static int
-journal_checkpoint(void *arg, const json_t *state, struct fb_error *err)
-{
-	struct fb_run *run = arg;
-
-	return fb_journal_append(run->journal, "checkpoint", state, true, err);
-}
-
-static int
-open_copier(struct fb_run *run, const json_t *state, struct fb_error *err)
-{
-	FB_AUTO_FREE char *spool = fb_format("%s/spool", run->dir);
-	FB_AUTO_FREE char *index = fb_state_path(
-	    run->engine, "index/%s", run->repo->format.repository);
-	struct fb_copier_spec spec = {
-		.repo = run->repo,
-		.session = &run->session,
-		.spool_dir = spool,
-		.index_dir = index,
-		.level = run->engine->config->download.level,
-		.upload = run->upload_rate,
-		.hurry = run->engine->cancel,
-		.checkpoint = journal_checkpoint,
-		.arg = run,
-	};
-
-	fb_run_hear_warnings(run);
-	return fb_copier_open(&spec, state, &run->copier, err);
-}
-
 /* The fleet after the last snapshot, and the time: facts of the manifest. */
 static int
 record_finish(struct download *download, struct fb_run *run,
@@ -391,7 +361,7 @@ carry_out(struct download *download, struct fb_run *run,
 	if (rc == FB_OK && is_part(run))
 		rc = fb_mirror_start(run, err);
 	if (rc == FB_OK && !run->committed)
-		rc = open_copier(run, checkpoint, err);
+		rc = fb_run_open_copier(run, checkpoint, err);
 	fb_observe(&engine->observer,
 	    &(struct fb_event){ .kind = FB_EVENT_RUN_START,
 	        .text = run->id,
@@ -575,6 +545,12 @@ download_take_up(struct download *download, const char *id, bool *ret_done,
 		rc = fb_run_retry_failed(run, err);
 	if (rc == FB_OK)
 		rc = carry_out(download, run, checkpoint, err);
+	/* What it had is lost: a new one, unless it was asked for. */
+	*ret_closed = rc == FB_OK && run->spool_lost &&
+	    download->request->resume == NULL &&
+	    download->request->plan == NULL;
+	if (*ret_closed)
+		return FB_OK;
 	*ret_done = true;
 	fb_run_report(run, download->report);
 	return rc;

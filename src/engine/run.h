@@ -78,6 +78,7 @@ struct fb_run {
 	char shared[FB_SHARED_NAME_SIZE]; /* the name the workers know it by */
 	uint32_t lease;                   /* the epoch of ours on the shard */
 	bool fenced;                      /* it was taken from us */
+	bool spool_lost;                  /* so that all of it has failed */
 	struct fb_mirror *mirror;
 	char id[FB_RUN_ID_SIZE];
 	char *dir;                 /* state/runs/<id> */
@@ -227,6 +228,11 @@ struct fb_publication {
 };
 FB_MUST_USE int fb_publish(const struct fb_engine *engine, struct fb_repo *repo,
     const struct fb_publication *what, struct fb_error *err);
+
+/* spool.c: go on where the checkpoint was; NULL: at the beginning.  When the
+ * spool is not what it says everything of the run fails: `spool_lost`. */
+FB_MUST_USE int fb_run_open_copier(
+    struct fb_run *run, const json_t *checkpoint, struct fb_error *err);
 
 /* mirror.c: what the journal of a shard says, in the repository, before
  * anything depends on it; and signs of life.  Without a shard: nothing. */

@@ -288,6 +288,19 @@ parse_digest(const json_t *record, const char *name,
 }
 
 int
+fb_copier_holds(struct fb_copier *copier, const char *key, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = fb_copier_path(copier, key, LEAVES_SUFFIX);
+	struct finished finished;
+	int rc = fb_finished_read(copier, key, &finished, err);
+
+	return rc != FB_ENOTFOUND
+	    ? rc
+	    : fb_fail_id(err, FB_ECORRUPT, "E-SPOOL",
+	          "'%s' does not hold what was journaled", path);
+}
+
+int
 fb_finished_read(struct fb_copier *copier, const char *key,
     struct finished *ret_finished, struct fb_error *err)
 {
@@ -439,27 +452,45 @@ is_of_open(const json_t *state, const char *name)
 	        strcmp(number + len, ".key") == 0);
 }
 
-/* Whether a file of the spool directory belongs to the state. */
-static bool
-is_wanted(struct fb_copier *copier, const json_t *state, const char *name)
+/* Finished after the state was taken: its chunks may be lost.  What cannot be
+ * read at the moment may be as good as ever. */
+static int
+is_covered(struct fb_copier *copier, const json_t *state, const char *name,
+    bool *ret_covered, struct fb_error *err)
 {
 	uint64_t serial = state != NULL ? copier->serial : 0;
-	struct fb_error ignored = { 0 };
 	FB_AUTO_JSON json_t *record = NULL;
 	FB_AUTO_FREE char *path = fb_copier_path(copier, name, "");
+	struct fb_error why = { 0 };
 	uint64_t made = UINT64_MAX;
+	int rc = read_record(path, &record, &why);
 
+	if (rc < 0 && rc != FB_ENOTFOUND && why.sys != 0) {
+		*err = why;
+		return rc;
+	}
+	if (rc == FB_OK)
+		rc = fb_json_u64(
+		    record, "serial", what_record, INT64_MAX, &made, &why);
+	*ret_covered = rc == FB_OK && made < serial;
+	return FB_OK;
+}
+
+/* Whether a file of the spool directory belongs to the state. */
+static int
+is_wanted(struct fb_copier *copier, const json_t *state, const char *name,
+    bool *ret_wanted, struct fb_error *err)
+{
 	if (is_pack(name) && !has_suffix(name, LEAVES_SUFFIX))
-		return is_of_open(state, name);
-	if (strncmp(name, "index.", 6) == 0 && !has_suffix(name, LEAVES_SUFFIX))
-		return false;
-	if (!has_suffix(name, LEAVES_SUFFIX) || is_under_way(state, name))
-		return true;
-	/* Finished after the state was taken: its chunks may be lost. */
-	return read_record(path, &record, &ignored) == FB_OK &&
-	    fb_json_u64(record, "serial", what_record, INT64_MAX, &made,
-	        &ignored) == FB_OK &&
-	    made < serial;
+		*ret_wanted = is_of_open(state, name);
+	else if (strncmp(name, "index.", 6) == 0 &&
+	    !has_suffix(name, LEAVES_SUFFIX))
+		*ret_wanted = false;
+	else if (!has_suffix(name, LEAVES_SUFFIX) || is_under_way(state, name))
+		*ret_wanted = true;
+	else
+		return is_covered(copier, state, name, ret_wanted, err);
+	return FB_OK;
 }
 
 int
@@ -471,8 +502,10 @@ fb_copier_clean(
 
 	for (char **name = names; rc == FB_OK && *name != NULL; name++) {
 		FB_AUTO_FREE char *path = fb_copier_path(copier, *name, "");
+		bool wanted = true;
 
-		if (is_wanted(copier, state, *name))
+		rc = is_wanted(copier, state, *name, &wanted, err);
+		if (rc < 0 || wanted)
 			continue;
 		rc = is_pack(*name) && has_suffix(*name, ".key")
 		    ? fb_spool_key_remove(path, err)

@@ -18,7 +18,8 @@ fail_short(const char *path, struct fb_error *err)
 {
 	(void)fb_fail_id(err, FB_ECORRUPT, "E-SPOOL",
 	    "'%s' holds less than was journaled", path);
-	return fb_hint(err, "the run cannot be resumed; start a new one");
+	return fb_hint(err,
+	    "the run is given up, and the next one takes everything again");
 }
 
 int

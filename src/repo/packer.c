@@ -39,8 +39,9 @@ fb_spool_open(struct spool_file *file, char *path, uint64_t size,
 	if (lseek(file->fd, 0, SEEK_END) < (off_t)size) {
 		(void)fb_fail_id(err, FB_ECORRUPT, "E-SPOOL",
 		    "'%s' holds less than was journaled", path);
-		return fb_hint(
-		    err, "the run cannot be resumed; start a new one");
+		return fb_hint(err,
+		    "the run is given up, and the next one takes everything "
+		    "again");
 	}
 	file->dirty = true;
 	return lseek(file->fd, 0, SEEK_END) == (off_t)size

@@ -19,7 +19,18 @@ fail_spool(const char *path, struct fb_error *err)
 {
 	(void)fb_fail_id(err, FB_ECORRUPT, "E-SPOOL",
 	    "'%s' does not hold what was journaled", path);
-	return fb_hint(err, "the run cannot be resumed; start a new one");
+	return fb_hint(err,
+	    "the run is given up, and the next one takes everything again");
+}
+
+/* What is not there was there. */
+static int
+read_whole(const char *path, size_t max, struct fb_buf *dst,
+    struct fb_error *err)
+{
+	int rc = fb_io_read_file(path, max, dst, err);
+
+	return rc == FB_ENOTFOUND ? fail_spool(path, err) : rc;
 }
 
 /* The state of the pack that was open in the lane; NULL: none was. */
@@ -58,7 +69,7 @@ resume_locals(struct fb_packer *packer, const json_t *state, uint32_t count,
 	size_t size = (size_t)count * PACK_RECORD_LEN;
 	int rc;
 
-	rc = fb_io_read_file(path, SIZE_MAX / 2, &bytes, err);
+	rc = read_whole(path, SIZE_MAX / 2, &bytes, err);
 	if (rc < 0)
 		return rc;
 	for (uint32_t i = 0; i < count; i++) {
@@ -145,7 +156,7 @@ resume_chunks(struct fb_packer *packer, const char *path, uint32_t count,
     uint64_t bytes, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf records = { 0 };
-	int rc = fb_io_read_file(path, FB_PACK_TABLE_MAX, &records, err);
+	int rc = read_whole(path, FB_PACK_TABLE_MAX, &records, err);
 
 	if (rc < 0)
 		return rc;
@@ -249,6 +260,8 @@ resume_open(struct fb_packer *packer, const json_t *open, struct fb_error *err)
 		    count * CHUNK_RECORD_LEN, err);
 	if (rc == FB_OK)
 		rc = from = fb_io_open(path, O_RDONLY | O_NOFOLLOW, 0, err);
+	if (rc == FB_ENOTFOUND)
+		rc = fail_spool(path, err);
 	if (rc >= 0)
 		rc = fb_spool_open(&packer->at->pack, fb_strdup(fresh), 0, err);
 	if (rc == FB_OK)

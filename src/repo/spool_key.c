@@ -47,7 +47,8 @@ fb_spool_key_read(
 		return rc;
 	(void)fb_fail_id(
 	    err, FB_ECORRUPT, "E-SPOOL", "'%s' does not hold a key", path);
-	return fb_hint(err, "the run cannot be resumed; start a new one");
+	return fb_hint(err,
+	    "the run is given up, and the next one takes everything again");
 }
 
 /* Overwritten first: the name is not all that there is of it. */

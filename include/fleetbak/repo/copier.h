@@ -148,6 +148,11 @@ FB_MUST_USE int fb_copier_checkpoint(
 /* Put the open packs into the store. */
 FB_MUST_USE int fb_copier_flush(struct fb_copier *copier, struct fb_error *err);
 
+/* Is the copy, which was finished before a crash, still in the spool?
+ * Errors: FB_ECORRUPT (E-SPOOL): it is not; FB_ESYS ... */
+FB_MUST_USE int fb_copier_holds(
+    struct fb_copier *copier, const char *key, struct fb_error *err);
+
 /*
  * After fb_copier_flush(): make and store the recipe of a finished copy,
  * having checked that it reproduces the root; *ret_recipe is its id.
