@@ -35,7 +35,7 @@ cp -a repo "$work/made"
 
 whole() { # <what>
 	expect 0 "$fb" -c "$conf" verify --full
-	[ "$(ls repo/commits | wc -l)" -eq 1 ] || fail "$1: not one run"
+	[ "$(find repo/commits -type f | wc -l)" -eq 1 ] || fail "$1: not one run"
 	[ -z "$(ls state/runs)" ] || fail "$1: the run is still there"
 	jq -e '[.machines[].failure] == [null, null]' \
 		repo/runs/*/manifest.json >/dev/null || fail "$1: a failure"
@@ -98,8 +98,9 @@ cp -a repo "$work/repo"
 FLEETBAK_FAULT_LOG=$work/log "$fb" -c "$conf" download --lock-wait 30s \
 	>/dev/null 2>&1 || fail "no log"
 tried=0
-for at in $(awk '/\/spool/ { sub(".*/", "", $3) } /spool|leaves/ &&
-	!seen[$2, $3]++ { print $1 }' "$work/log"); do
+awk '/\/spool/ { sub(".*/", "", $3) } /spool|leaves/ && !seen[$2, $3]++ {
+	print $1 }' "$work/log" >"$work/steps"
+while read -r at; do
 	rm -rf state repo
 	cp -a "$work/state" state
 	cp -a "$work/repo" repo
@@ -112,6 +113,6 @@ for at in $(awk '/\/spool/ { sub(".*/", "", $3) } /spool|leaves/ &&
 			fail "fault $at: m1 was stopped again"
 	}
 	tried=$((tried + 1))
-done
+done <"$work/steps"
 [ $tried -gt 0 ] || fail "no step in the spool"
 ok "a spool that cannot be read at the moment is kept: $tried faults"
