@@ -123,3 +123,55 @@ for m in $machines; do
 done
 whole frozen "$id"
 ok "a frozen worker is fenced"
+
+# 4. A worker dies before it has removed its snapshots, and its node is lost.
+# The first answer to everything that says whose what is is lost behind the
+# effect, for the dead one, for its heir, and for who seals at the same time.
+[ "${FB_VARIANT:-debug}" != release ] || exit 0 # no fault points
+FLEETBAK_CRASH_LOG=$work/steps expect 0 worker 4 download --full -q m2
+: >machines/m2/effects
+steps=$(awk '$2 == "driver" { n++ }
+	/ remove_snapshot / { print n - 1; exit }' "$work/steps")
+[ "$steps" -gt 0 ] || fail "no snapshot was removed"
+: >"$proxy_log"
+rules 'lost method=PUT path=*/shared/heirs/run* times=1' \
+	'lost method=PUT path=*/lease* times=1' \
+	'lost method=PUT path=*/commits/* times=1'
+expect 137 env "FLEETBAK_CRASH=driver.$((steps * 6 + 1)):kill" "$fb" \
+	-c n1.yaml download -q --full --shard 1/1 --run heirs
+left_alone "$work/f"
+retry rm -rf state1
+[ "$(grep -c '^# [0-9]* lost ' "$proxy_log")" -eq 3 ] ||
+	fail "not 3 lost: $(grep '^#' "$proxy_log")"
+[ "$(find machines -path '*/.fleetbak/*' -prune | wc -l)" -eq 6 ] ||
+	fail "there are not 6 snapshots"
+rules 'lost method=PUT path=*/heir-* times=1' \
+	'lost method=PUT path=*-all* times=1' \
+	'lost method=PUT path=*/end* times=2' \
+	'lost method=PUT path=*/closed* times=1' \
+	'lost method=PUT path=*/commits/* times=1' \
+	'lost method=PUT path=*/forgets/* times=1' \
+	'lost method=DELETE path=*/shared/* times=2'
+for k in 2 3; do
+	knows=
+	[ $k -eq 3 ] || knows=--take-over # the other one waits for the heir
+	# shellcheck disable=SC2086 # an option, or none
+	"$fb" -c n$k.yaml seal --run heirs $knows >"$work/said.$k" 2>&1 &
+	eval "pid$k=$!"
+done
+for k in 2 3; do
+	eval "wait \$pid$k" || {
+		cat "$work/said.$k"
+		fail "who seals on node $k"
+	}
+done
+for kind in heir- end closed commits; do
+	grep '^# [0-9]* lost ' "$proxy_log" | grep -q "$kind" ||
+		fail "no answer to $kind was lost"
+done
+[ -z "$(find state*/runs -mindepth 1 2>/dev/null)" ] || fail "a run was left"
+for m in $machines; do
+	[ "$(count_of stop "$m")" -eq 1 ] || fail "$m was stopped again"
+done
+whole heirs "$(sealed_of 5 heirs)"
+ok "what a dead worker left is done once, whatever answer is lost"
