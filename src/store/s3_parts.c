@@ -335,18 +335,6 @@ check_object(const struct sending_parts *sending, struct fb_error *err)
 	return lock_object(sending, &answer, err);
 }
 
-/* 200 may be the status of an error that came late. */
-static int
-take_root(void *arg, const char *root, const char *path, const char *text,
-    struct fb_error *err)
-{
-	(void)path;
-	(void)text;
-	(void)err;
-	*(bool *)arg = strcmp(root, "CompleteMultipartUploadResult") == 0;
-	return FB_OK;
-}
-
 static void
 list_parts(const struct sending_parts *sending, struct fb_buf *dst)
 {
@@ -408,8 +396,8 @@ complete(struct sending_parts *sending, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	if (answer.http.status == 200) {
-		rc = s3_xml_read(
-		    fb_buf_span(&answer.http.body), take_root, &done, err);
+		rc = s3_completed_read(
+		    fb_buf_span(&answer.http.body), &done, err);
 		atomic_store(&sending->again, !done);
 		if (rc == FB_OK && !done)
 			rc = fb_fail(err, FB_EUNREACH,

@@ -52,21 +52,18 @@ take_number(const char *text, uint64_t *ret_number, struct fb_error *err)
 	    ret_number, err);
 }
 
-/* Ask, and read the XML of the answer.  FB_ENOTFOUND: 404. */
+/* Ask for an answer that is XML.  FB_ENOTFOUND: 404. */
 static int
-ask_xml(struct s3_store *s3, const struct s3_ask *ask, s3_xml_visit *visit,
-    void *arg, struct fb_error *err)
+ask_xml(struct s3_store *s3, const struct s3_ask *ask,
+    struct s3_answer *answer, struct fb_error *err)
 {
-	AUTO_ANSWER struct s3_answer answer = { 0 };
-	int rc = s3_ask(s3, ask, &answer, err);
+	int rc = s3_ask(s3, ask, answer, err);
 
 	if (rc < 0)
 		return rc;
-	if (answer.http.status == 404)
+	if (answer->http.status == 404)
 		return fb_fail(err, FB_ENOTFOUND, "no such upload");
-	if (answer.http.status != 200)
-		return s3_fail(s3, &answer, err);
-	return s3_xml_read(fb_buf_span(&answer.http.body), visit, arg, err);
+	return answer->http.status != 200 ? s3_fail(s3, answer, err) : FB_OK;
 }
 
 static int
@@ -77,6 +74,19 @@ take_upload_id(void *arg, const char *root, const char *path, const char *text,
 	    strcmp(path, "UploadId") == 0)
 		return copy_text(arg, S3_UPLOAD_SIZE, text, err);
 	return FB_OK;
+}
+
+int
+s3_begun_read(struct fb_span xml, char ret_upload[S3_UPLOAD_SIZE],
+    struct fb_error *err)
+{
+	int rc;
+
+	ret_upload[0] = '\0';
+	rc = s3_xml_read(xml, take_upload_id, ret_upload, err);
+	if (rc == FB_OK && ret_upload[0] == '\0')
+		rc = fb_fail(err, FB_EPROTO, "the answer names no upload");
+	return rc;
 }
 
 int
@@ -91,13 +101,13 @@ s3_upload_begin(struct s3_store *s3, const char *key, const char *nonce,
 		.query_count = 1,
 		.headers = headers,
 		.header_count = 1 };
-	int rc;
+	AUTO_ANSWER struct s3_answer answer = { 0 };
+	int rc = ask_xml(s3, &ask, &answer, err);
 
 	ret_upload[0] = '\0';
-	rc = ask_xml(s3, &ask, take_upload_id, ret_upload, err);
-	if (rc == FB_OK && ret_upload[0] == '\0')
-		rc = fb_fail(err, FB_EPROTO, "the answer names no upload");
-	return rc;
+	return rc < 0 ? rc
+	              : s3_begun_read(fb_buf_span(&answer.http.body),
+	                    ret_upload, err);
 }
 
 /* One page of the uploads below a prefix. */
@@ -106,7 +116,7 @@ struct page {
 	char begun[FB_TIME_SIZE];
 	bool more, good, odd; /* odd: the one at hand is none of ours */
 	char next_key[4096], next_upload[S3_UPLOAD_SIZE];
-	int (*take)(const struct page *, void *arg, struct fb_error *);
+	s3_visit_upload *take;
 	void *arg;
 };
 
@@ -115,7 +125,8 @@ end_upload(struct page *page, struct fb_error *err)
 {
 	int rc = page->odd || page->key[0] == '\0' || page->upload[0] == '\0'
 	    ? FB_OK
-	    : page->take(page, page->arg, err);
+	    : page->take(
+	          page->key, page->upload, page->begun, page->arg, err);
 
 	page->key[0] = page->upload[0] = page->begun[0] = '\0';
 	page->odd = false;
@@ -158,6 +169,33 @@ take_upload(void *arg, const char *root, const char *path, const char *text,
 	return FB_OK;
 }
 
+static int
+read_uploads(struct fb_span xml, struct page *page, struct fb_error *err)
+{
+	int rc;
+
+	page->more = page->good = page->odd = false;
+	page->key[0] = page->upload[0] = page->begun[0] = '\0';
+	rc = s3_xml_read(xml, take_upload, page, err);
+	if (rc == FB_OK && !page->good)
+		rc = fb_fail(err, FB_EPROTO, "the answer is no list of uploads");
+	return rc;
+}
+
+int
+s3_uploads_page(struct fb_span xml, s3_visit_upload *visit, void *arg,
+    bool *ret_more, struct fb_error *err)
+{
+	FB_AUTO_FREE struct page *page = fb_alloc(1, sizeof(*page));
+	int rc;
+
+	page->take = visit;
+	page->arg = arg;
+	rc = read_uploads(xml, page, err);
+	*ret_more = page->more;
+	return rc;
+}
+
 /* Each upload whose key begins with the prefix, which is the whole key's. */
 static int
 list_uploads(struct s3_store *s3, const char *prefix, struct page *page,
@@ -180,12 +218,15 @@ list_uploads(struct s3_store *s3, const char *prefix, struct page *page,
 			    (page->next_key[0] == '\0' ? 2 : 0),
 			.body_max = PAGE_BYTES };
 
-		page->more = page->good = false;
-		rc = ask_xml(s3, &ask, take_upload, page, err);
+		AUTO_ANSWER struct s3_answer answer = { 0 };
+
+		rc = ask_xml(s3, &ask, &answer, err);
+		if (rc == FB_OK)
+			rc = read_uploads(
+			    fb_buf_span(&answer.http.body), page, err);
 		next = fb_format("%s\n%s", page->next_key, page->next_upload);
 		/* Markers that do not change would never end. */
-		if (rc == FB_OK &&
-		    (!page->good || (page->more && strcmp(next, last) == 0)))
+		if (rc == FB_OK && page->more && strcmp(next, last) == 0)
 			rc = fb_fail(
 			    err, FB_EPROTO, "the answer is no list of uploads");
 	}
@@ -199,17 +240,18 @@ struct finding {
 };
 
 static int
-take_newest(const struct page *page, void *arg, struct fb_error *err)
+take_newest(const char *key, const char *upload, const char *begun, void *arg,
+    struct fb_error *err)
 {
 	struct finding *finding = arg;
 
-	(void)err;
-	if (strcmp(page->key, finding->key) != 0 ||
-	    strcmp(page->begun, finding->begun) < 0)
+	if (strcmp(key, finding->key) != 0 ||
+	    strcmp(begun, finding->begun) < 0)
 		return FB_OK;
-	memcpy(finding->begun, page->begun, sizeof(finding->begun));
-	memcpy(finding->upload, page->upload, S3_UPLOAD_SIZE);
-	return FB_OK;
+	return copy_text(
+	           finding->begun, sizeof(finding->begun), begun, err) < 0
+	    ? err->code
+	    : copy_text(finding->upload, S3_UPLOAD_SIZE, upload, err);
 }
 
 int
@@ -264,6 +306,31 @@ take_part(void *arg, const char *root, const char *path, const char *text,
 	return FB_OK;
 }
 
+static int
+read_parts(struct fb_span xml, struct parts_page *page, struct fb_error *err)
+{
+	int rc;
+
+	page->more = page->good = false;
+	page->number = page->size = 0;
+	page->etag[0] = '\0';
+	rc = s3_xml_read(xml, take_part, page, err);
+	if (rc == FB_OK && !page->good)
+		rc = fb_fail(err, FB_EPROTO, "the answer is no list of parts");
+	return rc;
+}
+
+int
+s3_parts_page(struct fb_span xml, s3_visit_part *visit, void *arg,
+    bool *ret_more, struct fb_error *err)
+{
+	struct parts_page page = { .visit = visit, .arg = arg };
+	int rc = read_parts(xml, &page, err);
+
+	*ret_more = page.more;
+	return rc;
+}
+
 int
 s3_upload_parts(struct s3_store *s3, const char *key, const char *upload,
     s3_visit_part *visit, void *arg, struct fb_error *err)
@@ -283,15 +350,40 @@ s3_upload_parts(struct s3_store *s3, const char *key, const char *upload,
 			.body_max = PAGE_BYTES };
 
 		memcpy(marker, page.next, sizeof(marker));
-		page.more = page.good = false;
-		rc = ask_xml(s3, &ask, take_part, &page, err);
+		AUTO_ANSWER struct s3_answer answer = { 0 };
+
+		rc = ask_xml(s3, &ask, &answer, err);
+		if (rc == FB_OK)
+			rc = read_parts(
+			    fb_buf_span(&answer.http.body), &page, err);
 		/* A marker that does not change would never end. */
-		if (rc == FB_OK &&
-		    (!page.good ||
-		        (page.more && strcmp(page.next, marker) == 0)))
+		if (rc == FB_OK && page.more &&
+		    strcmp(page.next, marker) == 0)
 			rc = fb_fail(
 			    err, FB_EPROTO, "the answer is no list of parts");
 	}
+	return rc;
+}
+
+/* 200 may be the status of an error that came late. */
+static int
+take_root(void *arg, const char *root, const char *path, const char *text,
+    struct fb_error *err)
+{
+	(void)path;
+	(void)text;
+	(void)err;
+	*(bool *)arg = strcmp(root, "CompleteMultipartUploadResult") == 0;
+	return FB_OK;
+}
+
+int
+s3_completed_read(struct fb_span xml, bool *ret_done, struct fb_error *err)
+{
+	bool done = false;
+	int rc = s3_xml_read(xml, take_root, &done, err);
+
+	*ret_done = rc == FB_OK && done;
 	return rc;
 }
 
@@ -321,7 +413,8 @@ struct old {
 };
 
 static int
-take_old(const struct page *page, void *arg, struct fb_error *err)
+take_old(const char *key, const char *upload, const char *begun_text,
+    void *arg, struct fb_error *err)
 {
 	struct old *old = arg;
 	size_t len = strlen(old->s3->prefix);
@@ -329,16 +422,16 @@ take_old(const struct page *page, void *arg, struct fb_error *err)
 	int64_t begun;
 
 	(void)err;
-	if (strncmp(page->key, old->s3->prefix, len) != 0 ||
-	    !fb_store_key_ok(page->key + len) ||
-	    fb_time_parse(page->begun, &begun, &ignored) < 0 ||
+	if (strncmp(key, old->s3->prefix, len) != 0 ||
+	    !fb_store_key_ok(key + len) ||
+	    fb_time_parse(begun_text, &begun, &ignored) < 0 ||
 	    begun >= old->before_ns)
 		return FB_OK;
 	old->keys = fb_realloc(old->keys, old->count + 1, sizeof(*old->keys));
 	old->uploads =
 	    fb_realloc(old->uploads, old->count + 1, sizeof(*old->uploads));
-	old->keys[old->count] = fb_strdup(page->key + len);
-	old->uploads[old->count++] = fb_strdup(page->upload);
+	old->keys[old->count] = fb_strdup(key + len);
+	old->uploads[old->count++] = fb_strdup(upload);
 	return FB_OK;
 }
 
