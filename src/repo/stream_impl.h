@@ -41,7 +41,7 @@ struct fetch {
 	uint64_t job; /* that the bytes at hand are for */
 };
 
-#define FETCHES_MAX 5
+#define FETCHES_MAX 6
 
 /* What a stream from far away has besides; the stream's lock protects it. */
 struct far {

@@ -16,10 +16,10 @@
 #include "stream_impl.h"
 
 /* One request at most. */
-#define FETCH_MAX (UINT64_C(16) << 20)
+#define FETCH_MAX (UINT64_C(12) << 20)
 
 /* More bytes than this between two jobs are dearer than a request. */
-#define GAP_MAX (UINT64_C(256) << 10)
+#define GAP_MAX (UINT64_C(512) << 10)
 
 /* Stored bytes that are here and not opened; any job finds room. */
 #define ROOM_MAX ((size_t)8 << 20)
@@ -374,7 +374,7 @@ fb_far_plan(struct stream *stream)
 		start_ready(stream);
 }
 
-/* What is wanted soon does not wait to become longer. */
+/* What has room does not wait to become longer: all that could be planned is. */
 void
 fb_far_begin(struct stream *stream)
 {
@@ -382,8 +382,7 @@ fb_far_begin(struct stream *stream)
 		struct fetch *fetch = &stream->far->fetches[i];
 
 		if (fetch->state == FETCH_OPEN &&
-		    (stream->ended ||
-		        fetch->first - stream->oldest <= stream->ring_size / 2))
+		    (stream->ended || fetch->first < stream->far->granted))
 			fetch->state = FETCH_READY;
 	}
 	start_ready(stream);
