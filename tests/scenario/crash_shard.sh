@@ -28,13 +28,14 @@ for m in copy snap; do
 done
 cp -a --reflink=auto "$dir" "$pristine"
 
-# worker <n> <argument>...: on a node of its own.  The first id that one makes
-# is the run's, if it is the first to come, else its session's.
+# worker <n> <argument>...: on a node of its own, after the one that died.  The
+# first id that one makes is the run's, if it is the first to come, else its
+# session's: never the one that the dead one has made.
 worker() {
 	worker_n=$1
 	shift
 	run FLEETBAK_STATE_DIR="$dir/state$worker_n" \
-		FLEETBAK_SESSION="20270115-08000000$worker_n-0000000a" \
+		FLEETBAK_SESSION="20270115-08000000$worker_n-0000000b" \
 		fleetbak "$@"
 }
 
