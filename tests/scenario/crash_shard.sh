@@ -55,12 +55,13 @@ mend() {
 		rm -f machines/copy/deaf machines/snap/deaf
 		retry rm -rf "$dir/state1" || fail "$what: the node stays"
 		next=2
-		set -- --take-over
 	else
 		rm -f machines/copy/deaf machines/snap/deaf
 		next=1
-		set --
 	fi
+	# What is its own it goes on with; a lease of which its node remembers
+	# nothing yet it takes over.
+	set -- --take-over
 	got=$(worker $next download --shard 1/1 --run night "$@")
 	# It was sealed already.
 	[ "$got" -eq 0 ] || grep -q E-SHARED-SEALED "$work/stderr" ||
