@@ -448,7 +448,8 @@ replay_obligation(
 }
 
 /* Whoever started it, the run, its guardian or recovery: how long it was down
- * is between the two records.  A later one of the machine knows better. */
+ * is between the two records.  A later one of the machine knows better.  Once
+ * the run has all its facts its manifest may be stored, which says no more. */
 static int
 replay_discharge(
     struct replay *replay, const json_t *body, struct fb_error *err)
@@ -462,7 +463,8 @@ replay_discharge(
 	if (rc < 0)
 		return rc;
 	job->owes_start = false;
-	if (job->owed_since_ns > 0 && at_ns > job->owed_since_ns)
+	if (replay->run->finished[0] == '\0' && job->owed_since_ns > 0 &&
+	    at_ns > job->owed_since_ns)
 		job->downtime_ms =
 		    (uint64_t)(at_ns - job->owed_since_ns) / 1000000;
 	return FB_OK;

@@ -13,8 +13,9 @@ expect 0 "$fb" -c "$conf" init
 # crash_before <pattern>: a download that dies before the first such step.
 crash_before() {
 	FLEETBAK_CRASH_LOG=$work/steps expect 0 "$fb" -c "$conf" download --lock-wait 30s
-	step=$(awk -v what="$1" 'index($0, what) { print $1; exit }' \
-		"$work/steps")
+	# Of its kind: how many files an index has changes from run to run.
+	step=$(awk -v what="$1" '{ n[$2]++ } index($0, what) {
+		print $2 "." n[$2]; exit }' "$work/steps")
 	[ -n "$step" ] || fail "no step '$1'"
 	dies
 }
@@ -63,6 +64,35 @@ rm machines/m1/fail-start
 expect 0 "$fb" -c "$conf" download --lock-wait 30s
 nothing_left "the next download"
 ok "the next download clears it away as well"
+
+# A machine that is started when the manifest lies there already, before the
+# commit and after it: it says what it said, and the run ends.
+fails_before() { # <step or "">
+	touch machines/m1/fail-start
+	if [ -n "$1" ]; then
+		FLEETBAK_CRASH=$1:kill expect 137 "$fb" -c "$conf" download \
+			--lock-wait 30s
+		left_alone "$work/f"
+	else
+		FLEETBAK_CRASH_LOG=$work/steps expect 3 "$fb" -c "$conf" \
+			download --lock-wait 30s
+	fi
+	rm machines/m1/fail-start
+	expect 0 "$fb" -c "$conf" recover --lock-wait 30s
+}
+fails_before ''
+for what in commits/ SHA256SUMS.sig; do
+	step=$(awk -v what=$what '$2 == "store" && index($0, what) {
+		print $1; exit }' "$work/steps")
+	[ -n "$step" ] || fail "no step '$what'"
+	before=$(commits)
+	fails_before "$step"
+	expect 3 "$fb" -c "$conf" download --lock-wait 30s
+	[ "$(commits)" -eq $((before + 1)) ] || fail "$what: not committed once"
+	nothing_left "started before $what"
+	expect 0 "$fb" -c "$conf" verify
+done
+ok "what happens behind a stored manifest does not change it"
 
 # Of another configuration: closed, then a new run.
 crash_before SHA256SUMS
