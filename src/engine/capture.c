@@ -430,6 +430,11 @@ copy_volume(struct capture *capture, struct fb_error *err)
 
 	if (rc < 0 && fb_capture_past_failed(capture, err)) {
 		start_over(capture);
+		/* No state that a crash goes back to names what is written
+		 * over now. */
+		rc = fb_copier_checkpoint(capture->run->copier, err);
+		if (rc < 0)
+			return fb_capture_copier_rc(capture, rc);
 		rc = read_volume(capture, false, err);
 	}
 	if (rc < 0)

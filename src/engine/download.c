@@ -546,7 +546,7 @@ download_take_up(struct download *download, const char *id, bool *ret_done,
 	if (rc == FB_OK)
 		rc = carry_out(download, run, checkpoint, err);
 	/* What it had is lost: a new one, unless it was asked for. */
-	*ret_closed = rc == FB_OK && run->spool_lost &&
+	*ret_closed = rc == FB_OK && run->spool_lost && !is_part(run) &&
 	    download->request->resume == NULL &&
 	    download->request->plan == NULL;
 	if (*ret_closed)

@@ -49,26 +49,43 @@ check_part(const struct fb_run *run, const struct fb_job *job, size_t part,
 	return fb_copier_holds(run->copier, key, err);
 }
 
+static bool
+is_lost(int rc, const struct fb_error *err)
+{
+	return rc == FB_ECORRUPT && strcmp(err->id, "E-SPOOL") == 0;
+}
+
+/* A machine that is being copied copies again what is not there: a crash may
+ * have undone it after the journal had it, and a later one have begun anew. */
+static int
+check_job(const struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	for (size_t k = 0; rc == FB_OK && k < job->machine->volume_count;
+	     k++) {
+		if (!job->parts[k].done)
+			continue;
+		rc = check_part(run, job, k, false, err);
+		if (rc == FB_OK && job->parts[k].has_catalogue)
+			rc = check_part(run, job, k, true, err);
+		if (is_lost(rc, err) && fb_job_active(job)) {
+			job->parts[k].done = job->parts[k].spooled = false;
+			rc = FB_OK;
+		}
+	}
+	return rc;
+}
+
 /* Is all there that the journal calls copied? */
 static int
 check_spool(const struct fb_run *run, struct fb_error *err)
 {
 	int rc = FB_OK;
 
-	for (size_t i = 0; rc == FB_OK && i < run->job_count; i++) {
-		const struct fb_job *job = &run->jobs[i];
-		size_t count = job->state == FB_MACHINE_FAILED
-		    ? 0
-		    : job->machine->volume_count;
-
-		for (size_t k = 0; rc == FB_OK && k < count; k++) {
-			if (!job->parts[k].done)
-				continue;
-			rc = check_part(run, job, k, false, err);
-			if (rc == FB_OK && job->parts[k].has_catalogue)
-				rc = check_part(run, job, k, true, err);
-		}
-	}
+	for (size_t i = 0; rc == FB_OK && i < run->job_count; i++)
+		if (run->jobs[i].state != FB_MACHINE_FAILED)
+			rc = check_job(run, &run->jobs[i], err);
 	return rc;
 }
 
@@ -103,7 +120,7 @@ fb_run_open_copier(
 		rc = open_copier(run, spool, checkpoint, err);
 	if (rc == FB_OK && checkpoint != NULL)
 		rc = check_spool(run, err);
-	if (rc == FB_ECORRUPT && strcmp(err->id, "E-SPOOL") == 0)
+	if (is_lost(rc, err))
 		rc = lose_spool(run, spool, err);
 	return rc;
 }

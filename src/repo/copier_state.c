@@ -346,11 +346,13 @@ rebuild_leaf(const struct fb_leaf *leaf, void *arg, struct fb_error *err)
 {
 	struct fb_copy *copy = arg;
 
-	(void)err;
 	if (leaf->pack == FB_LEAF_ZERO) {
 		copy->pending_zeros += leaf->length;
 		return FB_OK;
 	}
+	if (leaf->pack >= fb_packer_local_count(copy->copier->packer))
+		return fb_fail_id(err, FB_ECORRUPT, "E-SPOOL",
+		    "copy '%s' uses a pack that there is not", copy->key);
 	if (copy->pending_zeros > 0)
 		fb_merkle_add_zero(&copy->merkle, copy->pending_zeros);
 	copy->zero_bytes += copy->pending_zeros;
@@ -390,6 +392,15 @@ find_leaves(struct fb_copy *copy, uint64_t *ret_count, struct fb_error *err)
 	return rc;
 }
 
+/* What it had is lost: from the beginning. */
+static void
+begin_anew(struct fb_copy *copy)
+{
+	fb_merkle_init(&copy->merkle);
+	copy->pending_zeros = copy->zero_bytes = 0;
+	copy->new_bytes = copy->stored_bytes = 0;
+}
+
 int
 fb_copy_open_leaves(struct fb_copy *copy, bool resume, struct fb_error *err)
 {
@@ -402,6 +413,11 @@ fb_copy_open_leaves(struct fb_copy *copy, bool resume, struct fb_error *err)
 		rc = find_leaves(copy, &count, err);
 	if (rc == FB_OK && count > 0)
 		rc = fb_leaves_read(path, count, rebuild_leaf, copy, err);
+	if (count > 0 && (rc == FB_ENOTFOUND || rc == FB_ECORRUPT)) {
+		begin_anew(copy);
+		count = 0;
+		rc = FB_OK;
+	}
 	if (rc == FB_OK) /* zeros at the end may go on */
 		rc = fb_leaves_open(&copy->leaves, path,
 		    count - (copy->pending_zeros > 0), err);

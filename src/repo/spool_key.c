@@ -43,6 +43,8 @@ fb_spool_key_read(
 	if (rc == FB_OK)
 		rc = fb_io_pread(fd, path, ret_key->bytes,
 		    sizeof(ret_key->bytes), 0, &got, err);
+	if (rc == FB_ENOTFOUND) /* what is not there was there */
+		rc = FB_OK;
 	if (rc < 0 || got == sizeof(ret_key->bytes))
 		return rc;
 	(void)fb_fail_id(

@@ -100,8 +100,13 @@ died "$copied"
 pack=$(echo state/runs/*/spool/pack.0)
 [ -s "$pack" ] || fail "$what: no pack"
 printf 'replaced' | dd of="$pack" bs=1 seek=30000 conv=notrunc status=none
-refused ''
-held refused
+got=$(run FLEETBAK_SESSION=20270115-080000000-0000000b fleetbak download)
+[ "$got" -eq 0 ] || fail "$what: exit $got"
+grep -q E-SPOOL "$work/stderr" || fail "$what: the run before says nothing"
+[ "$(ls repo/commits)" = 20270115-080000000-0000000b ] ||
+	fail "$what: what was replaced is committed"
+judge_repository
+held closed
 
 what=private-stage-partial
 died 'write state/runs/RUN/spool/m00003-e1-v1.leaves' torn
