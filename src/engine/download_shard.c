@@ -113,12 +113,11 @@ check_left(const struct download *download, const struct shared *shared,
 /* What those who had the shard have left: machines come up, snapshots go. */
 static int
 look_after(struct download *download, const struct shared *shared,
-    uint32_t shard, struct fb_error *err)
+    uint32_t shard, bool take_over, struct fb_error *err)
 {
 	struct shared_left left = { .epoch = 0 };
 	bool done = false, closed = false;
-	int rc = shared_claim_left(
-	    shared, shard, download->request->take_over, &left, err);
+	int rc = shared_claim_left(shared, shard, take_over, &left, err);
 
 	if (rc < 0 || left.epoch == 0)
 		return rc;
@@ -142,12 +141,12 @@ look_after(struct download *download, const struct shared *shared,
 
 static int
 look_after_all(struct download *download, const struct shared *shared,
-    uint32_t *ret_left, struct fb_error *err)
+    bool take_over, uint32_t *ret_left, struct fb_error *err)
 {
 	int rc = FB_OK;
 
 	for (uint32_t k = 1; rc == FB_OK && k <= shared->shards; k++)
-		rc = look_after(download, shared, k, err);
+		rc = look_after(download, shared, k, take_over, err);
 	return rc < 0 ? rc : shared_tidy(shared, ret_left, err);
 }
 
@@ -168,7 +167,8 @@ fb_shared_look_after(const struct fb_engine *engine, const char *name,
 	if (rc == FB_OK)
 		rc = shared_open(engine, download.repo, name, &shared, err);
 	if (rc == FB_OK)
-		rc = look_after_all(&download, &shared, ret_left, err);
+		rc = look_after_all(
+		    &download, &shared, take_over, ret_left, err);
 	fb_download_report_release(&report);
 	return rc;
 }
@@ -321,7 +321,8 @@ do_shard(struct download *download, const struct shared *shared,
 		return rc;
 	if (!committed)
 		return do_part(download, shared, &part, err);
-	rc = look_after(download, shared, number, err);
+	rc = look_after(
+	    download, shared, number, download->request->take_over, err);
 	return rc < 0 ? rc : note_failures(download, shared, number, err);
 }
 
@@ -343,9 +344,11 @@ try_seal(struct download *download, const struct shared *shared,
 	if (rc < 0)
 		return rc;
 	memcpy(report->sealed, status.run, sizeof(report->sealed));
-	/* Of the others: that it fails is no failure of what was asked. */
+	/* Of the others: that it fails is no failure of what was asked, and
+	 * nobody said that they are dead. */
 	if (status.left > 0)
-		rc = look_after_all(download, shared, &status.left, &why);
+		rc = look_after_all(
+		    download, shared, false, &status.left, &why);
 	if (rc < 0 && rc != FB_ECANCELED) {
 		fb_observe(&download->engine->observer,
 		    &(struct fb_event){

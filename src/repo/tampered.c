@@ -569,6 +569,17 @@ compare_keys(const void *a, const void *b)
 }
 
 static int
+note_forgotten(
+    const struct fb_forget *forget, void *arg, struct fb_error *err)
+{
+	struct finding *finding = arg;
+
+	(void)err;
+	fb_run_ids_add(&finding->forgotten, forget->session);
+	return FB_OK;
+}
+
+static int
 find_all(struct finding *finding, struct fb_error *err)
 {
 	int rc = fb_store_versions(
@@ -581,6 +592,10 @@ find_all(struct finding *finding, struct fb_error *err)
 		return FB_OK;
 	note_suspects(finding);
 	rc = judge_kind(finding, FORGET, judge_forget, err);
+	/* Nor is a run needed whose record is as it should be. */
+	if (rc == FB_OK)
+		rc = fb_repo_forgets(
+		    finding->repo, note_forgotten, finding, err);
 	if (rc == FB_OK)
 		rc = judge_kind(finding, COMMIT, judge_commit, err);
 	if (rc == FB_OK)
