@@ -5,7 +5,8 @@
 #include "fleetbak/base/mem.h"
 #include "run.h"
 
-/* A run that ended keeps its directory only for what is left to do. */
+/* A run that ended keeps its directory only for what is left to do.  Others
+ * wait for the last word about a shard: with the repository at hand it goes. */
 static void
 clear_run(const struct fb_engine *engine, const char *id)
 {
@@ -14,7 +15,7 @@ clear_run(const struct fb_engine *engine, const char *id)
 
 	if (fb_run_replay(engine, NULL, id, false, &run, NULL, &ignored) ==
 	        FB_OK &&
-	    run->ended && !fb_run_holds(run))
+	    run->ended && !fb_run_holds(run) && run->shared[0] == '\0')
 		(void)!fb_io_remove_tree(run->dir, &ignored);
 }
 

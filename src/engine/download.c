@@ -372,7 +372,7 @@ carry_out(struct download *download, struct fb_run *run,
 		rc = conclude(download, run, err);
 	fb_mirror_stop(run);
 	if (rc == FB_OK && run->ended)
-		shared_part_end(run);
+		(void)shared_part_end(run);
 	if (run->leaves_guard)
 		fb_guardian_leave(&guardian);
 	fb_guardian_dismiss(&guardian);
@@ -471,10 +471,8 @@ release_ended(struct download *download, struct fb_run *run,
 	run->children_fd = download->children_fd;
 	fb_run_bind(run, download->plan);
 	rc = fb_run_release(run, err);
-	if (rc == FB_OK && !fb_run_holds(run))
+	if (rc == FB_OK && shared_part_end(run) && !fb_run_holds(run))
 		rc = fb_io_remove_tree(run->dir, err);
-	if (rc == FB_OK)
-		shared_part_end(run);
 	return rc;
 }
 

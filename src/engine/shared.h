@@ -129,8 +129,9 @@ FB_MUST_USE int shared_settle(const struct shared *shared, uint32_t shard,
  * says so from now on: who commits dies before he can say it, or with it. */
 FB_MUST_USE int shared_part_committed(struct fb_run *run, struct fb_error *err);
 /* The last word about a run that ended, after its mirror: nothing is owed any
- * more, or this node remembers it.  Without a shard: nothing. */
-void shared_part_end(const struct fb_run *run);
+ * more, or this node remembers it.  Without a shard: nothing.  False: it could
+ * not be said. */
+bool shared_part_end(const struct fb_run *run);
 /* What it has said after the shared run was closed. */
 void shared_tidy_part(const struct fb_run *run);
 /* Of a run that is closed: take away what serves nobody any more.  *ret_left:

@@ -356,17 +356,18 @@ shared_tidy_part(const struct fb_run *run)
 	(void)!tidy_under(&shared, prefix, &left, &ignored);
 }
 
-void
+bool
 shared_part_end(const struct fb_run *run)
 {
 	struct shared shared = { .engine = run->engine, .repo = run->repo };
 	struct fb_error ignored = { 0 };
 
 	if (run->shared[0] == '\0')
-		return;
+		return true;
 	memcpy(shared.name, run->shared, sizeof(shared.name));
 	if (make_mark(&shared, run->shard.number, run->lease,
 	        fb_run_holds(run) ? SHARED_KEPT : SHARED_END, &ignored) < 0)
-		return; /* somebody else asks the machines again */
+		return false; /* somebody else asks the machines again */
 	shared_tidy_part(run);
+	return true;
 }

@@ -118,6 +118,18 @@ for node in 1 3; do
 done
 ok "what could not be done is remembered, and done"
 
+# A machine that could not be started, and is by recovery, which knows nothing
+# of repositories: the next command that does says that nothing is owed.
+touch machines/m1/fail-start
+expect 3 worker 1 download --full --shard 1/1 --run late
+[ -n "$(find repo/shared/late -name kept)" ] || fail "it says nothing is owed"
+rm machines/m1/fail-start
+expect 0 worker 1 recover --lock-wait 30s
+[ -e machines/m1/up ] || fail "m1 is down"
+expect 0 worker 1 seal --run late
+tidied late
+ok "what recovery has done is done for who seals as well"
+
 # Given up with a machine down: it is started all the same.
 for m in m1 m2; do
 	: >machines/$m/effects
