@@ -108,7 +108,7 @@ meet_obligations(struct fb_cli *cli, struct fb_recover_report *report,
 	}
 	rc = fb_recover(&cli->engine, &request, children, report, err);
 	if (rc == FB_OK)
-		rc = fb_recover_clear(&cli->engine, err);
+		rc = fb_recover_clear(&cli->engine, NULL, err);
 	(void)close(children);
 	(void)close(lock);
 	return rc;

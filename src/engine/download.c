@@ -62,7 +62,8 @@ download_meet_obligations(struct download *download, struct fb_error *err)
 		if (report->items[i].err.code < 0)
 			warn(download->engine, report->items[i].machine,
 			    &report->items[i].err);
-	return rc < 0 ? rc : fb_recover_clear(download->engine, err);
+	return rc < 0 ? rc : fb_recover_clear(
+	                          download->engine, download->repo, err);
 }
 
 static bool
@@ -471,6 +472,7 @@ release_ended(struct download *download, struct fb_run *run,
 	run->children_fd = download->children_fd;
 	fb_run_bind(run, download->plan);
 	rc = fb_run_release(run, err);
+	/* The word first: without the directory nobody would say it. */
 	if (rc == FB_OK && shared_part_end(run) && !fb_run_holds(run))
 		rc = fb_io_remove_tree(run->dir, err);
 	return rc;

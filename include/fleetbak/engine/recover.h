@@ -58,9 +58,10 @@ FB_MUST_USE int fb_recover(const struct fb_engine *engine,
     const struct fb_recover_request *request, int children_fd,
     struct fb_recover_report *report, struct fb_error *err);
 /* After it, with the lock still held: remove what is kept of runs that have
- * ended and have nothing left to do. */
-FB_MUST_USE int fb_recover_clear(
-    const struct fb_engine *engine, struct fb_error *err);
+ * ended and have nothing left to do.  Of a shard, whose last word is said in
+ * the repository, only with `repo`, which may be NULL. */
+FB_MUST_USE int fb_recover_clear(const struct fb_engine *engine,
+    struct fb_repo *repo, struct fb_error *err);
 /* "started", "seen-up", "failed", "unknown", "too-old", "suspended", "gone" */
 const char *fb_recovery_name(enum fb_recovery recovery);
 void fb_recover_report_release(struct fb_recover_report *report);
