@@ -224,7 +224,6 @@ check:
 	$(again) -j$(cpus) all units replays scenario-helpers
 	rc=0; \
 	$(again) lint || rc=1; \
-	$(again) -k -j$(cpus) tidy || rc=1; \
 	$(again) -k check-unit || rc=1; \
 	$(again) -k check-replay || rc=1; \
 	$(again) -k check-scenario || rc=1; \
