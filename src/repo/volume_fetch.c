@@ -305,6 +305,7 @@ get(struct stream *stream, struct fetch *fetch)
 	}
 	fetch->state = FETCH_FREE;
 	(void)pthread_cond_broadcast(&stream->work);
+	(void)pthread_cond_broadcast(&stream->done);
 }
 
 /* The first one that is ready and whose first job has room. */

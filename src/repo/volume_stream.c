@@ -263,6 +263,17 @@ fill_ring(struct stream *stream)
 	(void)pthread_mutex_unlock(&stream->lock);
 }
 
+/* Every fetch has brought its last byte and none has come back from it: there
+ * is more, and nobody to bring it yet. */
+static void
+await_place(struct stream *stream)
+{
+	(void)pthread_mutex_lock(&stream->lock);
+	while (!fb_far_has_place(stream))
+		(void)pthread_cond_wait(&stream->done, &stream->lock);
+	(void)pthread_mutex_unlock(&stream->lock);
+}
+
 int
 fb_stream_next(
     struct stream *stream, struct extent *ret_extent, struct fb_error *err)
@@ -280,6 +291,10 @@ fb_stream_next(
 		stream->holding = false;
 	}
 	fill_ring(stream);
+	while (stream->oldest == stream->newest && !stream->ended) {
+		await_place(stream);
+		fill_ring(stream);
+	}
 	if (stream->oldest == stream->newest)
 		return FB_OK;
 	job = job_at(stream, stream->oldest);
