@@ -109,7 +109,7 @@ end_world(struct world *world)
 static const char *
 name_of(unsigned i)
 {
-	static char name[8];
+	static char name[16];
 
 	(void)snprintf(name, sizeof(name), "m%u", i);
 	return name;
