@@ -11,6 +11,7 @@
 #   make check-s3         the scenarios with object storage only
 #   make check-libvirt    the scenarios with virtual machines only, and count
 #   make lint             layers, headers, scripts, man pages, static analysis
+#   make tidy             clang-tidy over every source: ten minutes
 #   make soak             a random walk for SOAK_SECONDS (an hour)
 #   make bench            speed, memory and stored bytes, next to the peers'
 #   make bench-s3         the same of a bucket, next to what its server gives

@@ -5,14 +5,14 @@
 requires jq mkfs.xfs
 requires_faults
 requires_root
-trap 'unmount "$work/fs"; clear_work' EXIT
 mkdir "$work/fs"
 truncate -s 700M "$work/fs.img"
 mkfs.xfs -q -m reflink=1 "$work/fs.img" 2>/dev/null &&
-	mount -o loop "$work/fs.img" "$work/fs" || {
+	mount -o loop "$work/fs.img" "$work/fs" 2>/dev/null || {
 	echo 'skip  cannot mount a file system with reflinks'
 	exit 77
 }
+trap 'unmount "$work/fs"; clear_work' EXIT
 cd "$work/fs"
 
 # One machine that is copied for long enough to be cut off.
