@@ -38,8 +38,12 @@ run_of() { # <number>: the run's id, the newest is 1
 expect 0 "$fb" -c "$conf" init
 for i in 1 2 3 4; do
 	echo "$i" >machines/m1/data/change
+	keys '' | sort >"$work/before"
 	expect 0 "$fb" -c "$conf" download
 done
+# What only the newest run needs: of the one that is given up, what is locked
+# stays, and nobody misses it.
+keys '' | sort | comm -13 "$work/before" - >"$work/new"
 expect 0 "$fb" -c "$conf" hold -y "$(run_of 1)" --reason 'the auditor asks'
 expect 0 "$fb" -c "$conf" hold -y "$(run_of 2)"
 expect 0 "$fb" -c "$conf" hold --remove "$(run_of 2)"
@@ -61,8 +65,11 @@ ok "nothing was deleted or overwritten but by fleetbak: verify finds nothing"
 # One of each kind: of runs each of its files, of what is given up each step.
 newest=$(run_of 1)
 {
-	for kind in commits forgets hints holds keys packs recipes; do
+	for kind in commits forgets hints holds keys; do
 		keys "$kind/" | tail -n 1
+	done
+	for kind in packs recipes; do
+		grep "^fleet/$kind/" "$work/new" | tail -n 1
 	done
 	keys "runs/$newest/"
 	keys "pending/$undone"
