@@ -22,8 +22,8 @@ escaped(const char *bytes)
 {
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 
-	fb_text_add_escaped(&text,
-	    (struct fb_span){ (const uint8_t *)bytes, strlen(bytes) });
+	fb_text_add_escaped(
+	    &text, (struct fb_span){ (const uint8_t *)bytes, strlen(bytes) });
 	return json_string(fb_buf_str(&text));
 }
 
@@ -84,8 +84,8 @@ check_options(const struct fb_restore_options *o, struct fb_error *err)
 		return fb_fail(err, FB_ECONFIG,
 		    "no machine is named; name one, or say --run RUN --all");
 	if (o->all && o->run == NULL)
-		return fb_fail(err, FB_ECONFIG,
-		    "--all needs --run RUN (or --run latest)");
+		return fb_fail(
+		    err, FB_ECONFIG, "--all needs --run RUN (or --run latest)");
 	if (o->kind == FB_RESTORE_TO_NEW && o->new_id == NULL)
 		return fb_fail(err, FB_ECONFIG, "the new machine has no id");
 	if (o->kind == FB_RESTORE_TO_DIR &&
@@ -117,8 +117,8 @@ absolute(const char *directory)
 }
 
 int
-fb_rst_spec_from(struct fb_restore *restore,
-    const struct fb_restore_options *o, struct fb_error *err)
+fb_rst_spec_from(struct fb_restore *restore, const struct fb_restore_options *o,
+    struct fb_error *err)
 {
 	FB_AUTO_JSON json_t *spec = json_object();
 	json_t *volumes = json_array(), *paths = json_array();
@@ -143,8 +143,8 @@ fb_rst_spec_from(struct fb_restore *restore,
 		json_object_set_new(spec, "directory", escaped(directory));
 	}
 	for (size_t i = 0; i < o->volume_count && rc >= 0; i++) {
-		rc = fb_name_check("volume name", o->volumes[i],
-		    strlen(o->volumes[i]), err);
+		rc = fb_name_check(
+		    "volume name", o->volumes[i], strlen(o->volumes[i]), err);
 		if (rc >= 0)
 			json_array_append_new(
 			    volumes, json_string(o->volumes[i]));
@@ -157,9 +157,25 @@ fb_rst_spec_from(struct fb_restore *restore,
 	return fb_rst_spec_read(restore, err);
 }
 
+typedef int check_fn(const char *text, struct fb_error *err);
+
 static int
-read_strings(const json_t *spec, const char *key, char ***ret_items,
-    size_t *ret_count, struct fb_error *err)
+check_volume(const char *name, struct fb_error *err)
+{
+	return fb_name_check("volume name", name, strlen(name), err);
+}
+
+static int
+check_path(const char *path, struct fb_error *err)
+{
+	return fb_path_check_inside(
+	    "path", path, strlen(path), PATH_BYTES_MAX, err);
+}
+
+/* Each is checked as if it had been asked for now: a journal may be damaged. */
+static int
+read_strings(const json_t *spec, const char *key, check_fn *check,
+    char ***ret_items, size_t *ret_count, struct fb_error *err)
 {
 	json_t *list, *item;
 	size_t i;
@@ -168,7 +184,8 @@ read_strings(const json_t *spec, const char *key, char ***ret_items,
 	if (rc < 0)
 		return rc;
 	*ret_items = fb_alloc(json_array_size(list) + 1, sizeof(**ret_items));
-	json_array_foreach(list, i, item) {
+	json_array_foreach(list, i, item)
+	{
 		if (!json_is_string(item))
 			return fb_fail(err, FB_ECORRUPT,
 			    SPEC ": '%s' holds something else", key);
@@ -176,6 +193,9 @@ read_strings(const json_t *spec, const char *key, char ***ret_items,
 		if (rc < 0)
 			return rc;
 		*ret_count = i + 1;
+		rc = check((*ret_items)[i], err);
+		if (rc < 0)
+			return fb_wrap(err, SPEC);
 	}
 	return FB_OK;
 }
@@ -196,7 +216,12 @@ read_target(struct fb_restore *r, struct fb_error *err)
 	if (r->kind != FB_RESTORE_TO_DIR)
 		return FB_OK;
 	rc = fb_json_str(r->spec, "directory", SPEC, &directory, err);
-	return rc < 0 ? rc : unescaped(directory, &r->directory, err);
+	if (rc == FB_OK)
+		rc = unescaped(directory, &r->directory, err);
+	if (rc == FB_OK && r->directory[0] != '/')
+		rc = fb_fail(err, FB_ECORRUPT,
+		    SPEC ": the directory '%s' is not absolute", directory);
+	return rc;
 }
 
 int
@@ -204,8 +229,8 @@ fb_rst_spec_read(struct fb_restore *r, struct fb_error *err)
 {
 	const char *kind;
 	uint64_t version;
-	int rc = fb_json_u64(
-	    r->spec, "version", SPEC, UINT64_MAX, &version, err);
+	int rc =
+	    fb_json_u64(r->spec, "version", SPEC, UINT64_MAX, &version, err);
 
 	if (rc < 0)
 		return rc;
@@ -217,26 +242,24 @@ fb_rst_spec_read(struct fb_restore *r, struct fb_error *err)
 		return rc;
 	for (r->kind = 0; strcmp(kind, kinds[r->kind]) != 0; r->kind++)
 		if (r->kind + 1 == FB_COUNT(kinds))
-			return fb_fail(err, FB_ECORRUPT,
-			    SPEC ": no kind '%s'", kind);
+			return fb_fail(
+			    err, FB_ECORRUPT, SPEC ": no kind '%s'", kind);
 	rc = read_target(r, err);
 	if (rc >= 0)
-		rc = read_strings(
-		    r->spec, "volumes", &r->volumes, &r->volume_count, err);
+		rc = read_strings(r->spec, "volumes", check_volume, &r->volumes,
+		    &r->volume_count, err);
 	if (rc >= 0)
-		rc = read_strings(
-		    r->spec, "paths", &r->paths, &r->path_count, err);
+		rc = read_strings(r->spec, "paths", check_path, &r->paths,
+		    &r->path_count, err);
 	if (rc >= 0)
 		rc = fb_json_bool(r->spec, "start", SPEC, &r->start, err);
 	if (rc >= 0)
-		rc = fb_json_bool(
-		    r->spec, "no_start", SPEC, &r->no_start, err);
+		rc = fb_json_bool(r->spec, "no_start", SPEC, &r->no_start, err);
 	if (rc >= 0)
 		rc = fb_json_bool(
 		    r->spec, "untrusted", SPEC, &r->untrusted, err);
 	if (rc >= 0)
-		rc = fb_json_bool(
-		    r->spec, "rollback", SPEC, &r->rollback, err);
+		rc = fb_json_bool(r->spec, "rollback", SPEC, &r->rollback, err);
 	return rc;
 }
 
