@@ -93,12 +93,13 @@ wanted() { # <name> [chosen...]: is it among the chosen, or are there none?
 
 # What is found goes on in build/corpus; what crashed stands beside the log.
 # An input may take memory in proportion to its size, and a moment.
+# FUZZ_SEED makes the walk the same each time, as far as it gets.
 fuzz() { # <name> <seconds>
 	mkdir -p "build/corpus/$1"
 	words=tests/fuzz/$1.dict
 	[ -f "$words" ] || words=
 	one "$1" "$(($2 + 300))" "$build/fuzz/$1" -max_total_time="$2" \
-		${words:+-dict="$words"} -timeout=60 -rss_limit_mb=1024 \
+		-seed="${FUZZ_SEED:-0}" ${words:+-dict="$words"} -timeout=60 -rss_limit_mb=1024 \
 		-malloc_limit_mb=256 -artifact_prefix="$log/$1.input-" \
 		-print_final_stats=1 "build/corpus/$1" "fixtures/$1"
 }
