@@ -128,8 +128,10 @@ static void
 after_download(struct outcome *outcome, bool all, bool trouble)
 {
 	trouble = trouble || walk.stale_failures;
-	/* A failure of a run that is cut off stays in it when it goes on. */
-	walk.stale_failures = outcome->disturbed && trouble;
+	/* A failure of a run that is cut off stays in it when it goes on, and
+	 * where nothing was chosen nothing went on. */
+	if (outcome->status != 2 || outcome->disturbed)
+		walk.stale_failures = outcome->disturbed && trouble;
 	model_events(outcome, NULL, NULL);
 	runs_check(outcome);
 	model_power(outcome, true);
