@@ -124,8 +124,31 @@ bool fb_libvirt_is_up(int state);
 #define FB_LIBVIRT_PAUSED "paused"
 char *fb_libvirt_place(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *name);
+char *fb_libvirt_part(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token, const char *name);
 char *fb_libvirt_socket(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *token);
+
+/* What `whole` says. */
+enum fb_libvirt_kind {
+	FB_LIBVIRT_PART, /* it is not there: the capture is not whole */
+	FB_LIBVIRT_JOB,  /* a pull-mode backup job of libvirt, by QEMU */
+	FB_LIBVIRT_DOWN, /* it was off and stays so; its images are read */
+	FB_LIBVIRT_DEFINITION_ONLY, /* every disk is read elsewhere */
+};
+FB_MUST_USE int fb_libvirt_read_kind(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token, enum fb_libvirt_kind *ret_kind,
+    struct fb_error *err);
+FB_MUST_USE int fb_libvirt_write_kind(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token, enum fb_libvirt_kind kind,
+    struct fb_error *err);
+
+/* Fill a capture's definition: the XML and what the guest writes, at its
+ * moment; what it does not write may come later. */
+FB_MUST_USE int fb_libvirt_keep_definition(virDomainPtr domain, bool running,
+    const char *dir, struct fb_error *err);
+FB_MUST_USE int fb_libvirt_keep_kernel(
+    virDomainPtr domain, const char *dir, struct fb_error *err);
 
 /* A domain that is paused: was that us, for a capture? */
 bool fb_libvirt_is_ours_paused(
@@ -140,6 +163,9 @@ enum fb_libvirt_job {
 };
 enum fb_libvirt_job fb_libvirt_job(const struct fb_libvirt_driver *driver,
     virDomainPtr domain, const char *uuid, const char *token);
+
+/* End one of ours, and wait until it has ended. */
+FB_MUST_USE int fb_libvirt_end_job(virDomainPtr domain, struct fb_error *err);
 
 /* E-DOMAIN-BUSY while a job of somebody else runs. */
 FB_MUST_USE int fb_libvirt_check_job(const struct fb_libvirt_driver *driver,

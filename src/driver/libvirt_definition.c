@@ -1,0 +1,82 @@
+/* What a capture has of a domain besides its disks: the volume "definition". */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/mem.h"
+#include "libvirt_internal.h"
+
+static int
+write_xml(virDomainPtr domain, bool live, const char *dir, const char *name,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/%s", dir, name);
+	FB_AUTO_BUF struct fb_buf xml = { 0 };
+	int rc = fb_libvirt_xml(domain, live, &xml, err);
+
+	return rc < 0 ? rc : fb_io_replace(path, fb_buf_span(&xml), 0600, err);
+}
+
+bool
+fb_libvirt_is_too_large(const char *path)
+{
+	struct stat st;
+
+	return path[0] != '/' ||
+	    (stat(path, &st) == 0 &&
+	        (!S_ISREG(st.st_mode) ||
+	            (uint64_t)st.st_size > FB_LIBVIRT_FILE_MAX));
+}
+
+/* A file that the domain starts with, into the definition under this name.
+ * One that is not there, as an NVRAM before the first start, is none, and of
+ * one that is too large the plan says so. */
+static int
+keep_file(
+    const char *dir, const char *from, const char *name, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/%s", dir, name);
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	int rc;
+
+	if (from == NULL || fb_libvirt_is_too_large(from))
+		return FB_OK;
+	rc = fb_io_read_file(from, FB_LIBVIRT_FILE_MAX, &bytes, err);
+	if (rc == FB_ENOTFOUND)
+		return FB_OK;
+	if (rc == FB_OK)
+		rc = fb_io_replace(path, fb_buf_span(&bytes), 0600, err);
+	return rc < 0 ? fb_wrap(err, "%s", name) : FB_OK;
+}
+
+int
+fb_libvirt_keep_definition(
+    virDomainPtr domain, bool running, const char *dir, struct fb_error *err)
+{
+	FB_AUTO_DOMAIN struct fb_domain defined = { 0 };
+	int rc = write_xml(domain, false, dir, "domain.xml", err);
+
+	if (rc == FB_OK && running)
+		rc = write_xml(domain, true, dir, "live.xml", err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_read(domain, false, &defined, err);
+	/* The guest writes to it. */
+	return rc < 0 ? rc
+	              : keep_file(dir, defined.nvram, FB_LIBVIRT_NVRAM, err);
+}
+
+int
+fb_libvirt_keep_kernel(
+    virDomainPtr domain, const char *dir, struct fb_error *err)
+{
+	FB_AUTO_DOMAIN struct fb_domain defined = { 0 };
+	int rc = fb_libvirt_read(domain, false, &defined, err);
+
+	if (rc == FB_OK)
+		rc = keep_file(dir, defined.kernel, "kernel", err);
+	if (rc == FB_OK)
+		rc = keep_file(dir, defined.initrd, "initrd", err);
+	return rc;
+}

@@ -1,0 +1,117 @@
+/* Reading the volumes of a domain: from a capture, or from its images while
+ * it is off. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
+#include "libvirt_internal.h"
+#include "local_internal.h"
+
+int
+fb_libvirt_image(virConnectPtr connection, const struct fb_domain_disk *disk,
+    char **ret_path, struct fb_error *err)
+{
+	virStoragePoolPtr pool;
+	virStorageVolPtr volume = NULL;
+	char *path = NULL;
+
+	if (disk->pool == NULL || strcmp(disk->type, "volume") != 0) {
+		*ret_path = fb_strdup(disk->source);
+		return FB_OK;
+	}
+	pool = fb_libvirt.virStoragePoolLookupByName(connection, disk->pool);
+	if (pool != NULL)
+		volume =
+		    fb_libvirt.virStorageVolLookupByName(pool, disk->volume);
+	if (volume != NULL)
+		path = fb_libvirt.virStorageVolGetPath(volume);
+	if (path == NULL)
+		(void)fb_libvirt_fail(err, false,
+		    "cannot find the volume '%s' of pool '%s'", disk->volume,
+		    disk->pool);
+	else
+		*ret_path = fb_strdup(path);
+	free(path);
+	if (volume != NULL)
+		(void)fb_libvirt.virStorageVolFree(volume);
+	if (pool != NULL)
+		(void)fb_libvirt.virStoragePoolFree(pool);
+	return *ret_path != NULL ? FB_OK : err->code;
+}
+
+/* The image of a domain that is off; while it is read it cannot start. */
+static int
+open_image(struct fb_libvirt_driver *driver, const char *uuid,
+    const char *target, struct fb_artifact **ret_artifact, struct fb_error *err)
+{
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+	FB_AUTO_DOMAIN struct fb_domain domain = { 0 };
+	FB_AUTO_FREE char *path = NULL;
+	const struct fb_domain_disk *disk;
+	int state, rc = fb_libvirt_find(driver, uuid, &ref, err);
+
+	if (rc == FB_OK)
+		rc = fb_libvirt_state(ref.domain, &state, err);
+	if (rc == FB_OK && !fb_libvirt_is_off(state))
+		rc = fb_fail(err, FB_ECONFLICT,
+		    "it is not off, so its images cannot be read");
+	if (rc == FB_OK)
+		rc = fb_libvirt_read(ref.domain, false, &domain, err);
+	if (rc < 0)
+		return rc;
+	disk = fb_domain_disk(&domain, target);
+	if (disk == NULL || disk->why != NULL)
+		return fb_fail(err, FB_ENOTFOUND,
+		    "it has no disk '%s' that could be read", target);
+	rc = fb_libvirt_image(ref.connection, disk, &path, err);
+	return rc < 0
+	    ? rc
+	    : fb_libvirt_read_image(path, disk->format, ret_artifact, err);
+}
+
+/* What the domain does not write could wait until it is up again. */
+static int
+open_definition(struct fb_libvirt_driver *driver, const char *uuid,
+    const char *token, struct fb_artifact **ret_artifact, struct fb_error *err)
+{
+	FB_AUTO_FREE char *place =
+	    fb_libvirt_part(driver, uuid, token, FB_LIBVIRT_DEFINITION);
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+	int rc = fb_libvirt_find(driver, uuid, &ref, err);
+
+	if (rc == FB_OK)
+		rc = fb_libvirt_keep_kernel(ref.domain, place, err);
+	if (rc == FB_OK)
+		*ret_artifact = fb_local_tree_artifact(place, NULL, NULL);
+	return rc;
+}
+
+int
+fb_libvirt_open_volume(struct fb_driver *base, const struct fb_machine *machine,
+    const struct fb_volume *volume, const char *token,
+    struct fb_artifact **ret_artifact, struct fb_error *err)
+{
+	struct fb_libvirt_driver *driver = (struct fb_libvirt_driver *)base;
+	FB_AUTO_FREE char *socket = NULL;
+	enum fb_libvirt_kind kind;
+	int rc;
+
+	if (token == NULL)
+		return open_image(
+		    driver, machine->id, volume->name, ret_artifact, err);
+	rc = fb_libvirt_find_by_token(base, machine, token, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_read_kind(
+		    driver, machine->id, token, &kind, err);
+	if (rc < 0)
+		return rc;
+	if (volume->kind == FB_VOLUME_DEFINITION)
+		return open_definition(
+		    driver, machine->id, token, ret_artifact, err);
+	if (kind != FB_LIBVIRT_JOB)
+		return open_image(
+		    driver, machine->id, volume->name, ret_artifact, err);
+	socket = fb_libvirt_socket(driver, machine->id, token);
+	return fb_libvirt_read_job(socket, volume->name, ret_artifact, err);
+}
