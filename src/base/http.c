@@ -9,6 +9,7 @@
 
 #include "curl_late.h"
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
@@ -16,6 +17,12 @@
 #define CONNECT_MS 10000
 #define STALL_MS   60000
 #define STALL_RATE 128 /* bytes a second are hardly any */
+
+/* While a transfer waits, it looks so often whether somebody hurries; then a
+ * transfer that stands still for so long is given up. */
+#define TURN_MS        500
+#define NS_PER_S       INT64_C(1000000000)
+#define HURRY_STALL_NS (5 * NS_PER_S)
 
 #define BODY_MAX    ((size_t)1 << 20)
 #define HEADERS_MAX ((size_t)1 << 16)
@@ -28,12 +35,14 @@
 struct connection {
 	struct connection *next; /* idle */
 	CURL *curl;
+	CURLM *multi; /* drives it, and keeps the connection itself */
 	char why[CURL_ERROR_SIZE];
 };
 
 struct fb_http {
 	char *ca, *cert, *key, *proxy, *unix_socket;
 	long connect_ms, stall_s;
+	const atomic_bool *hurry;
 
 	pthread_mutex_t lock; /* all below */
 	struct connection *idle;
@@ -78,6 +87,7 @@ fb_http_new(const struct fb_http_options *options)
 	http->unix_socket = copy(options->unix_socket);
 	http->connect_ms = (long)(connect > 0 ? connect : CONNECT_MS);
 	http->stall_s = (long)((stall > 0 ? stall : STALL_MS) + 999) / 1000;
+	http->hurry = options->hurry;
 	(void)pthread_mutex_init(&http->lock, NULL);
 	return http;
 }
@@ -86,6 +96,7 @@ static void
 free_connection(struct connection *connection)
 {
 	curl_easy_cleanup(connection->curl);
+	(void)curl_multi_cleanup(connection->multi);
 	free(connection);
 }
 
@@ -156,7 +167,8 @@ take_connection(struct fb_http *http)
 	}
 	connection = fb_alloc(1, sizeof(*connection));
 	connection->curl = curl_easy_init();
-	if (connection->curl == NULL)
+	connection->multi = curl_multi_init();
+	if (connection->curl == NULL || connection->multi == NULL)
 		abort();
 	return connection;
 }
@@ -435,6 +447,84 @@ fail(const struct exchange *exchange, CURLcode code, const char *why,
 	return fb_fail(err, FB_EUNREACH, "%.*s: %s", end, url, why);
 }
 
+/* Bytes that moved, of the answer and of the body. */
+static uint64_t
+moved(const struct exchange *exchange)
+{
+	curl_off_t down = 0, up = 0;
+
+	(void)curl_easy_getinfo(
+	    exchange->curl, CURLINFO_SIZE_DOWNLOAD_T, &down);
+	(void)curl_easy_getinfo(exchange->curl, CURLINFO_SIZE_UPLOAD_T, &up);
+	return (uint64_t)down + (uint64_t)up;
+}
+
+/* How the transfer ended, once none runs any more. */
+static CURLcode
+ended(CURLM *multi)
+{
+	const CURLMsg *message;
+	CURLcode code = CURLE_OK;
+	int left;
+
+	while ((message = curl_multi_info_read(multi, &left)) != NULL)
+		if (message->msg == CURLMSG_DONE)
+			code = message->data.result;
+	return code;
+}
+
+struct standstill {
+	uint64_t moved;
+	int64_t since_ns;
+	bool watched;
+};
+
+/* Whether somebody hurries, and nothing has moved since for too long. */
+static bool
+stands_still(const struct fb_http *http, const struct exchange *exchange,
+    struct standstill *still)
+{
+	uint64_t now = moved(exchange);
+
+	if (http->hurry == NULL || !atomic_load(http->hurry))
+		return false;
+	if (still->watched && now == still->moved)
+		return fb_clock_mono_ns() - still->since_ns > HURRY_STALL_NS;
+	*still = (struct standstill){ now, fb_clock_mono_ns(), true };
+	return false;
+}
+
+/* One transfer, in turns, so that one that hangs is given up soon when
+ * somebody hurries: a stop in order does not wait for a server. */
+static CURLcode
+perform(const struct fb_http *http, struct connection *connection,
+    const struct exchange *exchange)
+{
+	struct standstill still = { 0 };
+	CURLM *multi = connection->multi;
+	CURLMcode rc = curl_multi_add_handle(multi, connection->curl);
+	CURLcode code = CURLE_OPERATION_TIMEDOUT;
+	int running = 1;
+
+	while (rc == CURLM_OK && !stands_still(http, exchange, &still)) {
+		rc = curl_multi_perform(multi, &running);
+		if (running == 0)
+			break;
+		if (rc == CURLM_OK)
+			rc = curl_multi_poll(multi, NULL, 0, TURN_MS, NULL);
+	}
+	if (rc != CURLM_OK) /* a handle that is none, or no memory */
+		abort();
+	if (running == 0)
+		code = ended(multi);
+	else
+		(void)snprintf(connection->why, sizeof(connection->why),
+		    "no byte moved for %d seconds after a stop was asked for",
+		    (int)(HURRY_STALL_NS / NS_PER_S));
+	(void)curl_multi_remove_handle(multi, connection->curl);
+	return code;
+}
+
 static int
 transfer(struct fb_http *http, struct exchange *exchange, struct fb_error *err)
 {
@@ -453,7 +543,7 @@ transfer(struct fb_http *http, struct exchange *exchange, struct fb_error *err)
 	connection->why[0] = '\0';
 	set_client(connection->curl, http, connection->why);
 	set_request(connection->curl, exchange, headers);
-	code = curl_easy_perform(connection->curl);
+	code = perform(http, connection, exchange);
 	(void)curl_easy_getinfo(
 	    connection->curl, CURLINFO_RESPONSE_CODE, &status);
 	if (code != CURLE_OK)

@@ -44,6 +44,7 @@ etcd_new(const struct etcd_options *options)
 		.key = options->key,
 		.connect_ms = CONNECT_MS,
 		.stall_ms = TIMEOUT_MS,
+		.hurry = options->hurry,
 	};
 	struct etcd *etcd = fb_alloc(1, sizeof(*etcd));
 

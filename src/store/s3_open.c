@@ -91,6 +91,7 @@ make_store(
 		.ca = options->ca,
 		.proxy = options->proxy,
 		.stall_ms = retry_ms < STALL_MS ? retry_ms : STALL_MS,
+		.hurry = options->hurry,
 	};
 
 	s3->base.ops = &fb_s3_ops;

@@ -112,6 +112,24 @@ grep -q 'expired' "$work/stderr" || fail "it does not say that they have expired
 ! grep -q "$session_secret" "$work/stderr" || fail "a secret is printed"
 whole "keys that expire in the middle are read again"
 
+# A stop in order does not wait for a server that hangs; the next run goes on.
+change
+rules 'hang method=PUT path=*/packs/*'
+: >"$proxy_log"
+"$fb" -c "$conf" download >"$work/run.out" 2>&1 &
+run=$!
+until_true "no pack" grep -q '^# [0-9]* hang' "$proxy_log"
+kill -TERM $run
+rc=0
+wait $run || rc=$?
+[ $rc -eq 143 ] || fail "stopped: exit $rc"
+grep -q 'no byte moved for 5 seconds after a stop' "$work/run.out" ||
+	fail "it waited for the server: $(tail -3 "$work/run.out")"
+rules
+expect 0 "$fb" -c "$conf" download --json
+[ "$(field resumed)" = true ] || fail "it was not gone on with"
+whole "stopped while a write hangs"
+
 # Certificates.
 make_ca "$work" other
 sed "s|endpoint: .*|endpoint: \"$s3_tls_url\"|" "$conf" >tls.yaml

@@ -3,7 +3,8 @@
  * connections that are kept for the next ones.
  *
  * A client has a pool of connections: a call takes one that is idle, or makes
- * one, and blocks its thread until the answer is there.  HTTP/1.1, and HTTP/2
+ * one, and drives it (by libcurl's multi interface) in its own thread until
+ * the answer is there or nobody waits for it any more.  HTTP/1.1, and HTTP/2
  * over TLS where the server speaks it; redirects are not followed, and
  * nothing is tried again: what a lost answer means, the caller knows.
  *
@@ -12,6 +13,7 @@
 #ifndef FB_BASE_HTTP_H
 #define FB_BASE_HTTP_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -31,6 +33,11 @@ struct fb_http_options {
 	const char *unix_socket; /* path: connect there, whatever the host */
 	uint64_t connect_ms;     /* to connect, TLS included; 0: 10 s */
 	uint64_t stall_ms;       /* hardly a byte moved for so long; 0: 60 s */
+
+	/* Set, by any thread: a transfer of which no byte moved for 5 seconds
+	 * is given up (FB_ETIMEOUT).  It lives as long as the client; or
+	 * NULL. */
+	const atomic_bool *hurry;
 };
 
 /* The client; free it when no request is under way. */
