@@ -202,6 +202,7 @@ run_program(
 
 	if (harm == NULL)
 		harm = &none;
+	walk.faulted = walk.faulted || harm->kind == HARM_FAULT;
 	*outcome = (struct outcome){ .first_new_run = walk.run_count,
 		.first_event = walk.events };
 	model_before_command();

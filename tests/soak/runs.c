@@ -72,6 +72,8 @@ check_moment(const struct run *run, const struct kept *kept)
 	const struct machine *machine = find_machine(kept->id);
 	unsigned since = step_of_run(run);
 
+	if (kept->torn)
+		return;
 	for (size_t i = 0; machine != NULL && i < machine->moment_count; i++)
 		if (machine->moments[i].step >= since &&
 		    digest_same(&machine->moments[i].content, &kept->content))
@@ -94,10 +96,18 @@ load_kept(struct run *run, json_t *machine)
 	kept->ok = json_is_null(json_object_get(machine, "failure"));
 	kept->up = strcmp(json_string_value(json_object_get(machine, "power")),
 	               "up") == 0;
-	json_array_foreach(json_object_get(machine, "volumes"), i,
-	    volume) if (strcmp(json_string_value(json_object_get(volume,
-	                           "name")),
-	                    "data") == 0) kept->tree = true;
+	json_array_foreach(json_object_get(machine, "volumes"), i, volume)
+	{
+		if (strcmp(json_string_value(json_object_get(volume, "name")),
+		        "data") == 0)
+			kept->tree = true;
+		if (json_integer_value(
+		        json_object_get(volume, "changed_files")) > 0)
+			kept->torn = true;
+	}
+	if (kept->torn && !walk.faulted)
+		fail("%s in run %s: files changed of a machine that is down",
+		    kept->id, run->id);
 }
 
 /* Members of a unit that were stopped by this command shared one window, a

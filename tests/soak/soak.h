@@ -61,6 +61,7 @@ struct machine {
 struct kept {
 	char id[ID_MAX];
 	bool ok;
+	bool torn; /* files of it were not read, and it was said */
 	struct digest content;
 	struct digest hello; /* of data/hello, where there is a tree */
 	bool tree;
@@ -120,6 +121,7 @@ struct walk {
 	size_t said_count;
 	bool keep_all;       /* the policy gives up nothing */
 	bool stale_failures; /* a cut-off run may hold some */
+	bool faulted;        /* a file may have been unreadable */
 	int64_t *step_ms;    /* the clock of each step */
 	size_t step_ms_count;
 };
