@@ -195,13 +195,14 @@ static const struct fb_explanation rows[] = {
 	    "visible.",
 	    "Two hosts with the same state directory.",
 	    "Run it again." },
-	{ "E-FILE-CHANGED", "files changed while they were read", "3",
-	    "A file changed, grew or vanished while its volume was read. Its "
-	    "content may be of two moments. With an offline capture this "
-	    "should not happen.",
-	    "Something that is not stopped with the machine writes there.",
-	    "exclude the path, stop the writer too, or put the volume on a "
-	    "file system that can snapshot." },
+	{ "E-FILE-CHANGED", "files changed, or could not be read", "3",
+	    "A file changed, grew or vanished while its volume was read, or it "
+	    "could not be read: a warning says which. The content of the first "
+	    "may be of two moments, the second is not in the backup.",
+	    "Something that is not stopped with the machine writes there; a "
+	    "damaged file system, or no right to read.",
+	    "make it readable, exclude the path, stop the writer too, or put "
+	    "the volume on a file system that can snapshot." },
 	{ "E-FLEET-SIZE", "the fleet has too many machines", "2",
 	    "One fleet holds at most 25000 machines with 75000 volumes, so "
 	    "that a run stays within 256 MiB of memory. Nothing was touched.",

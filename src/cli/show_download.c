@@ -53,10 +53,11 @@ warn_torn(struct fb_cli *cli, const struct fb_download_machine *machine)
 	struct fb_error warning = { 0 };
 
 	(void)fb_fail_id(&warning, FB_EFAILED, "E-FILE-CHANGED",
-	    "%llu files changed while they were read, though it was stopped",
+	    "%llu files changed or could not be read, though it was stopped",
 	    (unsigned long long)machine->changed_files);
 	(void)fb_hint(&warning,
-	    "something else writes there; exclude it or stop it too");
+	    "see what was said of each: what cannot be read, make readable; "
+	    "what changed, exclude it or stop who writes there");
 	fb_cli_warn(cli, machine->machine, &warning);
 }
 
