@@ -51,8 +51,10 @@ fi
 if rescue nosuch root x.img >"$work/stdout" 2>"$work/stderr"; then
 	fail "there is no such machine"
 fi
-pack=$(find "$work/rescue/repo/packs" -name '*.pack' | head -1)
-damage "$pack" 200
+find "$work/rescue/repo/packs" -name '*.pack' >"$work/packs"
+while read -r pack; do
+	damage "$pack" 200
+done <"$work/packs"
 if rescue m1 root broken.img >"$work/stdout" 2>"$work/stderr"; then
 	fail "a damaged pack was restored from"
 fi
