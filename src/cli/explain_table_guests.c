@@ -9,12 +9,23 @@ static const struct fb_explanation rows[] = {
 	    "uncaptured: refuse, so that the whole guest is not backed up.",
 	    "A disk that was attached lately.",
 	    "Back that disk up from inside the guest, and set uncaptured: note." },
+	{ "E-DISK-LIVE-ONLY", "a stop would take a disk from a guest",
+	    "3, or 1 alone",
+	    "The guest runs with a disk, or with an image of a disk, that its "
+	    "definition does not name: stopped and started, it would be "
+	    "without it. It is neither stopped nor captured.",
+	    "virsh attach-disk without --config; an image that was moved while "
+	    "the guest ran.",
+	    "Put it into the definition (virsh attach-disk --config), or set "
+	    "capture: live for its source." },
 	{ "E-DOMAIN-BUSY", "something else is under way on a guest", "11, 3 or 1",
 	    "A migration, a backup or another job of somebody else's runs on "
-	    "the guest. It is left alone, and the guest is not captured: it "
-	    "was started again if it was stopped.",
-	    "Another backup program; a migration.",
-	    "virsh domjobinfo shows the job. Run it again when it has ended." },
+	    "the guest or on one of its disks, or another run of fleetbak is "
+	    "at work on it. It is left alone, and the guest is not captured: "
+	    "it was started again if it was stopped.",
+	    "Another backup program; a migration; virsh blockcopy.",
+	    "virsh domjobinfo and virsh blockjob show the job. Run it again "
+	    "when it has ended." },
 	{ "E-DOMAIN-SAVED", "a guest's memory was saved to disk", "3, or 1 alone",
 	    "The guest is off, but will go on where it was: its disks are in "
 	    "the middle of something, and without its memory they are not "
@@ -30,6 +41,23 @@ static const struct fb_explanation rows[] = {
 	    "A build without libvirt-dev, libnbd-dev or libxml2-dev.",
 	    "Install libvirt0 and libnbd0; build fleetbak again where the "
 	    "message says so." },
+	{ "E-SCRATCH-FULL", "what a guest overwrites has no room",
+	    "3, or 1 alone",
+	    "While a guest is read, what it overwrites is kept in scratch. "
+	    "That was full, and the hypervisor held the guest: its capture "
+	    "was given up, and the guest goes on.",
+	    "A guest that writes much; a small file system for scratch.",
+	    "Give scratch of the source more room: as much as the guest "
+	    "writes while it is read, its disks' size at most." },
+	{ "E-STOP-UNCLEAN", "a guest was cut off, not shut down",
+	    "0 (a warning)",
+	    "The guest was off because it was switched off or had crashed. "
+	    "Its disks are as a power cut leaves them: its backup counts as "
+	    "one of a machine that ran (level crash).",
+	    "A guest that did not shut down within stop_timeout, and "
+	    "after_stop_timeout: force; virsh destroy.",
+	    "Look why it does not shut down; its file systems check "
+	    "themselves at the next boot." },
 };
 
 size_t

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
@@ -13,6 +14,7 @@ libvirt_close(struct fb_driver *base)
 {
 	struct fb_libvirt_driver *driver = (struct fb_libvirt_driver *)base;
 
+	fb_libvirt_let_go_of(driver, NULL);
 	if (driver->connection != NULL)
 		(void)fb_libvirt.virConnectClose(driver->connection);
 	for (size_t i = 0;
@@ -83,10 +85,13 @@ libvirt_open(const struct fb_config_source *source,
 	    globs_of(json_object_get(source->options, "machines"));
 	driver->local = fb_libvirt_is_local(driver->uri);
 	driver->live = strcmp(option(source, "capture"), "live") == 0;
+	driver->force_off =
+	    strcmp(option(source, "after_stop_timeout"), "force") == 0;
 	driver->refuse_left_out =
 	    strcmp(option(source, "uncaptured"), "refuse") == 0;
 	driver->stop_timeout_ms = span_of(source, "stop_timeout");
 	driver->start_timeout_ms = span_of(source, "start_timeout");
+	driver->opened_ns = fb_clock_boot_ns();
 	(void)pthread_mutex_init(&driver->lock, NULL);
 	*ret_driver = &driver->base;
 	return FB_OK;

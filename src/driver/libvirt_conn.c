@@ -240,7 +240,7 @@ fb_libvirt_state(virDomainPtr domain, int *ret_state, struct fb_error *err)
 bool
 fb_libvirt_is_off(int state)
 {
-	return state == VIR_DOMAIN_SHUTOFF || state == VIR_DOMAIN_CRASHED;
+	return state == VIR_DOMAIN_SHUTOFF;
 }
 
 bool

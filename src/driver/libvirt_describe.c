@@ -4,10 +4,13 @@
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/base/name.h"
 #include "libvirt_internal.h"
 
 /* A chain that is longer goes in a circle. */
 #define CHAIN_MAX 200
+
+#define SECTOR 512
 
 /* What is looked at for one domain. */
 struct look {
@@ -151,31 +154,49 @@ find_size(const struct look *look, const struct fb_domain_disk *disk,
 		(void)fb_libvirt.virStoragePoolFree(pool);
 	if (!found)
 		return err->code;
-	volume->size = info.capacity;
+	/* QEMU rounds up, libvirt does so only while it runs. */
+	volume->size = (info.capacity + SECTOR - 1) / SECTOR * SECTOR;
 	volume->allocated =
 	    info.allocation < info.capacity ? info.allocation : info.capacity;
 	return FB_OK;
 }
 
-/* Of a disk that the XML allows: does it run as it is defined, and how large
- * is it?  NULL: it can be captured. */
-static char *
-why_not(const struct look *look, const struct fb_domain_disk *disk,
-    struct fb_volume *volume)
+/* It runs with another image than the one that it would start with. */
+static bool
+is_swapped(const struct look *look, const struct fb_domain_disk *disk)
 {
 	const struct fb_domain_disk *runs =
 	    fb_domain_disk(&look->live, disk->target);
-	struct fb_error err;
+
+	return runs != NULL && !same_text(runs->source, disk->source);
+}
+
+/* Of a disk that the XML allows: does it run as it is defined, and how large
+ * is it?  *ret_why NULL: it can be captured.  That nobody could be asked says
+ * nothing of the disk. */
+static int
+why_not(const struct look *look, const struct fb_domain_disk *disk,
+    struct fb_volume *volume, char **ret_why, struct fb_error *err)
+{
+	struct fb_error why = { 0 };
+	int rc;
 
 	if (disk->why != NULL)
-		return fb_strdup(disk->why);
-	if (look->running && runs == NULL)
-		return fb_strdup("it is attached only at the next start");
-	if (look->running && !same_text(runs->source, disk->source))
-		return fb_strdup("it runs with another image than its "
-		                 "definition names");
-	return find_size(look, disk, volume, &err) < 0 ? fb_strdup(err.msg)
-	                                               : NULL;
+		*ret_why = fb_strdup(disk->why);
+	else if (look->running &&
+	    fb_domain_disk(&look->live, disk->target) == NULL)
+		*ret_why = fb_strdup("it is attached only at the next start");
+	else if (is_swapped(look, disk))
+		*ret_why = fb_strdup("it runs with another image than its "
+		                     "definition names");
+	if (*ret_why != NULL)
+		return FB_OK;
+	rc = find_size(look, disk, volume, &why);
+	if (rc == FB_EUNREACH)
+		*err = why;
+	else if (rc < 0)
+		*ret_why = fb_strdup(why.msg);
+	return rc == FB_EUNREACH ? rc : FB_OK;
 }
 
 /* A job would be in the way when the guest's agent comes up again: libvirt
@@ -208,13 +229,14 @@ add_way(struct fb_buf *note, const struct look *look)
 		                     "machine runs");
 }
 
-static void
+static int
 add_disk(const struct look *look, const struct fb_domain_disk *disk,
-    const char *why, struct fb_machine *machine)
+    const char *why, struct fb_machine *machine, struct fb_error *err)
 {
 	struct fb_volume *volume = fb_machine_add_volume(machine);
 	FB_AUTO_BUF struct fb_buf note = { 0 };
 	FB_AUTO_FREE char *found = NULL;
+	int rc = FB_OK;
 
 	volume->name = fb_strdup(disk->target);
 	volume->kind = kind_of(disk);
@@ -222,9 +244,14 @@ add_disk(const struct look *look, const struct fb_domain_disk *disk,
 		volume->method = "none";
 		volume->note =
 		    fb_strdup("removable: listed, never captured");
-		return;
+		return FB_OK;
 	}
-	found = why != NULL ? fb_strdup(why) : why_not(look, disk, volume);
+	if (why != NULL)
+		found = fb_strdup(why);
+	else
+		rc = why_not(look, disk, volume, &found, err);
+	if (rc < 0)
+		return rc;
 	add_place(&note, look, disk);
 	if (found != NULL) {
 		volume->method = FB_METHOD_LEFT_OUT;
@@ -236,6 +263,7 @@ add_disk(const struct look *look, const struct fb_domain_disk *disk,
 		add_way(&note, look);
 	}
 	volume->note = fb_strdup(fb_buf_str(&note));
+	return FB_OK;
 }
 
 static void
@@ -265,18 +293,98 @@ add_definition(const struct look *look, struct fb_machine *machine)
 		volume->note = fb_strdup(fb_buf_str(&note));
 }
 
-static void
-add_volumes(const struct look *look, struct fb_machine *machine)
+static bool
+is_live_only(const struct look *look, const struct fb_domain_disk *disk)
 {
-	for (size_t i = 0; i < look->defined.disk_count; i++)
-		add_disk(look, &look->defined.disks[i], NULL, machine);
-	for (size_t i = 0; i < look->live.disk_count; i++)
-		if (fb_domain_disk(&look->defined,
-		        look->live.disks[i].target) == NULL)
-			add_disk(look, &look->live.disks[i],
+	return fb_domain_disk(&look->defined, disk->target) == NULL;
+}
+
+static int
+add_volumes(const struct look *look, struct fb_machine *machine,
+    struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	for (size_t i = 0; rc == FB_OK && i < look->defined.disk_count; i++)
+		rc = add_disk(
+		    look, &look->defined.disks[i], NULL, machine, err);
+	for (size_t i = 0; rc == FB_OK && i < look->live.disk_count; i++)
+		if (is_live_only(look, &look->live.disks[i]))
+			rc = add_disk(look, &look->live.disks[i],
 			    "it is attached only until the machine stops",
-			    machine);
+			    machine, err);
 	add_definition(look, machine);
+	return rc;
+}
+
+static enum fb_lifecycle
+lifecycle_of(const struct look *look)
+{
+	if (look->driver->live && !look->running)
+		return FB_LIFECYCLE_READ_DOWN;
+	/* One that is not defined would be gone when it has stopped. */
+	if (look->driver->live || !look->persistent)
+		return FB_LIFECYCLE_SNAPSHOT_LIVE;
+	return is_read_stopped(look) ? FB_LIFECYCLE_STOP_COPY_START
+	                             : FB_LIFECYCLE_STOP_SNAPSHOT_START;
+}
+
+/* What a stop and a start would take from a domain that runs. */
+static int
+check_live_only(const struct look *look, struct fb_error *err)
+{
+	for (size_t i = 0; i < look->live.disk_count; i++) {
+		const struct fb_domain_disk *disk = &look->live.disks[i];
+
+		if (disk->device == FB_DOMAIN_CDROM ||
+		    disk->device == FB_DOMAIN_FLOPPY)
+			continue;
+		if (is_live_only(look, disk))
+			(void)fb_fail_id(err, FB_ECONFLICT, "E-DISK-LIVE-ONLY",
+			    "its disk '%s' is attached until it stops, and it "
+			    "would start without it",
+			    disk->target);
+		else if (is_swapped(look,
+		             fb_domain_disk(&look->defined, disk->target)))
+			(void)fb_fail_id(err, FB_ECONFLICT, "E-DISK-LIVE-ONLY",
+			    "its disk '%s' would start with another image "
+			    "than it runs with",
+			    disk->target);
+		else
+			continue;
+		return fb_hint(err, "give it that disk for good (virsh "
+		                    "attach-disk --config), or set capture: "
+		                    "live");
+	}
+	return FB_OK;
+}
+
+/* Before anything is stopped: a run's token has this many bytes at most. */
+static int
+check_scratch(const struct look *look, const struct fb_machine *machine,
+    struct fb_error *err)
+{
+	char token[FB_RUN_ID_LEN + sizeof(".99999")];
+
+	if (is_read_stopped(look))
+		return FB_OK;
+	memset(token, '9', sizeof(token) - 1);
+	token[sizeof(token) - 1] = '\0';
+	return fb_libvirt_check_socket(
+	    look->driver, machine->id, token, err);
+}
+
+static int
+check_running(const struct look *look, const struct fb_machine *machine,
+    struct fb_error *err)
+{
+	int rc = check_scratch(look, machine, err);
+
+	if (rc == FB_OK && machine->lifecycle != FB_LIFECYCLE_SNAPSHOT_LIVE)
+		rc = check_live_only(look, err);
+	return rc < 0 ? rc
+	              : fb_libvirt_check_job(
+	                    look->driver, look->ref, machine->id, err);
 }
 
 /* What is wrong with the machine as a whole. */
@@ -312,22 +420,7 @@ check(const struct look *look, const struct fb_machine *machine,
 			return fb_hint(err, "'uncaptured: note' of its source "
 			                    "backs up the rest");
 		}
-	return look->running
-	    ? fb_libvirt_check_job(
-	          look->driver, look->ref, machine->id, err)
-	    : FB_OK;
-}
-
-static enum fb_lifecycle
-lifecycle_of(const struct look *look)
-{
-	if (look->driver->live && !look->running)
-		return FB_LIFECYCLE_READ_DOWN;
-	/* One that is not defined would be gone when it has stopped. */
-	if (look->driver->live || !look->persistent)
-		return FB_LIFECYCLE_SNAPSHOT_LIVE;
-	return is_read_stopped(look) ? FB_LIFECYCLE_STOP_COPY_START
-	                             : FB_LIFECYCLE_STOP_SNAPSHOT_START;
+	return look->running ? check_running(look, machine, err) : FB_OK;
 }
 
 static int
@@ -362,9 +455,10 @@ fb_libvirt_describe(const struct fb_libvirt_driver *driver,
 	if (rc == FB_OK) {
 		machine->lifecycle = lifecycle_of(&look);
 		machine->description = look.defined.digest;
-		add_volumes(&look, machine);
-		rc = check(&look, machine, &err);
+		rc = add_volumes(&look, machine, &err);
 	}
+	if (rc == FB_OK)
+		rc = check(&look, machine, &err);
 	if (rc < 0)
 		fb_machine_refuse(machine, &err);
 }

@@ -34,12 +34,15 @@ struct fb_libvirt_driver {
 	char **machines; /* globs of names, ends with NULL; NULL: all */
 	bool local;      /* the hypervisor is this host's */
 	bool live;       /* captured without being stopped */
+	bool force_off; /* one that does not shut down in time is switched off */
 	bool refuse_left_out; /* a disk that cannot be captured fails its
 	                       * machine */
 	uint64_t stop_timeout_ms, start_timeout_ms;
+	int64_t opened_ns; /* on the boot's clock */
 
 	pthread_mutex_t lock; /* of: */
 	virConnectPtr connection;
+	struct fb_libvirt_held *held; /* the domains that are captured */
 };
 
 /* A reference to the connection, which is made or made anew when needed;
@@ -115,6 +118,7 @@ bool fb_libvirt_is_up(int state);
  * Places of a capture, all below the source's `scratch`:
  *
  *	<uuid>/paused                the domain was started paused by us
+ *	<uuid>/asked                 it was asked by us to shut down
  *	<uuid>/<token>/whole         made last; says what kind it is
  *	<uuid>/<token>/definition/   the XML
  *	<uuid>/<token>/q/            QEMU's: its socket and scratch files
@@ -124,12 +128,20 @@ bool fb_libvirt_is_up(int state);
 #define FB_LIBVIRT_PAUSED "paused"
 char *fb_libvirt_place(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *name);
+/* Make the directory of a domain, or of a capture of it, passable for QEMU. */
+FB_MUST_USE int fb_libvirt_make_place(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token, struct fb_error *err);
 char *fb_libvirt_part(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *token, const char *name);
 char *fb_libvirt_socket(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *token);
 
-/* What `whole` says. */
+/* Has the name of that socket room in a socket's address?  FB_ECONFIG. */
+FB_MUST_USE int fb_libvirt_check_socket(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token, struct fb_error *err);
+
+/* What `whole` says: of a domain that is off also what its images are, so that
+ * one that ran meanwhile is told from it. */
 enum fb_libvirt_kind {
 	FB_LIBVIRT_PART, /* it is not there: the capture is not whole */
 	FB_LIBVIRT_JOB,  /* a pull-mode backup job of libvirt, by QEMU */
@@ -138,9 +150,13 @@ enum fb_libvirt_kind {
 };
 FB_MUST_USE int fb_libvirt_read_kind(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *token, enum fb_libvirt_kind *ret_kind,
-    struct fb_error *err);
+    struct fb_buf *ret_stamp, struct fb_error *err);
 FB_MUST_USE int fb_libvirt_write_kind(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *token, enum fb_libvirt_kind kind,
+    struct fb_span stamp, struct fb_error *err);
+/* While it is the same, nobody has written to an image. */
+FB_MUST_USE int fb_libvirt_stamp(const struct fb_libvirt_driver *driver,
+    const struct fb_libvirt_ref *ref, struct fb_buf *ret_stamp,
     struct fb_error *err);
 
 /* Fill a capture's definition: the XML and what the guest writes, at its
@@ -149,6 +165,19 @@ FB_MUST_USE int fb_libvirt_keep_definition(virDomainPtr domain, bool running,
     const char *dir, struct fb_error *err);
 FB_MUST_USE int fb_libvirt_keep_kernel(
     virDomainPtr domain, const char *dir, struct fb_error *err);
+
+/*
+ * Before a domain is asked to shut down: it may do so for so long from now,
+ * whatever becomes of who asked.  For how many nanoseconds may it yet?
+ */
+#define FB_LIBVIRT_ASKED "asked"
+FB_MUST_USE int fb_libvirt_note_asked(const struct fb_libvirt_driver *driver,
+    const char *uuid, uint64_t span_ms, struct fb_error *err);
+int64_t fb_libvirt_asked(
+    const struct fb_libvirt_driver *driver, const char *uuid);
+/* Take a mark away, of these two. */
+FB_MUST_USE int fb_libvirt_forget(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *mark, struct fb_error *err);
 
 /* A domain that is paused: was that us, for a capture? */
 bool fb_libvirt_is_ours_paused(
@@ -161,13 +190,34 @@ enum fb_libvirt_job {
 	FB_LIBVIRT_OLD_JOB,     /* of another token of ours */
 	FB_LIBVIRT_FOREIGN_JOB, /* of any kind */
 };
-enum fb_libvirt_job fb_libvirt_job(const struct fb_libvirt_driver *driver,
-    virDomainPtr domain, const char *uuid, const char *token);
+FB_MUST_USE int fb_libvirt_job(const struct fb_libvirt_driver *driver,
+    virDomainPtr domain, const char *uuid, const char *token,
+    enum fb_libvirt_job *ret_job, struct fb_error *err);
 
-/* End one of ours, and wait until it has ended. */
+/* End one of ours, and wait until it has ended; a guest that QEMU paused
+ * because the job's scratch file could not grow goes on. */
 FB_MUST_USE int fb_libvirt_end_job(virDomainPtr domain, struct fb_error *err);
+/* Does QEMU hold it, because it could not write? */
+bool fb_libvirt_is_held_up(virDomainPtr domain);
+/* The same of a dead run's job, if it has brought that about. */
+FB_MUST_USE int fb_libvirt_free_held_up(
+    const struct fb_libvirt_driver *driver, virDomainPtr domain,
+    const char *uuid, struct fb_error *err);
 
-/* E-DOMAIN-BUSY while a job of somebody else runs. */
+/*
+ * A domain that is captured is held, from before its stop until its capture
+ * is removed, against another fleetbak with the same scratch directory, which
+ * would take its job for a dead run's.  Both: E-DOMAIN-BUSY.  A driver holds a
+ * domain once, however often it says so.
+ */
+FB_MUST_USE int fb_libvirt_hold(struct fb_libvirt_driver *driver,
+    const char *uuid, struct fb_error *err);
+FB_MUST_USE int fb_libvirt_check_held(const struct fb_libvirt_driver *driver,
+    const char *uuid, struct fb_error *err);
+/* NULL: all. */
+void fb_libvirt_let_go_of(struct fb_libvirt_driver *driver, const char *uuid);
+
+/* E-DOMAIN-BUSY while a job of somebody else runs, on it or on its disks. */
 FB_MUST_USE int fb_libvirt_check_job(const struct fb_libvirt_driver *driver,
     virDomainPtr domain, const char *uuid, struct fb_error *err);
 
@@ -177,6 +227,10 @@ FB_MUST_USE int fb_libvirt_read_job(const char *socket, const char *export_,
     struct fb_artifact **ret_artifact, struct fb_error *err);
 FB_MUST_USE int fb_libvirt_read_image(const char *path, const char *format,
     struct fb_artifact **ret_artifact, struct fb_error *err);
+
+/* A disk of a job that is ended as soon as its scratch file is full. */
+struct fb_artifact *fb_libvirt_watch(struct fb_libvirt_driver *driver,
+    const char *uuid, struct fb_artifact *owned_disk);
 
 /* Write to the image of a domain that is off. */
 FB_MUST_USE int fb_libvirt_write_image(const char *path, const char *format,

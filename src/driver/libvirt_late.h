@@ -28,6 +28,8 @@
 	X(virDomainBackupGetXMLDesc) \
 	X(virDomainCreateWithFlags) \
 	X(virDomainDefineXML) \
+	X(virDomainDestroyFlags) \
+	X(virDomainGetBlockJobInfo) \
 	X(virDomainGetJobInfo) \
 	X(virDomainRef) \
 	X(virDomainResume) \

@@ -2,6 +2,8 @@
  * it is off. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
@@ -38,6 +40,44 @@ fb_libvirt_image(virConnectPtr connection, const struct fb_domain_disk *disk,
 	if (pool != NULL)
 		(void)fb_libvirt.virStoragePoolFree(pool);
 	return *ret_path != NULL ? FB_OK : err->code;
+}
+
+/* Times do not tell of a device, so that this process is all that can know. */
+static void
+add_stamp(const struct fb_libvirt_driver *driver, const char *path,
+    struct fb_buf *stamp)
+{
+	struct stat st;
+
+	if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
+		fb_buf_add_fmt(stamp, "%llu %llu %lld %lld.%09ld\n",
+		    (unsigned long long)st.st_dev,
+		    (unsigned long long)st.st_ino, (long long)st.st_size,
+		    (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+	else
+		fb_buf_add_fmt(stamp, "%lld %lld\n", (long long)getpid(),
+		    (long long)driver->opened_ns);
+}
+
+int
+fb_libvirt_stamp(const struct fb_libvirt_driver *driver,
+    const struct fb_libvirt_ref *ref, struct fb_buf *ret_stamp,
+    struct fb_error *err)
+{
+	FB_AUTO_DOMAIN struct fb_domain defined = { 0 };
+	int rc = fb_libvirt_read(ref->domain, false, &defined, err);
+
+	for (size_t i = 0; rc == FB_OK && i < defined.disk_count; i++) {
+		const struct fb_domain_disk *disk = &defined.disks[i];
+		FB_AUTO_FREE char *path = NULL;
+
+		if (disk->device != FB_DOMAIN_DISK || disk->why != NULL)
+			continue;
+		rc = fb_libvirt_image(ref->connection, disk, &path, err);
+		if (rc == FB_OK)
+			add_stamp(driver, path, ret_stamp);
+	}
+	return rc;
 }
 
 /* The image of a domain that is off; while it is read it cannot start. */
@@ -94,6 +134,8 @@ fb_libvirt_open_volume(struct fb_driver *base, const struct fb_machine *machine,
 {
 	struct fb_libvirt_driver *driver = (struct fb_libvirt_driver *)base;
 	FB_AUTO_FREE char *socket = NULL;
+	struct fb_artifact *disk = NULL;
+	FB_AUTO_BUF struct fb_buf stamp = { 0 };
 	enum fb_libvirt_kind kind;
 	int rc;
 
@@ -103,7 +145,7 @@ fb_libvirt_open_volume(struct fb_driver *base, const struct fb_machine *machine,
 	rc = fb_libvirt_find_by_token(base, machine, token, err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_read_kind(
-		    driver, machine->id, token, &kind, err);
+		    driver, machine->id, token, &kind, &stamp, err);
 	if (rc < 0)
 		return rc;
 	if (volume->kind == FB_VOLUME_DEFINITION)
@@ -113,5 +155,8 @@ fb_libvirt_open_volume(struct fb_driver *base, const struct fb_machine *machine,
 		return open_image(
 		    driver, machine->id, volume->name, ret_artifact, err);
 	socket = fb_libvirt_socket(driver, machine->id, token);
-	return fb_libvirt_read_job(socket, volume->name, ret_artifact, err);
+	rc = fb_libvirt_read_job(socket, volume->name, &disk, err);
+	if (rc == FB_OK)
+		*ret_artifact = fb_libvirt_watch(driver, machine->id, disk);
+	return rc;
 }

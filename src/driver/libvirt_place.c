@@ -4,14 +4,21 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
+#include "fleetbak/base/seam.h"
+#include "fleetbak/base/text.h"
 #include "libvirt_internal.h"
 
-#define WHOLE    "whole"
-#define KIND_MAX 32
+#define WHOLE     "whole"
+#define KIND_MAX  ((size_t)1 << 20)
+#define ASKED_MAX 128
+
+/* QEMU's user passes through, and lists nothing. */
+#define PLACE_MODE 0711
 
 static const char *const kinds[] = {
 	[FB_LIBVIRT_PART] = "",
@@ -42,6 +49,98 @@ fb_libvirt_socket(
 	return fb_libvirt_part(driver, uuid, token, "q/nbd");
 }
 
+static int
+make_passable(const char *path, bool always, struct fb_error *err)
+{
+	struct stat st;
+	int rc = fb_io_look(path, &st, err);
+
+	if (rc == FB_OK && !always)
+		return FB_OK;
+	if (rc == FB_ENOTFOUND)
+		rc = fb_io_mkdirs(path, PLACE_MODE, err);
+	if (rc == FB_OK &&
+	    (fb_seam_fails(FB_STEP_RENAME, path) ||
+	        chmod(path, PLACE_MODE) == -1))
+		rc = fb_fail_sys(err, "cannot open '%s' up", path);
+	return rc;
+}
+
+/* Whatever the umask; but a scratch that is there is its owner's. */
+int
+fb_libvirt_make_place(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token, struct fb_error *err)
+{
+	FB_AUTO_FREE char *machine = fb_libvirt_place(driver, uuid, "");
+	FB_AUTO_FREE char *capture = fb_libvirt_place(driver, uuid, token);
+	int rc = make_passable(driver->scratch, false, err);
+
+	if (rc == FB_OK)
+		rc = make_passable(machine, true, err);
+	return rc < 0 || token[0] == '\0' ? rc
+	                                  : make_passable(capture, true, err);
+}
+
+/* By the clock of one boot: a guest does not outlive it. */
+int
+fb_libvirt_note_asked(const struct fb_libvirt_driver *driver,
+    const char *uuid, uint64_t span_ms, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path =
+	    fb_libvirt_place(driver, uuid, FB_LIBVIRT_ASKED);
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	char boot[FB_BOOT_ID_SIZE];
+	int rc = driver->local ? fb_libvirt_make_place(driver, uuid, "", err)
+	                       : FB_OK;
+
+	fb_clock_boot_id(boot);
+	fb_buf_add_fmt(&text, "%s %llu\n", boot,
+	    (unsigned long long)(fb_clock_boot_ns() / 1000000) +
+	        (unsigned long long)span_ms);
+	return rc < 0 || !driver->local
+	    ? rc
+	    : fb_io_replace(path, fb_buf_span(&text), 0600, err);
+}
+
+int64_t
+fb_libvirt_asked(const struct fb_libvirt_driver *driver, const char *uuid)
+{
+	FB_AUTO_FREE char *path =
+	    fb_libvirt_place(driver, uuid, FB_LIBVIRT_ASKED);
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	uint64_t until_ms, now_ms = (uint64_t)(fb_clock_boot_ns() / 1000000);
+	char boot[FB_BOOT_ID_SIZE];
+	struct fb_error ignored;
+	struct fb_span number;
+	size_t len;
+
+	fb_clock_boot_id(boot);
+	len = strlen(boot) + 1;
+	if (!driver->local ||
+	    fb_io_read_file(path, ASKED_MAX, &text, &ignored) < 0 ||
+	    text.len < len + 2 || memcmp(text.data, boot, len - 1) != 0)
+		return 0;
+	number = (struct fb_span){ text.data + len, text.len - len - 1 };
+	if (fb_text_u64(number, INT64_MAX / 1000000, &until_ms, &ignored) <
+	        0 ||
+	    until_ms <= now_ms)
+		return 0;
+	return (int64_t)(until_ms - now_ms) * 1000000;
+}
+
+int
+fb_libvirt_forget(const struct fb_libvirt_driver *driver, const char *uuid,
+    const char *mark, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = fb_libvirt_place(driver, uuid, mark);
+	struct fb_error ignored;
+	struct stat st;
+
+	return !driver->local || fb_io_look(path, &st, &ignored) < 0
+	    ? FB_OK
+	    : fb_io_unlink(path, err);
+}
+
 bool
 fb_libvirt_is_ours_paused(
     const struct fb_libvirt_driver *driver, const char *uuid)
@@ -60,7 +159,8 @@ fb_libvirt_is_ours_paused(
 
 int
 fb_libvirt_read_kind(const struct fb_libvirt_driver *driver, const char *uuid,
-    const char *token, enum fb_libvirt_kind *ret_kind, struct fb_error *err)
+    const char *token, enum fb_libvirt_kind *ret_kind,
+    struct fb_buf *ret_stamp, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = fb_libvirt_part(driver, uuid, token, WHOLE);
 	FB_AUTO_BUF struct fb_buf text = { 0 };
@@ -69,21 +169,28 @@ fb_libvirt_read_kind(const struct fb_libvirt_driver *driver, const char *uuid,
 	*ret_kind = FB_LIBVIRT_PART;
 	if (rc < 0)
 		return rc == FB_ENOTFOUND ? FB_OK : rc;
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-		if (strcmp(fb_buf_str(&text), kinds[i]) == 0)
-			*ret_kind = (enum fb_libvirt_kind)i;
+	for (size_t i = FB_LIBVIRT_PART + 1; i < FB_COUNT(kinds); i++) {
+		size_t len = strlen(kinds[i]);
+
+		if (text.len < len || memcmp(text.data, kinds[i], len) != 0)
+			continue;
+		*ret_kind = (enum fb_libvirt_kind)i;
+		fb_buf_add(ret_stamp, text.data + len, text.len - len);
+	}
 	return FB_OK;
 }
 
 int
 fb_libvirt_write_kind(const struct fb_libvirt_driver *driver, const char *uuid,
-    const char *token, enum fb_libvirt_kind kind, struct fb_error *err)
+    const char *token, enum fb_libvirt_kind kind, struct fb_span stamp,
+    struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = fb_libvirt_part(driver, uuid, token, WHOLE);
-	const char *text = kinds[kind];
+	FB_AUTO_BUF struct fb_buf text = { 0 };
 
-	return fb_io_replace(path,
-	    (struct fb_span){ (const uint8_t *)text, strlen(text) }, 0600, err);
+	fb_buf_add_str(&text, kinds[kind]);
+	fb_buf_add(&text, stamp.ptr, stamp.len);
+	return fb_io_replace(path, fb_buf_span(&text), 0600, err);
 }
 
 /*
@@ -106,6 +213,7 @@ visit_machine(const struct fb_libvirt_driver *driver, const char *uuid,
 
 	for (size_t i = 0; rc == FB_OK && names[i] != NULL; i++)
 		if (strcmp(names[i], FB_LIBVIRT_PAUSED) != 0 &&
+		    strcmp(names[i], FB_LIBVIRT_ASKED) != 0 &&
 		    fb_name_ok(names[i], strlen(names[i])))
 			rc = visit(uuid, names[i], arg, err);
 	return rc == FB_ENOTFOUND ? FB_OK : rc;

@@ -4,7 +4,6 @@
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
-#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "libvirt_internal.h"
 
@@ -17,9 +16,15 @@
 /* The button is pressed again: a guest that was booting did not see it. */
 #define PRESS_NS (INT64_C(15) * 1000000000)
 
+/* Switched off, it is off within this. */
+#define FORCE_NS (INT64_C(60) * 1000000000)
+
 /* A start that fails because the image is still held (by who has just read
  * it) is tried again for so long. */
 #define START_NS (INT64_C(5) * 1000000000)
+
+/* Nobody watches a guest for longer than a day. */
+#define ASKED_MAX_MS ((uint64_t)24 * 60 * 60 * 1000)
 
 enum fb_power
 fb_libvirt_power(const struct fb_libvirt_driver *driver, const char *uuid, int state)
@@ -33,21 +38,72 @@ fb_libvirt_power(const struct fb_libvirt_driver *driver, const char *uuid, int s
 	return FB_POWER_UNKNOWN;
 }
 
+/* Its state.  A connection that broke is made anew: a daemon that is restarted
+ * takes nothing from a domain. */
+static int
+look(struct fb_libvirt_driver *driver, const char *uuid,
+    struct fb_libvirt_ref *ref, int *ret_state, struct fb_error *err)
+{
+	int rc = FB_EUNREACH;
+
+	if (ref->domain != NULL)
+		rc = fb_libvirt_state(ref->domain, ret_state, err);
+	if (rc != FB_EUNREACH)
+		return rc;
+	fb_libvirt_ref_release(ref);
+	rc = fb_libvirt_find(driver, uuid, ref, err);
+	return rc < 0 ? rc : fb_libvirt_state(ref->domain, ret_state, err);
+}
+
+static bool
+is_going(int state)
+{
+	return fb_libvirt_is_up(state) || state == VIR_DOMAIN_SHUTDOWN;
+}
+
+/* Look until what it was asked for, by whomever of us, has happened, or will
+ * not happen any more. */
+static int
+look_settled(struct fb_libvirt_driver *driver, const char *uuid,
+    struct fb_libvirt_ref *ref, int *ret_state, struct fb_error *err)
+{
+	for (;;) {
+		int rc = look(driver, uuid, ref, ret_state, err);
+		bool may_go = fb_libvirt_asked(driver, uuid) > 0;
+
+		if (rc == FB_EUNREACH ? !may_go : rc < 0)
+			return rc;
+		if (rc == FB_OK && (!is_going(*ret_state) || !may_go))
+			return fb_libvirt_forget(
+			    driver, uuid, FB_LIBVIRT_ASKED, err);
+		fb_clock_wait(fb_clock_mono_ns() + LOOK_NS);
+	}
+}
+
 int
 fb_libvirt_power_get(struct fb_driver *base, const struct fb_machine *machine,
     const struct fb_verb *verb, enum fb_power *ret_power, struct fb_error *err)
 {
 	struct fb_libvirt_driver *driver = (struct fb_libvirt_driver *)base;
 	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
-	int rc = fb_libvirt_find(driver, machine->id, &ref, err);
-	int state;
+	int state, rc;
 
-	(void)verb;
-	if (rc == FB_OK)
-		rc = fb_libvirt_state(ref.domain, &state, err);
-	if (rc == FB_OK)
-		*ret_power = fb_libvirt_power(driver, machine->id, state);
-	return rc;
+	rc = verb->settle
+	    ? look_settled(driver, machine->id, &ref, &state, err)
+	    : look(driver, machine->id, &ref, &state, err);
+	if (rc == FB_OK && state == VIR_DOMAIN_PAUSED) {
+		rc = fb_libvirt_free_held_up(
+		    driver, ref.domain, machine->id, err);
+		if (rc == FB_OK)
+			rc = fb_libvirt_state(ref.domain, &state, err);
+	}
+	if (rc < 0)
+		return rc;
+	*ret_power = fb_libvirt_power(driver, machine->id, state);
+	/* Whoever pauses it from now on is somebody else. */
+	return *ret_power == FB_POWER_UP
+	    ? fb_libvirt_forget(driver, machine->id, FB_LIBVIRT_PAUSED, err)
+	    : FB_OK;
 }
 
 static int64_t
@@ -88,6 +144,7 @@ ask_agent(void *arg)
 
 	(void)fb_libvirt.virDomainShutdownFlags(
 	    asking->domain, VIR_DOMAIN_SHUTDOWN_GUEST_AGENT);
+	(void)fb_libvirt.virDomainFree(asking->domain);
 	return NULL;
 }
 
@@ -96,10 +153,14 @@ begin_asking(struct asking *asking, virDomainPtr domain)
 {
 	struct fb_error ignored;
 
+	if (fb_libvirt_effect(domain, "agent-shutdown", &ignored) < 0 ||
+	    fb_libvirt.virDomainRef(domain) < 0)
+		return;
 	asking->domain = domain;
 	asking->began =
-	    fb_libvirt_effect(domain, "agent-shutdown", &ignored) == FB_OK &&
 	    pthread_create(&asking->thread, NULL, ask_agent, asking) == 0;
+	if (!asking->began)
+		(void)fb_libvirt.virDomainFree(domain);
 }
 
 static void
@@ -150,16 +211,20 @@ check_stop(virDomainPtr domain, const struct fb_domain *live,
 }
 
 static int
-await_off(virDomainPtr domain, const struct fb_verb *verb, int64_t press,
+await_off(struct fb_libvirt_driver *driver, const char *uuid,
+    struct fb_libvirt_ref *ref, const struct fb_verb *verb, int64_t press,
     int64_t deadline, struct fb_error *err)
 {
 	struct fb_error refused = { 0 };
 
 	for (;;) {
-		int state, rc = fb_libvirt_state(domain, &state, err);
+		int state, rc = look(driver, uuid, ref, &state, err);
 		int64_t now = fb_clock_mono_ns();
 
-		if (rc < 0 || fb_libvirt_is_off(state))
+		if (rc == FB_OK && fb_libvirt_is_off(state))
+			return fb_libvirt_forget(
+			    driver, uuid, FB_LIBVIRT_ASKED, err);
+		if (rc < 0)
 			return rc;
 		rc = check_cancel(verb, err);
 		if (rc < 0)
@@ -168,7 +233,7 @@ await_off(virDomainPtr domain, const struct fb_verb *verb, int64_t press,
 			break;
 		if (now >= press) {
 			press = now + PRESS_NS;
-			(void)!press_button(domain, &refused);
+			(void)!press_button(ref->domain, &refused);
 		}
 		fb_clock_wait(now + LOOK_NS);
 	}
@@ -178,27 +243,75 @@ await_off(virDomainPtr domain, const struct fb_verb *verb, int64_t press,
 	                    "stop_timeout of its source, or set capture: live");
 }
 
+/* QEMU is asked to end, not killed: it writes out what it holds of the images.
+ * One that is not on its way, but paused, is somebody's. */
 static int
-shut_down(const struct fb_libvirt_driver *driver, virDomainPtr domain,
-    const struct fb_verb *verb, struct fb_error *err)
+force_off(struct fb_libvirt_driver *driver, const char *uuid,
+    struct fb_libvirt_ref *ref, const struct fb_verb *verb,
+    struct fb_error *err)
+{
+	int state, rc = look(driver, uuid, ref, &state, err);
+
+	if (rc == FB_OK && !fb_libvirt_is_off(state) && !is_going(state))
+		return fb_fail(err, FB_ECONFLICT, "it is paused or suspended");
+	if (rc == FB_OK)
+		rc = fb_libvirt_check_job(driver, ref->domain, uuid, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_effect(ref->domain, "destroy", err);
+	if (rc == FB_OK && !fb_libvirt_is_off(state) &&
+	    fb_libvirt.virDomainDestroyFlags(
+	        ref->domain, VIR_DOMAIN_DESTROY_GRACEFUL) < 0)
+		rc = fb_libvirt_fail(err, true, "cannot switch it off");
+	/* It may have gone by itself. */
+	if (rc < 0 && rc != FB_ECONFLICT)
+		return rc;
+	return await_off(driver, uuid, ref, verb, INT64_MAX,
+	    fb_clock_mono_ns() + FORCE_NS, err);
+}
+
+/* It may go down late, but not for ever: as long again as it was given. */
+static int
+note_asked(const struct fb_libvirt_driver *driver, const char *uuid,
+    int64_t press, int64_t deadline, struct fb_error *err)
+{
+	uint64_t span_ms = (uint64_t)(deadline - press) / 1000000;
+
+	if (span_ms > UINT64_MAX - driver->stop_timeout_ms)
+		span_ms = UINT64_MAX;
+	else
+		span_ms += driver->stop_timeout_ms;
+	if (span_ms > ASKED_MAX_MS)
+		span_ms = ASKED_MAX_MS;
+	return fb_libvirt_note_asked(driver, uuid, span_ms, err);
+}
+
+static int
+shut_down(struct fb_libvirt_driver *driver, const char *uuid,
+    struct fb_libvirt_ref *ref, const struct fb_verb *verb,
+    struct fb_error *err)
 {
 	AUTO_ASKING struct asking asking = { 0 };
 	FB_AUTO_DOMAIN struct fb_domain live = { 0 };
 	int64_t deadline = deadline_of(verb, driver->stop_timeout_ms);
 	int64_t press = fb_clock_mono_ns();
-	int rc = fb_libvirt_read(domain, true, &live, err);
+	int rc = fb_libvirt_read(ref->domain, true, &live, err);
 
 	if (rc == FB_OK)
-		rc = check_stop(domain, &live, err);
+		rc = check_stop(ref->domain, &live, err);
+	if (rc == FB_OK)
+		rc = note_asked(driver, uuid, press, deadline, err);
 	if (rc < 0)
 		return rc;
 	if (live.agent_there) {
 		int64_t half = press + (deadline - press) / 2;
 
-		begin_asking(&asking, domain);
+		begin_asking(&asking, ref->domain);
 		press = half < press + AGENT_NS ? half : press + AGENT_NS;
 	}
-	return await_off(domain, verb, press, deadline, err);
+	rc = await_off(driver, uuid, ref, verb, press, deadline, err);
+	return rc == FB_ETIMEOUT && driver->force_off
+	    ? force_off(driver, uuid, ref, verb, err)
+	    : rc;
 }
 
 int
@@ -207,11 +320,8 @@ fb_libvirt_stop(struct fb_driver *base, const struct fb_machine *machine,
 {
 	struct fb_libvirt_driver *driver = (struct fb_libvirt_driver *)base;
 	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
-	int rc = fb_libvirt_find(driver, machine->id, &ref, err);
-	int state;
+	int state, rc = look(driver, machine->id, &ref, &state, err);
 
-	if (rc == FB_OK)
-		rc = fb_libvirt_state(ref.domain, &state, err);
 	if (rc < 0)
 		return rc;
 	switch (fb_libvirt_power(driver, machine->id, state)) {
@@ -221,14 +331,17 @@ fb_libvirt_stop(struct fb_driver *base, const struct fb_machine *machine,
 		/* Its end would be the end of the job. */
 		rc = fb_libvirt_check_job(
 		    driver, ref.domain, machine->id, err);
+		if (rc == FB_OK)
+			rc = fb_libvirt_hold(driver, machine->id, err);
 		return rc < 0 ? rc
-		              : shut_down(driver, ref.domain, verb, err);
+		              : shut_down(
+		                    driver, machine->id, &ref, verb, err);
 	case FB_POWER_UNKNOWN:
 		break;
 	}
 	/* On its way down, it is waited for; paused, it is somebody's. */
 	if (state == VIR_DOMAIN_SHUTDOWN)
-		return await_off(ref.domain, verb, INT64_MAX,
+		return await_off(driver, machine->id, &ref, verb, INT64_MAX,
 		    deadline_of(verb, driver->stop_timeout_ms), err);
 	return fb_fail(err, FB_ECONFLICT, "it is paused or suspended");
 }
@@ -236,17 +349,6 @@ fb_libvirt_stop(struct fb_driver *base, const struct fb_machine *machine,
 /*
  * Starting.
  */
-
-/* Whoever pauses it from now on is somebody else. */
-static int
-forget_pause(const struct fb_libvirt_driver *driver, const char *uuid,
-    struct fb_error *err)
-{
-	FB_AUTO_FREE char *path =
-	    fb_libvirt_place(driver, uuid, FB_LIBVIRT_PAUSED);
-
-	return driver->local ? fb_io_unlink(path, err) : FB_OK;
-}
 
 static int
 create(virDomainPtr domain, struct fb_error *err)
@@ -278,15 +380,20 @@ step_up(const struct fb_libvirt_driver *driver, virDomainPtr domain,
 	*ret_again = state == VIR_DOMAIN_SHUTDOWN;
 	if (*ret_again)
 		return FB_OK;
-	if (fb_libvirt_is_off(state))
+	if (fb_libvirt_is_off(state)) {
 		rc = create(domain, err);
-	else if (state == VIR_DOMAIN_PAUSED &&
+		if (rc == FB_OK) /* that was another life */
+			rc = fb_libvirt_forget(
+			    driver, uuid, FB_LIBVIRT_ASKED, err);
+	} else if (state == VIR_DOMAIN_PAUSED &&
 	    fb_libvirt_is_ours_paused(driver, uuid))
 		rc = resume(domain, err);
 	else if (!fb_libvirt_is_up(state))
 		rc = fb_fail(err, FB_ECONFLICT,
 		    "somebody paused or suspended it: it is left so");
-	return rc < 0 ? rc : forget_pause(driver, uuid, err);
+	return rc < 0
+	    ? rc
+	    : fb_libvirt_forget(driver, uuid, FB_LIBVIRT_PAUSED, err);
 }
 
 int
@@ -295,18 +402,20 @@ fb_libvirt_start(struct fb_driver *base, const struct fb_machine *machine,
 {
 	struct fb_libvirt_driver *driver = (struct fb_libvirt_driver *)base;
 	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
-	int64_t deadline = deadline_of(verb, driver->start_timeout_ms);
-	int64_t give_up = fb_clock_mono_ns() + START_NS;
-	int rc = fb_libvirt_find(driver, machine->id, &ref, err);
+	int state, rc = FB_OK;
+	int64_t deadline, give_up;
 	bool again;
-	int state;
 
+	if (verb->settle)
+		rc = look_settled(driver, machine->id, &ref, &state, err);
 	if (rc < 0)
 		return rc;
+	deadline = deadline_of(verb, driver->start_timeout_ms);
+	give_up = fb_clock_mono_ns() + START_NS;
 	for (;;) {
 		int64_t now = fb_clock_mono_ns();
 
-		rc = fb_libvirt_state(ref.domain, &state, err);
+		rc = look(driver, machine->id, &ref, &state, err);
 		if (rc < 0)
 			return rc;
 		rc = step_up(

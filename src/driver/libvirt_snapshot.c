@@ -19,13 +19,46 @@
 #include "fleetbak/base/seam.h"
 #include "libvirt_internal.h"
 
-/* QEMU's user passes through, and lists nothing. */
-#define PLACE_MODE 0711
-#define OWN_MODE   0700
+#define OWN_MODE 0700
 
 /*
  * Is it there?
  */
+
+static int
+judge_job(const struct fb_libvirt_driver *driver,
+    const struct fb_libvirt_ref *ref, const char *uuid, const char *token,
+    struct fb_error *err)
+{
+	enum fb_libvirt_job job;
+	int rc = fb_libvirt_job(driver, ref->domain, uuid, token, &job, err);
+
+	return rc < 0 || job == FB_LIBVIRT_OUR_JOB
+	    ? rc
+	    : fb_fail(err, FB_EFAILED,
+	          "its backup job has ended before it was read");
+}
+
+/* It may have run meanwhile, and be off again. */
+static int
+judge_down(const struct fb_libvirt_driver *driver,
+    const struct fb_libvirt_ref *ref, struct fb_span was,
+    struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf stamp = { 0 };
+	int state, rc = fb_libvirt_state(ref->domain, &state, err);
+
+	if (rc == FB_OK && !fb_libvirt_is_off(state))
+		return fb_fail(err, FB_EFAILED, "it was started meanwhile");
+	if (rc == FB_OK)
+		rc = fb_libvirt_stamp(driver, ref, &stamp, err);
+	if (rc == FB_OK &&
+	    (stamp.len != was.len ||
+	        (was.len > 0 && memcmp(stamp.data, was.ptr, was.len) != 0)))
+		rc = fb_fail(
+		    err, FB_EFAILED, "somebody wrote to its images meanwhile");
+	return rc;
+}
 
 static int
 judge(struct fb_libvirt_driver *driver, const char *uuid, const char *token,
@@ -33,33 +66,25 @@ judge(struct fb_libvirt_driver *driver, const char *uuid, const char *token,
 {
 	FB_AUTO_FREE char *place = fb_libvirt_place(driver, uuid, token);
 	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+	FB_AUTO_BUF struct fb_buf stamp = { 0 };
 	enum fb_libvirt_kind kind;
 	struct stat st;
-	int state, rc = fb_io_look(place, &st, err);
+	int rc = fb_io_look(place, &st, err);
 
 	if (rc < 0)
 		return rc;
-	rc = fb_libvirt_read_kind(driver, uuid, token, &kind, err);
+	rc = fb_libvirt_read_kind(driver, uuid, token, &kind, &stamp, err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_find(driver, uuid, &ref, err);
 	if (rc < 0)
 		return rc;
 	if (kind == FB_LIBVIRT_DEFINITION_ONLY)
 		return FB_OK;
-	if (kind == FB_LIBVIRT_JOB) {
-		if (fb_libvirt_job(driver, ref.domain, uuid, token) ==
-		    FB_LIBVIRT_OUR_JOB)
-			return FB_OK;
-		return fb_fail(err, FB_EFAILED,
-		    "its backup job has ended before it was read");
-	}
-	if (kind != FB_LIBVIRT_DOWN)
-		return fb_fail(
-		    err, FB_EFAILED, "capture '%s' is not whole", token);
-	rc = fb_libvirt_state(ref.domain, &state, err);
-	if (rc == FB_OK && !fb_libvirt_is_off(state))
-		rc = fb_fail(err, FB_EFAILED, "it was started meanwhile");
-	return rc;
+	if (kind == FB_LIBVIRT_JOB)
+		return judge_job(driver, &ref, uuid, token, err);
+	if (kind == FB_LIBVIRT_DOWN)
+		return judge_down(driver, &ref, fb_buf_span(&stamp), err);
+	return fb_fail(err, FB_EFAILED, "capture '%s' is not whole", token);
 }
 
 int
@@ -78,8 +103,10 @@ struct capture {
 	struct fb_libvirt_driver *driver;
 	const struct fb_machine *machine;
 	const char *uuid, *token;
-	virDomainPtr domain;
+	const struct fb_libvirt_ref *ref;
+	virDomainPtr domain; /* that one's */
 	bool will_start;
+	bool *ret_unclean;
 	const char **wanted; /* targets for the job; ends with NULL */
 	size_t wanted_count;
 };
@@ -87,13 +114,12 @@ struct capture {
 static int
 make_place(const struct capture *capture, bool running, struct fb_error *err)
 {
-	FB_AUTO_FREE char *place =
-	    fb_libvirt_place(capture->driver, capture->uuid, capture->token);
 	FB_AUTO_FREE char *definition = fb_libvirt_part(capture->driver,
 	    capture->uuid, capture->token, FB_LIBVIRT_DEFINITION);
 	FB_AUTO_FREE char *own = fb_libvirt_part(
 	    capture->driver, capture->uuid, capture->token, "q");
-	int rc = fb_io_mkdirs(place, PLACE_MODE, err);
+	int rc = fb_libvirt_make_place(
+	    capture->driver, capture->uuid, capture->token, err);
 
 	if (rc == FB_OK)
 		rc = fb_io_mkdirs(definition, OWN_MODE, err);
@@ -108,8 +134,20 @@ static int
 make_whole(const struct capture *capture, enum fb_libvirt_kind kind,
     struct fb_error *err)
 {
-	return fb_libvirt_write_kind(
-	    capture->driver, capture->uuid, capture->token, kind, err);
+	return fb_libvirt_write_kind(capture->driver, capture->uuid,
+	    capture->token, kind, (struct fb_span){ 0 }, err);
+}
+
+static int
+make_whole_down(const struct capture *capture, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf stamp = { 0 };
+	int rc = fb_libvirt_stamp(capture->driver, capture->ref, &stamp, err);
+
+	return rc < 0 ? rc
+	              : fb_libvirt_write_kind(capture->driver, capture->uuid,
+	                    capture->token, FB_LIBVIRT_DOWN,
+	                    fb_buf_span(&stamp), err);
 }
 
 /* QEMU, which is another user, makes its socket there. */
@@ -129,9 +167,12 @@ give_away(const struct capture *capture, const struct fb_domain *live,
 	return FB_OK;
 }
 
-static int
-check_socket(const char *path, struct fb_error *err)
+int
+fb_libvirt_check_socket(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token, struct fb_error *err)
 {
+	FB_AUTO_FREE char *path = fb_libvirt_socket(driver, uuid, token);
+
 	if (strlen(path) < sizeof(((struct sockaddr_un *)NULL)->sun_path))
 		return FB_OK;
 	(void)fb_fail(err, FB_ECONFIG,
@@ -148,7 +189,8 @@ begin_job(const struct capture *capture, struct fb_error *err)
 	    capture->driver, capture->uuid, capture->token, "q");
 	FB_AUTO_DOMAIN struct fb_domain live = { 0 };
 	FB_AUTO_BUF struct fb_buf xml = { 0 };
-	int rc = check_socket(socket, err);
+	int rc = fb_libvirt_check_socket(
+	    capture->driver, capture->uuid, capture->token, err);
 
 	if (rc == FB_OK)
 		rc = fb_libvirt_read(capture->domain, true, &live, err);
@@ -186,9 +228,33 @@ start_paused(const struct capture *capture, struct fb_error *err)
 		rc = fb_libvirt_effect(capture->domain, "start-paused", err);
 	if (rc == FB_OK &&
 	    fb_libvirt.virDomainCreateWithFlags(
-	        capture->domain, VIR_DOMAIN_START_PAUSED) < 0)
+	        capture->domain, VIR_DOMAIN_START_PAUSED) < 0) {
+		struct fb_error ignored;
+		int state;
+
 		rc = fb_libvirt_fail(err, true, "cannot start it paused");
+		/* Then it is not, and whoever does so is somebody else. */
+		if (fb_libvirt_state(capture->domain, &state, &ignored) ==
+		        FB_OK &&
+		    fb_libvirt_is_off(state))
+			(void)!fb_libvirt_forget(capture->driver,
+			    capture->uuid, FB_LIBVIRT_PAUSED, &ignored);
+	}
 	return rc;
+}
+
+/* What libvirt remembers of its end: nothing, after a restart of its own. */
+static void
+tell_unclean(const struct capture *capture)
+{
+	int state, reason;
+
+	if (capture->ret_unclean != NULL &&
+	    fb_libvirt.virDomainGetState(
+	        capture->domain, &state, &reason, 0) == 0 &&
+	    state == VIR_DOMAIN_SHUTOFF)
+		*capture->ret_unclean = reason == VIR_DOMAIN_SHUTOFF_DESTROYED ||
+		    reason == VIR_DOMAIN_SHUTOFF_CRASHED;
 }
 
 /* The kind of capture that its state allows. */
@@ -198,10 +264,15 @@ capture_now(const struct capture *capture, int state, struct fb_error *err)
 	bool off = fb_libvirt_is_off(state);
 	int rc = FB_OK;
 
+	tell_unclean(capture);
+	/* What is stopped for it, or was off, has to be so still. */
+	if (fb_libvirt_is_up(state) && !capture->driver->live &&
+	    fb_libvirt.virDomainIsPersistent(capture->domain) == 1)
+		return fb_fail(err, FB_ECONFLICT, "somebody started it");
 	if (capture->wanted_count == 0)
 		return make_whole(capture, FB_LIBVIRT_DEFINITION_ONLY, err);
 	if (off && !capture->will_start)
-		return make_whole(capture, FB_LIBVIRT_DOWN, err);
+		return make_whole_down(capture, err);
 	if (off)
 		rc = start_paused(capture, err);
 	else if (!fb_libvirt_is_up(state) &&
@@ -240,12 +311,14 @@ clear_way(const struct capture *capture, struct fb_error *err)
 {
 	FB_AUTO_FREE char *place =
 	    fb_libvirt_place(capture->driver, capture->uuid, capture->token);
+	enum fb_libvirt_job job;
 	int rc = fb_libvirt_check_job(
 	    capture->driver, capture->domain, capture->uuid, err);
 
-	if (rc == FB_OK &&
-	    fb_libvirt_job(capture->driver, capture->domain, capture->uuid,
-	        capture->token) != FB_LIBVIRT_NO_JOB)
+	if (rc == FB_OK)
+		rc = fb_libvirt_job(capture->driver, capture->domain,
+		    capture->uuid, capture->token, &job, err);
+	if (rc == FB_OK && job != FB_LIBVIRT_NO_JOB)
 		rc = fb_libvirt_end_job(capture->domain, err);
 	return rc < 0 ? rc : fb_io_remove_tree(place, err);
 }
@@ -263,6 +336,7 @@ fb_libvirt_create_snapshot(struct fb_driver *base,
 		.uuid = machine->id,
 		.token = verb->token,
 		.will_start = verb->will_start,
+		.ret_unclean = verb->ret_unclean,
 	};
 	struct fb_error ignored = { 0 };
 	int state, rc;
@@ -272,8 +346,11 @@ fb_libvirt_create_snapshot(struct fb_driver *base,
 	rc = fb_libvirt_find(capture.driver, machine->id, &ref, err);
 	if (rc < 0)
 		return rc;
+	capture.ref = &ref;
 	capture.domain = ref.domain;
-	rc = choose_disks(&capture, err);
+	rc = fb_libvirt_hold(capture.driver, machine->id, err);
+	if (rc == FB_OK)
+		rc = choose_disks(&capture, err);
 	wanted = capture.wanted;
 	if (rc == FB_OK)
 		rc = clear_way(&capture, err);
@@ -293,15 +370,13 @@ static int
 leave_place(const struct fb_libvirt_driver *driver, virDomainPtr domain,
     const char *uuid, struct fb_error *err)
 {
-	FB_AUTO_FREE char *mark =
-	    fb_libvirt_place(driver, uuid, FB_LIBVIRT_PAUSED);
 	FB_AUTO_FREE char *place = fb_libvirt_place(driver, uuid, "");
 	int state = VIR_DOMAIN_NOSTATE, rc = FB_OK;
 
 	if (domain != NULL)
 		rc = fb_libvirt_state(domain, &state, err);
 	if (rc == FB_OK && state != VIR_DOMAIN_PAUSED)
-		rc = fb_io_unlink(mark, err);
+		rc = fb_libvirt_forget(driver, uuid, FB_LIBVIRT_PAUSED, err);
 	if (rc == FB_OK && !fb_seam_fails(FB_STEP_RENAME, place))
 		(void)rmdir(place); /* not empty: another one is there */
 	return rc;
@@ -316,16 +391,23 @@ fb_libvirt_remove_snapshot(struct fb_driver *base,
 	FB_AUTO_FREE char *place =
 	    fb_libvirt_place(driver, machine->id, verb->token);
 	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
-	int rc = fb_libvirt_find(driver, machine->id, &ref, err);
+	enum fb_libvirt_job job = FB_LIBVIRT_NO_JOB;
+	int rc = fb_libvirt_hold(driver, machine->id, err);
 
-	if (rc == FB_OK &&
-	    fb_libvirt_job(driver, ref.domain, machine->id, verb->token) ==
-	        FB_LIBVIRT_OUR_JOB)
+	if (rc == FB_OK)
+		rc = fb_libvirt_find(driver, machine->id, &ref, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_job(driver, ref.domain, machine->id,
+		    verb->token, &job, err);
+	if (rc == FB_OK && job == FB_LIBVIRT_OUR_JOB)
 		rc = fb_libvirt_end_job(ref.domain, err);
 	if (rc == FB_ENOTFOUND) /* the domain went, and its job with it */
 		rc = FB_OK;
 	if (rc == FB_OK)
 		rc = fb_io_remove_tree(place, err);
-	return rc < 0 ? rc
-	              : leave_place(driver, ref.domain, machine->id, err);
+	if (rc == FB_OK)
+		rc = leave_place(driver, ref.domain, machine->id, err);
+	if (rc == FB_OK)
+		fb_libvirt_let_go_of(driver, machine->id);
+	return rc;
 }

@@ -88,6 +88,7 @@ observe(const struct recovery *recovery, struct fb_driver *driver,
 	struct fb_verb verb = make_verb(recovery, machine, "");
 	enum fb_power power;
 
+	verb.settle = true;
 	if (fb_driver_power_get(driver, machine, &verb, &power, err) != FB_OK)
 		return FB_POWER_UNKNOWN;
 	return power;

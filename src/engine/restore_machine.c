@@ -255,6 +255,7 @@ put_back(struct walk *w)
 
 	if (!m->owed || m->suspended)
 		return;
+	verb.settle = true;
 	rc = note_act(w, "start", &err);
 	if (rc >= 0)
 		rc = fb_driver_start(

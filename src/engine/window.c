@@ -37,7 +37,7 @@ verb_timeout(uint64_t own_ms, int64_t deadline_ns)
 }
 
 static enum fb_power
-observe(struct fb_run *run, struct fb_job *job)
+observe(struct fb_run *run, struct fb_job *job, bool settle)
 {
 	struct fb_error ignored = { 0 };
 	enum fb_power power = FB_POWER_UNKNOWN;
@@ -45,6 +45,7 @@ observe(struct fb_run *run, struct fb_job *job)
 
 	fb_run_verb(run, job, job->machine->stop_timeout_ms, &verb);
 	verb.token = "";
+	verb.settle = settle;
 	if (fb_driver_power_get(job->driver, job->now, &verb, &power,
 	        &ignored) != FB_OK)
 		return FB_POWER_UNKNOWN;
@@ -94,7 +95,7 @@ stop_now(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 	fb_run_verb(run, job,
 	    verb_timeout(job->machine->stop_timeout_ms, deadline_ns), &verb);
 	rc = fb_driver_stop(job->driver, job->now, &verb, err);
-	if (rc < 0 && observe(run, job) != FB_POWER_DOWN) {
+	if (rc < 0 && observe(run, job, false) != FB_POWER_DOWN) {
 		job->stop_failed = true;
 		return rc;
 	}
@@ -125,12 +126,29 @@ make_snapshot(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 
 	fb_run_verb(run, job, verb_timeout(0, deadline_ns), &verb);
 	verb.will_start = job->owes_start;
+	verb.ret_unclean = &job->unclean;
 	rc = fb_driver_create_snapshot(job->driver, job->now, &verb, err);
 	if ((rc == FB_EUNKNOWN || rc == FB_ETIMEOUT) &&
 	    fb_driver_find_by_token(
 	        job->driver, job->now, job->token, &ignored) == FB_OK)
 		rc = FB_OK;
 	return rc;
+}
+
+/* Its disks are worth what those of a live machine are. */
+static void
+note_unclean(struct fb_run *run, struct fb_job *job)
+{
+	struct fb_error why = { 0 };
+
+	job->lifecycle = FB_LIFECYCLE_SNAPSHOT_LIVE;
+	(void)fb_fail_id(&why, FB_ECONFLICT, "E-STOP-UNCLEAN",
+	    "it was cut off instead of shut down: what is captured is what a "
+	    "power cut leaves");
+	fb_run_notify(run,
+	    &(struct fb_event){ .kind = FB_EVENT_WARNING,
+	        .machine = job->name,
+	        .error = &why });
 }
 
 static int
@@ -149,6 +167,8 @@ snapshot_job(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 	if (rc < 0)
 		return rc;
 	fb_time_format_ms(fb_clock_wall_ns(), job->snapshot_time);
+	if (job->unclean)
+		note_unclean(run, job);
 	return fb_run_state(run, job, FB_MACHINE_SNAPSHOTTED, true, err);
 }
 
@@ -200,8 +220,9 @@ drain_job(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 		if (rc < 0)
 			return rc;
 	}
-	if (job->lifecycle == FB_LIFECYCLE_READ_DOWN &&
-	    observe(run, job) == FB_POWER_UP)
+	if ((job->lifecycle == FB_LIFECYCLE_READ_DOWN ||
+	        (job->unclean && !job->owes_start)) &&
+	    observe(run, job, false) == FB_POWER_UP)
 		return record_came_up(run, job, err);
 	return FB_OK;
 }
@@ -226,7 +247,7 @@ start_verb(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 
 	fb_run_verb(run, job, job->machine->start_timeout_ms, &verb);
 	rc = fb_driver_start(job->driver, job->now, &verb, err);
-	if (rc < 0 && observe(run, job) == FB_POWER_UP)
+	if (rc < 0 && observe(run, job, false) == FB_POWER_UP)
 		rc = FB_OK;
 	if (rc < 0)
 		return rc;
@@ -304,7 +325,7 @@ settle_job(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 
 	if (rc < 0)
 		return rc;
-	power = observe(run, job);
+	power = observe(run, job, true);
 	if (power == FB_POWER_UNKNOWN)
 		return fb_fail_id(err, FB_ECONFLICT, "E-POWER-UNKNOWN",
 		    "it is not known whether it is up; it is not started");

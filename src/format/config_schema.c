@@ -36,6 +36,7 @@
 static const char *const drivers[] = { "local", "libvirt", NULL };
 static const char *const captures[] = { "stop", "live", NULL };
 static const char *const left_out[] = { "note", "refuse", NULL };
+static const char *const forces[] = { "fail", "force", NULL };
 static const char *const styles[] = { "auto", "true", "false", NULL };
 static const char *const locks[] = { "governance", "compliance", NULL };
 static const char *const digests[] = { "tree", "flat", NULL };
@@ -228,6 +229,13 @@ static const struct fb_setting settings[] = {
 	    .min = 1000, .driver = "libvirt",
 	    .variable = "FLEETBAK_SOURCES_<NAME>_STOP_TIMEOUT",
 	    .help = "How long a domain may take to shut down." },
+	{ .path = "sources.*.after_stop_timeout", CHOICE, .fallback = "fail",
+	    .choices = forces, .driver = "libvirt",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_AFTER_STOP_TIMEOUT",
+	    .help = "What becomes of a domain that has not shut down by then. "
+	            " fail: its capture fails, and it goes on.  force: it is "
+	            "switched off, and what is captured is what a power cut "
+	            "leaves." },
 	{ .path = "sources.*.start_timeout", SPAN, .fallback = "2min",
 	    .min = 1000, .driver = "libvirt",
 	    .variable = "FLEETBAK_SOURCES_<NAME>_START_TIMEOUT",

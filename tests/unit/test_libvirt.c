@@ -426,6 +426,214 @@ one_that_we_paused_is_down_and_goes_on(void **state)
 	assert_int_equal(access(mark, F_OK), -1);
 }
 
+static void
+a_mark_goes_when_what_it_marks_has_passed(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(PLAIN("a", "0", ""), NULL, NULL);
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	FB_AUTO_FREE char *paused =
+	    fb_format("%s/scratch/" ID "/paused", lab->root);
+	FB_AUTO_FREE char *asked =
+	    fb_format("%s/scratch/" ID "/asked", lab->root);
+	struct fb_verb settle = { .token = "", .lock_fd = -1, .settle = true };
+	const struct fb_machine *machine;
+	enum fb_power now;
+
+	(void)state;
+	put_dir(lab->root, "scratch");
+	put_dir(lab->root, "scratch/" ID);
+	put_text(lab->root, "scratch/" ID "/paused", "run.1");
+	machine = look(lab, ID);
+	assert_int_equal(power(lab, machine), FB_POWER_UP);
+	assert_int_equal(access(paused, F_OK), -1);
+
+	/* It was asked to go down, and might until now. */
+	assert_ok(fb_libvirt_note_asked(driver, ID, 3600000, &err));
+	assert_true(fb_libvirt_asked(driver, ID) > 0);
+	assert_int_equal(power(lab, machine), FB_POWER_UP);
+	assert_int_equal(access(asked, F_OK), 0);
+	assert_ok(fb_libvirt_note_asked(driver, ID, 100, &err));
+	assert_ok(fb_driver_power_get(
+	    lab->driver, machine, &settle, &now, &err));
+	assert_int_equal(now, FB_POWER_UP);
+	assert_int_equal(access(asked, F_OK), -1);
+	/* What nobody of us wrote is no mark. */
+	put_text(lab->root, "scratch/" ID "/asked", "some boot 99999999999\n");
+	assert_int_equal(fb_libvirt_asked(driver, ID), 0);
+}
+
+static void
+one_that_crashed_and_is_kept_is_not_off(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(
+	    PLAIN("a", "0", TEST("runstate", "6")), NULL, NULL);
+
+	(void)state;
+	assert_int_equal(look(lab, ID)->power, FB_POWER_UNKNOWN);
+}
+
+/* A domain with an image, in a directory of its own. */
+static char *
+with_image(const char *dir, const char *more)
+{
+	put_text(dir, "disk.raw", "it is what it was");
+	return fb_format("<domain type='test'><name>a</name><uuid>" ID
+	                 "</uuid><memory>1024</memory><os><type>hvm</type></os>"
+	                 "<devices><disk type='file' device='disk'>"
+	                 "<driver name='qemu' type='raw'/>"
+	                 "<source file='%s/disk.raw'/><target dev='vda'/></disk>"
+	                 "</devices>%s</domain>",
+	    dir, more);
+}
+
+static void
+a_capture_of_images_that_changed_since_is_none(void **state)
+{
+	char *dir = new_dir();
+	FB_AUTO_FREE char *xml = with_image(dir, TEST("runstate", "5"));
+	AUTO_LAB struct lab *lab = open_lab(xml, NULL, NULL);
+	const struct fb_machine *machine = look(lab, ID);
+	struct fb_verb make = verb("run.1");
+
+	(void)state;
+	assert_ok(fb_driver_create_snapshot(
+	    lab->driver, machine, &make, &err));
+	assert_ok(fb_driver_find_by_token(
+	    lab->driver, machine, "run.1", &err));
+	put_text(dir, "disk.raw", "the guest ran meanwhile");
+	assert_fails(FB_EFAILED, fb_driver_find_by_token(lab->driver,
+	                             machine, "run.1", &err));
+	assert_ok(fb_driver_create_snapshot(
+	    lab->driver, machine, &make, &err));
+	assert_ok(fb_driver_find_by_token(
+	    lab->driver, machine, "run.1", &err));
+	assert_ok(fb_driver_remove_snapshot(
+	    lab->driver, machine, &make, &err));
+	drop_dir(&dir);
+}
+
+static void
+one_that_somebody_started_is_not_captured(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(PLAIN("a", "0", ""), NULL, NULL);
+	const struct fb_machine *machine = look(lab, ID);
+	struct fb_verb make = verb("run.1");
+
+	(void)state;
+	for (int stopped = 0; stopped < 2; stopped++) {
+		make.will_start = stopped == 1;
+		assert_fails(FB_ECONFLICT,
+		    fb_driver_create_snapshot(
+		        lab->driver, machine, &make, &err));
+	}
+	assert_ok(fb_driver_remove_snapshot(
+	    lab->driver, machine, &make, &err));
+	assert_int_equal(power(lab, machine), FB_POWER_UP);
+}
+
+static void
+one_that_was_cut_off_is_told_from_one_that_shut_down(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(PLAIN("a", "0", ""), NULL, NULL);
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	const struct fb_machine *machine = look(lab, ID);
+	struct fb_verb make = verb("run.1"), stop = verb("stop-1"),
+		       start = verb("start-1");
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+	bool unclean = false;
+
+	(void)state;
+	make.ret_unclean = &unclean;
+	assert_ok(fb_driver_stop(lab->driver, machine, &stop, &err));
+	assert_ok(fb_driver_create_snapshot(
+	    lab->driver, machine, &make, &err));
+	assert_false(unclean);
+	assert_ok(fb_driver_remove_snapshot(
+	    lab->driver, machine, &make, &err));
+	assert_ok(fb_driver_start(lab->driver, machine, &start, &err));
+	assert_ok(fb_libvirt_find(driver, ID, &ref, &err));
+	assert_int_equal(
+	    fb_libvirt.virDomainDestroyFlags(ref.domain, 0), 0);
+	assert_ok(fb_driver_create_snapshot(
+	    lab->driver, machine, &make, &err));
+	assert_true(unclean);
+	assert_ok(fb_driver_remove_snapshot(
+	    lab->driver, machine, &make, &err));
+}
+
+static void
+another_fleetbak_keeps_away_from_one_that_is_captured(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(
+	    PLAIN("a", "0", TEST("runstate", "5")), NULL, NULL);
+	const struct fb_machine *machine = look(lab, ID);
+	struct fb_driver *other = NULL;
+	struct fb_verb make = verb("run.1"), theirs = verb("run.2");
+
+	(void)state;
+	assert_ok(fb_driver_open(&lab->source, &other, &err));
+	for (int twice = 0; twice < 2; twice++) {
+		assert_ok(fb_driver_create_snapshot(
+		    lab->driver, machine, &make, &err));
+		assert_fails(FB_EBUSY,
+		    fb_driver_create_snapshot(other, machine, &theirs, &err));
+		assert_string_equal(err.id, "E-DOMAIN-BUSY");
+		assert_fails(FB_EBUSY,
+		    fb_driver_remove_snapshot(other, machine, &make, &err));
+		assert_ok(fb_driver_remove_snapshot(
+		    lab->driver, machine, &make, &err));
+		/* What the first one had is the second one's now. */
+		assert_ok(fb_driver_create_snapshot(
+		    other, machine, &theirs, &err));
+		assert_fails(FB_EBUSY,
+		    fb_driver_create_snapshot(
+		        lab->driver, machine, &make, &err));
+		assert_ok(fb_driver_remove_snapshot(
+		    other, machine, &theirs, &err));
+	}
+	fb_driver_close(other);
+}
+
+static void
+hypervisors_pass_whatever_the_umask(void **state)
+{
+	static const char *const places[] = { "", "/" ID, "/" ID "/run.1" };
+	AUTO_LAB struct lab *lab = open_lab(
+	    PLAIN("a", "0", TEST("runstate", "5")), NULL, NULL);
+	const struct fb_machine *machine = look(lab, ID);
+	struct fb_verb make = verb("run.1");
+	mode_t before = umask(0077);
+
+	(void)state;
+	assert_ok(fb_driver_create_snapshot(
+	    lab->driver, machine, &make, &err));
+	(void)umask(before);
+	for (size_t i = 0; i < FB_COUNT(places); i++) {
+		FB_AUTO_FREE char *path =
+		    fb_format("%s/scratch%s", lab->root, places[i]);
+		struct stat st;
+
+		assert_int_equal(stat(path, &st), 0);
+		assert_int_equal(st.st_mode & 0777, 0711);
+	}
+	assert_ok(fb_driver_remove_snapshot(
+	    lab->driver, machine, &make, &err));
+}
+
+static void
+a_name_too_long_for_a_socket_is_found_first(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(PLAIN("a", "0", ""), "scratch",
+	    "/tmp/a-directory-that-has-a-long-name-because-somebody-likes-it");
+	const struct fb_machine *machine = look(lab, ID);
+
+	(void)state;
+	assert_non_null(machine->problem);
+	assert_int_equal(machine->problem->code, FB_ECONFIG);
+}
+
 /* ------------------------------------------------------------- captures */
 
 static int
@@ -753,6 +961,14 @@ main(void)
 		    one_that_would_not_stay_down_or_be_gone_is_not_stopped),
 		cmocka_unit_test(one_that_somebody_paused_is_left_alone),
 		cmocka_unit_test(one_that_we_paused_is_down_and_goes_on),
+		cmocka_unit_test(a_mark_goes_when_what_it_marks_has_passed),
+		cmocka_unit_test(one_that_crashed_and_is_kept_is_not_off),
+		cmocka_unit_test(a_capture_of_images_that_changed_since_is_none),
+		cmocka_unit_test(one_that_somebody_started_is_not_captured),
+		cmocka_unit_test(one_that_was_cut_off_is_told_from_one_that_shut_down),
+		cmocka_unit_test(another_fleetbak_keeps_away_from_one_that_is_captured),
+		cmocka_unit_test(hypervisors_pass_whatever_the_umask),
+		cmocka_unit_test(a_name_too_long_for_a_socket_is_found_first),
 		cmocka_unit_test(one_that_is_off_is_captured_and_stays_off),
 		cmocka_unit_test(a_capture_that_is_not_whole_is_made_again),
 		cmocka_unit_test(

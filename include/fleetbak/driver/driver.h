@@ -33,6 +33,10 @@ struct fb_verb {
 	int lock_fd;               /* for children to hold; -1: none */
 	bool will_start;           /* create_snapshot: the machine was stopped
 	                            * for it, and start follows */
+	bool *ret_unclean; /* create_snapshot: set when it was off because it
+	                    * was cut off, not shut down; may be NULL */
+	bool settle; /* power_get, start: a stop that was given up may bring
+	              * it down yet; answer when it cannot any more */
 };
 
 typedef int fb_driver_visit_token(

@@ -1,0 +1,135 @@
+/* One fleetbak at a time captures a domain: a lock on its directory. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/mem.h"
+#include "libvirt_internal.h"
+
+/* A directory may be removed by who had it between its opening and its lock. */
+#define TRIES 20
+
+struct fb_libvirt_held {
+	struct fb_libvirt_held *next;
+	char *uuid;
+	int fd;
+};
+
+static struct fb_libvirt_held **
+find_held(struct fb_libvirt_driver *driver, const char *uuid)
+{
+	struct fb_libvirt_held **at = &driver->held;
+
+	while (*at != NULL && strcmp((*at)->uuid, uuid) != 0)
+		at = &(*at)->next;
+	return at;
+}
+
+static int
+fail_busy(struct fb_error *err)
+{
+	return fb_fail_id(err, FB_EBUSY, "E-DOMAIN-BUSY",
+	    "another run of fleetbak is at work on it");
+}
+
+/* FB_ERETRY: it is not the directory of that name any more. */
+static int
+try_lock(const char *path, int *ret_fd, struct fb_error *err)
+{
+	FB_AUTO_CLOSE int fd =
+	    fb_io_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, err);
+	struct stat opened, named;
+
+	if (fd < 0)
+		return fd;
+	if (flock(fd, LOCK_EX | LOCK_NB) == -1)
+		return errno == EWOULDBLOCK
+		    ? fail_busy(err)
+		    : fb_fail_sys(err, "cannot lock '%s'", path);
+	if (fstat(fd, &opened) == -1 || stat(path, &named) == -1 ||
+	    opened.st_dev != named.st_dev || opened.st_ino != named.st_ino)
+		return fb_fail(err, FB_ERETRY, "'%s' has gone", path);
+	*ret_fd = fd;
+	fd = -1;
+	return FB_OK;
+}
+
+int
+fb_libvirt_hold(struct fb_libvirt_driver *driver, const char *uuid,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = fb_libvirt_place(driver, uuid, "");
+	struct fb_libvirt_held **at;
+	int fd = -1, rc = FB_OK;
+
+	if (!driver->local)
+		return FB_OK;
+	(void)pthread_mutex_lock(&driver->lock);
+	at = find_held(driver, uuid);
+	if (*at != NULL)
+		goto out;
+	for (int i = 0; i < TRIES; i++) {
+		rc = fb_libvirt_make_place(driver, uuid, "", err);
+		if (rc == FB_OK)
+			rc = try_lock(path, &fd, err);
+		if (rc != FB_ERETRY && rc != FB_ENOTFOUND)
+			break;
+	}
+	if (rc == FB_OK) {
+		*at = fb_alloc(1, sizeof(**at));
+		(*at)->uuid = fb_strdup(uuid);
+		(*at)->fd = fd;
+	}
+out:
+	(void)pthread_mutex_unlock(&driver->lock);
+	return rc;
+}
+
+int
+fb_libvirt_check_held(const struct fb_libvirt_driver *driver, const char *uuid,
+    struct fb_error *err)
+{
+	struct fb_libvirt_driver *own = (struct fb_libvirt_driver *)driver;
+	FB_AUTO_FREE char *path = fb_libvirt_place(driver, uuid, "");
+	struct fb_error why = { 0 };
+	int fd = -1, rc = FB_OK;
+	bool held;
+
+	(void)pthread_mutex_lock(&own->lock);
+	held = *find_held(own, uuid) != NULL;
+	(void)pthread_mutex_unlock(&own->lock);
+	if (!held && driver->local)
+		rc = try_lock(path, &fd, &why);
+	if (fd >= 0)
+		(void)close(fd);
+	if (rc != FB_EBUSY)
+		return FB_OK;
+	*err = why;
+	return rc;
+}
+
+void
+fb_libvirt_let_go_of(struct fb_libvirt_driver *driver, const char *uuid)
+{
+	struct fb_libvirt_held **at;
+
+	(void)pthread_mutex_lock(&driver->lock);
+	at = uuid != NULL ? find_held(driver, uuid) : &driver->held;
+	while (*at != NULL) {
+		struct fb_libvirt_held *held = *at;
+
+		*at = held->next;
+		(void)close(held->fd);
+		free(held->uuid);
+		free(held);
+		if (uuid != NULL)
+			break;
+	}
+	(void)pthread_mutex_unlock(&driver->lock);
+}
