@@ -46,6 +46,7 @@ struct s3_store {
 	enum fb_lock_mode lock_mode; /* of what is put ... */
 	uint64_t lock_ns;            /* ... for so long */
 	atomic_bool checksums;       /* the server wants one with each put */
+	atomic_bool no_bulk;         /* it cannot remove many at once */
 	atomic_int locks, versions;  /* enum fb_trait of the bucket, once it is
 	                              * asked for */
 
@@ -76,6 +77,10 @@ struct s3_ask {
 	                                * for nothing, or is not wanted twice */
 	void *sink_arg;
 
+	/* Asked before another try, which it may forbid; may be NULL. */
+	int (*check)(void *check_arg, struct fb_error *err);
+	void *check_arg;
+
 	/* For an answer that is taken slowly; both may be NULL. */
 	const uint64_t *moved; /* grows while bytes come: the budget is for the
 	                        * time in which none do */
@@ -89,6 +94,7 @@ struct s3_answer {
 	char region[S3_REGION_SIZE]; /* that it names, or "" */
 	char text[256];              /* of it, for people */
 	bool doubt; /* an earlier try may have had its effect all the same */
+	bool stopped; /* by the ask's check, whose error it is */
 };
 void s3_answer_release(struct s3_answer *answer);
 #define AUTO_ANSWER FB_CLEANUP(s3_answer_release)
@@ -145,6 +151,10 @@ int s3_create_file(struct fb_store *store, const char *key, const char *path,
     uint64_t size, struct fb_error *err);
 int s3_remove(
     struct fb_store *store, const char *key, struct fb_error *err);
+/* s3_bulk.c: see struct fb_store_ops. */
+size_t s3_bulk(struct fb_store *store);
+int s3_remove_many(struct fb_store *store,
+    const struct fb_store_removal *removal, struct fb_error *err);
 
 /* s3_lock.c: what a request says of locks, beside what it is about.  Borrows
  * from itself: it stays where it is until the request is sent. */

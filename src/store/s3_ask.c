@@ -337,7 +337,7 @@ s3_ask(struct s3_store *s3, const struct s3_ask *ask, struct s3_answer *answer,
 	unsigned damaged = 0;
 	uint64_t moved = 0;
 
-	answer->doubt = false;
+	answer->doubt = answer->stopped = false;
 	for (unsigned tries = 1;; tries++) {
 		AUTO_ACCESS struct s3_access access = { 0 };
 		enum s3_verdict verdict = S3_AGAIN;
@@ -381,5 +381,10 @@ s3_ask(struct s3_store *s3, const struct s3_ask *ask, struct s3_answer *answer,
 		}
 		if (!wait_again(s3, answer, tries, begin))
 			return give_up(s3, ask, answer, rc, err);
+		rc = ask->check != NULL ? ask->check(ask->check_arg, err)
+		                        : FB_OK;
+		answer->stopped = rc < 0;
+		if (rc < 0)
+			return rc;
 	}
 }

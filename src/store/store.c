@@ -476,6 +476,79 @@ fb_store_remove(struct fb_store *store, const char *key, struct fb_error *err)
 	return wrap(rc, "remove", key, err);
 }
 
+size_t
+fb_store_bulk(struct fb_store *store)
+{
+	return store->ops->bulk != NULL ? store->ops->bulk(store) : 1;
+}
+
+static int
+ask_first(const struct fb_store_removal *removal, struct fb_error *err)
+{
+	return removal->check != NULL ? removal->check(removal->arg, err)
+	                              : FB_OK;
+}
+
+static int
+remove_at_once(struct fb_store *store, const struct fb_store_removal *part,
+    struct fb_error *err)
+{
+	enum fb_fault fault;
+	int rc = ask_first(part, err);
+
+	if (rc < 0)
+		return rc;
+	fault = fb_seam(FB_STEP_STORE, part->keys[0]);
+	rc = fb_seam_refuse(fault, err);
+	note(store, USED_REMOVE, 0, 0);
+	if (rc == FB_OK)
+		rc = fb_seam_answer(
+		    fault, store->ops->remove_many(store, part, err), err);
+	return wrap(rc, "remove", part->keys[0], err);
+}
+
+/* What is left after the one request for all of them, one by one. */
+static int
+remove_part(struct fb_store *store, const struct fb_store_removal *part,
+    struct fb_error *err)
+{
+	int rc = part->count > 1 ? remove_at_once(store, part, err) : FB_OK;
+
+	for (size_t i = 0; rc == FB_OK && i < part->count; i++) {
+		if (part->gone[i])
+			continue;
+		rc = ask_first(part, err);
+		if (rc == FB_OK)
+			rc = fb_store_remove(store, part->keys[i], err);
+		part->gone[i] = rc == FB_OK;
+	}
+	return rc;
+}
+
+int
+fb_store_remove_many(struct fb_store *store,
+    const struct fb_store_removal *removal, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	memset(removal->gone, 0, removal->count * sizeof(*removal->gone));
+	for (size_t i = 0; rc == FB_OK && i < removal->count; i++)
+		rc = check_key("remove", removal->keys[i], err);
+	for (size_t at = 0, len; rc == FB_OK && at < removal->count;
+	     at += len) {
+		struct fb_store_removal part = *removal;
+
+		len = fb_store_bulk(store);
+		if (len > removal->count - at)
+			len = removal->count - at;
+		part.keys += at;
+		part.gone += at;
+		part.count = len;
+		rc = remove_part(store, &part, err);
+	}
+	return rc;
+}
+
 int
 fb_store_space(
     struct fb_store *store, uint64_t *ret_bytes, struct fb_error *err)

@@ -475,6 +475,23 @@ remove_object(struct fb_store *store, const char *key, struct fb_error *err)
 	return rc < 0 ? rc : s3_remove(store, key, err);
 }
 
+/* What the lease service knows it forgets first. */
+static int
+remove_many(struct fb_store *store, const struct fb_store_removal *removal,
+    struct fb_error *err)
+{
+	struct s3_store *s3 = s3_of(store);
+	char hex[FB_DIGEST_HEX_SIZE];
+	int rc = FB_OK;
+
+	if (s3->leased && s3->lease == NULL)
+		return fail_no_lease(err);
+	for (size_t i = 0; s3->leased && rc == FB_OK && i < removal->count; i++)
+		if (!digest_in_name(removal->keys[i], hex))
+			rc = s3_lease_remove(s3, removal->keys[i], err);
+	return rc < 0 ? rc : s3_remove_many(store, removal, err);
+}
+
 static int
 s3_space(struct fb_store *store, uint64_t *ret_bytes, struct fb_error *err)
 {
@@ -540,6 +557,8 @@ const struct fb_store_ops fb_s3_ops = {
 	.head = s3_head,
 	.list = s3_list_keys,
 	.remove = remove_object,
+	.bulk = s3_bulk,
+	.remove_many = remove_many,
 	.space = s3_space,
 	.probe = s3_probe,
 	.lease = s3_lease,

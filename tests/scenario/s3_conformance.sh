@@ -37,7 +37,7 @@ ok "over TLS, with an authority of our own"
 # Each of them, often: what was lost is looked up, what failed is tried again;
 # and what goes in parts is no exception.
 start_proxy faults --seed "${S3_SEED:-5}"
-export FLEETBAK_PARTS=5242880
+export FLEETBAK_PARTS=5242880 FB_STORE_FAULTS=1
 export FB_STORE_ENDPOINT="$proxy_url"
 rules 'lost prob=0.03' 'reset prob=0.02' 'error=500,InternalError prob=0.02' \
 	'error=503,SlowDown prob=0.02' 'early=503,SlowDown prob=0.01' \

@@ -202,6 +202,25 @@ remove_and_count(
 	    : fb_store_remove(seen->store, key, visit_err);
 }
 
+/* Also those that are gone already. */
+static void
+remove_all_of_them(struct fb_store *store)
+{
+	FB_AUTO_FREE char **keys = fb_alloc(MANY, sizeof(*keys));
+	FB_AUTO_FREE bool *gone = fb_alloc(MANY, sizeof(*gone));
+	const struct fb_store_removal removal = {
+		.keys = (const char *const *)keys, .count = MANY, .gone = gone
+	};
+
+	for (unsigned i = 0; i < MANY; i++)
+		keys[i] = key_of(i);
+	assert_ok(fb_store_remove_many(store, &removal, &err));
+	for (unsigned i = 0; i < MANY; i++) {
+		assert_true(gone[i]);
+		free(keys[i]);
+	}
+}
+
 static void
 a_list_of_thousands_is_whole_and_in_order(void **state)
 {
@@ -226,6 +245,9 @@ a_list_of_thousands_is_whole_and_in_order(void **state)
 	    fb_store_list(store_of(state), "", remove_and_count, &seen, &err));
 	assert_int_equal(seen.count, left);
 	assert_seen(state, "many/", left - left / 10, false);
+	suite_put(seen.store, "other", "x");
+	remove_all_of_them(seen.store);
+	suite_assert_list(seen.store, "", "other=1 ");
 }
 
 const struct promise store_list_promises[] = {

@@ -52,6 +52,17 @@ struct fb_store_traits {
 	int64_t clock_ms;   /* its clock is ahead of ours by so much */
 };
 
+/* Objects that are to be removed. */
+struct fb_store_removal {
+	const char *const *keys;
+	size_t count;
+	bool *gone; /* of each: it was removed, or there was none */
+	/* Asked before each request, and before one that has failed is tried
+	 * again: a negative return ends it.  NULL: nobody is asked. */
+	int (*check)(void *arg, struct fb_error *err);
+	void *arg;
+};
+
 /*
  * What a store implements.  Callers use the fb_store_*() functions below,
  * which check keys and results, pass the seam, and wrap errors with verb and
@@ -112,6 +123,14 @@ struct fb_store_ops {
 	/* Remove the object; FB_OK also when there was none.  A version of it
 	 * that may not go is there no more for those who get or list. */
 	int (*remove)(struct fb_store *, const char *key, struct fb_error *);
+
+	/* How many objects one request removes; NULL: one.  Where it is more
+	 * than one, `remove_many` removes so many at most, with one request:
+	 * those that it can, in any order, which it notes.  The others are
+	 * removed one by one afterwards, and tell what is the matter. */
+	size_t (*bulk)(struct fb_store *);
+	int (*remove_many)(struct fb_store *, const struct fb_store_removal *,
+	    struct fb_error *);
 
 	/* Bytes that can still be stored; UINT64_MAX: no limit known. */
 	int (*space)(struct fb_store *, uint64_t *ret_bytes, struct fb_error *);
@@ -228,6 +247,15 @@ FB_MUST_USE int fb_store_list(struct fb_store *store, const char *prefix,
     fb_store_visit *visit, void *arg, struct fb_error *err);
 FB_MUST_USE int fb_store_remove(
     struct fb_store *store, const char *key, struct fb_error *err);
+/*
+ * Remove many, in few requests where the place knows how; in no order that
+ * could be relied on.  It ends at the first that cannot be removed, which is
+ * the error; `gone` says what went before, whatever is returned.
+ */
+FB_MUST_USE int fb_store_remove_many(struct fb_store *store,
+    const struct fb_store_removal *removal, struct fb_error *err);
+/* How many one request removes: 1, or more. */
+size_t fb_store_bulk(struct fb_store *store);
 FB_MUST_USE int fb_store_space(
     struct fb_store *store, uint64_t *ret_bytes, struct fb_error *err);
 
