@@ -40,6 +40,7 @@ read_request(const struct fb_cli *cli, struct fb_prune_request *request,
 		    cli->config->retention.max_remove_percent,
 		.force = fb_arguments_on(args, FB_OPT_FORCE),
 		.waste = cli->dry_run,
+		.waste_whatever = fb_arguments_on(args, FB_OPT_WASTE),
 		.fence_after_ms =
 		    fence->set ? fence->number : FB_FENCE_AFTER_MS,
 	};

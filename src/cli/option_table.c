@@ -186,6 +186,9 @@ static const struct fb_option rows[] = {
 	{ FB_OPT_EXPLAIN, 0, "explain", NULL, FB_OPTION_SWITCH,
 	    .help = "each snapshot, with the rules that keep it",
 	    .commands = "prune" },
+	{ FB_OPT_WASTE, 0, "waste", NULL, FB_OPTION_SWITCH,
+	    .help = "weigh what packs hold in vain, whatever it takes",
+	    .commands = "prune" },
 	{ FB_OPT_MAX_REMOVE, 0, "max-remove", "P%", FB_OPTION_VALUE,
 	    .help = "refuse when more of all snapshots would go "
 		    "(retention.max_remove)",

@@ -243,20 +243,25 @@ estimate(struct pruning *pruning, struct fb_error *err)
 	const struct fb_config *config = pruning->engine->config;
 	const struct fb_config_repository *repository =
 	    fb_engine_repo_config(pruning->engine);
+	struct fb_store_usage planning;
 	struct fb_gc_question question = {
 		.class_of = class_of,
 		.arg = pruning,
 		.waste = pruning->request->waste,
+		.waste_whatever = pruning->request->waste_whatever,
 		.dir = config->state_dir,
 		.min_storage_ms =
 		    repository != NULL ? repository->min_storage_ms : 0,
 		.grace_ms = config->retention.grace_ms,
 	};
-	int rc = fb_gc_estimate(
-	    pruning->repo, &question, &pruning->plan->space, err);
+	int rc;
 
+	/* Who carries it out plans it first. */
+	prune_count_requests(pruning->repo, &pruning->before, &planning);
+	rc = fb_gc_estimate(
+	    pruning->repo, &question, &pruning->plan->space, err);
 	if (rc == FB_OK)
-		prune_weigh_cost(pruning);
+		prune_weigh_cost(pruning, &planning);
 	return rc;
 }
 
@@ -266,8 +271,10 @@ make_plan(struct pruning *pruning, struct fb_error *err)
 	const struct fb_prune_request *request = pruning->request;
 	struct fb_prune_plan *plan = pruning->plan;
 	size_t all = 0;
-	int rc = check_history(pruning, err);
+	int rc;
 
+	fb_store_get_usage(pruning->repo->store, &pruning->before);
+	rc = check_history(pruning, err);
 	if (rc == FB_OK)
 		rc = prune_load(pruning, err);
 	if (rc < 0)

@@ -24,10 +24,15 @@ price_of_time(uint64_t kib_minutes, uint64_t price)
 	    (double)MINUTES * (double)price);
 }
 
+/* ... and that is so many where many go with one request. */
+#define REMOVES_IN_BULK 7
+
 static void
 add_runs(const struct fb_prune_plan *plan, const struct fb_prune_request *asked,
-    int64_t now_ns, struct fb_store_usage *requests)
+    int64_t now_ns, bool bulk, struct fb_store_usage *requests)
 {
+	uint64_t removes = 0;
+
 	for (size_t i = 0; i < plan->run_count; i++) {
 		const struct fb_prune_run *run = &plan->runs[i];
 		bool begin = run->action == FB_PRUNE_REMOVE;
@@ -37,12 +42,15 @@ add_runs(const struct fb_prune_plan *plan, const struct fb_prune_request *asked,
 
 		requests->gets += GETS_OF_RUN * ((size_t)begin + finish);
 		requests->puts += PUTS_OF_RUN * ((size_t)begin + finish);
-		requests->removes += finish ? REMOVES_OF_RUN : 0;
+		removes += finish ? REMOVES_OF_RUN : 0;
 	}
+	requests->removes +=
+	    bulk && removes > 0 ? REMOVES_IN_BULK : removes;
 }
 
 void
-prune_weigh_cost(struct pruning *pruning)
+prune_weigh_cost(
+    struct pruning *pruning, const struct fb_store_usage *planning)
 {
 	const struct fb_config_repository *config =
 	    fb_engine_repo_config(pruning->engine);
@@ -53,11 +61,15 @@ prune_weigh_cost(struct pruning *pruning)
 	/* To forget deletes nothing. */
 	if (pruning->request->run_count == 0) {
 		cost->requests = space->requests;
+		cost->requests.lists += planning->lists;
+		cost->requests.gets += planning->gets;
+		cost->requests.read_bytes += planning->read_bytes;
 		cost->deleted_bytes = space->now.bytes;
 		cost->early_now = space->early_now;
 		cost->early_later = space->early_later;
 	}
-	add_runs(plan, pruning->request, pruning->now_ns, &cost->requests);
+	add_runs(plan, pruning->request, pruning->now_ns,
+	    fb_store_bulk(pruning->repo->store) > 1, &cost->requests);
 	if (config == NULL)
 		return;
 	cost->min_storage_ms = config->min_storage_ms;

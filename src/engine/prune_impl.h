@@ -23,6 +23,7 @@ struct pruning {
 	struct fb_rows *rows;   /* prune_row, by machine, newest first */
 	size_t *kept;           /* by run: its snapshots that a rule wants */
 	int64_t now_ns;
+	struct fb_store_usage before; /* what the store was asked before */
 	size_t next;            /* the run that is asked for next, probably */
 	int64_t whole_ns;       /* of the newest run of the whole fleet, which
 	                         * machines->left is judged by; 0: none */
@@ -38,7 +39,8 @@ int prune_add_row(struct fb_rows *rows, const struct prune_row *row,
     const char *reasons, struct fb_error *err);
 
 /* What carrying the plan out costs, from its estimate of space. */
-void prune_weigh_cost(struct pruning *pruning);
+void prune_weigh_cost(
+    struct pruning *pruning, const struct fb_store_usage *planning);
 /* What was asked for since `before`. */
 void prune_count_requests(const struct fb_repo *repo,
     const struct fb_store_usage *before, struct fb_store_usage *ret_usage);

@@ -8,6 +8,9 @@
 
 #define KEY_SIZE 96
 
+/* Of a register, what is read at once. */
+#define REGISTER_SMALL ((size_t)1 << 20)
+
 static int
 get_register(struct fb_repo *repo, const char *sid, struct fb_buf *text,
     struct fb_error *err)
@@ -17,6 +20,9 @@ get_register(struct fb_repo *repo, const char *sid, struct fb_buf *text,
 	if (!fb_run_id_ok(sid, strlen(sid)))
 		return fb_fail(err, FB_ENOTFOUND, "no session '%s'", sid);
 	(void)snprintf(key, sizeof(key), "commits/%s", sid);
+	if (repo->ahead != NULL &&
+	    fb_repo_get(repo, key, REGISTER_SMALL, text, err) == FB_OK)
+		return FB_OK;
 	return fb_store_get_text(
 	    repo->store, key, FB_REGISTER_MAX, text, err);
 }

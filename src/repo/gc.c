@@ -11,7 +11,6 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/pack.h"
 #include "fleetbak/format/recipe.h"
-#include "fleetbak/store/versions.h"
 
 #include "gc_impl.h"
 
@@ -20,9 +19,6 @@
 /* A set is a text of at most FB_REGISTER_MAX bytes; what is not in it goes
  * with the next one. */
 #define SET_MAX ((FB_REGISTER_MAX / 2) / FB_DIGEST_HEX_SIZE)
-
-/* For so long what was seen there is relied on. */
-#define CURRENT_NS INT64_C(1000000000)
 
 enum step {
 	STEP_LOOK,     /* where does gc/current stand? */
@@ -49,8 +45,7 @@ struct fb_gc {
 	struct fb_gc_set set;        /* condemned, or fixed */
 	struct fb_gc_session *sessions;
 	size_t session_count;
-	int64_t looked_ns; /* when gc/current was seen to hold this set */
-	bool stuck; /* something of the fixed set is locked */
+	struct fb_gc_sizes packs, recipes; /* of what we condemned */
 };
 
 struct fb_gc *
@@ -73,6 +68,8 @@ fb_gc_free(struct fb_gc *gc)
 	if (gc == NULL)
 		return;
 	fb_gc_set_release(&gc->set);
+	fb_gc_sizes_release(&gc->packs);
+	fb_gc_sizes_release(&gc->recipes);
 	free(gc->sessions);
 	free(gc);
 }
@@ -222,6 +219,7 @@ struct finding {
 	struct fb_gc *gc;
 	struct fb_gc_mark_list *marked;
 	struct fb_id_list *ids;
+	struct fb_gc_sizes *sizes;
 	void (*key_of)(const struct fb_digest *id, char *key);
 };
 
@@ -235,7 +233,6 @@ find_unmarked(const struct fb_digest *id, uint64_t size, void *arg,
 	bool needed, locked;
 	int rc = fb_gc_has(finding->marked, id, &needed, err);
 
-	(void)size;
 	if (rc < 0 || needed)
 		return rc;
 	finding->key_of(id, key);
@@ -245,8 +242,10 @@ find_unmarked(const struct fb_digest *id, uint64_t size, void *arg,
 		return rc;
 	gc->part = gc->set.packs.count + gc->set.recipes.count >=
 	    gc->request.set_max;
-	if (!gc->part)
-		fb_id_list_add(finding->ids, id);
+	if (gc->part)
+		return FB_OK;
+	fb_id_list_add(finding->ids, id);
+	fb_gc_sizes_add(finding->sizes, id, size);
 	return FB_OK;
 }
 
@@ -277,15 +276,17 @@ static int
 mark(struct fb_gc *gc, struct fb_error *err)
 {
 	struct fb_gc_marks marks;
-	struct finding packs = { gc, &marks.packs, &gc->set.packs,
+	struct finding packs = { gc, &marks.packs, &gc->set.packs, &gc->packs,
 		fb_pack_key };
 	struct finding recipes = { gc, &marks.recipes, &gc->set.recipes,
-		fb_recipe_key };
+		&gc->recipes, fb_recipe_key };
 	struct fb_run_ids runs = { 0 };
 	struct leftovers leftovers = { &runs, false };
 	int rc = fb_gc_forgotten(gc->repo, &gc->set.forgotten, &runs, err);
 
 	gc->part = false;
+	fb_gc_sizes_release(&gc->packs);
+	fb_gc_sizes_release(&gc->recipes);
 	gc->report->locks = (struct fb_gc_locks){ 0 };
 	fb_gc_marks_make(&marks, gc->request.dir);
 	if (rc == FB_OK)
@@ -480,54 +481,6 @@ spare_copied(struct fb_gc *gc, struct fb_error *err)
 	return rc < 0 ? rc : remark(gc, err);
 }
 
-/* A copy puts objects there under the names they had.  So one who was held up
- * for a while does not go on with a set that others have finished since. */
-static int
-check_current(struct fb_gc *gc, struct fb_error *err)
-{
-	int64_t now = fb_clock_boot_ns();
-	char tag[FB_STORE_TAG_SIZE];
-	struct fb_gc_doc doc;
-	int rc;
-
-	if (now - gc->looked_ns < CURRENT_NS)
-		return FB_OK;
-	rc = fb_gc_read_current(gc->repo, &doc, tag, err);
-	if (rc == FB_OK && strcmp(tag, gc->tag) != 0)
-		rc = fb_fail(err, FB_ECONFLICT, "the set is of the past");
-	gc->looked_ns = now;
-	return rc;
-}
-
-static int
-remove_object(
-    struct fb_gc *gc, const char *key, uint64_t *count, struct fb_error *err)
-{
-	int64_t until_ns = 0;
-	uint64_t size;
-	int rc = check_cancel(gc, err);
-
-	if (rc == FB_OK)
-		rc = check_current(gc, err);
-	if (rc == FB_OK)
-		rc = fb_store_locked(
-		    gc->repo->store, key, &size, &until_ns, err);
-	if (rc == FB_ENOTFOUND)
-		return FB_OK; /* removed already */
-	if (rc == FB_OK && until_ns > 0) {
-		gc->stuck = true;
-		fb_gc_count_lock(&gc->report->locks, key, size, until_ns);
-		return FB_OK;
-	}
-	if (rc == FB_OK)
-		rc = fb_store_remove(gc->repo->store, key, err);
-	if (rc == FB_OK) {
-		gc->report->removed.bytes += size;
-		++*count;
-	}
-	return rc;
-}
-
 /* The runs that the set counts as forgotten, and nobody else has. */
 struct runs {
 	const struct fb_run_ids *forgotten;
@@ -594,26 +547,23 @@ fail_stuck(const struct fb_gc_locks *locks, struct fb_error *err)
 static int
 remove_all(struct fb_gc *gc, struct fb_error *err)
 {
-	char key[FB_OBJECT_KEY_SIZE];
+	struct fb_gc_removing removing = { .repo = gc->repo,
+		.request = &gc->request,
+		.report = gc->report,
+		.set = &gc->set,
+		.tag = gc->tag,
+		.packs = &gc->packs,
+		.recipes = &gc->recipes };
 	int rc = check_fixed_set(gc, err);
 
 	if (rc == FB_ECORRUPT && is_set_error(err))
 		return spare_copied(gc, err);
 	if (rc < 0)
 		return judge_damage(gc, rc);
-	gc->stuck = false;
-	for (size_t i = 0; rc == FB_OK && i < gc->set.recipes.count; i++) {
-		fb_recipe_key(&gc->set.recipes.ids[i], key);
-		rc = remove_object(
-		    gc, key, &gc->report->removed.recipes, err);
-	}
-	for (size_t i = 0; rc == FB_OK && i < gc->set.packs.count; i++) {
-		fb_pack_key(&gc->set.packs.ids[i], key);
-		rc = remove_object(gc, key, &gc->report->removed.packs, err);
-	}
+	rc = fb_gc_remove_set(&removing, err);
 	if (rc == FB_OK)
 		rc = remove_runs(gc, err);
-	if (rc == FB_OK && gc->stuck)
+	if (rc == FB_OK && removing.stuck)
 		return fail_stuck(&gc->report->locks, err);
 	if (rc == FB_OK)
 		gc->next = STEP_CLOSE;

@@ -6,6 +6,7 @@
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
+#include "fleetbak/store/versions.h"
 
 #include "gc_impl.h"
 
@@ -111,6 +112,7 @@ static int
 add_run(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 {
 	const struct loading *loading = arg;
+	const struct fb_id_list *packs, *recipes;
 	struct fb_register reg = { 0 };
 	struct fb_error ignored = { 0 };
 	int64_t time_ns;
@@ -119,14 +121,19 @@ add_run(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 	if (run->damage != NULL ||
 	    fb_time_parse(run->time, &time_ns, &ignored) < 0)
 		return FB_OK;
-	rc = fb_repo_register(loading->repo, run->session, &reg, err);
-	if (rc == FB_ECORRUPT || rc == FB_ENOTFOUND || rc == FB_ETOONEW)
-		return FB_OK;
+	if (!fb_gc_needs_find(loading->repo, run, &packs, &recipes)) {
+		rc = fb_repo_register(loading->repo, run->session, &reg, err);
+		if (rc == FB_ECORRUPT || rc == FB_ENOTFOUND ||
+		    rc == FB_ETOONEW)
+			return FB_OK;
+		if (rc < 0)
+			return rc;
+		packs = &reg.packs;
+		recipes = &reg.recipes;
+	}
+	rc = fb_gc_ages_add(loading->packs, packs, time_ns, err);
 	if (rc == FB_OK)
-		rc = fb_gc_ages_add(loading->packs, &reg.packs, time_ns, err);
-	if (rc == FB_OK)
-		rc = fb_gc_ages_add(
-		    loading->recipes, &reg.recipes, time_ns, err);
+		rc = fb_gc_ages_add(loading->recipes, recipes, time_ns, err);
 	fb_register_release(&reg);
 	return rc;
 }
@@ -136,8 +143,11 @@ fb_gc_ages_load(struct fb_repo *repo, struct fb_gc_ages *packs,
     struct fb_gc_ages *recipes, struct fb_error *err)
 {
 	struct loading loading = { repo, packs, recipes };
-	int rc = fb_repo_all_runs(repo, add_run, &loading, err);
+	int rc = fb_gc_needs_ahead(repo, FB_GC_REGISTERS, NULL, NULL, err);
 
+	if (rc == FB_OK)
+		rc = fb_repo_all_runs(repo, add_run, &loading, err);
+	fb_repo_read_ahead_end(repo);
 	if (rc == FB_OK)
 		rc = fb_gc_ages_begin(packs, err);
 	return rc < 0 ? rc : fb_gc_ages_begin(recipes, err);
@@ -158,20 +168,34 @@ fb_gc_early_add(struct fb_gc_early *early, uint64_t size, int64_t time_ns,
 	    (size + 1023) / 1024 * ((min_storage_ms - age_ms) / 60000);
 }
 
+/* Requests for so many objects, `bulk` of them with one. */
+static uint64_t
+in_bulk(uint64_t objects, uint64_t bulk)
+{
+	return (objects + bulk - 1) / bulk;
+}
+
 void
-fb_gc_forecast(
-    struct fb_gc_estimate *estimate, const struct fb_store_usage *look)
+fb_gc_forecast(struct fb_store *store, struct fb_gc_estimate *estimate,
+    const struct fb_store_usage *look)
 {
 	uint64_t objects = estimate->now.packs + estimate->now.recipes;
 	uint64_t looks = objects > 0 ? LOOKS : 1;
+	uint64_t bulk = fb_store_bulk(store);
+	bool far = fb_store_is_far(store);
+	/* What came from far away once is remembered; only where objects are
+	 * locked, or near, each is asked for before it is removed. */
+	uint64_t reads = far ? 1 : looks;
+	bool asked = !far || fb_store_locks(store);
 
-	/* Each object is looked at, for its size, and removed. */
 	estimate->requests = (struct fb_store_usage){
 		.lists = looks * look->lists + OVERHEAD_LISTS,
-		.gets = looks * look->gets + objects + OVERHEAD_GETS,
+		.gets = reads * look->gets + (asked ? objects : 0) +
+		    OVERHEAD_GETS,
 		.puts = objects > 0 ? OVERHEAD_PUTS : 0,
-		.removes = objects,
-		.read_bytes = looks * look->read_bytes,
+		.removes = in_bulk(estimate->now.packs, bulk) +
+		    in_bulk(estimate->now.recipes, bulk),
+		.read_bytes = reads * look->read_bytes,
 		.written_bytes = objects * 2 * FB_DIGEST_HEX_SIZE,
 	};
 }

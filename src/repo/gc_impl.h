@@ -49,14 +49,58 @@ FB_MUST_USE int fb_gc_next_mark(struct fb_gc_mark_list *list,
 int fb_gc_forgotten(struct fb_repo *repo, struct fb_run_ids *sessions,
     struct fb_run_ids *runs, struct fb_error *err);
 
+/* What a run needs, if that is remembered; borrowed. */
+bool fb_gc_needs_find(const struct fb_repo *repo, const struct fb_run_ref *run,
+    const struct fb_id_list **ret_packs,
+    const struct fb_id_list **ret_recipes);
+/* Remember it, where that is worth it and there is room: takes the lists over
+ * then. */
+void fb_gc_needs_keep(struct fb_repo *repo, const struct fb_run_ref *run,
+    struct fb_id_list *packs, struct fb_id_list *recipes);
+/* Read ahead what says what runs need: their registers and checksums, or, of
+ * all that there ever were, the registers alone.  Not of those that are not
+ * wanted (NULL: all are), nor where it is remembered.
+ * fb_repo_read_ahead_end() ends it. */
+enum fb_gc_scope { FB_GC_KEPT_RUNS, FB_GC_ALL_RUNS, FB_GC_REGISTERS };
+typedef bool fb_gc_wants(const struct fb_run_ref *run, void *arg);
+FB_MUST_USE int fb_gc_needs_ahead(struct fb_repo *repo, enum fb_gc_scope scope,
+    fb_gc_wants *wants, void *arg, struct fb_error *err);
+
 /* What the committed runs need, those of `except` left out; begun. */
 int fb_gc_mark(struct fb_repo *repo, const struct fb_run_ids *except,
     struct fb_gc_marks *marks, struct fb_error *err);
 
-/* Bytes that these packs store and none of these recipes needs.  FB_ECORRUPT,
- * FB_ENOTFOUND: a recipe cannot be read. */
-int fb_gc_waste(struct fb_repo *repo, struct fb_gc_marks *marks,
-    uint64_t *ret_bytes, struct fb_error *err);
+/* Weigh the bytes that these packs store and none of these recipes needs.
+ * FB_OK also when it is not worth that; FB_ECORRUPT, FB_ENOTFOUND: a recipe
+ * cannot be read. */
+int fb_gc_weigh_waste(struct fb_repo *repo, struct fb_gc_marks *marks,
+    const struct fb_gc_question *question, struct fb_gc_estimate *estimate,
+    struct fb_error *err);
+
+/* Recipes that were got before; asked for by rising id. */
+#define FB_GC_RECIPE_MAX (64u << 20) /* a longer one is not looked at */
+struct fb_gc_recipes {
+	char *dir, *path, *new_path;
+	int fd, new_fd;
+	uint64_t size, at; /* of the file; in it */
+	uint64_t kept;     /* bytes, for the next time */
+	bool here;         /* the one that was read last: */
+	struct fb_digest id;
+	struct fb_buf text, out;
+};
+/* `dir`: the state directory; NULL: there are none.  What cannot be opened is
+ * empty. */
+void fb_gc_recipes_open(struct fb_gc_recipes *recipes, const char *dir,
+    const char *repository);
+void fb_gc_recipes_rewind(struct fb_gc_recipes *recipes);
+/* Borrowed until the next call. */
+bool fb_gc_recipes_find(struct fb_gc_recipes *recipes,
+    const struct fb_digest *id, struct fb_span *ret_text);
+/* From here on, what is to be there the next time, by rising id. */
+void fb_gc_recipes_begin(struct fb_gc_recipes *recipes);
+void fb_gc_recipes_keep(struct fb_gc_recipes *recipes, struct fb_span text);
+/* Not good, or not begun: the next time finds what this one found. */
+void fb_gc_recipes_close(struct fb_gc_recipes *recipes, bool good);
 
 /* Visit the packs, or recipes, that are there. */
 typedef int fb_gc_visit_object(const struct fb_digest *id, uint64_t size,
@@ -104,8 +148,41 @@ void fb_gc_early_add(struct fb_gc_early *early, uint64_t size, int64_t time_ns,
     int64_t at_ns, uint64_t min_storage_ms);
 
 /* What collecting will ask for, from what one look at everything did. */
-void fb_gc_forecast(
-    struct fb_gc_estimate *estimate, const struct fb_store_usage *look);
+void fb_gc_forecast(struct fb_store *store, struct fb_gc_estimate *estimate,
+    const struct fb_store_usage *look);
+
+/* Remove those of these objects that are not locked, which are counted.
+ * `gone` says of each whether it was removed, whatever is returned. */
+FB_MUST_USE int fb_gc_remove_keys(struct fb_repo *repo, char *const *keys,
+    size_t count, struct fb_gc_locks *locks, bool *gone,
+    struct fb_error *err);
+
+/* How large objects were when they were listed, by rising id. */
+struct fb_gc_sizes {
+	struct fb_gc_size {
+		struct fb_digest id;
+		uint64_t size;
+	} *items;
+	size_t count, cap;
+};
+void fb_gc_sizes_add(
+    struct fb_gc_sizes *sizes, const struct fb_digest *id, uint64_t size);
+void fb_gc_sizes_release(struct fb_gc_sizes *sizes);
+
+/* A fixed set that is being removed. */
+struct fb_gc_removing {
+	struct fb_repo *repo;
+	const struct fb_gc_request *request;
+	struct fb_gc_report *report;
+	const struct fb_gc_set *set;
+	const char *tag; /* of gc/current, while that names the set */
+	const struct fb_gc_sizes *packs, *recipes; /* as far as known */
+	int64_t looked_ns; /* when gc/current was seen to have that tag */
+	bool stuck;        /* some of it is locked */
+};
+/* FB_ECONFLICT, FB_EUNKNOWN, FB_ENOTFOUND: others have finished it. */
+FB_MUST_USE int fb_gc_remove_set(
+    struct fb_gc_removing *removing, struct fb_error *err);
 
 /* Remove the keys of packs that are gone. */
 FB_MUST_USE int fb_gc_tidy_keys(struct fb_repo *repo,

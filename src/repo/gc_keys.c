@@ -199,20 +199,16 @@ note_key(const char *key, uint64_t size, void *arg, struct fb_error *err)
 static int
 remove_keys(struct key_tidying *tidying, struct fb_error *err)
 {
+	FB_AUTO_FREE bool *gone = NULL;
 	int rc =
 	    fb_store_list(tidying->repo->store, PREFIX, note_key, tidying, err);
 
-	for (size_t i = 0; rc == FB_OK && i < tidying->key_count; i++) {
-		bool locked;
-
-		rc = fb_gc_look_at_lock(tidying->repo, tidying->keys[i],
-		    &tidying->report->locks, &locked, err);
-		if (rc < 0 || locked)
-			continue;
-		rc = fb_store_remove(
-		    tidying->repo->store, tidying->keys[i], err);
-		tidying->report->tidied += rc == FB_OK;
-	}
+	gone = fb_alloc(tidying->key_count + 1, sizeof(*gone));
+	if (rc == FB_OK)
+		rc = fb_gc_remove_keys(tidying->repo, tidying->keys,
+		    tidying->key_count, &tidying->report->locks, gone, err);
+	for (size_t i = 0; i < tidying->key_count; i++)
+		tidying->report->tidied += gone[i];
 	for (size_t i = 0; i < tidying->key_count; i++)
 		free(tidying->keys[i]);
 	free(tidying->keys);

@@ -151,11 +151,10 @@ add_sums(struct fb_span sums, struct fb_id_list *packs,
  * there.
  */
 static int
-mark_run(struct fb_repo *repo, const struct fb_run_ref *run,
-    struct fb_gc_marks *marks, struct fb_error *err)
+read_needs(struct fb_repo *repo, const struct fb_run_ref *run,
+    struct fb_id_list *packs, struct fb_id_list *recipes, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf sums = { 0 };
-	struct fb_id_list packs = { 0 }, recipes = { 0 };
 	struct fb_register reg = { 0 };
 	int rc = fb_repo_register(repo, run->session, &reg, err);
 
@@ -165,17 +164,37 @@ mark_run(struct fb_repo *repo, const struct fb_run_ref *run,
 	if (rc == FB_EUNTRUSTED && sums.len > 0)
 		rc = FB_OK; /* it needs them, whoever signed */
 	if (rc == FB_OK) {
-		add_sums(fb_buf_span(&sums), &packs, &recipes);
-		fb_buf_release(&sums);
-		fb_id_list_join(&packs, &reg.packs);
-		fb_id_list_join(&recipes, &reg.recipes);
-		rc = fb_gc_marks_add(&marks->packs, &packs, err);
+		add_sums(fb_buf_span(&sums), packs, recipes);
+		fb_id_list_join(packs, &reg.packs);
+		fb_id_list_join(recipes, &reg.recipes);
 	}
+	fb_register_release(&reg);
+	return rc;
+}
+
+static int
+mark_run(struct fb_repo *repo, const struct fb_run_ref *run,
+    struct fb_gc_marks *marks, struct fb_error *err)
+{
+	const struct fb_id_list *known_packs, *known_recipes;
+	struct fb_id_list packs = { 0 }, recipes = { 0 };
+	int rc;
+
+	if (fb_gc_needs_find(repo, run, &known_packs, &known_recipes)) {
+		rc = fb_gc_marks_add(&marks->packs, known_packs, err);
+		return rc < 0 ? rc
+		              : fb_gc_marks_add(
+		                    &marks->recipes, known_recipes, err);
+	}
+	rc = read_needs(repo, run, &packs, &recipes, err);
+	if (rc == FB_OK)
+		rc = fb_gc_marks_add(&marks->packs, &packs, err);
 	if (rc == FB_OK)
 		rc = fb_gc_marks_add(&marks->recipes, &recipes, err);
+	if (rc == FB_OK)
+		fb_gc_needs_keep(repo, run, &packs, &recipes);
 	fb_id_list_release(&packs);
 	fb_id_list_release(&recipes);
-	fb_register_release(&reg);
 	return rc;
 }
 
@@ -186,6 +205,14 @@ struct marking {
 	bool damaged;
 	struct fb_error damage; /* the first */
 };
+
+static bool
+is_marked(const struct fb_run_ref *run, void *arg)
+{
+	const struct marking *marking = arg;
+
+	return !fb_run_ids_have(marking->except, run->session);
+}
 
 static int
 visit_run(const struct fb_run_ref *run, void *arg, struct fb_error *err)
@@ -230,8 +257,12 @@ fb_gc_mark(struct fb_repo *repo, const struct fb_run_ids *except,
 	struct marking marking = { .repo = repo,
 		.except = except,
 		.marks = marks };
-	int rc = fb_repo_all_runs(repo, visit_run, &marking, err);
+	int rc = fb_gc_needs_ahead(
+	    repo, FB_GC_ALL_RUNS, is_marked, &marking, err);
 
+	if (rc == FB_OK)
+		rc = fb_repo_all_runs(repo, visit_run, &marking, err);
+	fb_repo_read_ahead_end(repo);
 	if (rc == FB_OK && marking.damaged)
 		return fail_damage(&marking.damage, err);
 	return rc < 0 ? rc : fb_gc_marks_begin(marks, err);
@@ -248,6 +279,20 @@ struct estimating {
 	struct fb_gc_estimate *estimate;
 };
 
+static enum fb_gc_class
+class_of(const struct estimating *e, const struct fb_run_ref *run)
+{
+	return run->shard.of[0] != '\0'
+	    ? FB_GC_KEPT /* no run that somebody could give up */
+	    : e->question->class_of(run, e->question->arg);
+}
+
+static bool
+is_read(const struct fb_run_ref *run, void *arg)
+{
+	return class_of(arg, run) != FB_GC_NOW;
+}
+
 static int
 classify(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 {
@@ -258,9 +303,7 @@ classify(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 
 	if (run->damage != NULL)
 		return fail_damage(run->damage, err);
-	class = run->shard.of[0] != '\0'
-	    ? FB_GC_KEPT /* no run that somebody could give up */
-	    : estimating->question->class_of(run, estimating->question->arg);
+	class = class_of(estimating, run);
 	if (class == FB_GC_NOW)
 		return FB_OK;
 	if (mark_run(estimating->repo, run,
@@ -370,7 +413,12 @@ look_once(struct estimating *e, struct fb_error *err)
 	int rc;
 
 	fb_store_get_usage(e->repo->store, &before);
-	rc = fb_repo_kept_runs(e->repo, classify, e, err);
+	rc = fb_gc_needs_ahead(e->repo, FB_GC_KEPT_RUNS, is_read, e, err);
+	if (rc == FB_OK)
+		rc = fb_repo_kept_runs(e->repo, classify, e, err);
+	fb_repo_read_ahead_end(e->repo);
+	if (rc == FB_OK && e->question->min_storage_ms > 0)
+		rc = fb_gc_ages_load(e->repo, &e->packs, &e->recipes, err);
 	if (rc == FB_OK)
 		rc = fb_gc_marks_begin(&e->kept, err);
 	if (rc == FB_OK)
@@ -383,7 +431,7 @@ look_once(struct estimating *e, struct fb_error *err)
 	after.lists -= before.lists;
 	after.gets -= before.gets;
 	after.read_bytes -= before.read_bytes;
-	fb_gc_forecast(e->estimate, &after);
+	fb_gc_forecast(e->repo->store, e->estimate, &after);
 	return rc;
 }
 
@@ -396,21 +444,17 @@ fb_gc_estimate(struct fb_repo *repo, const struct fb_gc_question *question,
 		.now_ns = fb_clock_wall_ns(),
 		.estimate = ret_estimate };
 	struct fb_error ignored = { 0 };
-	int rc = FB_OK;
+	int rc;
 
 	memset(ret_estimate, 0, sizeof(*ret_estimate));
 	fb_gc_marks_make(&estimating.kept, question->dir);
 	fb_gc_marks_make(&estimating.later, question->dir);
 	fb_gc_ages_make(&estimating.packs, question->dir);
 	fb_gc_ages_make(&estimating.recipes, question->dir);
-	if (question->min_storage_ms > 0)
-		rc = fb_gc_ages_load(
-		    repo, &estimating.packs, &estimating.recipes, err);
-	if (rc == FB_OK)
-		rc = look_once(&estimating, err);
+	rc = look_once(&estimating, err);
 	if (rc == FB_OK && question->waste)
-		ret_estimate->weighed = fb_gc_waste(repo, &estimating.kept,
-		    &ret_estimate->waste, &ignored) == FB_OK;
+		(void)!fb_gc_weigh_waste(repo, &estimating.kept, question,
+		    ret_estimate, &ignored);
 	fb_gc_marks_release(&estimating.kept);
 	fb_gc_marks_release(&estimating.later);
 	fb_gc_ages_release(&estimating.packs);

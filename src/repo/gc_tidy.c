@@ -60,20 +60,43 @@ struct tidying {
 	struct fb_gc_report *report;
 	struct fb_run_ids forgotten;      /* sessions */
 	struct fb_run_ids kept, kept_runs; /* committed, not forgotten */
+	struct keys doomed;
 };
 
-static int
-remove_key(struct tidying *tidying, const char *key, struct fb_error *err)
+static void
+doom(struct tidying *tidying, const char *key)
 {
-	bool locked;
-	int rc = fb_gc_look_at_lock(
-	    tidying->repo, key, &tidying->report->locks, &locked, err);
+	add_key(&tidying->doomed, key);
+}
 
-	if (rc < 0 || locked)
-		return rc;
-	rc = fb_store_remove(tidying->repo->store, key, err);
-	tidying->report->tidied += rc == FB_OK;
+/* What was doomed goes. */
+static int
+remove_doomed(struct tidying *tidying, struct fb_error *err)
+{
+	struct keys *keys = &tidying->doomed;
+	FB_AUTO_FREE bool *gone = fb_alloc(keys->count + 1, sizeof(*gone));
+	int rc = fb_gc_remove_keys(tidying->repo, keys->items, keys->count,
+	    &tidying->report->locks, gone, err);
+
+	for (size_t i = 0; i < keys->count; i++)
+		tidying->report->tidied += gone[i];
+	release_keys(keys);
+	*keys = (struct keys){ 0 };
 	return rc;
+}
+
+/* ... and these only after it. */
+static int
+remove_in_order(
+    struct tidying *tidying, struct keys *others, struct fb_error *err)
+{
+	int rc = remove_doomed(tidying, err);
+
+	if (rc < 0)
+		return rc;
+	tidying->doomed = *others;
+	*others = (struct keys){ 0 };
+	return remove_doomed(tidying, err);
 }
 
 static int
@@ -114,9 +137,9 @@ tidy_forgotten(
 
 		if (id_of(keys.items[i], prefix, id) &&
 		    fb_run_ids_have(&tidying->forgotten, id))
-			rc = remove_key(tidying, keys.items[i], err);
+			doom(tidying, keys.items[i]);
 	}
-	return rc;
+	return rc < 0 ? rc : remove_doomed(tidying, err);
 }
 
 /* FB_ENOTFOUND: it has no register. */
@@ -164,7 +187,7 @@ static int
 tidy_sessions(struct tidying *tidying, struct fb_error *err)
 {
 	static const char prefix[] = "sessions/";
-	AUTO_KEYS struct keys keys = { 0 };
+	AUTO_KEYS struct keys keys = { 0 }, ends = { 0 };
 	int rc = list_keys(tidying->repo, prefix, &keys, err);
 
 	for (size_t i = 0; rc == FB_OK && i < keys.count; i++) {
@@ -184,9 +207,12 @@ tidy_sessions(struct tidying *tidying, struct fb_error *err)
 		if (rc == FB_ENOTFOUND)
 			rc = FB_OK; /* it is open */
 		else if (rc == FB_OK)
-			rc = remove_key(tidying, key, err);
+			add_key(strlen(key) > strlen(prefix) + FB_RUN_ID_LEN
+			        ? &ends
+			        : &tidying->doomed,
+			    key);
 	}
-	return rc;
+	return rc < 0 ? rc : remove_in_order(tidying, &ends, err);
 }
 
 /* runs/ of sessions that were fenced on their way to the commit. */
@@ -208,35 +234,39 @@ tidy_runs(struct tidying *tidying, struct fb_error *err)
 		if (rc == FB_ENOTFOUND)
 			rc = FB_OK;
 		if (rc == FB_OK && fenced)
-			rc = remove_key(tidying, keys.items[i], err);
+			doom(tidying, keys.items[i]);
 	}
-	return rc;
+	return rc < 0 ? rc : remove_doomed(tidying, err);
 }
 
 /* Hints serve as long as one of their packs is there, also when their own
- * run is not. */
+ * run is not.  Their seals go first: without hints nobody judges them. */
 static int
 tidy_hints(struct tidying *tidying, struct fb_error *err)
 {
 	static const char prefix[] = "hints/";
-	AUTO_KEYS struct keys keys = { 0 };
+	AUTO_KEYS struct keys keys = { 0 }, hints_keys = { 0 };
 	struct fb_repo *repo = tidying->repo;
 	int rc = list_keys(repo, prefix, &keys, err);
 
 	for (size_t i = 0; rc == FB_OK && i < keys.count; i++) {
+		const char *key = keys.items[i];
 		struct gc_hints hints;
 		char id[FB_RUN_ID_SIZE];
 
-		if (!id_of(keys.items[i], prefix, id) ||
+		if (!id_of(key, prefix, id) ||
 		    fb_run_ids_have(&tidying->kept, id))
 			continue;
 		rc = gc_hints_look(repo, id, &hints, err);
 		if (rc == FB_OK && !hints.any)
-			rc = remove_key(tidying, keys.items[i], err);
+			add_key(strlen(key) > strlen(prefix) + FB_RUN_ID_LEN
+			        ? &tidying->doomed
+			        : &hints_keys,
+			    key);
 		if (rc == FB_ENOTFOUND)
 			rc = FB_OK;
 	}
-	return rc;
+	return rc < 0 ? rc : remove_in_order(tidying, &hints_keys, err);
 }
 
 /* Attestations of packs that are gone: a pack that comes back, with a copy,
@@ -257,10 +287,12 @@ tidy_attests(struct tidying *tidying, struct fb_error *err)
 			continue;
 		fb_pack_key(&id, pack);
 		rc = fb_store_head(repo->store, pack, &size, err);
-		if (rc == FB_ENOTFOUND)
-			rc = remove_key(tidying, keys.items[i], err);
+		if (rc != FB_ENOTFOUND)
+			continue;
+		doom(tidying, keys.items[i]);
+		rc = FB_OK;
 	}
-	return rc;
+	return rc < 0 ? rc : remove_doomed(tidying, err);
 }
 
 /* Sets of generations that are over; one of the next may be on its way. */
@@ -292,9 +324,9 @@ tidy_sets(struct tidying *tidying, struct fb_error *err)
 		        doc.phase == FB_GC_IDLE);
 		fb_gc_set_release(&set);
 		if (past)
-			rc = remove_key(tidying, keys.items[i], err);
+			doom(tidying, keys.items[i]);
 	}
-	return rc;
+	return rc < 0 ? rc : remove_doomed(tidying, err);
 }
 
 int
@@ -302,26 +334,27 @@ fb_gc_remove_runs(struct fb_repo *repo, const struct fb_run_ids *runs,
     struct fb_gc_report *report, struct fb_error *err)
 {
 	static const char prefix[] = "runs/";
-	AUTO_KEYS struct keys keys = { 0 };
-	char last[FB_RUN_ID_SIZE] = "";
+	AUTO_KEYS struct keys all = { 0 }, keys = { 0 };
+	char id[FB_RUN_ID_SIZE], last[FB_RUN_ID_SIZE] = "";
+	FB_AUTO_FREE bool *gone = NULL;
 	int rc;
 
 	if (runs->count == 0)
 		return FB_OK;
-	rc = list_keys(repo, prefix, &keys, err);
-	for (size_t i = 0; rc == FB_OK && i < keys.count; i++) {
-		char id[FB_RUN_ID_SIZE];
-		bool locked;
-
-		if (!id_of(keys.items[i], prefix, id) ||
-		    !fb_run_ids_have(runs, id))
+	rc = list_keys(repo, prefix, &all, err);
+	for (size_t i = 0; rc == FB_OK && i < all.count; i++)
+		if (id_of(all.items[i], prefix, id) &&
+		    fb_run_ids_have(runs, id))
+			add_key(&keys, all.items[i]);
+	if (rc < 0)
+		return rc;
+	gone = fb_alloc(keys.count + 1, sizeof(*gone));
+	rc = fb_gc_remove_keys(
+	    repo, keys.items, keys.count, &report->locks, gone, err);
+	for (size_t i = 0; i < keys.count; i++) {
+		if (!gone[i] || !id_of(keys.items[i], prefix, id))
 			continue;
-		rc = fb_gc_look_at_lock(
-		    repo, keys.items[i], &report->locks, &locked, err);
-		if (rc < 0 || locked)
-			continue;
-		rc = fb_store_remove(repo->store, keys.items[i], err);
-		report->runs += rc == FB_OK && strcmp(id, last) != 0;
+		report->runs += strcmp(id, last) != 0;
 		memcpy(last, id, sizeof(last));
 	}
 	return rc;
@@ -356,6 +389,7 @@ fb_gc_tidy(
 	fb_run_ids_release(&tidying.forgotten);
 	fb_run_ids_release(&tidying.kept);
 	fb_run_ids_release(&tidying.kept_runs);
+	release_keys(&tidying.doomed);
 	return rc;
 }
 

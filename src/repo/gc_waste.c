@@ -9,11 +9,8 @@
 
 #include "gc_impl.h"
 
-/* A recipe that is longer than this is not looked at. */
-#define RECIPE_MAX (64u << 20)
-
-/* Nor are more than these, from far away. */
-#define FAR_RECIPES_MAX 10000
+/* So many are got from far away for a figure that nobody insists on. */
+#define FAR_MAX 1000
 
 /* So many stretches are collected before they are joined. */
 #define JOIN_AT (1u << 20)
@@ -133,66 +130,138 @@ add_lines(struct wasting *w, struct fb_span text, struct fb_error *err)
 }
 
 static int
-read_recipe(struct fb_repo *repo, struct wasting *w,
-    const struct fb_digest *id, struct fb_error *err)
+get_recipe(struct fb_repo *repo, const struct fb_digest *id,
+    struct fb_buf *text, struct fb_error *err)
 {
-	FB_AUTO_BUF struct fb_buf text = { 0 };
 	char key[FB_OBJECT_KEY_SIZE];
+	struct fb_digest digest;
 	int rc;
 
 	fb_recipe_key(id, key);
-	rc = fb_store_get(repo->store, key, RECIPE_MAX, &text, NULL, err);
-	return rc < 0 ? rc : add_lines(w, fb_buf_span(&text), err);
+	rc = fb_repo_get(repo, key, FB_GC_RECIPE_MAX, text, err);
+	if (rc < 0)
+		return rc;
+	fb_digest_of(fb_buf_span(text), &digest);
+	return fb_digest_cmp(&digest, id) == 0
+	    ? FB_OK
+	    : fb_fail(
+	          err, FB_ECORRUPT, "'%s' is not what its name says", key);
 }
 
-/* Each recipe is a request where the store is far away: a figure is not worth
- * any number of them. */
 static int
-check_worth(
-    struct fb_repo *repo, struct fb_gc_marks *marks, struct fb_error *err)
+add_recipe(struct fb_repo *repo, struct fb_gc_recipes *kept,
+    struct wasting *w, const struct fb_digest *id, struct fb_error *err)
 {
-	size_t count = 0;
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	struct fb_span span;
+	int rc = FB_OK;
+
+	if (!fb_gc_recipes_find(kept, id, &span)) {
+		rc = get_recipe(repo, id, &text, err);
+		span = fb_buf_span(&text);
+	}
+	if (rc < 0)
+		return rc;
+	fb_gc_recipes_keep(kept, span);
+	return add_lines(w, span, err);
+}
+
+static int
+add_recipes(struct fb_repo *repo, struct fb_gc_marks *marks,
+    struct fb_gc_recipes *kept, struct wasting *w, struct fb_error *err)
+{
 	struct fb_digest id;
 	bool more = true;
 	int rc = FB_OK;
 
-	if (!fb_store_is_far(repo->store))
-		return FB_OK;
+	while (rc == FB_OK && (rc = fb_gc_next_mark(&marks->packs, &id,
+	           &more, err)) == FB_OK && more)
+		fb_id_list_add(&w->packs, &id);
+	w->sizes = fb_alloc(w->packs.count + 1, sizeof(*w->sizes));
+	more = true;
 	while (rc == FB_OK && (rc = fb_gc_next_mark(&marks->recipes, &id,
 	           &more, err)) == FB_OK && more)
-		count++;
-	if (rc == FB_OK && count > FAR_RECIPES_MAX)
-		rc = fb_fail(err, FB_EUNSUP, "%zu recipes are too many", count);
+		rc = add_recipe(repo, kept, w, &id, err);
+	join(w);
+	return rc;
+}
+
+/* Those that are not here yet. */
+struct missing {
+	char **keys;
+	size_t count, cap;
+};
+
+static void
+release_missing(struct missing *missing)
+{
+	for (size_t i = 0; i < missing->count; i++)
+		free(missing->keys[i]);
+	free(missing->keys);
+}
+
+static void
+add_missing(struct missing *missing, const struct fb_digest *id)
+{
+	char key[FB_OBJECT_KEY_SIZE];
+
+	if (missing->count == missing->cap) {
+		missing->cap = 2 * missing->cap + 64;
+		missing->keys = fb_realloc(
+		    missing->keys, missing->cap, sizeof(*missing->keys));
+	}
+	fb_recipe_key(id, key);
+	missing->keys[missing->count++] = fb_strdup(key);
+}
+
+static int
+find_missing(struct fb_gc_marks *marks, struct fb_gc_recipes *kept,
+    struct missing *missing, struct fb_error *err)
+{
+	struct fb_digest id;
+	struct fb_span text;
+	bool more = true;
+	int rc = fb_gc_marks_begin(marks, err);
+
+	while (rc == FB_OK && (rc = fb_gc_next_mark(&marks->recipes, &id,
+	           &more, err)) == FB_OK && more)
+		if (!fb_gc_recipes_find(kept, &id, &text))
+			add_missing(missing, &id);
+	fb_gc_recipes_rewind(kept);
 	return rc < 0 ? rc : fb_gc_marks_begin(marks, err);
 }
 
 int
-fb_gc_waste(struct fb_repo *repo, struct fb_gc_marks *marks,
-    uint64_t *ret_bytes, struct fb_error *err)
+fb_gc_weigh_waste(struct fb_repo *repo, struct fb_gc_marks *marks,
+    const struct fb_gc_question *question, struct fb_gc_estimate *estimate,
+    struct fb_error *err)
 {
+	bool far = fb_store_is_far(repo->store);
+	FB_CLEANUP(release_missing) struct missing missing = { 0 };
+	struct fb_gc_recipes kept;
 	struct wasting w = { 0 };
-	struct fb_digest id;
-	bool more = true;
-	int rc = fb_gc_marks_begin(marks, err);
+	int rc;
 
-	*ret_bytes = 0;
-	if (rc == FB_OK)
-		rc = check_worth(repo, marks, err);
-	if (rc < 0)
+	fb_gc_recipes_open(&kept, far ? question->dir : NULL,
+	    repo->format.repository);
+	rc = far ? find_missing(marks, &kept, &missing, err)
+	         : fb_gc_marks_begin(marks, err);
+	if (rc < 0 || (!question->waste_whatever && missing.count > FAR_MAX)) {
+		estimate->unread = missing.count;
+		fb_gc_recipes_close(&kept, false);
 		return rc;
-	while (rc == FB_OK && (rc = fb_gc_next_mark(&marks->packs, &id,
-	           &more, err)) == FB_OK && more)
-		fb_id_list_add(&w.packs, &id);
-	w.sizes = fb_alloc(w.packs.count + 1, sizeof(*w.sizes));
-	more = true;
-	while (rc == FB_OK && (rc = fb_gc_next_mark(&marks->recipes, &id,
-	           &more, err)) == FB_OK && more)
-		rc = read_recipe(repo, &w, &id, err);
-	join(&w);
+	}
+	if (missing.count > 0)
+		fb_gc_recipes_begin(&kept);
+	fb_repo_read_ahead(repo, missing.keys, missing.count);
+	rc = add_recipes(repo, marks, &kept, &w, err);
+	fb_repo_read_ahead_end(repo);
 	for (size_t i = 0; rc == FB_OK && i < w.packs.count; i++)
-		*ret_bytes += w.sizes[i];
+		estimate->waste += w.sizes[i];
 	for (size_t i = 0; rc == FB_OK && i < w.count; i++)
-		*ret_bytes -= w.items[i].end - w.items[i].from;
+		estimate->waste -= w.items[i].end - w.items[i].from;
+	estimate->weighed = rc == FB_OK;
+	fb_gc_recipes_close(&kept, rc == FB_OK);
 	free(w.sizes);
 	free(w.items);
 	fb_id_list_release(&w.packs);

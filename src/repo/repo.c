@@ -297,6 +297,7 @@ fb_repo_close(struct fb_repo *repo)
 		return;
 	fb_tables_free(repo->tables);
 	fb_smalls_free(repo->smalls);
+	fb_gc_needs_free(repo->needs);
 	fb_vault_free(repo->vault);
 	fb_store_close(repo->store);
 	fb_trust_release(&repo->trust);

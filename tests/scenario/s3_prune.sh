@@ -103,13 +103,47 @@ about() { # <what> <estimate> <really>
 about LIST "$(cost .requests.list)" "$lists"
 about GET "$(cost .requests.get)" "$gets"
 about PUT "$(cost .requests.put)" "$(requests PUT '*')"
-about DELETE "$(cost .requests.delete)" "$(requests DELETE '*')"
+many=$(requests POST '*delete=*')
+deletes=$((many + $(requests DELETE '*')))
+about DELETE "$(cost .requests.delete)" "$deletes"
 objects=$(($(jq -r '.removed.packs // .data.removed.packs' "$work/stdout") + \
 	$(jq -r '.removed.recipes // .data.removed.recipes' "$work/stdout")))
 [ "$(cost .early.objects)" -ge $((objects - 4)) ] ||
 	fail "$objects went, and $(cost .early.objects) were to go early"
+[ "$many" -gt 0 ] || fail "each object is deleted alone"
+[ "$deletes" -lt "$objects" ] || fail "$deletes requests delete $objects objects"
+[ "$(requests HEAD '*/packs/*')" -lt $((objects / 2)) ] ||
+	fail "each object is asked for before"
 as_it_should_be "pruned"
-ok "about $(cost .requests.list) LIST, $(cost .requests.get) GET, $(cost .requests.put) PUT, $(cost .requests.delete) DELETE; and it were $lists, $gets, $(requests PUT '*'), $(requests DELETE '*')"
+ok "about $(cost .requests.list) LIST, $(cost .requests.get) GET, $(cost .requests.put) PUT, $(cost .requests.delete) DELETE; and it were $lists, $gets, $(requests PUT '*'), $deletes"
+
+# The next dry run has the recipes of this one.
+expect 0 "$fb" -c "$conf" prune -n --json
+weighed=$(field waste_bytes)
+: >"$proxy_log"
+expect 0 "$fb" -c "$conf" prune -n --json
+[ "$(field waste_bytes)" = "$weighed" ] || fail "other waste: $(field waste_bytes)"
+[ "$(requests GET '*/recipes/*')" -eq 0 ] || fail "recipes are got again"
+rm -r state/cache
+expect 0 "$fb" -c "$conf" prune -n --json
+[ "$(field waste_bytes)" = "$weighed" ] || fail "other waste: $(field waste_bytes)"
+ok "recipes are got once for a dry run"
+
+# Answers that get lost, and a server that cannot delete many at once.
+for rule in 'lost method=POST path=*delete=* times=2' \
+	'error=503,SlowDown method=POST path=*delete=* times=2' \
+	'error=501,NotImplemented method=POST path=*delete=*' \
+	'error=405,MethodNotAllowed method=POST path=*delete=*'; do
+	night "$rule"
+	expect 0 "$fb" -c "$conf" download
+	rules "$rule"
+	: >"$proxy_log"
+	expect 0 "$fb" -c "$conf" prune -y
+	grep -q '^# ' "$proxy_log" || fail "nothing went wrong: $rule"
+	rules
+	as_it_should_be "$rule"
+done
+ok "what was deleted is gone, whatever becomes of the answers"
 
 # One is killed at a step, another works at the same time, and a host writes.
 for at in 2 5 9; do

@@ -25,7 +25,8 @@ struct fb_prune_request {
 	                          * such a plan is to be read only */
 	unsigned max_remove_percent; /* of the snapshots */
 	bool force;              /* go over that limit */
-	bool waste;              /* weigh what packs hold in vain */
+	bool waste;              /* weigh what packs hold in vain ... */
+	bool waste_whatever;     /* ... however many requests that takes */
 	uint64_t fence_after_ms; /* sessions as old as this are fenced */
 };
 

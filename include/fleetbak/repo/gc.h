@@ -65,7 +65,9 @@ void fb_gc_report_release(struct fb_gc_report *report);
 /*
  * What is in the repository, and what would go: `class_of` says of a run that
  * is not forgotten whether it is kept, is to go later, or is to go now.  With
- * `waste` every recipe of the kept runs is read.  `dir`: as in the request.
+ * `waste` every recipe of the kept runs is wanted; from far away only those
+ * are got that are not in `dir` from the last time, if they are few, or
+ * `waste_whatever` they cost.  `dir`: as in the request.
  */
 enum fb_gc_class { FB_GC_KEPT, FB_GC_LATER, FB_GC_NOW };
 typedef enum fb_gc_class fb_gc_class_of(
@@ -73,7 +75,7 @@ typedef enum fb_gc_class fb_gc_class_of(
 struct fb_gc_question {
 	fb_gc_class_of *class_of;
 	void *arg;
-	bool waste;
+	bool waste, waste_whatever;
 	const char *dir;
 	uint64_t min_storage_ms; /* 0: nothing is paid for being deleted early */
 	uint64_t grace_ms;       /* after which `later` goes */
@@ -91,8 +93,9 @@ struct fb_gc_estimate {
 	struct fb_gc_early early_now, early_later;
 	struct fb_store_usage requests; /* of collecting, about */
 	struct fb_gc_locks locks; /* of what is in `now` */
-	bool weighed;   /* with `waste`, when every recipe could be read: */
-	uint64_t waste; /* bytes in packs of kept runs that none needs */
+	bool weighed;    /* with `waste`, when every recipe could be read: */
+	uint64_t waste;  /* bytes in packs of kept runs that none needs */
+	uint64_t unread; /* not weighed, because so many would have to be */
 };
 FB_MUST_USE int fb_gc_estimate(struct fb_repo *repo,
     const struct fb_gc_question *question, struct fb_gc_estimate *ret_estimate,

@@ -20,6 +20,7 @@ struct fb_repo {
 	void *warn_arg;
 	struct fb_smalls *smalls; /* owned: registers and records; may be NULL */
 	struct fb_ahead *ahead;   /* see fb_repo_read_ahead(); else NULL */
+	struct fb_gc_needs *needs; /* owned: what runs need; may be NULL */
 };
 
 /*
@@ -157,6 +158,7 @@ FB_MUST_USE int fb_repo_is_forgotten(struct fb_repo *repo,
  */
 void fb_repo_read_ahead(struct fb_repo *repo, char **keys, size_t count);
 void fb_repo_read_ahead_end(struct fb_repo *repo);
+void fb_gc_needs_free(struct fb_gc_needs *needs);
 /* fb_store_get() of an object, which may be here already. */
 FB_MUST_USE int fb_repo_get(struct fb_repo *repo, const char *key, size_t max,
     struct fb_buf *dst, struct fb_error *err);
