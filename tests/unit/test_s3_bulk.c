@@ -162,10 +162,11 @@ an_answer_that_says_nothing_of_them_is_not_relied_on(void **state)
 	static const char *const odd[] = { BODY("<html></html>"), BODY("x"),
 		FAILED("p&amp;e/k/4", "AccessDenied"), FAILED("k/1", "X"),
 		"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", GONE };
-	(void)state;
+	static const char plain[] = PLAIN;
 
+	(void)state;
 	for (size_t i = 0; i < FB_COUNT(odd); i++) {
-		const char *const answers[] = { PLAIN, odd[i], GONE, GONE,
+		const char *const answers[] = { plain, odd[i], GONE, GONE,
 			GONE };
 		struct bulk bulk;
 
