@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fleetbak/base/err.h"
@@ -13,6 +14,8 @@
 
 #include "bytes.h"
 #include "packer_impl.h"
+
+#define COPY_STEP ((size_t)1 << 18)
 
 static int
 fail_spool(const char *path, struct fb_error *err)
@@ -136,6 +139,53 @@ own_chunk(void *arg, uint32_t chunk, uint64_t prefix)
 	    own->packer, (uint32_t)own->pack, chunk, prefix);
 }
 
+static int
+copy_spool(int from, const char *path, uint64_t size, struct spool_file *to,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE uint8_t *bytes = fb_alloc(COPY_STEP, 1);
+
+	while (to->size < size) {
+		uint64_t left = size - to->size;
+		size_t want = left < COPY_STEP ? (size_t)left : COPY_STEP;
+		size_t got;
+		int rc = fb_io_pread(
+		    from, path, bytes, want, to->size, &got, err);
+
+		if (rc == FB_OK && got < want)
+			rc = fail_spool(path, err);
+		if (rc == FB_OK)
+			rc = fb_spool_append(
+			    to, (struct fb_span){ bytes, got }, err);
+		if (rc < 0)
+			return rc;
+	}
+	return fb_spool_sync(to, err);
+}
+
+/* The store may have taken the file itself, as an object that nobody writes
+ * to: what was journaled goes into one of our own. */
+static int
+own_file(const char *path, uint64_t size, struct fb_error *err)
+{
+	FB_AUTO_FREE char *fresh = fb_format("%s.new", path);
+	struct spool_file to = { .fd = -1 };
+	FB_AUTO_CLOSE int from = -1;
+	struct stat st;
+	int rc;
+
+	if (lstat(path, &st) == -1 || !S_ISREG(st.st_mode) ||
+	    (st.st_nlink == 1 && (st.st_mode & S_IWUSR) != 0))
+		return FB_OK; /* who opens it says what is wrong with it */
+	rc = from = fb_io_open(path, O_RDONLY | O_NOFOLLOW, 0, err);
+	if (rc >= 0)
+		rc = fb_spool_open(&to, fb_strdup(fresh), 0, err);
+	if (rc == FB_OK)
+		rc = copy_spool(from, path, size, &to, err);
+	fb_spool_close(&to);
+	return rc < 0 ? rc : fb_io_rename(fresh, path, false, err);
+}
+
 /* The run's own hints: its closed packs' chunks are known again. */
 static int
 resume_hints(struct fb_packer *packer, uint64_t size, struct fb_error *err)
@@ -143,9 +193,12 @@ resume_hints(struct fb_packer *packer, uint64_t size, struct fb_error *err)
 	struct own_hints own = { .packer = packer };
 	struct fb_hint_source source = { read_spool, &packer->hints };
 	struct fb_hint_visitor visitor = { own_pack, own_chunk, &own };
-	int rc = fb_spool_open(&packer->hints,
-	    fb_path_join(packer->spool_dir, "hints"), size, err);
+	FB_AUTO_FREE char *path = fb_path_join(packer->spool_dir, "hints");
+	int rc = own_file(path, size, err);
 
+	if (rc == FB_OK)
+		rc = fb_spool_open(
+		    &packer->hints, FB_STEAL(path), size, err);
 	if (rc == FB_OK)
 		fb_hints_read(&source, packer->session->id, &visitor);
 	return rc;

@@ -668,6 +668,68 @@ hints_spare_the_next_run_everything(void **unused)
 	end_world(&world);
 }
 
+/* What is in a directory belongs to whoever writes there, root or not. */
+static void
+use_directory(struct world *world)
+{
+	FB_AUTO_FREE char *url = fb_format("file:%s/repo", world->dir);
+
+	fb_store_close(world->repo.store);
+	assert_ok(fb_store_open(url, true, NULL, &world->repo.store, &err));
+}
+
+/* A store may take the file of the hints itself; cut off then, the run goes on
+ * without a hand on the object, and without being root. */
+static void
+hints_that_the_store_has_taken_are_not_written_to(void **unused)
+{
+	struct world world;
+	size_t len = 3 * MIB;
+	FB_AUTO_FREE uint8_t *bytes = make_bytes(len, 8);
+	FB_AUTO_FREE char *spooled = NULL, *object = NULL;
+	FB_AUTO_BUF struct fb_buf before = { 0 }, after = { 0 };
+	struct fb_copier *copier;
+	struct fb_copy_result result;
+	struct stat st;
+	uid_t user = geteuid();
+
+	(void)unused;
+	if (user == 0)
+		assert_int_equal(seteuid(65534), 0);
+	make_world(&world);
+	use_directory(&world);
+	spooled = fb_format("%s/hints", world.dir);
+	object = fb_format("%s/repo/hints/" SESSION, world.dir);
+	copier = open_copier(&world, 2, MIB, NULL);
+	feed(copier, "a", bytes, len, len, &result);
+	assert_ok(fb_copier_flush(copier, &err));
+	assert_ok(fb_copier_hints(copier, world.key, &err));
+	fb_copier_close(copier);
+	assert_ok(fb_io_read_file(object, MIB, &before, &err));
+	assert_int_equal(stat(spooled, &st), 0);
+	assert_int_equal(st.st_nlink, 2);
+
+	copier = open_copier(&world, 2, MIB, world.state);
+	assert_int_equal(stat(spooled, &st), 0);
+	assert_int_equal(st.st_nlink, 1);
+	feed(copier, "b", bytes + MIB / 2, len - MIB / 2, len, &result);
+	assert_ok(fb_copier_flush(copier, &err));
+	assert_ok(fb_copier_hints(copier, world.key, &err));
+	fb_copier_close(copier);
+	assert_ok(fb_io_read_file(object, MIB, &after, &err));
+	assert_int_equal(after.len, before.len);
+	assert_memory_equal(after.data, before.data, before.len);
+	assert_int_equal(stat(object, &st), 0);
+	assert_int_equal(st.st_mode & 0222, 0);
+
+	/* Cut off between the new mode and the link. */
+	assert_int_equal(chmod(spooled, 0444), 0);
+	copier = open_copier(&world, 2, MIB, world.state);
+	fb_copier_close(copier);
+	end_world(&world);
+	assert_int_equal(seteuid(user), 0);
+}
+
 static int
 remove_pack(
     const char *key, uint64_t size, void *arg, struct fb_error *error)
@@ -949,6 +1011,8 @@ main(void)
 		cmocka_unit_test(a_finished_copy_needs_a_checkpoint_to_last),
 		cmocka_unit_test(a_copy_whose_record_is_torn_is_not_finished),
 		cmocka_unit_test(hints_spare_the_next_run_everything),
+		cmocka_unit_test(
+		    hints_that_the_store_has_taken_are_not_written_to),
 		cmocka_unit_test(wrong_hints_cost_duplicates_only),
 		cmocka_unit_test(hints_are_believed_by_their_seal_alone),
 		cmocka_unit_test(a_pack_with_another_table_is_not_used_again),
