@@ -312,6 +312,65 @@ open_packs_go_on_after_a_crash(void **unused)
 	cut_off_at(7 * MIB, 2 * MIB, false);
 }
 
+/* A writer that knew one open pack journaled that alone:
+ * "open": {"pack": ..., "bytes": ..., "chunks": ...}; none, when none was. */
+static void
+as_of_one_lane(struct world *world)
+{
+	json_t *packer = json_object_get(world->state, "packer");
+	json_t *open = json_object_get(packer, "open");
+
+	assert_int_equal(json_array_size(open), FB_PACKER_LANES);
+	for (size_t i = 1; i < FB_PACKER_LANES; i++)
+		assert_true(json_is_null(json_array_get(open, i)));
+	open = json_deep_copy(json_array_get(open, 0));
+	if (json_is_null(open)) {
+		json_decref(open);
+		assert_int_equal(json_object_del(packer, "open"), 0);
+		return;
+	}
+	assert_int_equal(json_object_set_new(packer, "open", open), 0);
+}
+
+static void
+of_one_lane(bool is_open)
+{
+	struct world world;
+	struct fb_id_list packs = { 0 };
+	size_t len = 3 * MIB;
+	uint64_t size;
+
+	make_world(&world, len);
+	open_copier(&world, 0);
+	begin(&world, 1, false);
+	feed(&world, 1, len);
+	(void)finish(&world, 1);
+	assert_ok(is_open ? fb_copier_checkpoint(world.copier, &err)
+	                  : fb_copier_flush(world.copier, &err));
+	fb_copier_close(world.copier);
+	as_of_one_lane(&world);
+	assert_int_equal(json_is_object(json_object_get(
+	                     json_object_get(world.state, "packer"), "open")),
+	    is_open);
+
+	open_copier(&world, 0);
+	assert_ok(fb_copier_flush(world.copier, &err));
+	(void)stretches_of(&world, 0, len, &packs);
+	assert_int_equal(packs.count, 1);
+	assert_ok(
+	    fb_pack_verify(&world.repo, &packs.ids[0], true, &size, &err));
+	free(packs.ids);
+	end_world(&world);
+}
+
+static void
+a_journal_of_one_open_pack_is_gone_on_with(void **unused)
+{
+	(void)unused;
+	of_one_lane(true);
+	of_one_lane(false);
+}
+
 int
 main(void)
 {
@@ -320,6 +379,7 @@ main(void)
 		    copies_under_way_at_once_lie_in_long_stretches),
 		cmocka_unit_test(small_copies_share_a_pack),
 		cmocka_unit_test(open_packs_go_on_after_a_crash),
+		cmocka_unit_test(a_journal_of_one_open_pack_is_gone_on_with),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
