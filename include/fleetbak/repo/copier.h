@@ -12,7 +12,8 @@
  * most: a copy that stores more than a little gets one to itself as long as
  * there are enough, so that it is read back in long stretches.  When one is
  * full, all that hold a quarter of that are closed: what is left open has to be
- * synced with the state, and encrypted anew.
+ * synced with the state, and encrypted anew.  The spool holds as many again on
+ * their way to the store at most; of what is encrypted anew both forms.
  *
  * Durability: a checkpoint syncs the open packs' spools and each copy's
  * spooled leaves, then calls `checkpoint` with a JSON value to be journaled;
