@@ -122,6 +122,14 @@ static const struct fb_explanation rows[] = {
 	    "ones; a role that trusts somebody else; a mistyped role.",
 	    "The message holds the service's own words. Check the trust "
 	    "policy of the role, and that the token's file is renewed." },
+	{ "E-S3-UNREADABLE", "the server does not give an object's bytes out",
+	    "14",
+	    "The object is there, and is encrypted with a key that the server "
+	    "does not have or may not use, or was moved to an archive.",
+	    "Somebody overwrote it with a key of his own (SSE-C); a KMS key "
+	    "that is disabled; a lifecycle rule that archives.",
+	    "Bring it back from the archive, and take that rule away; in a "
+	    "bucket that keeps versions: fleetbak doctor --fix." },
 	{ "E-S3-UNSUP", "the server cannot do this", "1",
 	    "The server does not implement what was asked for.",
 	    "A server that speaks only a part of S3.",

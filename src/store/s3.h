@@ -124,6 +124,9 @@ enum s3_verdict s3_judge(struct s3_answer *answer);
 /* Raise the error that an answer is. */
 int s3_fail(const struct s3_store *s3, const struct s3_answer *answer,
     struct fb_error *err);
+/* The same; FB_ECORRUPT, id E-S3-UNREADABLE: of that one object. */
+int s3_fail_asked(const struct s3_store *s3, const struct s3_ask *ask,
+    const struct s3_answer *answer, struct fb_error *err);
 
 /* SHA-256 in hex, of bytes and of `size` bytes of a file at `offset`. */
 void s3_payload(struct fb_span bytes, char hex[FB_DIGEST_HEX_SIZE]);

@@ -371,7 +371,7 @@ s3_ask(struct s3_store *s3, const struct s3_ask *ask, struct s3_answer *answer,
 		if (verdict == S3_FAIL && s3_wants_checksums(s3, ask, answer))
 			continue;
 		if (verdict == S3_KEYS || verdict == S3_FAIL)
-			return s3_fail(s3, answer, err);
+			return s3_fail_asked(s3, ask, answer, err);
 		if (rc != FB_EUNREACH)
 			answer->doubt = true;
 		if (ask->moved != NULL && *ask->moved > moved) {

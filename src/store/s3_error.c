@@ -175,6 +175,40 @@ hint_region(const struct s3_store *s3, const struct s3_answer *answer,
 	    s3->region);
 }
 
+/* There is an object, and nobody gets its bytes: somebody has put it there with
+ * a key of his own, the key it was encrypted with is gone, or it lies in an
+ * archive. */
+static bool
+is_unreadable(const struct s3_ask *ask, const struct s3_answer *answer)
+{
+	const char *code = answer->code;
+
+	if (ask->key == NULL ||
+	    (ask->method[0] != 'G' && ask->method[0] != 'H'))
+		return false;
+	return strcmp(code, "InvalidRequest") == 0 ||
+	    strcmp(code, "InvalidObjectState") == 0 ||
+	    strncmp(code, "KMS.", 4) == 0 ||
+	    (strcmp(code, "AccessDenied") == 0 &&
+	        strstr(answer->text, "kms:") != NULL);
+}
+
+int
+s3_fail_asked(const struct s3_store *s3, const struct s3_ask *ask,
+    const struct s3_answer *answer, struct fb_error *err)
+{
+	if (!is_unreadable(ask, answer))
+		return s3_fail(s3, answer, err);
+	(void)fb_fail_id(err, FB_ECORRUPT, "E-S3-UNREADABLE",
+	    "%s: bucket '%s': its bytes are not given out: %s: %s", s3->server,
+	    s3->bucket, answer->code,
+	    answer->text[0] != '\0' ? answer->text
+	                            : "the server gives no reason");
+	return fb_hint(err,
+	    "bring it back from the archive; or, where versions are kept: "
+	    "fleetbak doctor --fix");
+}
+
 int
 s3_fail(const struct s3_store *s3, const struct s3_answer *answer,
     struct fb_error *err)

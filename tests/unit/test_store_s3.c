@@ -323,6 +323,12 @@ an_error_says_what_to_do(void **state)
 	    "prune");
 	refused(REFUSAL("501", "NotImplemented", ""), FB_EUNSUP, "E-S3-UNSUP",
 	    "");
+	refused(REFUSAL("400", "InvalidRequest", ""), FB_ECORRUPT,
+	    "E-S3-UNREADABLE", "doctor --fix");
+	refused(REFUSAL("403", "InvalidObjectState", ""), FB_ECORRUPT,
+	    "E-S3-UNREADABLE", "archive");
+	refused(REFUSAL("400", "KMS.DisabledException", ""), FB_ECORRUPT,
+	    "E-S3-UNREADABLE", "");
 	refused(REFUSAL("418", "Teapot", ""), FB_EPROTO, "E-S3-ANSWER", "");
 	assert_non_null(strstr(err.msg, "418 Teapot: why & so"));
 }
