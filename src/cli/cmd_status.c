@@ -288,6 +288,26 @@ unsealed_runs(struct fb_cli *cli, struct fb_repo *repo)
 	return list;
 }
 
+static int
+add_left(
+    const struct fb_shared_status *status, void *arg, struct fb_error *err)
+{
+	(void)err;
+	(void)json_array_append_new(arg, json_string(status->name));
+	return FB_OK;
+}
+
+static json_t *
+left_runs(struct fb_cli *cli, struct fb_repo *repo)
+{
+	struct fb_error err = { 0 };
+	json_t *list = json_array();
+
+	if (fb_shared_left(&cli->engine, repo, add_left, list, &err) < 0)
+		fb_cli_warn(cli, NULL, &err);
+	return list;
+}
+
 /* Runs that are on their way out, or held: newest first. */
 static json_t *
 runs_with_fate(const struct fb_snapshots *all, bool held)
@@ -324,6 +344,10 @@ put_page(struct fb_cli *cli, struct fb_repo *repo,
 	    unfinished_restores(cli));
 	put_list(cli, "unsealed_runs", "shared run ", "and it is not sealed",
 	    unsealed_runs(cli, repo));
+	put_list(cli, "left_runs", "shared run ",
+	    "is closed, and a worker has left a machine that is to be "
+	    "started, or a snapshot: fleetbak seal --run NAME",
+	    left_runs(cli, repo));
 	put_list(cli, "obligations", "",
 	    running ? NULL
 	            : "was stopped and not started again: fleetbak recover",

@@ -42,12 +42,15 @@ static const struct fb_explanation rows[] = {
 	    "JOB_COMPLETION_INDEX and JOB_COMPLETION_COUNT.",
 	    "Counting from 0; auto outside of a job array.",
 	    "Write it out: --shard 1/8." },
-	{ "E-SHARD-SOURCE", "a worker had a source that is not configured here",
-	    "2",
+	{ "E-SHARD-SOURCE", "a worker saw a machine that is not seen here", "2",
 	    "What a dead worker has left can only be done where its sources "
-	    "are configured: a machine that is not known here is not gone.",
-	    "seal or forget on a host of another configuration.",
-	    "Do it on a host with the configuration of the workers." },
+	    "are configured and its machines are seen: a machine that is not "
+	    "known here is not gone.",
+	    "seal or forget on a host of another configuration, or with a "
+	    "mount less than the workers'.",
+	    "Do it on a host that sees what the workers saw. A machine that "
+	    "is gone for good: seal or forget with --force, or recover "
+	    "--force." },
 	{ "E-SHARD-TOPOLOGY", "the workers see different fleets", "19",
 	    "All shards of a run must be of one topology and one selection. "
 	    "This worker, or this shard, has another. Nothing was touched.",

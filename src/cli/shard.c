@@ -133,7 +133,8 @@ fb_cli_look_after(struct fb_cli *cli, const char *shared, struct fb_error *err)
 
 	cli->engine.observer = (struct fb_observer){ hear_warnings, cli };
 	rc = fb_shared_look_after(&cli->engine, shared,
-	    fb_arguments_on(&cli->args, FB_OPT_TAKE_OVER), &left, err);
+	    fb_arguments_on(&cli->args, FB_OPT_TAKE_OVER),
+	    fb_arguments_on(&cli->args, FB_OPT_FORCE), &left, err);
 	cli->engine.observer = (struct fb_observer){ 0 };
 	if (rc < 0 || left == 0)
 		return rc;

@@ -276,14 +276,20 @@ look_at_versions(struct looking *looking, struct fb_repo *repo)
 	struct fb_tampered_list *list = &looking->repo->tampered;
 	FB_AUTO_BUF struct fb_buf size = { 0 };
 	struct fb_error why = { 0 };
+	bool keeps = looking->repo->traits.versioning == FB_TRAIT_YES;
+	int rc;
 
-	if (looking->repo->traits.versioning != FB_TRAIT_YES)
+	rc = fb_tampered_find(repo, list, &why);
+	if (!keeps && (rc == FB_EDENIED || rc == FB_EUNSUP))
 		return;
-	if (fb_tampered_find(repo, list, &why) < 0) {
+	if (rc < 0) {
 		doctor_add_error(
 		    looking->report, true, "versions", FB_HEALTH_FAIL, &why);
 		return;
 	}
+	/* A bucket that has stopped keeping them has old ones. */
+	if (!keeps && list->count == 0 && list->old_versions == 0)
+		return;
 	fb_text_add_size(&size, list->old_bytes);
 	doctor_add(looking->report, true, "versions", FB_HEALTH_OK, NULL,
 	    "%llu older ones, %s%s", (unsigned long long)list->old_versions,
@@ -301,10 +307,13 @@ look_at_format(struct looking *looking, struct fb_store *store,
 {
 	struct fb_error why = { 0 };
 
-	if (looking->repo->traits.versioning != FB_TRAIT_YES)
+	bool keeps = looking->repo->traits.versioning == FB_TRAIT_YES;
+	int rc = fb_tampered_format(
+	    store, trust, &looking->repo->tampered, &why);
+
+	if (!keeps && (rc == FB_EDENIED || rc == FB_EUNSUP))
 		return true;
-	if (fb_tampered_format(store, trust, &looking->repo->tampered, &why) <
-	    0) {
+	if (rc < 0) {
 		doctor_add_error(
 		    looking->report, true, "versions", FB_HEALTH_FAIL, &why);
 		return true;
@@ -377,6 +386,37 @@ add_shared(
 	return FB_OK;
 }
 
+static int
+add_left(
+    const struct fb_shared_status *status, void *arg, struct fb_error *err)
+{
+	struct looking *looking = arg;
+	FB_AUTO_FREE char *fix =
+	    fb_format("fleetbak seal --run %s", status->name);
+
+	(void)err;
+	doctor_add(looking->report, true, "shared run", FB_HEALTH_WARN, fix,
+	    "%s is closed, and %u of its workers have left a machine that is "
+	    "to be started, or a snapshot",
+	    status->name, status->left);
+	return FB_OK;
+}
+
+static void
+look_at_shared(struct looking *looking, struct fb_repo *repo)
+{
+	struct fb_error why = { 0 };
+	int rc =
+	    fb_shared_list(looking->engine, repo, add_shared, looking, &why);
+
+	if (rc == FB_OK)
+		rc = fb_shared_left(
+		    looking->engine, repo, add_left, looking, &why);
+	if (rc < 0)
+		doctor_add_error(
+		    looking->report, true, "shared run", FB_HEALTH_FAIL, &why);
+}
+
 static void
 look_at_locks(struct looking *looking, struct fb_repo *repo)
 {
@@ -444,10 +484,7 @@ look_inside(struct looking *looking)
 	look_at_locks(looking, repo);
 	look_at_sessions(looking, repo);
 	look_at_deletion(looking, repo);
-	if (fb_shared_list(looking->engine, repo, add_shared, looking, &why) <
-	    0)
-		doctor_add_error(
-		    looking->report, true, "shared run", FB_HEALTH_FAIL, &why);
+	look_at_shared(looking, repo);
 }
 
 void

@@ -58,16 +58,11 @@ download_take_part(struct fb_run *run, const struct download_part *part)
 /* A session of another configuration cannot be looked after: a machine whose
  * source is not known here is not gone. */
 static int
-check_sources(
-    const struct download *download, const char *session, struct fb_error *err)
+check_sources(const struct download *download, const struct fb_run *run,
+    struct fb_error *err)
 {
 	const struct fb_config *config = download->engine->config;
-	FB_AUTO_RUN struct fb_run *run = NULL;
-	int rc = fb_run_replay(download->engine, download->repo, session, false,
-	    &run, NULL, err);
 
-	if (rc < 0) /* not found: it did nothing */
-		return rc == FB_ENOTFOUND ? FB_OK : rc;
 	for (size_t i = 0; i < run->job_count; i++) {
 		const char *source = run->jobs[i].machine->source;
 		size_t s = 0;
@@ -80,10 +75,109 @@ check_sources(
 		(void)fb_fail_id(err, FB_ECONFIG, "E-SHARD-SOURCE",
 		    "session %s has left something of source '%s', which is "
 		    "not configured here",
-		    session, source);
+		    run->id, source);
 		return fb_hint(err, "do it where that source is configured");
 	}
 	return FB_OK;
+}
+
+/* Or its source does not answer, and it may be: that fails by itself. */
+static bool
+is_seen(const struct fb_fleet *fleet, const struct fb_machine *machine)
+{
+	for (size_t i = 0; i < fleet->failure_count; i++)
+		if (strcmp(fleet->failures[i].source, machine->source) == 0)
+			return true;
+	return fb_fleet_find(fleet, machine->source, machine->id) != NULL;
+}
+
+/* Nor is a machine that is not seen from here, as on a host with a disk less,
+ * or a connection. */
+static int
+check_seen(const struct download *download, const struct fb_fleet *fleet,
+    struct fb_run *run, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	for (size_t i = 0; rc == FB_OK && i < run->job_count; i++) {
+		struct fb_job *job = &run->jobs[i];
+
+		if (!fb_job_holds(job) || is_seen(fleet, job->machine))
+			continue;
+		if (download->request->count_gone) {
+			rc = fb_job_give_up(run, job, err);
+			continue;
+		}
+		(void)fb_fail_id(err, FB_ECONFIG, "E-SHARD-SOURCE",
+		    "session %s has left something of machine '%s', which is "
+		    "not seen from here",
+		    run->id, job->name);
+		return fb_hint(err,
+		    "do it where that machine is seen; if it is gone for "
+		    "good: --force");
+	}
+	return rc;
+}
+
+/* Can it be done here, whatever it is that the session has left? */
+static int
+check_session(
+    const struct download *download, const char *session, struct fb_error *err)
+{
+	FB_AUTO_RUN struct fb_run *run = NULL;
+	struct fb_drivers drivers = { 0 };
+	struct fb_fleet fleet = { 0 };
+	int rc = fb_run_replay(download->engine, download->repo, session,
+	    download->request->count_gone, &run, NULL, err);
+
+	if (rc < 0) /* not found: it did nothing */
+		return rc == FB_ENOTFOUND ? FB_OK : rc;
+	rc = check_sources(download, run, err);
+	if (rc < 0 || !run->adopted || !fb_run_holds(run))
+		return rc;
+	rc = fb_engine_discover(download->engine, &drivers, &fleet, err);
+	if (rc == FB_OK) {
+		rc = check_seen(download, &fleet, run, err);
+		fb_fleet_release(&fleet);
+		fb_drivers_close(&drivers);
+	}
+	return rc;
+}
+
+/* It is in the repository; what this node has begun itself stays. */
+static int
+drop_adopted(
+    const struct download *download, const char *session, struct fb_error *err)
+{
+	FB_AUTO_FREE char *dir = NULL;
+	FB_AUTO_RUN struct fb_run *run = NULL;
+	int rc = fb_run_replay(download->engine, download->repo, session, false,
+	    &run, NULL, err);
+
+	if (rc < 0 || !run->adopted)
+		return rc;
+	dir = fb_state_path(download->engine, "runs/%s", session);
+	return fb_io_remove_tree(dir, err);
+}
+
+static int
+for_those_here(const struct download *download, const struct shared *shared,
+    uint32_t shard, uint32_t epoch,
+    int (*visit)(const struct download *, const char *, struct fb_error *),
+    struct fb_error *err)
+{
+	struct fb_error ignored = { 0 };
+	int rc = FB_OK;
+
+	for (uint32_t e = 1; rc == FB_OK && e <= epoch; e++) {
+		char session[FB_RUN_ID_SIZE];
+
+		if (shared_lease_session(shared, shard, e, session, &ignored) ==
+		        FB_OK &&
+		    shared_is_here(shared, session))
+			rc = visit(download, session, err);
+	}
+	return rc;
 }
 
 /* What others have begun is not kept here when it cannot be done here. */
@@ -92,21 +186,12 @@ check_left(const struct download *download, const struct shared *shared,
     uint32_t shard, const struct shared_left *left, struct fb_error *err)
 {
 	struct fb_error ignored = { 0 };
-	int rc = FB_OK;
+	int rc = for_those_here(
+	    download, shared, shard, left->epoch, check_session, err);
 
-	for (uint32_t e = 1; rc == FB_OK && e <= left->epoch; e++) {
-		FB_AUTO_FREE char *dir = NULL;
-		char session[FB_RUN_ID_SIZE];
-
-		if (shared_lease_session(shared, shard, e, session, &ignored) <
-		        0 ||
-		    !shared_is_here(shared, session))
-			continue;
-		rc = check_sources(download, session, err);
-		dir = fb_state_path(download->engine, "runs/%s", session);
-		if (rc < 0 && !left->ours)
-			(void)!fb_io_remove_tree(dir, &ignored);
-	}
+	if (rc < 0 && !left->ours)
+		(void)!for_those_here(download, shared, shard, left->epoch,
+		    drop_adopted, &ignored);
 	return rc;
 }
 
@@ -152,9 +237,10 @@ look_after_all(struct download *download, const struct shared *shared,
 
 int
 fb_shared_look_after(const struct fb_engine *engine, const char *name,
-    bool take_over, uint32_t *ret_left, struct fb_error *err)
+    bool take_over, bool count_gone, uint32_t *ret_left, struct fb_error *err)
 {
-	struct fb_download_request request = { .take_over = take_over };
+	struct fb_download_request request = { .take_over = take_over,
+		.count_gone = count_gone };
 	struct fb_download_report report = { 0 };
 	AUTO_DOWNLOAD struct download download = { .engine = engine,
 		.request = &request,

@@ -386,6 +386,19 @@ record_release(struct fb_run *run, struct fb_job *job, bool tracked,
 	return fb_journal_append(run->journal, "machine", body, false, err);
 }
 
+/* What another node has begun may be at a machine that only that node sees. */
+static int
+fail_unseen(const struct fb_job *job, struct fb_error *err)
+{
+	(void)fb_fail_id(err, FB_ECONFIG, "E-SHARD-SOURCE",
+	    "its snapshot was made by another node, and the machine is not "
+	    "seen from this one");
+	return fb_hint(err,
+	    "do it where machine '%s' is seen; if it is gone for good: "
+	    "--force",
+	    job->name);
+}
+
 /* A machine that is gone, or whose source is not configured any more, has no
  * snapshot of ours; of one whose source is away nothing is known. */
 static int
@@ -400,7 +413,7 @@ remove_snapshot(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 		    "its snapshot cannot be removed before its source "
 		    "answers");
 	if (job->driver == NULL || job->now == NULL)
-		return FB_OK;
+		return run->adopted ? fail_unseen(job, err) : FB_OK;
 	fb_run_verb(run, job, 0, &verb);
 	rc = fb_driver_remove_snapshot(job->driver, job->now, &verb, err);
 	if ((rc == FB_EUNKNOWN || rc == FB_ETIMEOUT) &&
@@ -451,13 +464,34 @@ fb_run_release(struct fb_run *run, struct fb_error *err)
 }
 
 bool
+fb_job_holds(const struct fb_job *job)
+{
+	return has_snapshot(job) || job->owes_start || job->owed_before;
+}
+
+bool
 fb_run_holds(const struct fb_run *run)
 {
 	for (size_t i = 0; i < run->job_count; i++)
-		if (has_snapshot(&run->jobs[i]) || run->jobs[i].owes_start ||
-		    run->jobs[i].owed_before)
+		if (fb_job_holds(&run->jobs[i]))
 			return true;
 	return false;
+}
+
+int
+fb_job_give_up(struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	FB_AUTO_JSON json_t *body = NULL;
+	int rc = job->owed_before
+	    ? fb_obligation_end(run->journal, job->name, "given-up", err)
+	    : FB_OK;
+
+	if (rc < 0)
+		return rc;
+	job->owed_before = false;
+	job->token[0] = '\0';
+	body = fb_run_machine_json(job);
+	return fb_journal_append(run->journal, "machine", body, true, err);
 }
 
 int

@@ -67,6 +67,7 @@ struct fold {
 	size_t first; /* of this journal */
 	const char *journal;
 	const char *run;
+	bool adopted;
 };
 
 static struct owed *
@@ -157,6 +158,7 @@ fold_record(
 	struct owed *owed;
 	int rc;
 
+	fold->adopted |= strcmp(record->type, "adopted") == 0;
 	if (!begins && !suspends && !ends)
 		return FB_OK;
 	rc = fb_json_str(record->body, "machine", record->type, &machine, err);
@@ -198,10 +200,12 @@ scan_journal(const struct fb_engine *engine, const char *kind, const char *run,
 {
 	FB_AUTO_FREE char *path =
 	    fb_state_path(engine, "%s/%s/journal", kind, run);
-	struct fold fold = { list, list->count, path, run };
+	struct fold fold = { list, list->count, path, run, false };
 	struct fb_error why = { 0 };
 	int rc = fb_journal_read(path, fold_record, &fold, &why);
 
+	for (size_t i = fold.first; i < list->count; i++)
+		list->items[i].adopted = fold.adopted;
 	/* No journal: the run ended before it could do anything. */
 	if (rc == FB_OK || rc == FB_ENOTFOUND)
 		return;

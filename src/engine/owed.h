@@ -15,6 +15,7 @@ struct owed {
 	char boot[FB_BOOT_ID_SIZE]; /* it began in, "" if not known */
 	uint64_t boot_ms;           /* since that boot */
 	bool suspended;
+	bool adopted; /* another node has begun it, see shared_adopt() */
 };
 
 struct owed_list {

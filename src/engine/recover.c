@@ -181,6 +181,25 @@ meet_silent_source(const struct recovery *recovery, const struct owed *owed,
 	return true;
 }
 
+/* The machine of another node is not gone for not being seen from here. */
+static void
+meet_unseen(const struct recovery *recovery, const struct owed *owed,
+    struct fb_recover_item *item)
+{
+	if (!owed->adopted || recovery->force) {
+		settle_owed(item, owed, FB_RECOVERY_GONE,
+		    owed->adopted ? "given-up" : "gone");
+		return;
+	}
+	(void)fb_fail_id(&item->err, FB_ECONFIG, "E-SHARD-SOURCE",
+	    "machine '%s' was stopped by another node, and is not seen from "
+	    "this one",
+	    owed->machine);
+	(void)fb_hint(&item->err,
+	    "start it where it is seen; if it is gone for good: fleetbak "
+	    "recover --force");
+}
+
 static void
 meet(const struct recovery *recovery, const struct owed *owed)
 {
@@ -201,7 +220,7 @@ meet(const struct recovery *recovery, const struct owed *owed)
 	driver = fb_engine_driver(
 	    recovery->engine, &recovery->drivers, source);
 	if (machine == NULL || driver == NULL)
-		settle_owed(item, owed, FB_RECOVERY_GONE, "gone");
+		meet_unseen(recovery, owed, item);
 	else
 		meet_machine(recovery, driver, machine, owed, item);
 }

@@ -79,6 +79,7 @@ struct fb_run {
 	char shared[FB_SHARED_NAME_SIZE]; /* the name the workers know it by */
 	uint32_t lease;                   /* the epoch of ours on the shard */
 	bool fenced;                      /* it was taken from us */
+	bool adopted;                     /* another node has begun it */
 	bool spool_lost;                  /* so that all of it has failed */
 	struct fb_mirror *mirror;
 	char id[FB_RUN_ID_SIZE];
@@ -215,7 +216,11 @@ FB_MUST_USE int fb_run_commit(struct fb_run *run, struct fb_error *err);
 FB_MUST_USE int fb_run_release(struct fb_run *run, struct fb_error *err);
 /* Is there a snapshot that could not be removed, or a start that is owed?
  * Then the run's directory is what remembers it. */
+bool fb_job_holds(const struct fb_job *job);
 bool fb_run_holds(const struct fb_run *run);
+/* Nothing of that is to be done any more: somebody has said so. */
+FB_MUST_USE int fb_job_give_up(
+    struct fb_run *run, struct fb_job *job, struct fb_error *err);
 
 /* publish.c: a run's records, then its register.  All may be done again. */
 struct fb_publication {

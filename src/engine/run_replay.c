@@ -499,6 +499,8 @@ replay_record(const struct fb_journal_record *record, void *arg,
 		return replay_obligation(replay, body, err);
 	if (strcmp(record->type, "discharged") == 0)
 		return replay_discharge(replay, body, err);
+	if (strcmp(record->type, "adopted") == 0)
+		replay->run->adopted = true;
 	if (strcmp(record->type, "commit") == 0)
 		replay->run->committed = true;
 	if (strcmp(record->type, "end") == 0)

@@ -10,6 +10,7 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
+#include "fleetbak/engine/shard.h"
 #include "fleetbak/format/json.h"
 #include "shared.h"
 
@@ -322,6 +323,105 @@ shared_tidy(
 	FB_AUTO_FREE char *prefix = fb_format("shared/%s/", shared->name);
 
 	return tidy_under(shared, prefix, ret_left, err);
+}
+
+/*
+ * Those of which something is left.
+ */
+
+struct behind {
+	char epoch[SHARED_KEY_SIZE]; /* the lease whose keys come now */
+	bool leased, ended;
+	uint32_t left; /* of this run */
+	struct fb_shared_status *items;
+	size_t count;
+};
+
+static void
+end_epoch(struct behind *behind)
+{
+	behind->left += behind->leased && !behind->ended;
+	behind->leased = behind->ended = false;
+	behind->epoch[0] = '\0';
+}
+
+/* "closed" and "run" come after all leases. */
+static void
+note_left(struct behind *behind, const char *name, size_t len)
+{
+	struct fb_shared_status *status;
+
+	end_epoch(behind);
+	if (behind->left > 0 && len < FB_SHARED_NAME_SIZE) {
+		behind->items = fb_realloc(behind->items, behind->count + 1,
+		    sizeof(*behind->items));
+		status = &behind->items[behind->count++];
+		*status = (struct fb_shared_status){ .left = behind->left };
+		memcpy(status->name, name, len);
+	}
+	behind->left = 0;
+}
+
+static int
+visit_lease(const char *key, uint64_t size, void *arg, struct fb_error *err)
+{
+	struct behind *behind = arg;
+	const char *name = key + strlen("shared/");
+	const char *slash = strchr(name, '/'), *rest;
+	size_t len;
+
+	(void)size;
+	(void)err;
+	if (slash == NULL || strlen(key) >= sizeof(behind->epoch))
+		return FB_OK;
+	rest = slash + 1;
+	if (strcmp(rest, "closed") == 0) {
+		note_left(behind, name, (size_t)(slash - name));
+		return FB_OK;
+	}
+	if (strcmp(rest, "run") == 0) { /* it was not closed */
+		end_epoch(behind);
+		behind->left = 0;
+		return FB_OK;
+	}
+	rest = strrchr(key, '/') + 1;
+	len = (size_t)(rest - key);
+	if (strlen(behind->epoch) != len ||
+	    memcmp(behind->epoch, key, len) != 0) {
+		end_epoch(behind);
+		memcpy(behind->epoch, key, len);
+		behind->epoch[len] = '\0';
+	}
+	behind->leased |= strcmp(rest, "lease") == 0;
+	behind->ended |= strcmp(rest, SHARED_END) == 0;
+	return FB_OK;
+}
+
+int
+fb_shared_left(const struct fb_engine *engine, struct fb_repo *repo,
+    fb_shared_visit *visit, void *arg, struct fb_error *err)
+{
+	struct behind behind = { .left = 0 };
+	int rc =
+	    fb_store_list(repo->store, "shared/", visit_lease, &behind, err);
+
+	for (size_t i = 0; rc >= 0 && i < behind.count; i++) {
+		AUTO_SHARED struct shared shared = { 0 };
+		struct fb_shared_status *status = &behind.items[i];
+
+		rc = shared_open(engine, repo, status->name, &shared, err);
+		if (rc == FB_ECONFLICT) { /* of another fleet */
+			rc = FB_OK;
+			continue;
+		}
+		if (rc < 0)
+			break;
+		memcpy(status->run, shared.run, sizeof(status->run));
+		status->shards = shared.shards;
+		rc = visit(status, arg, err);
+	}
+	free(behind.items);
+	return rc < 0 ? rc : FB_OK;
 }
 
 int

@@ -54,6 +54,39 @@ grep -q E-SHARD-SOURCE "$work/stderr" || fail "it does not say why"
 [ -z "$(find state3/runs -mindepth 1 2>/dev/null)" ] || fail "it keeps it"
 expect 0 worker 3 seal --run eight --take-over
 finished eight
+# Where one of its machines is not seen, that machine is not gone.
+die_full less
+retry rm -rf state1
+mkdir "$work/elsewhere"
+mv machines/m1 "$work/elsewhere"
+expect 2 worker 2 seal --run less --take-over
+grep -q 'E-SHARD-SOURCE.*lab/m1' "$work/stderr" || fail "it does not say why"
+[ -z "$(find state2/runs -mindepth 1 2>/dev/null)" ] || fail "it keeps it"
+[ -n "$(find machines/m2/.fleetbak -mindepth 1)" ] || fail "it has begun with m2"
+for command in status doctor; do
+	# shellcheck disable=SC2034 # warnings of doctor do not matter here
+	any=$(status_of "$fb" -c n2.yaml $command)
+	grep -q 'less is closed' "$work/stdout" "$work/stderr" ||
+		fail "$command does not say that something is left"
+done
+mv "$work/elsewhere/m1" machines
+expect 0 worker 2 seal --run less --take-over
+finished less
+expect 0 worker 2 status --json
+[ "$(jq -c .data.left_runs "$work/stdout")" = '[]' ] || fail "something is left"
+
+# Until somebody says that it is.
+die_full gone
+retry rm -rf state1
+mv machines/m1 "$work/elsewhere"
+expect 2 worker 2 seal --run gone --take-over
+expect 0 worker 2 seal --run gone --take-over --force
+[ -z "$(find machines/m2 -path '*/.fleetbak/*')" ] || fail "m2 has a snapshot"
+tidied gone
+mv "$work/elsewhere/m1" machines
+retry rm -rf machines/m1/.fleetbak/*
+ok "a machine that is not seen is gone when somebody says so"
+
 die_full nine --dead-after 1s
 retry rm -rf state1
 expect 0 worker 3 seal --run nine

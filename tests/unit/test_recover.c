@@ -376,6 +376,27 @@ a_machine_that_is_gone_is_said_once(void **state)
 	assert_string_equal(recover(false), "");
 }
 
+/* What another node has begun: it may see what this one does not. */
+static void
+a_machine_of_another_node_is_gone_when_somebody_says_so(void **state)
+{
+	FB_AUTO_JOURNAL struct fb_journal *journal = NULL;
+	FB_AUTO_JSON json_t *none = json_object();
+
+	(void)state;
+	set_power("db", "down");
+	owe("lab/old");
+	owe("lab/db");
+	journal = open_journal(RUN);
+	assert_ok(fb_journal_append(journal, "adopted", none, true, &err));
+	fb_journal_close(FB_STEAL(journal));
+	assert_string_equal(
+	    recover(false), "lab/old unknown, lab/db started");
+	assert_string_equal(recover(false), "lab/old unknown");
+	assert_string_equal(recover(true), "lab/old gone");
+	assert_string_equal(recover(false), "");
+}
+
 static void
 a_silent_source_is_no_proof_of_anything(void **state)
 {
@@ -835,6 +856,7 @@ main(int argc, char **argv)
 		TEST(an_old_obligation_needs_a_word),
 		TEST(the_age_within_a_boot_is_not_the_wall_clocks),
 		TEST(a_machine_that_is_gone_is_said_once),
+		TEST(a_machine_of_another_node_is_gone_when_somebody_says_so),
 		TEST(a_silent_source_is_no_proof_of_anything),
 		TEST(parents_start_before_children),
 		TEST(what_counts_is_whether_it_runs),

@@ -24,6 +24,8 @@ struct fb_download_request {
 	uint64_t dead_after_ms; /* a worker that long silent is dead; 0: 5 min.
 	                         * Who comes first says so for all. */
 	bool take_over;         /* whoever had the shard is dead: no waiting */
+	bool count_gone; /* machines that a dead worker has left something at
+	                  * and that are not seen from here are gone */
 };
 
 /* One step of one machine, in order. */

@@ -28,7 +28,8 @@ struct fb_shared_status {
 	uint32_t committed; /* of them */
 	uint32_t claimed;   /* ... and under way, or dead */
 	bool sealed;
-	uint32_t left; /* fb_seal(): sessions that may have left something */
+	uint32_t left; /* sessions that may have left something: told by
+	                * fb_seal() and fb_shared_left() */
 };
 
 /*
@@ -52,19 +53,26 @@ FB_MUST_USE int fb_shared_forget(const struct fb_engine *engine,
  * What its workers have left of a run that is sealed or given up: machines are
  * started, snapshots removed, by what was told before the effects.  Waits for
  * those who live yet, and for others until they were silent for long enough,
- * unless `take_over` says that they are dead.  Takes the state directory's
+ * unless `take_over` says that they are dead.  A machine that is not seen from
+ * here is not gone, unless `count_gone` says so.  Takes the state directory's
  * lock.  *ret_left: those of whom something is left, which a state directory
  * remembers.  What fails at a machine is a warning.
- * Errors: FB_ECONFIG, id E-SHARD-SOURCE; those of fb_recover().
+ * Errors: FB_ECONFIG, id E-SHARD-SOURCE: of another configuration, or not seen;
+ * those of fb_recover().
  */
 FB_MUST_USE int fb_shared_look_after(const struct fb_engine *engine,
-    const char *name, bool take_over, uint32_t *ret_left,
+    const char *name, bool take_over, bool count_gone, uint32_t *ret_left,
     struct fb_error *err);
 
 /* Those that are neither sealed nor given up. */
 typedef int fb_shared_visit(
     const struct fb_shared_status *status, void *arg, struct fb_error *err);
 FB_MUST_USE int fb_shared_list(const struct fb_engine *engine,
+    struct fb_repo *repo, fb_shared_visit *visit, void *arg,
+    struct fb_error *err);
+/* Those that are, and of whose workers something is left to be done: name, run,
+ * shards and `left`. */
+FB_MUST_USE int fb_shared_left(const struct fb_engine *engine,
     struct fb_repo *repo, fb_shared_visit *visit, void *arg,
     struct fb_error *err);
 
