@@ -77,11 +77,13 @@ make_private(const char *private_path, const char *public_path,
 {
 	FB_AUTO_SECRET struct fb_buf private_pem = { 0 };
 	FB_AUTO_BUF struct fb_buf public_pem = { 0 };
+	/* The public one first: another init writes it last. */
+	bool has_public = public_path != NULL && is_there(public_path);
 	int rc;
 
 	if (private_path == NULL || is_there(private_path))
 		return FB_OK;
-	if (public_path != NULL && is_there(public_path)) {
+	if (has_public) {
 		(void)fb_fail_id(err, FB_EKEY, "E-KEY-MISMATCH",
 		    "there is a public key '%s' but no private key '%s'",
 		    public_path, private_path);

@@ -52,13 +52,15 @@ take_lock(const struct fb_engine *engine, const struct fb_repo *repo,
 	}
 }
 
+/* Without its file nobody ends the session. */
 static void
-drop_lock(struct fb_reader *reader)
+drop_lock(struct fb_reader *reader, bool ended)
 {
 	struct fb_error ignored = { 0 };
 
 	if (reader->lock_fd >= 0) {
-		(void)!fb_io_unlink(reader->lock_path, &ignored);
+		if (ended)
+			(void)!fb_io_unlink(reader->lock_path, &ignored);
 		(void)close(reader->lock_fd);
 	}
 	reader->lock_fd = -1;
@@ -92,7 +94,8 @@ fb_reader_begin(const struct fb_engine *engine, struct fb_repo *repo,
 	char id[FB_RUN_ID_SIZE] = "";
 	const char *fleet =
 	    engine != NULL ? engine->config->fleet_name : "unknown";
-	int rc;
+	struct fb_error why = { 0 };
+	int rc, over = FB_OK;
 
 	*ret_reader = (struct fb_reader){ .lock_fd = -1 };
 	if (engine != NULL)
@@ -105,7 +108,10 @@ fb_reader_begin(const struct fb_engine *engine, struct fb_repo *repo,
 	ret_reader->announced = rc == FB_OK;
 	if (rc == FB_OK)
 		return FB_OK;
-	drop_lock(ret_reader);
+	/* Announced, and then it could not learn what is being deleted. */
+	if (rc != FB_EDENIED && ret_reader->session.id[0] != '\0')
+		over = fb_session_end(repo, &ret_reader->session, &why);
+	drop_lock(ret_reader, over == FB_OK);
 	return may_go_on(rc, err) ? FB_OK : rc;
 }
 
@@ -121,7 +127,7 @@ fb_reader_end(
 	if (reader->announced && rc == FB_OK)
 		rc = fb_session_end(repo, &reader->session, err);
 	reader->announced = false;
-	drop_lock(reader);
+	drop_lock(reader, true);
 	fb_session_release(&reader->session);
 	return rc;
 }

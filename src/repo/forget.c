@@ -17,6 +17,9 @@
 #define KEY_SIZE 96
 #define PENDING  "pending/"
 #define HOLDS    "holds/"
+
+/* So often is a hold made that others change meanwhile. */
+#define ATTEMPTS 8
 #define END      ".end"
 
 /* What a pending record came to. */
@@ -428,6 +431,36 @@ fb_forget_finish(struct fb_repo *repo, const struct fb_run_ref *run,
 	return rc < 0 ? fb_wrap(err, "forgetting run %s", run->run) : FB_OK;
 }
 
+/* One that was let go, and is not taken away yet, or cannot be, is as good as
+ * none: it is made again over it. */
+static int
+make_hold(struct fb_repo *repo, const char *key, struct fb_span text,
+    struct fb_error *err)
+{
+	int rc = FB_EEXISTS;
+
+	for (int i = 0; i < ATTEMPTS && rc == FB_EEXISTS; i++) {
+		FB_AUTO_BUF struct fb_buf there = { 0 };
+		char tag[FB_STORE_TAG_SIZE];
+
+		rc = fb_store_create(repo->store, key, text, err);
+		if (rc != FB_EEXISTS)
+			return rc;
+		rc = fb_store_get(
+		    repo->store, key, FB_PENDING_MAX, &there, tag, err);
+		if (rc == FB_ECORRUPT || (rc == FB_OK && there.len > 0))
+			return FB_OK; /* it is held */
+		if (rc == FB_OK)
+			rc = fb_store_replace(repo->store, key, text, tag, err);
+		if (rc == FB_ENOTFOUND || rc == FB_ECONFLICT ||
+		    rc == FB_EUNKNOWN)
+			rc = FB_EEXISTS; /* somebody else is about it, too */
+	}
+	return rc == FB_EEXISTS
+	    ? fb_fail(err, FB_ECONFLICT, "'%s' changes all the time", key)
+	    : rc;
+}
+
 int
 fb_hold_place(struct fb_repo *repo, const struct fb_run_ref *run,
     const char *reason, struct fb_error *err)
@@ -446,9 +479,7 @@ fb_hold_place(struct fb_repo *repo, const struct fb_run_ref *run,
 	fb_hold_encode(&hold, &text);
 	(void)snprintf(key, sizeof(key), HOLDS "%s", run->session);
 	/* H1: first the hold, then what it undoes. */
-	rc = fb_store_create(repo->store, key, fb_buf_span(&text), err);
-	if (rc == FB_EEXISTS)
-		rc = FB_OK;
+	rc = make_hold(repo, key, fb_buf_span(&text), err);
 	if (rc == FB_OK)
 		rc = undo_all(repo, run->session, &any, err);
 	if (rc == FB_EREFUSED)

@@ -107,8 +107,12 @@ fb_session_begin(struct fb_repo *repo, const char *id, const char *kind,
 	/* W1 is behind us, W2 is next: never the other way round. */
 	denied = *err;
 	rc = load_condemned(repo, &session.condemned, err);
-	if (rc < 0)
+	if (rc < 0) {
+		if (announced == FB_OK)
+			memcpy(ret_session->id, session.id,
+			    sizeof(ret_session->id));
 		return fb_wrap(err, "reading what is being deleted");
+	}
 	*ret_session = session;
 	if (announced < 0)
 		*err = denied;

@@ -271,6 +271,7 @@ judge_commit(
 	struct fb_repo *repo = finding->repo;
 	char session[FB_RUN_ID_SIZE];
 	size_t before = finding->list->count;
+	bool unread = false;
 
 	if (!id_of(past->key, session) ||
 	    strlen(past->key) != strlen("commits/") + FB_RUN_ID_LEN)
@@ -288,10 +289,13 @@ judge_commit(
 		    FB_REGISTER_MAX, &text, err);
 		if (rc < 0 && rc != FB_ECORRUPT && rc != FB_ENOTFOUND)
 			return rc;
+		unread |= rc == FB_ECORRUPT;
 		if (rc < 0 ||
 		    fb_register_decode(fb_buf_span(&text), &reg, &why) < 0)
 			continue;
-		if (!register_ok(repo, &reg, session)) {
+		/* A fence that is not known to be the first is no fence. */
+		if ((reg.fence && unread) ||
+		    !register_ok(repo, &reg, session)) {
 			fb_register_release(&reg);
 			continue;
 		}
@@ -450,6 +454,56 @@ judge_of_run(
 	          finding->repo, past, run->run, finding->list, err);
 }
 
+/* What the oldest run that is kept has signed of it: it saw it before an
+ * attacker did, if any run has. */
+static int
+find_signed(struct finding *finding, const char *key, struct fb_digest *ret,
+    struct fb_error *err)
+{
+	const struct known *oldest = NULL;
+	int rc;
+
+	for (size_t i = 0; i < finding->run_count; i++)
+		if (oldest == NULL ||
+		    strcmp(finding->runs[i].run, oldest->run) < 0)
+			oldest = &finding->runs[i];
+	if (oldest == NULL)
+		return fb_fail(err, FB_ENOTFOUND, "there is no run");
+	rc = find_sum(finding, oldest, key, ret, err);
+	return rc < 0
+	    ? rc
+	    : fb_trust_verify(&finding->repo->trust,
+	          fb_buf_span(&finding->sums),
+	          (struct fb_span){ oldest->signature, FB_SIGNATURE_LEN },
+	          NULL, err);
+}
+
+/* How to restore without us: the text of this program, when it is among them;
+ * else one that is signed; else the first. */
+static int
+judge_text(
+    struct finding *finding, const struct past *past, struct fb_error *err)
+{
+	struct fb_repo *repo = finding->repo;
+	const struct past_version *good = NULL;
+	struct fb_error why = { 0 };
+	struct fb_digest want;
+	bool now = false;
+	int rc;
+
+	fb_digest_of(strcmp(past->key, "restore.sh") == 0
+	        ? fb_repo_restore_sh()
+	        : fb_repo_restore_txt(),
+	    &want);
+	rc = past_find(repo->store, past, &want, false, &good, &now, err);
+	if (rc == FB_OK && good == NULL &&
+	    find_signed(finding, past->key, &want, &why) < 0)
+		return past_judge_first(repo, past, "", finding->list, err);
+	return rc < 0 ? rc
+	              : past_report(repo->store, past, &want, false, "",
+	                    finding->list, err);
+}
+
 static int
 judge_state(
     struct finding *finding, const struct past *past, struct fb_error *err)
@@ -460,7 +514,8 @@ judge_state(
 
 	switch (kind_of(past->key)) {
 	case CURRENT:
-		return past_judge_current(repo, past, finding->list, err);
+		return past_judge_current(
+		    repo->store, past, finding->list, err);
 	case SET:
 		return digest_of(past->key, &id)
 		    ? past_judge_set(repo, past, &id, finding->list, err)
@@ -487,8 +542,7 @@ judge(struct finding *finding, const struct past *past, struct fb_error *err)
 
 	switch (kind) {
 	case TEXT:
-		return past_judge_first(
-		    finding->repo, past, "", finding->list, err);
+		return judge_text(finding, past, err);
 	case KEYS:
 		/* Sealed again, they have another number. */
 		if (past->items[0].removed && id_of(past->key, session) &&
@@ -634,58 +688,4 @@ fb_tampered_find(struct fb_repo *repo, struct fb_tampered_list *ret_list,
 	if (rc < 0)
 		fb_tampered_release(ret_list);
 	return rc < 0 ? fb_wrap(err, "looking at versions") : FB_OK;
-}
-
-static bool
-format_ok(struct fb_store *store, const struct fb_trust *trust,
-    const struct past_version *format, const struct past_version *signature,
-    struct fb_digest want[2])
-{
-	FB_AUTO_BUF struct fb_buf text = { 0 }, signed_by = { 0 };
-	struct fb_format_doc doc;
-	struct fb_error why;
-
-	if (format->removed || signature->removed ||
-	    past_read(store, "format/1.json", format, FB_FORMAT_DOC_MAX, &text,
-	        &why) < 0 ||
-	    past_read(store, "format/1.json.sig", signature, FB_SIGNATURE_LEN,
-	        &signed_by, &why) < 0 ||
-	    fb_format_doc_decode(fb_buf_span(&text), &doc, &why) < 0 ||
-	    fb_trust_verify(trust, fb_buf_span(&text), fb_buf_span(&signed_by),
-	        NULL, &why) < 0)
-		return false;
-	fb_digest_of(fb_buf_span(&text), &want[0]);
-	fb_digest_of(fb_buf_span(&signed_by), &want[1]);
-	return true;
-}
-
-int
-fb_tampered_format(struct fb_store *store, const struct fb_trust *trust,
-    struct fb_tampered_list *ret_list, struct fb_error *err)
-{
-	FB_CLEANUP(past_release) struct past format = { 0 };
-	FB_CLEANUP(past_release) struct past signature = { 0 };
-	struct fb_digest want[2];
-	bool found = false;
-	int rc = past_load(store, "format/1.json", &format, err);
-
-	*ret_list = (struct fb_tampered_list){ 0 };
-	if (rc == FB_OK)
-		rc = past_load(store, "format/1.json.sig", &signature, err);
-	if (rc < 0 || format.count == 0 || signature.count == 0 ||
-	    (!past_is_suspect(&format) && !past_is_suspect(&signature)))
-		return rc;
-	for (size_t i = format.count; !found && i-- > 0;)
-		for (size_t k = signature.count; !found && k-- > 0;)
-			found = format_ok(store, trust, &format.items[i],
-			    &signature.items[k], want);
-	if (!found)
-		return FB_OK;
-	rc = past_report(store, &format, &want[0], false, "", ret_list, err);
-	if (rc == FB_OK)
-		rc = past_report(
-		    store, &signature, &want[1], false, "", ret_list, err);
-	if (rc < 0)
-		fb_tampered_release(ret_list);
-	return rc;
 }

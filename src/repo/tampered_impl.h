@@ -43,7 +43,12 @@ int past_find(struct fb_store *store, const struct past *past,
     const struct past_version **ret_good, bool *ret_now,
     struct fb_error *err);
 
-/* Report it, unless what a get finds has the digest. */
+/* Report it; good NULL: no version is right. */
+void past_tell(const struct past *past, const struct past_version *good,
+    const struct fb_digest *want, const char *run,
+    struct fb_tampered_list *list);
+
+/* The same, unless what a get finds has the digest. */
 int past_report(struct fb_store *store, const struct past *past,
     const struct fb_digest *want, bool trusting, const char *run,
     struct fb_tampered_list *list, struct fb_error *err);
@@ -58,7 +63,7 @@ int past_judge_first(struct fb_repo *repo, const struct past *past,
 int past_judge_hold(struct fb_repo *repo, const struct past *past,
     const char *session, const char *run, struct fb_tampered_list *list,
     struct fb_error *err);
-int past_judge_current(struct fb_repo *repo, const struct past *past,
+int past_judge_current(struct fb_store *store, const struct past *past,
     struct fb_tampered_list *list, struct fb_error *err);
 int past_judge_set(struct fb_repo *repo, const struct past *past,
     const struct fb_digest *id, struct fb_tampered_list *list,

@@ -166,18 +166,13 @@ past_find(struct fb_store *store, const struct past *past,
 	return FB_OK;
 }
 
-int
-past_report(struct fb_store *store, const struct past *past,
-    const struct fb_digest *want, bool trusting, const char *run,
-    struct fb_tampered_list *list, struct fb_error *err)
+void
+past_tell(const struct past *past, const struct past_version *good,
+    const struct fb_digest *want, const char *run,
+    struct fb_tampered_list *list)
 {
-	const struct past_version *good = NULL;
 	struct fb_tampered *tampered;
-	bool now = false;
-	int rc = past_find(store, past, want, trusting, &good, &now, err);
 
-	if (rc < 0 || now)
-		return rc;
 	list->items =
 	    fb_realloc(list->items, list->count + 1, sizeof(*list->items));
 	tampered = &list->items[list->count++];
@@ -190,11 +185,24 @@ past_report(struct fb_store *store, const struct past *past,
 	(void)snprintf(tampered->key, sizeof(tampered->key), "%s", past->key);
 	(void)snprintf(tampered->run, sizeof(tampered->run), "%s", run);
 	if (good == NULL)
-		return FB_OK;
+		return;
 	tampered->good = fb_strdup(good->id);
 	tampered->good_ns = good->time_ns;
 	tampered->good_size = good->size;
-	return FB_OK;
+}
+
+int
+past_report(struct fb_store *store, const struct past *past,
+    const struct fb_digest *want, bool trusting, const char *run,
+    struct fb_tampered_list *list, struct fb_error *err)
+{
+	const struct past_version *good = NULL;
+	bool now = false;
+	int rc = past_find(store, past, want, trusting, &good, &now, err);
+
+	if (rc == FB_OK && !now)
+		past_tell(past, good, want, run, list);
+	return rc;
 }
 
 int
@@ -202,13 +210,19 @@ past_judge_first(struct fb_repo *repo, const struct past *past,
     const char *run, struct fb_tampered_list *list, struct fb_error *err)
 {
 	size_t first = past->count;
-	struct fb_digest want;
+	struct fb_digest want = { 0 };
 	int rc;
 
 	while (first-- > 0 && past->items[first].removed)
 		;
 	rc = past_digest(
 	    repo->store, past->key, &past->items[first], &want, err);
+	/* Its bytes are not given out: none of the others is known to be
+	 * right. */
+	if (rc == FB_ECORRUPT || rc == FB_ENOTFOUND) {
+		want = (struct fb_digest){ 0 };
+		rc = FB_OK;
+	}
 	return rc < 0 ? rc
 	              : past_report(repo->store, past, &want, false, run, list,
 	                    err);
@@ -232,6 +246,19 @@ fail_none(const char *key, struct fb_error *err)
 	    err, "fleetbak verify tells whom that harms; a copy may have it");
 }
 
+/* What is replaced may have been replaced since it was looked at. */
+static int
+mend_current(
+    struct fb_store *store, const struct past *past, struct fb_error *err)
+{
+	FB_AUTO_TAMPERED struct fb_tampered_list list = { 0 };
+	int rc = past_judge_current(store, past, &list, err);
+
+	return rc < 0 || list.count == 0
+	    ? rc
+	    : fb_store_bring_back(store, past->key, list.items[0].good, err);
+}
+
 int
 fb_tampered_mend(struct fb_store *store, const struct fb_tampered *tampered,
     struct fb_error *err)
@@ -241,6 +268,8 @@ fb_tampered_mend(struct fb_store *store, const struct fb_tampered *tampered,
 	bool now = false;
 	int rc = past_load(store, tampered->key, &past, err);
 
+	if (rc == FB_OK && strcmp(tampered->key, "gc/current") == 0)
+		return mend_current(store, &past, err);
 	if (rc == FB_OK)
 		rc = past_find(
 		    store, &past, &tampered->want, false, &good, &now, err);

@@ -56,12 +56,15 @@ past_judge_hold(struct fb_repo *repo, const struct past *past,
 	return FB_OK;
 }
 
-/* The newest version that says something; *ret_doc: what. */
+/* The newest version that says something; *ret_doc: what.  Older ones, of which
+ * there are as many as there were steps of prunes, are not read. */
 static int
-read_current(struct fb_repo *repo, const struct past *past,
-    struct fb_buf *dst, struct fb_gc_doc *ret_doc, struct fb_error *err)
+read_current(struct fb_store *store, const struct past *past,
+    struct fb_buf *dst, struct fb_gc_doc *ret_doc,
+    const struct past_version **ret_good, struct fb_error *err)
 {
 	*ret_doc = (struct fb_gc_doc){ 0 };
+	*ret_good = NULL;
 	for (size_t i = 0; i < past->count; i++) {
 		struct fb_error why;
 		int rc;
@@ -69,29 +72,37 @@ read_current(struct fb_repo *repo, const struct past *past,
 		if (past->items[i].removed)
 			continue;
 		fb_buf_clear(dst);
-		rc = past_read(repo->store, past->key, &past->items[i],
+		rc = past_read(store, past->key, &past->items[i],
 		    FB_FORMAT_DOC_MAX, dst, err);
 		if (rc < 0 && rc != FB_ECORRUPT && rc != FB_ENOTFOUND)
 			return rc;
 		if (rc == FB_OK &&
-		    fb_gc_doc_decode(fb_buf_span(dst), ret_doc, &why) == FB_OK)
+		    fb_gc_doc_decode(fb_buf_span(dst), ret_doc, &why) ==
+		        FB_OK) {
+			*ret_good = &past->items[i];
 			return FB_OK;
+		}
 	}
 	return FB_ENOTFOUND;
 }
 
 /* The one object that is replaced: it has a past where all is well. */
 int
-past_judge_current(struct fb_repo *repo, const struct past *past,
+past_judge_current(struct fb_store *store, const struct past *past,
     struct fb_tampered_list *list, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf text = { 0 };
+	const struct past_version *good;
+	struct fb_digest want;
 	struct fb_gc_doc doc;
-	int rc = read_current(repo, past, &text, &doc, err);
+	int rc = read_current(store, past, &text, &doc, &good, err);
 
 	if (rc < 0)
 		return rc == FB_ENOTFOUND ? FB_OK : rc;
-	return report(repo, past, fb_buf_span(&text), "", list, err);
+	fb_digest_of(fb_buf_span(&text), &want);
+	if (good != &past->items[0])
+		past_tell(past, good, &want, "", list);
+	return FB_OK;
 }
 
 /* A set that a prune is about: gc/current names it, or did. */
@@ -102,11 +113,13 @@ past_judge_set(struct fb_repo *repo, const struct past *past,
 {
 	FB_CLEANUP(past_release) struct past current = { 0 };
 	FB_AUTO_BUF struct fb_buf text = { 0 };
+	const struct past_version *good;
 	struct fb_gc_doc doc;
 	int rc = past_load(repo->store, "gc/current", &current, err);
 
 	if (rc == FB_OK)
-		rc = read_current(repo, &current, &text, &doc, err);
+		rc = read_current(
+		    repo->store, &current, &text, &doc, &good, err);
 	if (rc < 0)
 		return rc == FB_ENOTFOUND ? FB_OK : rc;
 	return doc.phase != FB_GC_IDLE && fb_digest_cmp(&doc.set, id) == 0
@@ -131,6 +144,26 @@ past_judge_session(struct fb_repo *repo, const struct past *past,
 	                          : rc;
 }
 
+/* Is it of this pack, here?  Signed by a verifier, where any is known. */
+static bool
+is_attestation(const struct fb_repo *repo, const struct fb_buf *text,
+    const struct fb_digest *pack)
+{
+	FB_AUTO_ATTESTATION struct fb_attestation attestation = { 0 };
+	struct fb_span body;
+	struct fb_error why;
+
+	return fb_attestation_decode(
+	           fb_buf_span(text), &attestation, &body, &why) == FB_OK &&
+	    strcmp(attestation.repository, repo->format.repository) == 0 &&
+	    fb_digest_cmp(&attestation.pack, pack) == 0 &&
+	    (repo->verifiers.count == 0 ||
+	        fb_trust_verify(&repo->verifiers, body,
+	            (struct fb_span){
+	                attestation.signature, FB_SIGNATURE_LEN },
+	            NULL, &why) == FB_OK);
+}
+
 /* Prune takes away those of packs that are gone; where an overwritten one is
  * of no use its reader sees that. */
 int
@@ -151,13 +184,19 @@ past_judge_attest(struct fb_repo *repo, const struct past *past,
 	if (slot == NULL || slot->mark == 0)
 		rc = fb_store_head(repo->store, key, &size, err);
 	for (size_t i = 0; rc == FB_OK && i < past->count; i++) {
+		FB_AUTO_BUF struct fb_buf text = { 0 };
+
 		if (past->items[i].removed)
 			continue;
-		rc = past_digest(
-		    repo->store, past->key, &past->items[i], &want, err);
-		return rc < 0 ? rc
-		              : past_report(repo->store, past, &want, false,
-		                    "", list, err);
+		rc = past_read(repo->store, past->key, &past->items[i],
+		    FB_ATTEST_MAX, &text, err);
+		if (rc == FB_OK && is_attestation(repo, &text, &pack)) {
+			fb_digest_of(fb_buf_span(&text), &want);
+			past_tell(past, &past->items[i], &want, "", list);
+			return FB_OK;
+		}
+		if (rc == FB_ECORRUPT || rc == FB_ENOTFOUND)
+			rc = FB_OK;
 	}
 	return rc == FB_ENOTFOUND ? FB_OK : rc;
 }

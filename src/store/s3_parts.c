@@ -347,6 +347,7 @@ list_parts(const struct sending_parts *sending, struct fb_buf *dst)
 	fb_buf_add_str(dst, "</CompleteMultipartUpload>");
 }
 
+/* One of ours may be there that was put together and not locked then. */
 static int
 is_there(
     const struct sending_parts *sending, bool *ret_there, struct fb_error *err)
@@ -354,10 +355,14 @@ is_there(
 	AUTO_ANSWER struct s3_answer answer = { 0 };
 	const struct s3_ask ask = { .method = "HEAD", .key = sending->key };
 	int rc = s3_ask(sending->s3, &ask, &answer, err);
+	const char *nonce = fb_http_header(&answer.http, S3_NONCE_HEADER);
 
 	*ret_there = answer.http.status == 200;
 	if (rc == FB_OK && !*ret_there && answer.http.status != 404)
 		rc = s3_fail(sending->s3, &answer, err);
+	if (rc == FB_OK && *ret_there && nonce != NULL &&
+	    strcmp(nonce, sending->nonce) == 0)
+		rc = lock_object(sending, &answer, err);
 	return rc;
 }
 

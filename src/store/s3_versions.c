@@ -254,6 +254,7 @@ read_version(struct fb_store *store, const char *key, const char *id,
 /* The versions of one object, newest first. */
 struct history {
 	const char *key;
+	const char *until; /* of this id, older ones do not matter; or NULL */
 	struct s3_version *items; /* without their keys */
 	size_t count;
 };
@@ -285,7 +286,10 @@ add_to_history(
 		.removed = version->removed,
 		.latest = version->latest,
 	};
-	return FB_OK;
+	return history->until != NULL &&
+	        strcmp(version->id, history->until) == 0
+	    ? FB_PENDING
+	    : FB_OK;
 }
 
 static int
@@ -399,7 +403,7 @@ bring_back(struct fb_store *store, const char *key, const char *id,
     struct fb_error *err)
 {
 	struct s3_store *s3 = (struct s3_store *)store;
-	AUTO_HISTORY struct history history = { .key = key };
+	AUTO_HISTORY struct history history = { .key = key, .until = id };
 	bool refused = false, marks = true;
 	size_t wanted = 0;
 	int rc = read_history(s3, &history, err);

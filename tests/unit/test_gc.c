@@ -239,7 +239,8 @@ a_hold_undoes_and_forbids(void **state)
 	struct fb_fates fates;
 	struct fb_digest pack;
 	struct fb_run_ref run;
-	char id[FB_RUN_ID_SIZE];
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	char id[FB_RUN_ID_SIZE], key[64];
 	bool done;
 
 	make_run(world, id, &pack);
@@ -260,6 +261,20 @@ a_hold_undoes_and_forbids(void **state)
 	fb_fates_release(&fates);
 	assert_ok(fb_hold_remove(world->repo, id, &err));
 	assert_fails(FB_ENOTFOUND, fb_hold_remove(world->repo, id, &err));
+	/* One that was let go and could not be taken away. */
+	(void)snprintf(key, sizeof(key), "holds/%s", id);
+	assert_ok(fb_store_create(
+	    world->repo->store, key, (struct fb_span){ 0 }, &err));
+	assert_ok(fb_hold_place(world->repo, &run, "again", &err));
+	assert_ok(fb_store_get(
+	    world->repo->store, key, 4096, &text, NULL, &err));
+	assert_non_null(strstr(fb_buf_str(&text), "again"));
+	assert_ok(fb_hold_place(world->repo, &run, "later", &err));
+	fb_buf_clear(&text);
+	assert_ok(fb_store_get(
+	    world->repo->store, key, 4096, &text, NULL, &err));
+	assert_non_null(strstr(fb_buf_str(&text), "again"));
+	assert_ok(fb_hold_remove(world->repo, id, &err));
 	forget(world, id);
 }
 

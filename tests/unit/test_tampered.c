@@ -4,9 +4,10 @@
  */
 #include "gc_world.h"
 
+#include "fleetbak/format/attest.h"
 #include "fleetbak/repo/tampered.h"
 
-#define PAST_MAX 64
+#define PAST_MAX 96
 
 #define SPAN_OF(text) \
 	((struct fb_span){ (const uint8_t *)(text), strlen(text) })
@@ -19,7 +20,11 @@ static struct past {
 	size_t len;
 } pasts[PAST_MAX];
 static size_t past_count;
-static unsigned next_id;
+static unsigned next_id, reads;
+
+/* What begins so the server does not give out, as if it were encrypted with
+ * somebody's own key. */
+#define SEALED '\1'
 
 static struct past *
 find_version(const char *key, const char *id)
@@ -63,6 +68,9 @@ fake_read(struct fb_store *store, const char *key, const char *id,
 	if (past == NULL || past->bytes == NULL)
 		return fb_fail(error, FB_ENOTFOUND, "no such version");
 	assert_true(offset + len <= past->len);
+	reads++;
+	if (past->bytes[0] == SEALED)
+		return fb_fail(error, FB_ECORRUPT, "it is not given out");
 	memcpy(bytes, past->bytes + offset, len);
 	return FB_OK;
 }
@@ -377,6 +385,176 @@ the_format_is_told_by_its_signature(void **state)
 	assert_int_equal(after.count, 0);
 }
 
+/* Nor does it keep the others from being found. */
+static void
+what_is_not_given_out_is_brought_back(void **state)
+{
+	struct world *world = *state;
+	FB_AUTO_TAMPERED struct fb_tampered_list list = { 0 };
+
+	damage(world, pack_key, "\1pay");
+	damage(world, commit_key, "\1pay");
+	damage(world, sums_key, "\1pay");
+	damage(world, "restore.sh", "\1pay");
+	assert_ok(fb_tampered_find(world->repo, &list, &err));
+	for (size_t i = 0; i < list.count; i++)
+		assert_int_equal(list.items[i].how, FB_TAMPER_REPLACED);
+	mend_all(world, 4);
+}
+
+/* The oldest cannot be looked at: none of the others is known to be right. */
+static void
+an_archived_first_version_is_told(void **state)
+{
+	struct world *world = *state;
+	FB_AUTO_TAMPERED struct fb_tampered_list list = { 0 };
+	FB_AUTO_FREE char *keys = fb_format("keys/%s.1.cms", session);
+
+	add_past(keys, "\1first", 6);
+	damage(world, keys, "second");
+	assert_ok(fb_tampered_find(world->repo, &list, &err));
+	assert_int_equal(list.count, 1);
+	assert_null(list.items[0].good);
+}
+
+/* All that is older than what an attacker wrote has expired. */
+static void
+the_first_text_may_be_an_attackers(void **state)
+{
+	struct world *world = *state;
+	FB_AUTO_BUF struct fb_buf ours = { 0 }, now = { 0 };
+	static const char *const keys[] = { "restore.sh", "RESTORE.txt" };
+
+	for (size_t i = 0; i < FB_COUNT(keys); i++) {
+		struct past *first = NULL;
+
+		for (size_t k = 0; first == NULL && k < past_count; k++)
+			if (strcmp(pasts[k].key, keys[i]) == 0)
+				first = &pasts[k];
+		assert_non_null(first);
+		fb_buf_clear(&ours);
+		fb_buf_add(&ours, first->bytes, first->len);
+		memset(first->bytes, 'X', first->len);
+		damage(world, keys[i], fb_buf_str(&ours));
+		mend_all(world, 0);
+		damage(world, keys[i], "rm -rf /");
+		mend_all(world, 1);
+		fb_buf_clear(&now);
+		assert_ok(fb_store_get(world->repo->store, keys[i], 1u << 20,
+		    &now, NULL, &err));
+		assert_string_equal(fb_buf_str(&now), fb_buf_str(&ours));
+	}
+}
+
+/* Of another version of this program: what the oldest run has signed. */
+static void
+a_text_that_a_run_has_signed_is_right(void **state)
+{
+	struct world *world = *state;
+	FB_AUTO_BUF struct fb_buf now = { 0 };
+	struct fb_digest pack, recipe;
+	char id[FB_RUN_ID_SIZE];
+
+	/* As if there were only runs of the other version. */
+	damage(world, "restore.sh", "echo another version");
+	forget(world, session);
+	new_id(world, id);
+	pack = put_object(world, true);
+	recipe = put_object(world, false);
+	assert_ok(commit(world, id, &pack, &recipe));
+	for (size_t i = 0; i < past_count; i++)
+		if (strcmp(pasts[i].key, "restore.sh") == 0 &&
+		    pasts[i].len > 100)
+			memset(pasts[i].bytes, 'X', pasts[i].len);
+	mend_all(world, 0);
+	damage(world, "restore.sh", "rm -rf /");
+	mend_all(world, 1);
+	assert_ok(fb_store_get(
+	    world->repo->store, "restore.sh", 4096, &now, NULL, &err));
+	assert_string_equal(fb_buf_str(&now), "echo another version");
+}
+
+static void
+say_current(struct world *world, uint64_t generation)
+{
+	struct fb_gc_doc doc = { .generation = generation };
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+
+	fb_gc_doc_encode(&doc, &text);
+	damage(world, "gc/current", fb_buf_str(&text));
+}
+
+static uint64_t
+current_generation(struct world *world)
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	struct fb_gc_doc doc;
+
+	assert_ok(fb_store_get(
+	    world->repo->store, "gc/current", 4096, &text, NULL, &err));
+	assert_ok(fb_gc_doc_decode(fb_buf_span(&text), &doc, &err));
+	return doc.generation;
+}
+
+/* It has as many versions as prunes have made steps. */
+static void
+of_what_is_replaced_the_newest_version_is_read_alone(void **state)
+{
+	struct world *world = *state;
+	FB_AUTO_TAMPERED struct fb_tampered_list list = { 0 };
+
+	for (uint64_t i = 1; i <= 40; i++)
+		say_current(world, i);
+	reads = 0;
+	mend_all(world, 0);
+	assert_true(reads <= 4);
+	damage(world, "gc/current", NULL);
+	reads = 0;
+	mend_all(world, 1);
+	assert_true(reads <= 8);
+	assert_int_equal(current_generation(world), 40);
+
+	/* It was replaced between the look and the mending. */
+	damage(world, "gc/current", "pay");
+	assert_ok(fb_tampered_find(world->repo, &list, &err));
+	assert_int_equal(list.count, 1);
+	say_current(world, 41);
+	assert_ok(fb_tampered_mend(
+	    world->repo->store, &list.items[0], &err));
+	assert_int_equal(current_generation(world), 41);
+}
+
+/* Deleted after something else was put over it. */
+static void
+of_attestations_one_that_says_something_is_brought_back(void **state)
+{
+	struct world *world = *state;
+	struct fb_digest id = { { 7 } };
+	struct fb_attestation said = { .table = { { 3 } },
+		.offset = 100,
+		.length = 10,
+		.ids = &id,
+		.count = 1 };
+	FB_AUTO_BUF struct fb_buf text = { 0 }, now = { 0 };
+	char key[FB_ATTEST_KEY_SIZE];
+
+	fb_digest_of(SPAN_OF("a pack"), &said.pack);
+	memcpy(said.repository, world->repo->format.repository,
+	    sizeof(said.repository));
+	fb_attestation_encode_signed(&said, &text);
+	assert_ok(fb_sign(
+	    world->key, fb_buf_span(&text), said.signature, &err));
+	fb_attestation_encode_signature(&said, &text);
+	fb_attest_key(said.domain, &said.pack, key);
+	damage(world, key, fb_buf_str(&text));
+	damage(world, key, "not any more");
+	damage(world, key, NULL);
+	mend_all(world, 1);
+	assert_ok(
+	    fb_store_get(world->repo->store, key, 4096, &now, NULL, &err));
+	assert_string_equal(fb_buf_str(&now), fb_buf_str(&text));
+}
+
 int
 main(void)
 {
@@ -393,6 +571,12 @@ main(void)
 		T(another_register_does_not_count),
 		T(a_forgotten_run_needs_nothing),
 		T(the_format_is_told_by_its_signature),
+		T(what_is_not_given_out_is_brought_back),
+		T(an_archived_first_version_is_told),
+		T(the_first_text_may_be_an_attackers),
+		T(a_text_that_a_run_has_signed_is_right),
+		T(of_what_is_replaced_the_newest_version_is_read_alone),
+		T(of_attestations_one_that_says_something_is_brought_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 
 #include "fleetbak/engine/verify.h"
 #include "fleetbak/format/pack.h"
+#include "fleetbak/repo/gc.h"
 
 #define RUN1 "20261121-010000000-00000001"
 #define RUN2 "20261121-020000000-00000002"
@@ -314,6 +315,24 @@ a_machine_that_was_not_asked_for_is_not_looked_at(void **state)
 	fb_verify_report_release(&report);
 }
 
+/* It announced itself before it learnt that: nobody waits for it for ever. */
+static void
+a_broken_pointer_is_told_and_no_session_left(void **state)
+{
+	struct depot *depot = *state;
+	FB_AUTO_FREE struct fb_gc_session *sessions = NULL;
+	struct fb_verify_report report;
+	size_t count = 1;
+
+	assert_ok(fb_store_create(
+	    depot->repo->store, "gc/current", SPAN("broken"), &err));
+	look(depot, FB_VERIFY_STRUCTURE, &report);
+	assert_non_null(find_damage(&report, "gc/current"));
+	fb_verify_report_release(&report);
+	assert_ok(fb_gc_open_sessions(depot->repo, &sessions, &count, &err));
+	assert_int_equal(count, 0);
+}
+
 static void
 the_damage_of_several_objects_is_all_told(void **state)
 {
@@ -397,6 +416,7 @@ main(void)
 		IN(a_shared_pack_is_named_once_with_all_that_it_harms),
 		IN(a_damaged_chunk_harms_who_needs_it),
 		IN(a_machine_that_was_not_asked_for_is_not_looked_at),
+		IN(a_broken_pointer_is_told_and_no_session_left),
 		IN(the_damage_of_several_objects_is_all_told),
 		IN(a_register_that_names_too_little_is_damage),
 		IN(a_register_does_not_choose_the_time_of_its_run),

@@ -70,7 +70,8 @@ struct fb_session {
 /* `kind`: "download", "restore", "verify", "copy".  `id` may be given (a
  * resumed run announces itself again: FB_OK when it is there), or "" for a
  * new one.  A reader that may not write gets FB_EDENIED and goes on:
- * *ret_session is set then too. */
+ * *ret_session is set then too.  When it was announced, and then what is being
+ * deleted cannot be read, the id alone is set: a reader has to end it. */
 FB_MUST_USE int fb_session_begin(struct fb_repo *repo, const char *id,
     const char *kind, const char *fleet, struct fb_session *ret_session,
     struct fb_error *err);

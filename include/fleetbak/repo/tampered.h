@@ -6,8 +6,10 @@
  * and newer versions behind.  Which version is the right one is never told by
  * its time alone: objects have their digest in their name or in signed
  * checksums, registers and forget records are signed; what is made once (keys,
- * the texts for restoring without us, hints, what is pending, sessions) is told
- * by being the first; of gc/current the newest that says something is.
+ * hints, what is pending, sessions) is told by being the first, and is lost when
+ * that cannot be read; the texts for restoring without us are told by what this
+ * program would write, by what the oldest run has signed, and then so; of
+ * gc/current the newest that says something is right.
  *
  * What fleetbak itself takes away is another matter: hints, records and holds
  * of runs that are given up, sessions that were ended or have a register, sets
