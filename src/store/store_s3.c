@@ -117,7 +117,9 @@ put_if(struct s3_store *s3, struct s3_ask *ask, const struct s3_pair *condition,
 		return FB_OK;
 	if (answer.http.status != 412 && answer.http.status != 404)
 		return s3_fail(s3, &answer, err);
-	if (answer.doubt)
+	/* What has no body libcurl sends again by itself, where a connection
+	 * ends without an answer. */
+	if (answer.doubt || size == 0)
 		rc = s3_is_ours(s3, ask->key, nonce, size, &ours, err);
 	if (rc < 0 || ours)
 		return rc;

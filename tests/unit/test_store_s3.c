@@ -134,6 +134,28 @@ a_replace_whose_answer_was_lost_is_looked_up(void **state)
 	script_release(&script);
 }
 
+/* What has no body libcurl sends again by itself. */
+static void
+a_lost_answer_to_nothing_is_looked_up(void **state)
+{
+	static const char ours[] =
+	    "HTTP/1.1 200 OK\r\nx-amz-meta-fleetbak-put: %s\r\n"
+	    "Content-Length: 0\r\n\r\n";
+	const char *const answers[] = { GONE, "", TAKEN, ours, TAKEN, THEIRS };
+	struct script script;
+	FB_AUTO_STORE struct fb_store *store = NULL;
+	uint64_t size;
+
+	(void)state;
+	script_start(&script, answers, FB_COUNT(answers));
+	store = open_at(&script, "s3://bucket/pre");
+	assert_fails(FB_ENOTFOUND, fb_store_head(store, "k", &size, &err));
+	assert_ok(fb_store_replace(store, "k", SPAN(""), "e1", &err));
+	assert_fails(
+	    FB_EEXISTS, fb_store_create(store, "k", SPAN(""), &err));
+	END_SCRIPT();
+}
+
 static void
 a_get_that_breaks_off_begins_again(void **state)
 {
@@ -513,6 +535,7 @@ main(void)
 		cmocka_unit_test(a_create_whose_answer_was_lost_is_looked_up),
 		cmocka_unit_test(what_another_put_there_is_not_ours),
 		cmocka_unit_test(a_replace_whose_answer_was_lost_is_looked_up),
+		cmocka_unit_test(a_lost_answer_to_nothing_is_looked_up),
 		cmocka_unit_test(a_get_that_breaks_off_begins_again),
 		cmocka_unit_test(a_range_is_what_was_asked_for),
 		cmocka_unit_test(a_listing_goes_over_pages),
