@@ -259,8 +259,7 @@ visit_key(const char *key, uint64_t size, void *arg, struct fb_error *err)
 		return FB_OK;
 	keys->items =
 	    fb_realloc(keys->items, keys->count + 1, sizeof(*keys->items));
-	(void)snprintf(
-	    keys->items[keys->count++], SHARED_KEY_SIZE, "%s", key);
+	(void)snprintf(keys->items[keys->count++], SHARED_KEY_SIZE, "%s", key);
 	return FB_OK;
 }
 
@@ -270,9 +269,14 @@ static int
 tidy_epoch(const struct shared *shared, const struct keys *keys, size_t first,
     size_t end, struct fb_error *err)
 {
+	struct fb_store *store = shared->repo->store;
 	size_t len = epoch_len(keys, keys->items[first]), last = end;
+	FB_AUTO_FREE const char **doomed =
+	    fb_alloc(end - first + 1, sizeof(*doomed));
+	FB_AUTO_FREE bool *gone = fb_alloc(end - first + 1, sizeof(*gone));
+	struct fb_store_removal removal = { .keys = doomed, .gone = gone };
 	bool leased = false;
-	int rc = FB_OK;
+	int rc;
 
 	for (size_t i = first; i < end; i++) {
 		if (strcmp(keys->items[i] + len, SHARED_END) == 0)
@@ -281,12 +285,12 @@ tidy_epoch(const struct shared *shared, const struct keys *keys, size_t first,
 	}
 	if (leased && last == end)
 		return FB_PENDING;
-	for (size_t i = first; rc == FB_OK && i < end; i++)
+	for (size_t i = first; i < end; i++)
 		if (i != last)
-			rc = fb_store_remove(
-			    shared->repo->store, keys->items[i], err);
+			doomed[removal.count++] = keys->items[i];
+	rc = fb_store_remove_many(store, &removal, err);
 	return rc == FB_OK && last < end
-	    ? fb_store_remove(shared->repo->store, keys->items[last], err)
+	    ? fb_store_remove(store, keys->items[last], err)
 	    : rc;
 }
 
@@ -296,8 +300,8 @@ tidy_under(const struct shared *shared, const char *prefix, uint32_t *ret_left,
 {
 	struct keys keys = { .prefix =
 		                 strlen("shared/") + strlen(shared->name) + 1 };
-	int rc = fb_store_list(
-	    shared->repo->store, prefix, visit_key, &keys, err);
+	int rc =
+	    fb_store_list(shared->repo->store, prefix, visit_key, &keys, err);
 	size_t end;
 
 	*ret_left = 0;

@@ -151,6 +151,7 @@ rules 'lost method=PUT path=*/heir-* times=1' \
 	'lost method=PUT path=*/closed* times=1' \
 	'lost method=PUT path=*/commits/* times=1' \
 	'lost method=PUT path=*/forgets/* times=1' \
+	'lost method=POST path=*delete=* times=2' \
 	'lost method=DELETE path=*/shared/* times=2'
 for k in 2 3; do
 	knows=
