@@ -297,6 +297,16 @@ fb_cli_clear_text(struct fb_cli *cli)
 	fb_buf_clear(&cli->text);
 }
 
+char *
+fb_cli_machine(const char *machine, const char *name)
+{
+	const char *slash = strchr(machine, '/');
+
+	return strcmp(slash != NULL ? slash + 1 : machine, name) == 0
+	    ? fb_strdup(machine)
+	    : fb_format("%s (%s)", machine, name);
+}
+
 const char *
 fb_cli_size(const struct fb_cli *cli, uint64_t bytes, char text[FB_CLI_TEXT])
 {

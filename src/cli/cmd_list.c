@@ -12,11 +12,12 @@ add_snapshot(struct fb_cli *cli, struct fb_table *table,
 {
 	FB_AUTO_FREE char *kept_by =
 	    why != NULL ? fb_why_text(why, cli, row, NULL) : NULL;
+	FB_AUTO_FREE char *machine = fb_cli_machine(row->machine, row->name);
 	char text[FB_CLI_TEXT], exact[FB_CLI_TEXT];
 	char downtime[FB_CLI_TEXT];
 
 	fb_table_row(table);
-	fb_table_cell(table, row->machine, NULL);
+	fb_table_cell(table, machine, row->machine);
 	fb_table_cell(table, fb_cli_time(cli, row->time, text), row->time);
 	(void)snprintf(exact, sizeof(exact), "%llu",
 	    (unsigned long long)row->size);

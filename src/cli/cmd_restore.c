@@ -140,8 +140,8 @@ static int
 confirm(struct fb_cli *cli, const struct fb_restore_report *report,
     struct fb_error *err)
 {
-	const char *only = NULL;
-	const char *slash;
+	const char *only = NULL, *called = NULL;
+	FB_AUTO_FREE char *label = NULL;
 	FB_AUTO_FREE char *question = NULL;
 	char time[FB_CLI_TEXT];
 
@@ -161,15 +161,15 @@ confirm(struct fb_cli *cli, const struct fb_restore_report *report,
 			return fb_cli_confirm(cli, question, "all", err);
 		}
 		only = machine;
+		called = report->actions[i].name;
 	}
 	if (only == NULL)
 		return FB_OK;
-	slash = strchr(only, '/');
+	label = fb_cli_machine(only, called);
 	question = fb_format("Restoring '%s' in place replaces what it holds "
-	    "now by what it was at %s", only,
+	    "now by what it was at %s", label,
 	    fb_cli_time(cli, report->run_time, time));
-	return fb_cli_confirm(
-	    cli, question, slash != NULL ? slash + 1 : only, err);
+	return fb_cli_confirm(cli, question, called, err);
 }
 
 static int

@@ -100,11 +100,13 @@ put_rows(struct fb_cli *cli, const struct page *page)
 
 	for (size_t i = 0; i < page->count; i++) {
 		const struct standing *row = &page->rows[i];
+		FB_AUTO_FREE char *machine =
+		    fb_cli_machine(row->machine, row->newest->name);
 		json_t *item;
 
 		fb_table_row(&table);
 		fb_table_cell(&table, row->over ? "over" : "ok", NULL);
-		fb_table_cell(&table, row->machine, NULL);
+		fb_table_cell(&table, machine, row->machine);
 		fb_table_cell(&table,
 		    row->good != NULL ? fb_cli_time(cli, row->good->time, text)
 				      : "never",

@@ -28,9 +28,11 @@ add_machine(struct fb_cli *cli, const struct fb_plan_machine *machine,
     const char *name)
 {
 	struct fb_buf *dst = &cli->text;
+	FB_AUTO_FREE char *label =
+	    fb_cli_machine(name, machine->machine->name);
 	char size[FB_CLI_TEXT], span[FB_CLI_TEXT];
 
-	fb_buf_add_fmt(dst, "\n%s  %s, %s", name,
+	fb_buf_add_fmt(dst, "\n%s  %s, %s", label,
 	    fb_power_name(machine->machine->power),
 	    machine->change != NULL ? machine->change : "");
 	if (machine->refusal != NULL) {
@@ -108,6 +110,7 @@ machine_json(const struct fb_plan_machine *machine, const char *name)
 	}
 	fb_plan_steps_release(&steps);
 	fb_json_put_str(item, "machine", name);
+	fb_json_put_str(item, "name", machine->machine->name);
 	fb_json_put_str(
 	    item, "state", fb_power_name(machine->machine->power));
 	fb_json_put_str(item, "change", machine->change);
@@ -172,12 +175,14 @@ put_units(struct fb_cli *cli, const struct fb_plan *plan)
 			    &plan->fleet.machines[unit->members[k]];
 			FB_AUTO_FREE char *name = fb_format(
 			    "%s/%s", machine->source, machine->id);
+			FB_AUTO_FREE char *label =
+			    fb_cli_machine(name, machine->name);
 
 			(void)json_array_append_new(
 			    members, json_string(name));
 			if (unit->count > 1)
-				fb_buf_add_fmt(
-				    &cli->text, "  %2zu  %s\n", k + 1, name);
+				fb_buf_add_fmt(&cli->text, "  %2zu  %s\n",
+				    k + 1, label);
 		}
 		fb_cli_add_item(cli, item);
 		fb_cli_turn_page(cli);

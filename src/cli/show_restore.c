@@ -3,6 +3,7 @@
  */
 #include <string.h>
 
+#include "fleetbak/base/mem.h"
 #include "fleetbak/cli/restore.h"
 #include "fleetbak/cli/signal.h"
 
@@ -12,6 +13,7 @@ action_json(const struct fb_restore_action *action)
 	json_t *item = json_object();
 
 	fb_json_put_str(item, "machine", action->machine);
+	fb_json_put_str(item, "name", action->name);
 	fb_json_put_str(item, "volume", action->volume);
 	fb_json_put_str(item, "action", action->action);
 	fb_json_put_str(item, "from", action->from);
@@ -34,15 +36,17 @@ add_actions(struct fb_cli *cli, const struct fb_restore_report *report)
 
 	for (size_t i = 0; i < report->action_count; i++) {
 		const struct fb_restore_action *action = &report->actions[i];
-
+		FB_AUTO_FREE char *machine = action->machine != NULL
+		    ? fb_cli_machine(action->machine, action->name)
+		    : fb_strdup("");
 		bool whole = strcmp(action->volume, "-") == 0;
 
 		(void)snprintf(exact, sizeof(exact), "%llu",
 		    (unsigned long long)action->size);
 		(void)fb_cli_size(cli, action->size, size);
 		fb_table_row(&table);
-		fb_table_cell(&table,
-		    action->machine != NULL ? action->machine : "", NULL);
+		fb_table_cell(&table, machine,
+		    action->machine != NULL ? action->machine : "");
 		fb_table_cell(&table, action->volume, NULL);
 		fb_table_cell(&table, whole ? "-" : size, exact);
 		fb_table_cell(&table, action->action, NULL);
@@ -148,6 +152,7 @@ result_json(const struct fb_restore_result *result)
 	json_t *item = json_object();
 
 	fb_json_put_str(item, "machine", result->machine);
+	fb_json_put_str(item, "name", result->name);
 	fb_json_put_str(item, "as", result->as);
 	fb_json_put_str(item, "result", names[result->result]);
 	fb_json_put_u64(item, "read_bytes", result->read_bytes);
@@ -168,13 +173,15 @@ add_result(struct fb_cli *cli, const struct fb_restore_result *result,
 {
 	struct fb_buf *dst = &cli->summary;
 	char written[FB_CLI_TEXT], same[FB_CLI_TEXT];
+	FB_AUTO_FREE char *machine =
+	    fb_cli_machine(result->machine, result->name);
 
 	switch (result->result) {
 	case FB_RESULT_OK:
 		fb_tally_good(tally);
 		fb_buf_add_fmt(dst,
 		    "restored %s%s%s: wrote %s, %s was the same%s\n",
-		    result->machine, result->as != NULL ? " as " : "",
+		    machine, result->as != NULL ? " as " : "",
 		    result->as != NULL ? result->as : "",
 		    fb_cli_size(cli, result->written_bytes, written),
 		    fb_cli_size(cli, result->same_bytes, same),
@@ -186,11 +193,11 @@ add_result(struct fb_cli *cli, const struct fb_restore_result *result,
 		fb_buf_add_fmt(dst,
 		    cli->color ? "\033[1;31mFAILED\033[0m   %s  "
 			       : "FAILED   %s  ",
-		    result->machine);
+		    machine);
 		fb_cli_add_failure(dst, result->err);
 		break;
 	case FB_RESULT_SKIPPED:
-		fb_buf_add_fmt(dst, "SKIPPED  %s\n", result->machine);
+		fb_buf_add_fmt(dst, "SKIPPED  %s\n", machine);
 		break;
 	}
 }

@@ -116,6 +116,7 @@ keep_row(struct fb_snapshot *kept, const struct fb_snapshot *row,
 {
 	*kept = *row;
 	kept->machine = fb_snapshot_machine(machine);
+	kept->name = fb_strdup(machine->name);
 	if (row->failed) {
 		kept->failure = fb_error_share(machine->failure);
 	}
@@ -125,6 +126,7 @@ static void
 release_row(struct fb_snapshot *row)
 {
 	free(row->machine);
+	free(row->name);
 	fb_error_drop(row->failure);
 }
 
@@ -473,6 +475,7 @@ fb_snapshot_json(const struct fb_snapshot *row)
 
 	fb_json_put_str(item, "run", row->run);
 	fb_json_put_str(item, "machine", row->machine);
+	fb_json_put_str(item, "name", row->name);
 	fb_json_put_str(item, "time", row->time);
 	fb_json_put_str(item, "result", row->failed ? "failed" : "ok");
 	if (row->failed) {

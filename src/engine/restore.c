@@ -255,6 +255,7 @@ fb_restore_report_release(struct fb_restore_report *report)
 {
 	for (size_t i = 0; i < report->action_count; i++) {
 		free(report->actions[i].machine);
+		free(report->actions[i].name);
 		free(report->actions[i].volume);
 		free(report->actions[i].from);
 		free(report->actions[i].to);
@@ -266,6 +267,7 @@ fb_restore_report_release(struct fb_restore_report *report)
 	free(report->removals);
 	for (size_t i = 0; i < report->result_count; i++) {
 		free(report->results[i].machine);
+		free(report->results[i].name);
 		free(report->results[i].as);
 		fb_error_drop(report->results[i].err);
 	}

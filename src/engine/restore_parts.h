@@ -21,6 +21,7 @@
 #include <jansson.h>
 
 #include "fleetbak/base/mem.h"
+#include "fleetbak/base/name.h"
 #include "fleetbak/engine/recover.h"
 #include "fleetbak/engine/reader.h"
 #include "fleetbak/engine/restore.h"
@@ -68,6 +69,7 @@ struct fb_rst_machine {
 	struct fb_driver *driver;
 	const struct fb_machine *now;
 	struct fb_restore_plan plan;
+	char token[FB_NAME_MAX + 1]; /* of the verbs that write it */
 	char *definition_dir;
 
 	const struct fb_error *problem; /* kept: why it fails; or NULL */
@@ -124,6 +126,10 @@ FB_MUST_USE int fb_rst_spec_read(
     struct fb_restore *restore, struct fb_error *err);
 /* Note in the spec which machines of which runs were picked. */
 void fb_rst_spec_pin(struct fb_restore *restore);
+/* "MACHINE[@RUN]" into its parts, MACHINE being an id or a name; `source` and
+ * `run` may be NULL. */
+FB_MUST_USE int fb_rst_parse(const char *argument, char **ret_source,
+    char **ret_id, char **ret_run, struct fb_error *err);
 
 /* restore_pick.c */
 FB_MUST_USE int fb_rst_pick(struct fb_restore *restore,
@@ -154,13 +160,17 @@ struct fb_rst_machine *fb_rst_index_find(
     const struct fb_rst_index *index, const char *key); /* or NULL */
 /* Families together, parents before children. */
 void fb_rst_order(struct fb_restore *restore);
-/* "MACHINE[@RUN]" into its parts; `source` and `run` may be NULL. */
-FB_MUST_USE int fb_rst_parse(const char *argument, char **ret_source,
-    char **ret_id, char **ret_run, struct fb_error *err);
 
 /* restore_plan.c */
 bool fb_rst_is_stream(enum fb_volume_kind kind);
 struct fb_restore_request fb_rst_request(
+    const struct fb_restore *restore, const struct fb_rst_machine *machine);
+/* "<restore>-<machine>-<verb>" */
+void fb_rst_token(const struct fb_restore *restore,
+    const struct fb_rst_machine *machine, const char *verb,
+    char ret_token[FB_NAME_MAX + 1]);
+/* Is one that is made by it started? */
+bool fb_rst_starts_new(
     const struct fb_restore *restore, const struct fb_rst_machine *machine);
 char *fb_rst_part_path(
     const struct fb_restore *restore, const struct fb_rst_machine *machine);

@@ -13,7 +13,10 @@
 /* One machine that is asked for. */
 struct want {
 	char *source; /* NULL: any */
-	char *id;
+	char *id;     /* or, until that is known, what it is called */
+	bool known;
+	size_t called; /* machines of this run that are called so ... */
+	char *called_source, *called_id; /* ... and the first of them */
 	char *run;    /* NULL: the newest in which it did not fail */
 	const char *argument;
 	bool found;
@@ -34,51 +37,21 @@ struct picker {
 	char damaged_run[FB_RUN_ID_SIZE]; /* ... which is this */
 	const struct fb_run_ref *run; /* being read */
 	bool every;            /* take every machine of the run */
+	bool again;            /* a name became an id: from the newest run on */
 	struct fb_fleet fleet; /* to apply selectors to */
 	char **names;
 	size_t name_count;
 };
 
-int
-fb_rst_parse(const char *argument, char **ret_source, char **ret_id,
-    char **ret_run, struct fb_error *err)
-{
-	const char *at = strchr(argument, '@');
-	size_t len = at ? (size_t)(at - argument) : strlen(argument);
-	const char *slash = memchr(argument, '/', len);
-	size_t skip = slash ? (size_t)(slash - argument) + 1 : 0;
-	int rc = FB_OK;
-
-	*ret_source = *ret_id = *ret_run = NULL;
-	if (slash)
-		rc = fb_name_check("source name", argument, skip - 1, err);
-	if (rc >= 0)
-		rc = fb_name_check(
-		    "machine id", argument + skip, len - skip, err);
-	if (rc < 0)
-		return fb_hint(
-		    err, "write MACHINE, SOURCE/MACHINE or MACHINE@RUN");
-	if (at && strcmp(at + 1, "latest") != 0 &&
-	    !fb_run_id_ok(at + 1, strlen(at + 1))) {
-		rc = fb_fail_id(err, FB_ECONFIG, "E-RST-RUN",
-		    "'%s' is not the id of a run", at + 1);
-		return fb_hint(err, "`fleetbak list` shows the runs");
-	}
-	if (slash)
-		*ret_source = fb_format("%.*s", (int)skip - 1, argument);
-	*ret_id = fb_format("%.*s", (int)(len - skip), argument + skip);
-	*ret_run = at ? fb_strdup(at + 1) : NULL;
-	return FB_OK;
-}
-
 static void
 remember_name(struct picker *p, const struct fb_manifest_machine *record)
 {
-	if (p->name_count + 2 > NAMES_MAX)
+	if (p->name_count + 3 > NAMES_MAX)
 		return;
 	p->names =
-	    fb_realloc(p->names, p->name_count + 2, sizeof(*p->names));
+	    fb_realloc(p->names, p->name_count + 3, sizeof(*p->names));
 	p->names[p->name_count++] = fb_strdup(record->id);
+	p->names[p->name_count++] = fb_strdup(record->name);
 	p->names[p->name_count++] =
 	    fb_format("%s/%s", record->source, record->id);
 }
@@ -133,6 +106,19 @@ match_want(struct visit *v, struct want *w,
 	tag_machine(p, w->machine, v->manifest);
 }
 
+/* Note one that is called what was asked for. */
+static void
+match_name(struct visit *v, struct want *w,
+    const struct fb_manifest_machine *record)
+{
+	if (w->known || !want_accepts(w, v->picker) ||
+	    (w->source && strcmp(w->source, record->source) != 0) ||
+	    w->called++ > 0)
+		return;
+	w->called_source = fb_strdup(record->source);
+	w->called_id = fb_strdup(record->id);
+}
+
 static int
 compare_wants(const void *a, const void *b)
 {
@@ -144,6 +130,7 @@ compare_wants(const void *a, const void *b)
 static void
 sort_wants(struct picker *p)
 {
+	free(p->by_id);
 	p->by_id = fb_alloc(p->want_count + 1, sizeof(struct want *));
 	for (size_t i = 0; i < p->want_count; i++)
 		p->by_id[i] = &p->wants[i];
@@ -181,6 +168,9 @@ visit_machine(const struct fb_manifest_machine *record, void *arg,
 	for (size_t i = first_want(p, record->id);
 	     i < p->want_count && strcmp(p->by_id[i]->id, record->id) == 0; i++)
 		match_want(v, p->by_id[i], record);
+	for (size_t i = first_want(p, record->name); i < p->want_count &&
+	     strcmp(p->by_id[i]->id, record->name) == 0; i++)
+		match_name(v, p->by_id[i], record);
 	if (p->every)
 		tag_machine(p, fb_rst_add(p->restore, record), v->manifest);
 	return FB_OK;
@@ -318,6 +308,29 @@ no_machine(const struct picker *p, const struct want *w, struct fb_error *err)
 	                                      "is there");
 }
 
+/* A word that is no id of this run is a name.  What was called so in the
+ * newest run that knows the name is the machine; it may have newer backups,
+ * under another name. */
+static int
+settle_name(struct picker *p, struct want *w, struct fb_error *err)
+{
+	if (w->called > 1) {
+		(void)fb_fail_id(err, FB_ECONFIG, "E-RST-AMBIGUOUS",
+		    "%zu machines are called '%s' in run %s, one of them "
+		    "'%s/%s'", w->called, w->id, p->run->run,
+		    w->called_source, w->called_id);
+		return fb_hint(err, "say which, by its id: `fleetbak list "
+		                    "machines`");
+	}
+	free(w->id);
+	free(w->source);
+	w->id = FB_STEAL(w->called_id);
+	w->source = FB_STEAL(w->called_source);
+	w->called = 0;
+	w->known = p->again = true;
+	return FB_OK;
+}
+
 /* After a run was read: what did it give each of those who wait? */
 static int
 settle_wants(struct picker *p, struct fb_error *err)
@@ -325,6 +338,10 @@ settle_wants(struct picker *p, struct fb_error *err)
 	for (size_t i = 0; i < p->want_count; i++) {
 		struct want *w = &p->wants[i];
 
+		if (w->matches == 0 && w->called > 0 &&
+		    settle_name(p, w, err) < 0)
+			return err->code;
+		w->known = w->known || w->matches > 0;
 		if (w->matches > 1 && !w->found) {
 			(void)fb_fail_id(err, FB_ECONFIG, "E-RST-AMBIGUOUS",
 			    "several sources have a machine '%s' in run %s",
@@ -375,6 +392,11 @@ pick_wants(struct picker *p, struct fb_error *err)
 		rc = read_run(p, &p->runs[i], err);
 		if (rc >= 0)
 			rc = settle_wants(p, err);
+		if (rc >= 0 && p->again) {
+			p->again = false;
+			sort_wants(p);
+			i = SIZE_MAX; /* the next one is the newest */
+		}
 	}
 	for (size_t i = 0; i < p->want_count && rc >= 0; i++)
 		if (!p->wants[i].found)
@@ -477,6 +499,8 @@ picker_release(struct picker *p)
 		free(w->id);
 		free(w->run);
 		free(w->failed_source);
+		free(w->called_source);
+		free(w->called_id);
 		if (w->machine)
 			fb_manifest_machine_release(&w->machine->record);
 		free(w->machine);
@@ -550,6 +574,7 @@ pinned_want(struct fb_restore *r, const json_t *item, struct want *w,
 	if (rc < 0)
 		return rc;
 	free(none);
+	w->known = true;
 	w->run = fb_strdup(run);
 	w->argument = machine;
 	return FB_OK;

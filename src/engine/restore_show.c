@@ -17,6 +17,7 @@ add_action(struct fb_restore *r, const struct fb_rst_machine *m,
 	row = &report->actions[report->action_count++];
 	memset(row, 0, sizeof(*row));
 	row->machine = fb_strdup(m->key);
+	row->name = fb_strdup(m->record.name);
 	row->volume = fb_strdup(volume);
 	row->action = action;
 	return row;
@@ -166,6 +167,7 @@ add_results(struct fb_restore *r)
 		struct fb_restore_result *row = &report->results[i];
 
 		row->machine = fb_strdup(r->machines[i].key);
+		row->name = fb_strdup(r->machines[i].record.name);
 		row->as = r->kind == FB_RESTORE_TO_DIR
 		    ? fb_format("%s/%s", r->directory, r->machines[i].as)
 		    : fb_strdup(r->machines[i].as);

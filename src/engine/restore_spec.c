@@ -10,11 +10,58 @@
 #define PATH_BYTES_MAX 4096
 #define SPEC           "restore journal"
 
+/* Of a machine, as people call it. */
+#define NAME_BYTES_MAX 255
+
 static const char *const kinds[] = {
 	[FB_RESTORE_TO_MACHINE] = FB_RST_IN_PLACE,
 	[FB_RESTORE_TO_NEW] = "as-new",
 	[FB_RESTORE_TO_DIR] = "directory",
 };
+
+/* Names are wider than ids: a guest's may have spaces. */
+static int
+check_machine(const char *name, size_t len, struct fb_error *err)
+{
+	if (len == 0 || len > NAME_BYTES_MAX)
+		return fb_name_check("machine id", name, len, err);
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)name[i] < ' ' || name[i] == 0x7f ||
+		    name[i] == '/')
+			return fb_name_check("machine id", name, len, err);
+	return FB_OK;
+}
+
+int
+fb_rst_parse(const char *argument, char **ret_source, char **ret_id,
+    char **ret_run, struct fb_error *err)
+{
+	const char *at = strchr(argument, '@');
+	size_t len = at ? (size_t)(at - argument) : strlen(argument);
+	const char *slash = memchr(argument, '/', len);
+	size_t skip = slash ? (size_t)(slash - argument) + 1 : 0;
+	int rc = FB_OK;
+
+	*ret_source = *ret_id = *ret_run = NULL;
+	if (slash)
+		rc = fb_name_check("source name", argument, skip - 1, err);
+	if (rc >= 0)
+		rc = check_machine(argument + skip, len - skip, err);
+	if (rc < 0)
+		return fb_hint(
+		    err, "write MACHINE, SOURCE/MACHINE or MACHINE@RUN");
+	if (at && strcmp(at + 1, "latest") != 0 &&
+	    !fb_run_id_ok(at + 1, strlen(at + 1))) {
+		rc = fb_fail_id(err, FB_ECONFIG, "E-RST-RUN",
+		    "'%s' is not the id of a run", at + 1);
+		return fb_hint(err, "`fleetbak list` shows the runs");
+	}
+	if (slash)
+		*ret_source = fb_format("%.*s", (int)skip - 1, argument);
+	*ret_id = fb_format("%.*s", (int)(len - skip), argument + skip);
+	*ret_run = at ? fb_strdup(at + 1) : NULL;
+	return FB_OK;
+}
 
 /* File names are bytes, JSON is text. */
 static json_t *

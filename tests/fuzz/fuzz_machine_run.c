@@ -21,7 +21,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	must(source == NULL || fb_name_ok(source, strlen(source)));
-	must(fb_name_ok(id, strlen(id)));
+	must(id[0] != '\0' && strchr(id, '/') == NULL);
+	for (const char *at = id; *at != '\0'; at++)
+		must((unsigned char)*at >= ' ' && *at != 0x7f);
 	must(run == NULL || strcmp(run, "latest") == 0 ||
 	    fb_run_id_ok(run, strlen(run)));
 	again = fb_format("%s%s%s%s%s", source != NULL ? source : "",

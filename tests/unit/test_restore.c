@@ -333,6 +333,14 @@ arguments_are_machines_and_runs(void **state)
 	assert_string_equal(run, "latest");
 	free(id);
 	free(run);
+	assert_ok(fb_rst_parse(
+	    "kvm/db $1 (old)@latest", &source, &id, &run, &err));
+	assert_string_equal(id, "db $1 (old)");
+	free(source);
+	free(id);
+	free(run);
+	assert_fails(FB_ECONFIG,
+	    fb_rst_parse("two\nlines", &source, &id, &run, &err));
 	assert_fails(FB_ECONFIG,
 	    fb_rst_parse("../x", &source, &id, &run, &err));
 	assert_fails(FB_ECONFIG, fb_rst_parse("", &source, &id, &run, &err));

@@ -137,6 +137,10 @@ void fb_json_put_digest(
     json_t *object, const char *key, const struct fb_digest *digest);
 json_t *fb_json_labels(const struct fb_labels *labels);
 
+/* "source/id" for people, "source/id (name)" when that is another one; the
+ * caller's. */
+char *fb_cli_machine(const char *machine, const char *name);
+
 /* A size or a time as the options want it; FB_CLI_TEXT bytes. */
 #define FB_CLI_TEXT 40
 const char *fb_cli_size(

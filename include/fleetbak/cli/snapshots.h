@@ -11,6 +11,7 @@
 struct fb_snapshot {
 	char run[FB_RUN_ID_SIZE];
 	char *machine;   /* "source/id" */
+	char *name;      /* what people call it */
 	char time[32];   /* the moment the content is of */
 	bool failed;
 	const struct fb_error *failure; /* when failed */

@@ -12,8 +12,10 @@ enum fb_restore_kind { FB_RESTORE_TO_MACHINE, FB_RESTORE_TO_NEW,
 	FB_RESTORE_TO_DIR };
 
 struct fb_restore_options {
-	/* "MACHINE", "MACHINE@RUN", "MACHINE@latest", MACHINE being an id or
-	 * source/id of the manifest, also when the source is gone. */
+	/* "MACHINE", "MACHINE@RUN", "MACHINE@latest", MACHINE being an id or a
+	 * name, or source/ and one of them, of the manifest, also when the
+	 * source is gone.  A name is the machine's that the newest run which
+	 * knows it calls so. */
 	const char *const *machines;
 	size_t machine_count;
 	const char *const *selectors;
@@ -36,6 +38,7 @@ struct fb_restore_options {
 
 struct fb_restore_action {
 	char *machine, *volume;
+	char *name;         /* what people call the machine */
 	const char *action; /* "create", "rewrite", "mirror", "leave", "skip";
 	                     * with volume "-": "stop", "start", "skip" */
 	char *from, *to;
@@ -45,6 +48,7 @@ struct fb_restore_action {
 
 struct fb_restore_result {
 	char *machine, *as; /* as: the new id or directory */
+	char *name;         /* as of an action */
 	enum fb_result result;
 	const struct fb_error *err; /* kept, when failed */
 	uint64_t read_bytes;    /* fetched and opened from the repository */
