@@ -46,6 +46,7 @@ fb_restore_plan_release(struct fb_restore_plan *plan)
 		free(plan->volumes[i].problem);
 	}
 	free(plan->volumes);
+	free(plan->id);
 	*plan = (struct fb_restore_plan){ 0 };
 }
 

@@ -1,7 +1,9 @@
 /* What a capture has of a domain besides its disks: the volume "definition". */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
@@ -19,15 +21,30 @@ write_xml(virDomainPtr domain, bool live, const char *dir, const char *name,
 	return rc < 0 ? rc : fb_io_replace(path, fb_buf_span(&xml), 0600, err);
 }
 
+/* A device's size is where its end is. */
+static uint64_t
+device_size(const char *path)
+{
+	struct fb_error ignored;
+	FB_AUTO_CLOSE int fd = fb_io_open(path, O_RDONLY, 0, &ignored);
+	off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+
+	return end < 0 ? UINT64_MAX : (uint64_t)end;
+}
+
 bool
 fb_libvirt_is_too_large(const char *path)
 {
 	struct stat st;
 
-	return path[0] != '/' ||
-	    (stat(path, &st) == 0 &&
-	        (!S_ISREG(st.st_mode) ||
-	            (uint64_t)st.st_size > FB_LIBVIRT_FILE_MAX));
+	if (path[0] != '/')
+		return true;
+	if (stat(path, &st) == -1)
+		return false;
+	if (S_ISBLK(st.st_mode))
+		return device_size(path) > FB_LIBVIRT_FILE_MAX;
+	return !S_ISREG(st.st_mode) ||
+	    (uint64_t)st.st_size > FB_LIBVIRT_FILE_MAX;
 }
 
 /* A file that the domain starts with, into the definition under this name.

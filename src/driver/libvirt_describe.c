@@ -289,6 +289,11 @@ add_definition(const struct look *look, struct fb_machine *machine)
 			fb_buf_add_fmt(&note, "%s'%s' is not captured: it is "
 			                      "no file, or larger than 64 MiB",
 			    note.len > 0 ? "; " : "", files[i]);
+	if (look->defined.nvram_elsewhere != NULL)
+		fb_buf_add_fmt(&note, "%sthe firmware's variables are not "
+		                      "captured: they are on a source of type "
+		                      "'%s'", note.len > 0 ? "; " : "",
+		    look->defined.nvram_elsewhere);
 	if (note.len > 0)
 		volume->note = fb_strdup(fb_buf_str(&note));
 }

@@ -23,7 +23,7 @@
 /* In it, the firmware's variables; and how large a file in it may be. */
 #define FB_LIBVIRT_NVRAM    "nvram"
 #define FB_LIBVIRT_FILE_MAX ((size_t)64 << 20)
-/* Or no regular file of this host. */
+/* Or neither a regular file nor a block device of this host. */
 bool fb_libvirt_is_too_large(const char *path);
 
 struct fb_libvirt_driver {
@@ -31,6 +31,8 @@ struct fb_libvirt_driver {
 	char *name;
 	char *uri;
 	char *scratch;   /* directory of what a capture needs */
+	char *images;    /* directory of images that a restore makes; "": where
+	                  * they were */
 	char **machines; /* globs of names, ends with NULL; NULL: all */
 	bool local;      /* the hypervisor is this host's */
 	bool live;       /* captured without being stopped */
@@ -238,6 +240,23 @@ FB_MUST_USE int fb_libvirt_write_image(const char *path, const char *format,
 /* The path of a disk's image on this host, the caller's. */
 FB_MUST_USE int fb_libvirt_image(virConnectPtr connection,
     const struct fb_domain_disk *disk, char **ret_path, struct fb_error *err);
+
+/*
+ * The firmware's variables of a backup, and where they go: to the place that
+ * `domain`, as it will be defined, names.
+ */
+struct fb_libvirt_vars {
+	const char *definition_dir; /* of the backup */
+	const struct fb_domain *domain;
+	const char *own; /* what is the domain's there now; NULL: nothing is */
+};
+/* Add to `text` what becomes of them; what is wrong is the caller's, NULL:
+ * nothing. */
+char *fb_libvirt_vars_check(
+    const struct fb_libvirt_vars *vars, struct fb_buf *text);
+/* Whole and durable after FB_OK; also when there is nothing to do. */
+FB_MUST_USE int fb_libvirt_vars_put(
+    const struct fb_libvirt_vars *vars, struct fb_error *err);
 
 /* The verbs, for the table in libvirt.c. */
 int fb_libvirt_power_get(struct fb_driver *, const struct fb_machine *,

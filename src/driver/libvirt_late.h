@@ -34,6 +34,7 @@
 	X(virDomainRef) \
 	X(virDomainResume) \
 	X(virDomainShutdownFlags) \
+	X(virDomainLookupByName) \
 	X(virDomainLookupByUUIDString) \
 	X(virDomainFree) \
 	X(virDomainGetName) \
@@ -45,10 +46,15 @@
 	X(virDomainGetBlockInfo) \
 	X(virStoragePoolLookupByName) \
 	X(virStoragePoolLookupByVolume) \
+	X(virStoragePoolGetInfo) \
 	X(virStoragePoolGetName) \
+	X(virStoragePoolGetXMLDesc) \
+	X(virStoragePoolLookupByTargetPath) \
+	X(virStoragePoolRefresh) \
 	X(virStoragePoolFree) \
 	X(virStorageVolLookupByName) \
 	X(virStorageVolLookupByPath) \
+	X(virStorageVolCreateXML) \
 	X(virStorageVolGetInfo) \
 	X(virStorageVolGetPath) \
 	X(virStorageVolGetXMLDesc) \

@@ -1,20 +1,18 @@
 /*
  * Restoring a guest in place: into the images that its domain has, while it
- * is off; then its definition becomes what it was.
+ * is off; then its definition becomes what it was.  One that is gone, or new,
+ * is made: libvirt_new.c.
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
-#include "libvirt_internal.h"
-
-/* Firmware's variables are a few hundred KiB. */
-#define NVRAM_MAX ((size_t)64 << 20)
+#include "libvirt_fresh.h"
+#include "libvirt_new.h"
 
 /* The domain as it is, and as the backup's definition has it. */
 struct site {
@@ -22,8 +20,9 @@ struct site {
 	const struct fb_restore_request *request;
 	struct fb_libvirt_ref ref;
 	struct fb_domain now;
-	struct fb_domain then; /* of a whole machine only */
+	struct fb_domain then; /* of a whole machine only, as it will be */
 	struct fb_buf xml;     /* what `then` was read from */
+	char *was_called;      /* its name in the backup, if that was another */
 };
 
 static void
@@ -33,15 +32,63 @@ release_site(struct site *site)
 	fb_domain_release(&site->now);
 	fb_domain_release(&site->then);
 	fb_buf_release(&site->xml);
+	free(site->was_called);
 }
 #define AUTO_SITE FB_CLEANUP(release_site)
 
+/* Is the domain made, or written over where it is? */
 static int
-refuse_new(const char *what, struct fb_error *err)
+is_made(struct fb_driver *base, const struct fb_restore_request *request,
+    bool *ret_made, struct fb_error *err)
 {
-	(void)fb_fail(err, FB_EUNSUP, "%s", what);
-	return fb_hint(err, "restore it with --target DIR, make images of what "
-	                    "is there, and virsh define its domain.xml");
+	struct fb_libvirt_driver *driver = (struct fb_libvirt_driver *)base;
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+	int rc;
+
+	*ret_made = true;
+	if (!driver->local) {
+		(void)fb_fail(err, FB_EUNSUP,
+		    "its hypervisor is another host, to which disks cannot "
+		    "be written yet");
+		return fb_hint(err, "restore it with --target DIR, make images "
+		                    "of what is there, and virsh define its "
+		                    "domain.xml");
+	}
+	if (request->mode == FB_RESTORE_AS_NEW)
+		return FB_OK;
+	rc = fb_libvirt_find(driver, request->machine->id, &ref, err);
+	*ret_made = rc == FB_ENOTFOUND;
+	return *ret_made ? FB_OK : rc;
+}
+
+/* It is the same domain under its new name, and so are its firmware's
+ * variables where they are now. */
+static int
+keep_names(struct site *site, struct fb_error *err)
+{
+	struct fb_domain_change change = { 0 };
+	FB_AUTO_BUF struct fb_buf xml = { 0 };
+	int rc;
+
+	if (strcmp(site->then.name, site->now.name) != 0)
+		change.name = site->now.name;
+	if (site->then.nvram != NULL && site->now.nvram != NULL &&
+	    strcmp(site->then.nvram, site->now.nvram) != 0) {
+		change.nvram = site->now.nvram;
+		change.nvram_is_block = site->now.nvram_is_block;
+	}
+	if (change.name == NULL && change.nvram == NULL)
+		return FB_OK;
+	rc = fb_domain_change(fb_buf_span(&site->xml), &change, &xml, err);
+	if (rc < 0)
+		return rc;
+	if (change.name != NULL)
+		site->was_called = fb_strdup(site->then.name);
+	fb_buf_release(&site->xml);
+	site->xml = xml;
+	xml = (struct fb_buf){ 0 };
+	fb_domain_release(&site->then);
+	return fb_domain_read(fb_buf_span(&site->xml), &site->then, err);
 }
 
 static int
@@ -61,6 +108,8 @@ read_then(struct site *site, struct fb_error *err)
 	if (rc == FB_OK && strcmp(site->then.uuid, site->now.uuid) != 0)
 		rc = fb_fail(err, FB_ECORRUPT,
 		    "it is of another domain, %s", site->then.uuid);
+	if (rc == FB_OK)
+		rc = keep_names(site, err);
 	return rc < 0 ? fb_wrap(err, "the backup's definition") : FB_OK;
 }
 
@@ -72,17 +121,8 @@ find_site(struct fb_driver *base, const struct fb_restore_request *request,
 
 	site->driver = (struct fb_libvirt_driver *)base;
 	site->request = request;
-	if (request->mode == FB_RESTORE_AS_NEW)
-		return refuse_new("a guest cannot be made anew yet", err);
-	if (!site->driver->local)
-		return refuse_new(
-		    "its hypervisor is another host, to which disks cannot "
-		    "be written yet", err);
 	rc = fb_libvirt_find(
 	    site->driver, request->machine->id, &site->ref, err);
-	if (rc == FB_ENOTFOUND)
-		return refuse_new("its domain is not defined any more, and "
-		                  "cannot be made anew yet", err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_read(site->ref.domain, false, &site->now, err);
 	return rc < 0 ? rc : read_then(site, err);
@@ -100,6 +140,16 @@ check_saved(const struct site *site, struct fb_error *err)
 	    "other disks");
 	return fb_hint(err, "give the saved memory up: virsh "
 	                    "managedsave-remove");
+}
+
+static struct fb_libvirt_vars
+vars_of(const struct site *site)
+{
+	return (struct fb_libvirt_vars){
+		.definition_dir = site->request->definition_dir,
+		.domain = &site->then,
+		.own = site->now.nvram,
+	};
 }
 
 /*
@@ -193,20 +243,34 @@ check_disk(const struct site *site, const struct fb_volume *wanted,
 }
 
 static void
-check_volume(const struct site *site, const struct fb_volume *wanted,
-    struct fb_restore_plan *plan, struct fb_restore_volume_plan *volume)
+check_definition(const struct site *site, struct fb_restore_volume_plan *volume)
 {
-	volume->volume = fb_strdup(wanted->name);
-	if (wanted->kind != FB_VOLUME_DEFINITION) {
-		check_disk(site, wanted, plan, volume);
-		return;
-	}
-	volume->location =
-	    fb_format("libvirt's definition of '%s'", site->now.name);
+	struct fb_libvirt_vars vars = vars_of(site);
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+
+	fb_buf_add_fmt(
+	    &text, "libvirt's definition of '%s'", site->now.name);
+	if (site->was_called != NULL)
+		fb_buf_add_fmt(&text, ", which was called '%s' then",
+		    site->was_called);
 	volume->exists = true;
 	if (!site->request->all_volumes)
 		volume->problem = fb_strdup(
 		    "it is restored with the whole machine only");
+	else
+		volume->problem = fb_libvirt_vars_check(&vars, &text);
+	volume->location = fb_strdup(fb_buf_str(&text));
+}
+
+static void
+check_volume(const struct site *site, const struct fb_volume *wanted,
+    struct fb_restore_plan *plan, struct fb_restore_volume_plan *volume)
+{
+	volume->volume = fb_strdup(wanted->name);
+	if (wanted->kind == FB_VOLUME_DEFINITION)
+		check_definition(site, volume);
+	else
+		check_disk(site, wanted, plan, volume);
 }
 
 /* One that is captured live is not stopped for a restore either. */
@@ -231,8 +295,14 @@ fb_libvirt_restore_check(struct fb_driver *base, const struct fb_fleet *fleet,
 {
 	const struct fb_machine *machine = request->machine;
 	AUTO_SITE struct site site = { 0 };
-	int rc = find_site(base, request, &site, err);
+	bool made;
+	int rc = is_made(base, request, &made, err);
 
+	if (rc == FB_OK && made)
+		return fb_libvirt_new_check((struct fb_libvirt_driver *)base,
+		    request, ret_plan, err);
+	if (rc == FB_OK)
+		rc = find_site(base, request, &site, err);
 	if (rc == FB_OK)
 		rc = check_saved(&site, err);
 	if (rc < 0)
@@ -261,9 +331,15 @@ fb_libvirt_restore_begin(struct fb_driver *base,
     struct fb_error *err)
 {
 	AUTO_SITE struct site site = { 0 };
-	int rc = find_site(base, request, &site, err);
+	bool made;
+	int rc = is_made(base, request, &made, err);
 
 	(void)verb;
+	if (rc == FB_OK && made)
+		return fb_libvirt_new_begin(
+		    (struct fb_libvirt_driver *)base, request, err);
+	if (rc == FB_OK)
+		rc = find_site(base, request, &site, err);
 	return rc < 0 ? rc : check_saved(&site, err);
 }
 
@@ -277,9 +353,14 @@ fb_libvirt_restore_open(struct fb_driver *base,
 	FB_AUTO_TARGET struct fb_target *target = NULL;
 	FB_AUTO_FREE char *path = NULL;
 	const struct fb_domain_disk *disk;
-	int state, rc = find_site(base, request, &site, err);
+	bool made;
+	int state, rc = is_made(base, request, &made, err);
 
-	(void)verb;
+	if (rc == FB_OK && made)
+		return fb_libvirt_new_open((struct fb_libvirt_driver *)base,
+		    request, wanted, verb, ret_target, err);
+	if (rc == FB_OK)
+		rc = find_site(base, request, &site, err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_state(site.ref.domain, &state, err);
 	if (rc == FB_OK && !fb_libvirt_is_off(state))
@@ -305,34 +386,33 @@ fb_libvirt_restore_open(struct fb_driver *base,
 	return rc;
 }
 
-/* Over what is there, so that its owner stays; where nothing is, libvirt makes
- * it from its template at the next start. */
 static int
-put_nvram(const struct site *site, struct fb_error *err)
+define(const struct site *site, struct fb_error *err)
 {
-	const char *to = site->then.nvram;
-	FB_AUTO_TARGET struct fb_target *target = NULL;
-	FB_AUTO_FREE char *from = NULL;
-	FB_AUTO_BUF struct fb_buf bytes = { 0 };
-	struct stat st;
+	virDomainPtr defined;
 	int rc;
 
-	if (to == NULL || to[0] != '/' || site->now.nvram == NULL ||
-	    strcmp(to, site->now.nvram) != 0)
+	if (fb_digest_cmp(&site->then.digest, &site->now.digest) == 0)
 		return FB_OK;
-	from = fb_path_join(site->request->definition_dir, FB_LIBVIRT_NVRAM);
-	rc = fb_io_read_file(from, NVRAM_MAX, &bytes, err);
-	if (rc == FB_OK)
-		rc = fb_io_look(to, &st, err);
+	rc = fb_libvirt_effect(site->ref.domain, "define", err);
 	if (rc < 0)
-		return rc == FB_ENOTFOUND ? FB_OK : rc;
-	if (!S_ISREG(st.st_mode))
-		return fb_fail(err, FB_ECONFLICT, "'%s' is no file", to);
-	rc = fb_target_open_file(to, bytes.len, false, &target, err);
-	if (rc == FB_OK)
-		rc = target->ops->write(
-		    target, 0, bytes.data, bytes.len, err);
-	return rc < 0 ? rc : target->ops->sync(target, err);
+		return rc;
+	defined = fb_libvirt.virDomainDefineXML(
+	    site->ref.connection, fb_buf_str(&site->xml));
+	if (defined == NULL)
+		return fb_libvirt_fail(err, true, "cannot define it");
+	(void)fb_libvirt.virDomainFree(defined);
+	return FB_OK;
+}
+
+/* One that was made, and defined, by this restore before it was cut off. */
+static int
+finish_made(const struct site *site, const char *token, struct fb_error *err)
+{
+	int rc = fb_libvirt_new_try(site->driver, site->ref.domain,
+	    site->request, site->request->machine->id, err);
+
+	return rc < 0 ? rc : fb_libvirt_fresh_done(site->driver, token, err);
 }
 
 int
@@ -341,24 +421,21 @@ fb_libvirt_restore_finish(struct fb_driver *base,
     struct fb_error *err)
 {
 	AUTO_SITE struct site site = { 0 };
-	virDomainPtr defined;
-	int rc = find_site(base, request, &site, err);
+	struct fb_libvirt_vars vars;
+	bool made;
+	int rc = is_made(base, request, &made, err);
 
-	(void)verb;
+	if (rc == FB_OK && made)
+		return fb_libvirt_new_finish(
+		    (struct fb_libvirt_driver *)base, request, err);
+	if (rc == FB_OK)
+		rc = find_site(base, request, &site, err);
 	if (rc < 0 || site.then.name == NULL)
 		return rc;
-	rc = put_nvram(&site, err);
-	if (rc < 0)
-		return fb_wrap(err, "the firmware's variables");
-	if (fb_digest_cmp(&site.then.digest, &site.now.digest) == 0)
-		return FB_OK;
-	rc = fb_libvirt_effect(site.ref.domain, "define", err);
-	if (rc < 0)
-		return rc;
-	defined = fb_libvirt.virDomainDefineXML(
-	    site.ref.connection, fb_buf_str(&site.xml));
-	if (defined == NULL)
-		return fb_libvirt_fail(err, true, "cannot define it");
-	(void)fb_libvirt.virDomainFree(defined);
-	return FB_OK;
+	if (fb_libvirt_fresh_is_claimed(site.driver, verb->token))
+		return finish_made(&site, verb->token, err);
+	vars = vars_of(&site);
+	rc = fb_libvirt_vars_put(&vars, err);
+	return rc < 0 ? fb_wrap(err, "the firmware's variables")
+	              : define(&site, err);
 }

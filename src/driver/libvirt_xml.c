@@ -4,72 +4,18 @@
  */
 #include "libvirt_xml.h"
 
-#include <libxml/parser.h>
-#include <libxml/tree.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
+#include "libvirt_xml_parts.h"
 
-/* Of the domain's own text; libvirt allows fewer. */
+/* Of one domain; libvirt allows fewer. */
 #define DISKS_MAX 1024
-#define TEXT_MAX  4096
 
 static const char agent_channel[] = "org.qemu.guest_agent.0";
-
-static bool
-is_named(const xmlNode *node, const char *name)
-{
-	return node->type == XML_ELEMENT_NODE &&
-	    strcmp((const char *)node->name, name) == 0;
-}
-
-static xmlNode *
-child_of(const xmlNode *node, const char *name)
-{
-	xmlNode *child = node != NULL ? node->children : NULL;
-
-	while (child != NULL && !is_named(child, name))
-		child = child->next;
-	return child;
-}
-
-/* A copy, or NULL when it is absent, empty or unreasonably long. */
-static char *
-copy_text(xmlChar *text)
-{
-	const char *chars = (const char *)text;
-	char *copy = NULL;
-
-	if (chars != NULL && chars[0] != '\0' && strlen(chars) <= TEXT_MAX)
-		copy = fb_strdup(chars);
-	xmlFree(text);
-	return copy;
-}
-
-static char *
-attribute(const xmlNode *node, const char *name)
-{
-	return node == NULL
-	    ? NULL
-	    : copy_text(xmlGetNoNsProp(node, (const xmlChar *)name));
-}
-
-static char *
-content(const xmlNode *node)
-{
-	return node == NULL ? NULL : copy_text(xmlNodeGetContent(node));
-}
-
-static bool
-attribute_is(const xmlNode *node, const char *name, const char *value)
-{
-	FB_AUTO_FREE char *is = attribute(node, name);
-
-	return is != NULL && strcmp(is, value) == 0;
-}
 
 /*
  * The digest.  Every element and attribute that stays is written with the
@@ -331,6 +277,7 @@ read_disk(const xmlNode *node, struct fb_domain *domain, struct fb_error *err)
 	if (disk->format == NULL)
 		disk->format = fb_strdup("raw");
 	read_source(child_of(node, "source"), disk);
+	disk->read_only = child_of(node, "readonly") != NULL;
 	disk->backing = count_backing(node);
 	if (disk->device == FB_DOMAIN_DISK || disk->device == FB_DOMAIN_LUN)
 		disk->why = why_not(node, disk);
@@ -380,6 +327,24 @@ read_devices(const xmlNode *devices, struct fb_domain *domain,
 /*
  * The rest.
  */
+
+/* Its text is the path, or a source as a disk's says where it is. */
+static void
+read_nvram(const xmlNode *node, struct fb_domain *domain)
+{
+	FB_AUTO_FREE char *type = attribute(node, "type");
+	const xmlNode *source = child_of(node, "source");
+
+	if (type == NULL)
+		domain->nvram = content(node);
+	else if (strcmp(type, "file") == 0)
+		domain->nvram = attribute(source, "file");
+	else if (strcmp(type, "block") == 0)
+		domain->nvram = attribute(source, "dev");
+	else
+		domain->nvram_elsewhere = FB_STEAL(type);
+	domain->nvram_is_block = type != NULL && strcmp(type, "block") == 0;
+}
 
 /* "+64055:+109": numbers, as the live XML has them. */
 static void
@@ -443,7 +408,7 @@ read_domain(xmlNode *root, struct fb_domain *domain, struct fb_error *err)
 	poweroff = content(child_of(root, "on_poweroff"));
 	domain->poweroff_destroys =
 	    poweroff == NULL || strcmp(poweroff, "destroy") == 0;
-	domain->nvram = content(child_of(child_of(root, "os"), "nvram"));
+	read_nvram(child_of(child_of(root, "os"), "nvram"), domain);
 	domain->kernel = content(child_of(child_of(root, "os"), "kernel"));
 	domain->initrd = content(child_of(child_of(root, "os"), "initrd"));
 	rc = read_devices(child_of(root, "devices"), domain, err);
@@ -494,6 +459,7 @@ fb_domain_release(struct fb_domain *domain)
 	}
 	free(domain->disks);
 	free(domain->nvram);
+	free(domain->nvram_elsewhere);
 	free(domain->kernel);
 	free(domain->initrd);
 	free(domain->name);

@@ -35,6 +35,7 @@ struct fb_domain_disk {
 	char *format;  /* of the image: "qcow2", "raw" */
 	char *source;  /* path, "pool/volume", "protocol:name", or NULL */
 	char *pool, *volume; /* of type "volume", or NULL */
+	bool read_only;      /* the guest cannot write to it */
 	unsigned backing;    /* images below it, as far as the XML says */
 	/* Why its content cannot be captured, in words; NULL: it can. */
 	char *why;
@@ -51,6 +52,8 @@ struct fb_domain {
 	size_t host_devices;
 	/* Paths of files that it starts with, or NULL. */
 	char *nvram, *kernel, *initrd;
+	bool nvram_is_block;   /* it is a device, not a file */
+	char *nvram_elsewhere; /* or of another type, which is this one */
 	bool has_owner; /* of its process, numbers (live XML) */
 	uint32_t uid, gid;
 	/* Of what it means: without what differs between two looks at an
@@ -70,6 +73,44 @@ FB_MUST_USE int fb_domain_read(struct fb_span xml,
 void fb_domain_release(struct fb_domain *domain);
 #define FB_AUTO_DOMAIN FB_CLEANUP(fb_domain_release)
 
+/* Where a disk goes, or a drive: its image, or that it is left out. */
+struct fb_domain_place {
+	const char *target;
+	enum {
+		FB_PLACE_FILE,    /* `path` */
+		FB_PLACE_VOLUME,  /* `pool`, `volume` */
+		FB_PLACE_NOWHERE, /* the device is left out */
+		FB_PLACE_EMPTY,   /* a drive without its medium */
+	} kind;
+	const char *path, *pool, *volume;
+};
+
+/* What is to be another one; NULL: as it is. */
+struct fb_domain_change {
+	const char *name, *uuid;
+	const char *nvram;
+	bool nvram_is_block;
+	const struct fb_domain_place *places; /* of the disks that move */
+	size_t place_count;
+	/*
+	 * It is to run beside the domain that the XML is of: devices of the
+	 * host stay with that one; MAC addresses are made of these bytes;
+	 * fixed ports, ids and names on the host are given up, and files that
+	 * a device writes get the new name in theirs.
+	 */
+	const struct fb_digest *beside;
+};
+
+/*
+ * The same XML, changed.
+ *
+ * Owner:  `dst` is the caller's.
+ * Errors: FB_EPROTO, as fb_domain_read().
+ */
+FB_MUST_USE int fb_domain_change(struct fb_span xml,
+    const struct fb_domain_change *change, struct fb_buf *dst,
+    struct fb_error *err);
+
 /*
  * The XML of a pull-mode backup job of the domain's disks whose targets are
  * in `wanted` (ends with NULL): served at `socket`, with a scratch file for
@@ -85,6 +126,13 @@ char *fb_domain_backup_socket(struct fb_span xml);
 /* The path of the image below a storage volume, from the volume's XML; the
  * caller's; NULL: there is none. */
 char *fb_volume_backing(struct fb_span xml);
+
+/* Are a pool's volumes files, by the pool's XML? */
+bool fb_pool_has_files(struct fb_span xml);
+
+/* The XML of a volume that is to be made; sparse: takes no space yet. */
+void fb_volume_xml(const char *name, const char *format, uint64_t size,
+    bool sparse, struct fb_buf *dst);
 
 /* NULL when there is none of that target. */
 const struct fb_domain_disk *fb_domain_disk(

@@ -35,10 +35,28 @@ make_verb(const struct walk *w, const char *name, uint64_t timeout_ms,
 {
 	const struct fb_restore *r = w->restore;
 
-	(void)snprintf(token, FB_NAME_MAX + 1, "%s-%zu-%s", r->id,
-	    (size_t)(w->machine - r->machines), name);
+	fb_rst_token(r, w->machine, name, token);
 	return (struct fb_verb){ .token = token, .timeout_ms = timeout_ms,
 		.lock_fd = r->children_fd };
+}
+
+void
+fb_rst_token(const struct fb_restore *restore,
+    const struct fb_rst_machine *machine, const char *verb,
+    char ret_token[FB_NAME_MAX + 1])
+{
+	(void)snprintf(ret_token, FB_NAME_MAX + 1, "%s-%zu-%s", restore->id,
+	    (size_t)(machine - restore->machines), verb);
+}
+
+bool
+fb_rst_starts_new(
+    const struct fb_restore *restore, const struct fb_rst_machine *machine)
+{
+	if (restore->kind == FB_RESTORE_TO_NEW)
+		return restore->start;
+	return !restore->no_start &&
+	    (restore->start || machine->record.power == FB_POWER_UP);
 }
 
 /* The machine that is started and stopped: as it is, or as it became. */
@@ -50,7 +68,7 @@ acting_machine(struct walk *w)
 	if (m->now && w->restore->kind == FB_RESTORE_TO_MACHINE)
 		return m->now;
 	m->result_model = m->model;
-	m->result_model.id = m->as;
+	m->result_model.id = m->plan.id != NULL ? m->plan.id : m->as;
 	return &m->result_model;
 }
 
@@ -185,12 +203,9 @@ wanted_up(const struct walk *w)
 	const struct fb_restore *r = w->restore;
 	const struct fb_rst_machine *m = w->machine;
 
-	if (r->kind == FB_RESTORE_TO_NEW)
-		return r->start;
-	if (r->no_start)
-		return false;
-	return r->start ||
-	    (m->existed ? m->was : m->record.power) == FB_POWER_UP;
+	if (!m->existed)
+		return fb_rst_starts_new(r, m);
+	return !r->no_start && (r->start || m->was == FB_POWER_UP);
 }
 
 /* It is whole again: what was suspended is owed, or given up on purpose. */

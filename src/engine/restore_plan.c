@@ -34,6 +34,8 @@ fb_rst_request(
 		    : FB_RESTORE_IN_PLACE,
 		.machine = &machine->model,
 		.new_id = machine->as,
+		.token = machine->token,
+		.start = fb_rst_starts_new(restore, machine),
 		.definition_dir = machine->definition_dir,
 		.all_volumes =
 		    restore->volume_count == 0 && restore->path_count == 0,
@@ -440,6 +442,7 @@ check_driver(struct fb_restore *r, size_t index, struct fb_error *err)
 	struct fb_restore_request request;
 	int rc = find_driver(r, m, err);
 
+	fb_rst_token(r, m, "restore", m->token);
 	if (rc >= 0)
 		rc = fb_rst_definition(r, m, index, err);
 	if (rc < 0)
@@ -510,6 +513,21 @@ check_space(struct fb_restore *r, struct fb_error *err)
 	return FB_OK;
 }
 
+/* By its id or, where ids are given by others, by what it is called. */
+static bool
+is_taken(const struct fb_restore *r, const char *source)
+{
+	for (size_t i = 0; i < r->fleet.count; i++) {
+		const struct fb_machine *m = &r->fleet.machines[i];
+
+		if (strcmp(m->source, source) == 0 &&
+		    (strcmp(m->id, r->new_id) == 0 ||
+		        strcmp(m->name, r->new_id) == 0))
+			return true;
+	}
+	return false;
+}
+
 static int
 check_new(struct fb_restore *r, struct fb_error *err)
 {
@@ -520,7 +538,7 @@ check_new(struct fb_restore *r, struct fb_error *err)
 	free(m->as);
 	m->as = fb_strdup(r->new_id);
 	if (m->finishing || m->closed ||
-	    fb_fleet_find(&r->fleet, m->record.source, r->new_id) == NULL)
+	    !is_taken(r, m->record.source))
 		return FB_OK;
 	(void)fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
 	    "source '%s' has a machine '%s' already", m->record.source,

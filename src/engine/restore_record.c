@@ -65,7 +65,9 @@ make_model(struct fb_rst_machine *m)
 		model->volumes[i].name = record->volumes[i].name;
 		model->volumes[i].kind = record->volumes[i].kind;
 		model->volumes[i].size = record->volumes[i].size;
-		model->volumes[i].method = "none";
+		model->volumes[i].method = record->volumes[i].captured
+		    ? "none"
+		    : FB_METHOD_LEFT_OUT;
 	}
 	model->selected = true;
 }

@@ -214,6 +214,11 @@ static const struct fb_setting settings[] = {
 	    .help = "Directory of this host for what a capture needs: the "
 	            "hypervisor's socket, and what guests overwrite while "
 	            "they are read." },
+	{ .path = "sources.*.images", PATH, .driver = "libvirt",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_IMAGES",
+	    .help = "Directory of this host in which the images of domains "
+	            "that a restore makes are made; where they were when not "
+	            "given." },
 	{ .path = "sources.*.capture", CHOICE, .fallback = "stop",
 	    .choices = captures, .driver = "libvirt",
 	    .variable = "FLEETBAK_SOURCES_<NAME>_CAPTURE",

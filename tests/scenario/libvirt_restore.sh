@@ -44,3 +44,111 @@ expect 0 "$fb" -c "$conf" restore "$uuid" --in-place --yes
 raw_sums | cmp -s - "$work/was" || fail "empty disks are not as they were"
 nothing_left one
 ok "so are disks that were lost and made anew, empty"
+
+# Its own name says as well which guest is meant.
+expect 0 "$fb" -c "$conf" list machines
+grep -q "lab/$uuid (one)" "$work/stdout" || fail "the list has no name"
+expect 0 "$fb" -c "$conf" list one
+expect 0 "$fb" -c "$conf" download -n one
+grep -q "^lab/$uuid (one)  down" "$work/stdout" || fail "the plan has no name"
+expect 2 "$fb" -c "$conf" restore ones --in-place --yes
+grep -q "did you mean 'one'" "$work/stderr" || fail "no near name"
+poke_off 0x44 3M 100k
+expect 0 "$fb" -c "$conf" restore lab/one --in-place --yes
+raw_sums | cmp -s - "$work/was" || fail "lab/one is not as it was"
+ok "a guest is restored by its name"
+
+# Renamed, it is the same guest: it keeps the name, and has the rest again.
+vir desc one --config 'written since' >/dev/null
+vir domrename one two >/dev/null
+cp "$guests/one.sources" "$guests/two.sources"
+poke_off 0x55 3M 100k
+expect 0 "$fb" -c "$conf" restore one --in-place -n
+grep -q "definition of 'two', which was called 'one' then" "$work/stdout" ||
+	fail "the plan does not tell the names"
+expect 0 "$fb" -c "$conf" restore one --in-place --yes
+raw_sums | cmp -s - "$work/was" || fail "the disks of two are not as they were"
+[ "$(guest_uuid two)" = "$uuid" ] || fail "two is another one"
+vir desc two --config | grep -q 'written since' && fail "two is not defined anew"
+nothing_left two
+ok "a guest that was renamed is restored under its new name"
+
+# The firmware's variables, however the XML names their file; lost, they are
+# made again, and nobody else's are overwritten.
+with_nvram() { # <guest> [XML of nvram]: none is none
+	vir dumpxml --inactive "$1" | sed "/<nvram.*nvram>/d;/<nvram/,/nvram>/d
+		/<loader/d;${2:+s|</os>|$nvram_loader$2</os>|}" >"$work/nvram.xml"
+	vir define "$work/nvram.xml" >/dev/null
+}
+nvram_loader="<loader readonly='yes' type='pflash'>$guests/kept/code</loader>"
+mkdir "$guests/kept"
+truncate -s 256K "$guests/kept/code" "$guests/kept/vars"
+for nvram in "<nvram>$guests/kept/vars</nvram>" \
+	"<nvram type='file'><source file='$guests/kept/vars'/></nvram>"; do
+	echo "the backup's" | dd of="$guests/kept/vars" conv=notrunc status=none
+	with_nvram two "$nvram"
+	expect 0 "$fb" -c "$conf" download
+	sha256sum "$guests/kept/vars" >"$work/vars"
+	echo "written since" | dd of="$guests/kept/vars" conv=notrunc status=none
+	expect 0 "$fb" -c "$conf" restore two --in-place --yes
+	sha256sum --quiet -c "$work/vars" || fail "$nvram: not as it was"
+	rm "$guests/kept/vars"
+	expect 0 "$fb" -c "$conf" restore two --in-place --yes
+	sha256sum --quiet -c "$work/vars" || fail "$nvram: not made again"
+done
+mv "$guests/kept/vars" "$guests/kept/moved"
+with_nvram two "<nvram>$guests/kept/moved</nvram>"
+echo "another's" >"$guests/kept/vars"
+echo "written since" | dd of="$guests/kept/moved" conv=notrunc status=none
+expect 0 "$fb" -c "$conf" restore two --in-place --yes
+sed "s/vars$/moved/" "$work/vars" | sha256sum --quiet -c ||
+	fail "variables that were moved are not as they were"
+[ "$(cat "$guests/kept/vars")" = "another's" ] || fail "another's were overwritten"
+with_nvram two
+expect 1 "$fb" -c "$conf" restore two --in-place --yes
+grep -q "kept/vars' is there already" "$work/stderr" ||
+	fail "another's variables: $(cat "$work/stderr")"
+ok "the firmware's variables are as they were, wherever they are"
+with_nvram two "<nvram>$guests/kept/moved</nvram>"
+
+# As another one: beside the first, and with nothing of it.
+vir dumpxml --inactive two | sed "s|</devices>|<interface type='user'>\
+<mac address='52:54:00:01:02:03'/></interface></devices>|" >"$work/nic.xml"
+vir define "$work/nic.xml" >/dev/null
+expect 0 "$fb" -c "$conf" download
+poke_off 0x66 3M 100k
+sha256sum "$guests"/one-[ab].qcow2 "$guests/kept/moved" >"$work/originals"
+vir dumpxml --inactive two >"$work/two.xml"
+untouched() {
+	sha256sum --quiet -c "$work/originals" &&
+		vir dumpxml --inactive two | cmp -s - "$work/two.xml" ||
+		fail "two is not as it was"
+}
+: >"$guests/four-vdb.qcow2"
+expect 20 "$fb" -c "$conf" restore two --as two --yes
+expect 1 "$fb" -c "$conf" restore two --as four --yes
+grep -q "four-vdb.qcow2' exists already" "$work/stderr" ||
+	fail "a file that is there: $(cat "$work/stderr")"
+[ ! -s "$guests/four-vdb.qcow2" ] && [ ! -e "$guests/four-vda.qcow2" ] ||
+	fail "what was refused was begun"
+rm "$guests/four-vdb.qcow2"
+expect 0 "$fb" -c "$conf" restore two --as four --start --yes
+guest_is four running || fail "four is $(guest_state four)"
+vir destroy four >/dev/null
+for disk in a b; do
+	raw_image "$guests/four-vd$disk.qcow2"
+	sha256sum <"$raw_image"
+	[ "$(du -k "$guests/four-vd$disk.qcow2" | cut -f 1)" -lt 32768 ] ||
+		fail "vd$disk of four is not sparse"
+	rm "$raw_image" "$guests/four-vd$disk.qcow2"
+done | cmp -s - "$work/was" || fail "the disks of four are not the backup's"
+[ "$(guest_uuid four)" != "$uuid" ] || fail "four has the UUID of two"
+vir dumpxml --inactive four | grep 'mac address' >"$work/mac"
+grep -q '52:54:00:01:02:03' "$work/mac" && fail "four has the address of two"
+cmp -s "$guests/kept/four_VARS.fd" "$guests/kept/moved" ||
+	fail "four has no variables of its own"
+[ -z "$(find "$work/s" -type f)" ] || fail "left in scratch: $(find "$work/s")"
+vir undefine four --nvram >/dev/null
+untouched
+nothing_left two
+ok "a guest is restored as another one beside itself, and runs"

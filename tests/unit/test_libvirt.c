@@ -197,6 +197,104 @@ what_is_no_domain_is_refused(void **state)
 	}
 }
 
+static void
+the_firmwares_variables_are_found_however_they_are_named(void **state)
+{
+	static const struct {
+		const char *xml, *path;
+		bool block;
+		const char *elsewhere;
+	} forms[] = {
+		{ "", NULL, false, NULL },
+		{ "<nvram template='/t'>/v</nvram>", "/v", false, NULL },
+		{ "<nvram type='file'><source file='/v'/></nvram>", "/v",
+		    false, NULL },
+		{ "<nvram type='block'><source dev='/v'/></nvram>", "/v", true,
+		    NULL },
+		{ "<nvram type='network'><source protocol='nbd'/></nvram>",
+		    NULL, false, "network" },
+	};
+	FB_AUTO_FREE char *xml = fixture("good-disks");
+
+	(void)state;
+	for (size_t i = 0; i < FB_COUNT(forms); i++) {
+		FB_AUTO_FREE char *more = fb_format("%s</os>", forms[i].xml);
+		FB_AUTO_FREE char *other = replaced(xml, "</os>", more);
+		FB_AUTO_DOMAIN struct fb_domain domain = { 0 };
+
+		read_domain(other, &domain);
+		assert_true((domain.nvram == NULL) == (forms[i].path == NULL));
+		if (forms[i].path != NULL)
+			assert_string_equal(domain.nvram, forms[i].path);
+		assert_true(domain.nvram_is_block == forms[i].block);
+		assert_true((domain.nvram_elsewhere == NULL) ==
+		    (forms[i].elsewhere == NULL));
+	}
+}
+
+static const char twin[] =
+    "<domain type='kvm'><name>old &amp; one</name><uuid>" ID "</uuid>"
+    "<genid>" ID "</genid><os><type>hvm</type>"
+    "<nvram type='file' template='/t'><source file='/v/old.fd'/></nvram>"
+    "</os><sysinfo type='smbios'><system><entry name='serial'>7</entry>"
+    "<entry name='uuid'>" ID "</entry></system></sysinfo><devices>"
+    "<disk type='block' device='disk'><driver type='qcow2'/>"
+    "<source dev='/dev/x' index='1'><encryption/></source>"
+    "<backingStore type='file'><source file='/b'/></backingStore>"
+    "<target dev='vda'/></disk>"
+    "<disk type='file' device='disk'><source file='/shared'/>"
+    "<target dev='vdb'/></disk>"
+    "<disk type='file' device='cdrom'><source file='/gone.iso'/>"
+    "<target dev='sda'/></disk>"
+    "<interface type='bridge'><mac address='52:54:00:aa:bb:cc'/>"
+    "<target dev='web0'/></interface>"
+    "<interface type='hostdev'><mac address='52:54:00:aa:bb:cd'/></interface>"
+    "<hostdev mode='subsystem'/><serial type='file'><source path='/l/s.log'/>"
+    "</serial><graphics type='vnc' port='5901'/>"
+    "<vsock><cid auto='no' address='3'/></vsock></devices></domain>";
+
+static void
+what_runs_beside_another_shares_nothing_with_it(void **state)
+{
+	static const char *const gone[] = { "old", ID, "/dev/x", "encryption",
+		"/b'", "/shared", "/gone.iso", "52:54:00:aa", "web0", "hostdev",
+		"/l/s.log", "5901", "address=\"3\"" };
+	static const char *const there[] = { "<name>a&lt;b</name>",
+		"<uuid>0d5f4a7e-2b7c-4d0c-9a35-3a9f1c6e8b11</uuid>",
+		"<entry name=\"uuid\">0d5f4a7e-2b7c-4d0c-9a35-3a9f1c6e8b11<",
+		"<nvram template=\"/t\">/v/new.fd</nvram>",
+		"<source pool=\"p\" volume=\"n&amp;m\"/>", "52:54:00:",
+		"/l/a&lt;b-s.log", "autoport=\"yes\"", "auto=\"yes\"" };
+	static const struct fb_domain_place places[] = {
+		{ .target = "vda", .kind = FB_PLACE_VOLUME, .pool = "p",
+		    .volume = "n&m" },
+		{ .target = "vdb", .kind = FB_PLACE_NOWHERE },
+		{ .target = "sda", .kind = FB_PLACE_EMPTY },
+	};
+	static const struct fb_digest seed = { { 1, 2, 3 } };
+	const struct fb_domain_change change = { .name = "a<b",
+		.uuid = "0d5f4a7e-2b7c-4d0c-9a35-3a9f1c6e8b11",
+		.nvram = "/v/new.fd",
+		.places = places,
+		.place_count = FB_COUNT(places),
+		.beside = &seed };
+	FB_AUTO_BUF struct fb_buf made = { 0 };
+	FB_AUTO_BUF struct fb_buf same = { 0 };
+	const struct fb_domain_change none = { .name = NULL };
+
+	(void)state;
+	assert_ok(fb_domain_change(SPAN(twin), &change, &made, &err));
+	for (size_t i = 0; i < FB_COUNT(gone); i++)
+		if (strstr(fb_buf_str(&made), gone[i]) != NULL)
+			fail_msg("'%s' is in %s", gone[i], fb_buf_str(&made));
+	for (size_t i = 0; i < FB_COUNT(there); i++)
+		if (strstr(fb_buf_str(&made), there[i]) == NULL)
+			fail_msg("'%s' is not in %s", there[i],
+			    fb_buf_str(&made));
+	assert_ok(fb_domain_change(SPAN(twin), &none, &same, &err));
+	assert_true(same_meaning(twin, fb_buf_str(&same)));
+}
+
 /* ------------------------------------------------------------ discovery */
 
 static void
@@ -947,6 +1045,10 @@ main(void)
 		cmocka_unit_test(the_digest_is_of_what_the_definition_means),
 		cmocka_unit_test(
 		    a_domain_has_its_process_its_agent_and_its_chain),
+		cmocka_unit_test(
+		    the_firmwares_variables_are_found_however_they_are_named),
+		cmocka_unit_test(
+		    what_runs_beside_another_shares_nothing_with_it),
 		cmocka_unit_test(what_is_no_domain_is_refused),
 		cmocka_unit_test(
 		    each_disk_is_listed_and_what_cannot_be_captured_says_why),

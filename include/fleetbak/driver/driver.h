@@ -47,7 +47,11 @@ enum fb_restore_mode { FB_RESTORE_IN_PLACE, FB_RESTORE_AS_NEW };
 struct fb_restore_request {
 	enum fb_restore_mode mode;
 	const struct fb_machine *machine; /* as the manifest records it */
-	const char *new_id;  /* AS_NEW: the id it gets; else the old one */
+	const char *new_id;  /* AS_NEW: the id it gets, or its name where the
+	                      * source gives ids; else the old one */
+	const char *token;   /* of the verbs below: of restore_begin,
+	                      * restore_open and restore_finish */
+	bool start;          /* one that is made is started afterwards */
 	/* The definition volume's archive, read and verified; empty when the
 	 * backup has none. */
 	const char *definition_dir; /* unpacked into this directory */
@@ -69,6 +73,7 @@ struct fb_restore_plan {
 	struct fb_restore_volume_plan *volumes;
 	size_t volume_count;
 	uint64_t space_bytes; /* free where it will be written */
+	char *id; /* AS_NEW: the id that the source gives it; NULL: new_id */
 };
 
 struct fb_driver_ops {

@@ -1,0 +1,574 @@
+/*
+ * What is made is a function of the backup's definition, the new name and the
+ * restore's token, so that a restore which was cut off finds again what it
+ * made.
+ */
+#include "libvirt_new.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/base/name.h"
+#include "fleetbak/base/seam.h"
+#include "libvirt_fresh.h"
+
+struct making {
+	struct fb_libvirt_driver *driver;
+	const struct fb_restore_request *request;
+	virConnectPtr connection;
+	bool other;            /* another one than the backup's */
+	struct fb_digest seed; /* of what it has instead */
+	char uuid[FB_UUID_SIZE];
+	const char *name;
+	struct fb_domain then; /* in the backup */
+	struct fb_domain made; /* as it is defined */
+	struct fb_buf xml;     /* ... by this */
+	struct fb_domain_place *places; /* of then.disks */
+	char **texts; /* that the places borrow, two of each disk */
+	char *nvram;
+	size_t left_out; /* disks that are not in the backup */
+};
+
+static void
+release_making(struct making *making)
+{
+	for (size_t i = 0; making->texts != NULL &&
+	     i < 2 * making->then.disk_count; i++)
+		free(making->texts[i]);
+	free(making->texts);
+	free(making->places);
+	free(making->nvram);
+	fb_domain_release(&making->then);
+	fb_domain_release(&making->made);
+	fb_buf_release(&making->xml);
+	fb_libvirt_disconnect(&making->connection);
+}
+#define AUTO_MAKING FB_CLEANUP(release_making)
+
+/*
+ * What it is to be.
+ */
+
+static const struct fb_volume *
+volume_of(const struct making *making, const char *target)
+{
+	const struct fb_machine *machine = making->request->machine;
+
+	for (size_t i = 0; i < machine->volume_count; i++)
+		if (machine->volumes[i].kind == FB_VOLUME_DISK &&
+		    strcmp(machine->volumes[i].name, target) == 0)
+			return fb_volume_is_captured(&machine->volumes[i])
+			    ? &machine->volumes[i]
+			    : NULL;
+	return NULL;
+}
+
+/* "web-vda.qcow2": one of ours in a directory or pool that has others. */
+static char *
+image_name(const struct making *making, const struct fb_domain_disk *disk)
+{
+	return fb_format("%s-%s.%s", making->name, disk->target,
+	    strcmp(disk->format, "raw") == 0 ? "img" : disk->format);
+}
+
+/* Beside the image that it had, or in the directory of the configuration. */
+static char *
+image_path(const struct making *making, const struct fb_domain_disk *disk)
+{
+	FB_AUTO_FREE char *name = image_name(making, disk);
+	const char *images = making->driver->images;
+	const char *slash = strrchr(disk->source, '/');
+
+	if (images[0] != '\0')
+		return fb_path_join(images, name);
+	if (!making->other || slash == NULL)
+		return fb_strdup(disk->source);
+	return fb_format(
+	    "%.*s/%s", (int)(slash - disk->source), disk->source, name);
+}
+
+static void
+place_image(struct making *making, const struct fb_domain_disk *disk,
+    char **texts, struct fb_domain_place *place)
+{
+	if (strcmp(disk->type, "volume") != 0 ||
+	    making->driver->images[0] != '\0') {
+		place->kind = FB_PLACE_FILE;
+		place->path = texts[0] = image_path(making, disk);
+		return;
+	}
+	place->kind = FB_PLACE_VOLUME;
+	place->pool = texts[0] = fb_strdup(disk->pool);
+	place->volume = texts[1] = making->other
+	    ? image_name(making, disk)
+	    : fb_strdup(disk->volume);
+}
+
+static bool
+is_medium_gone(const struct fb_domain_disk *disk)
+{
+	struct stat st;
+
+	return strcmp(disk->type, "file") == 0 && disk->source != NULL &&
+	    disk->source[0] == '/' && stat(disk->source, &st) == -1;
+}
+
+/* False: it stays as it is. */
+static bool
+place_disk(struct making *making, const struct fb_domain_disk *disk,
+    char **texts, struct fb_domain_place *place)
+{
+	place->target = disk->target;
+	place->kind = FB_PLACE_EMPTY;
+	if (disk->device == FB_DOMAIN_CDROM ||
+	    disk->device == FB_DOMAIN_FLOPPY)
+		return is_medium_gone(disk);
+	if (volume_of(making, disk->target) != NULL && disk->source != NULL) {
+		place_image(making, disk, texts, place);
+		return true;
+	}
+	/* Two domains that write to it would spoil it. */
+	place->kind = FB_PLACE_NOWHERE;
+	if (!making->other || disk->read_only)
+		return false;
+	making->left_out++;
+	return true;
+}
+
+static char *
+place_nvram(const struct making *making)
+{
+	const char *path = making->then.nvram;
+	const char *slash = path != NULL ? strrchr(path, '/') : NULL;
+
+	if (!making->other || slash == NULL)
+		return NULL;
+	if (making->then.nvram_is_block)
+		return fb_format("%s/%s_VARS.fd",
+		    making->driver->images[0] != '\0'
+		        ? making->driver->images
+		        : "/var/lib/libvirt/qemu/nvram",
+		    making->name);
+	return fb_format("%.*s/%s_VARS.fd", (int)(slash - path), path,
+	    making->name);
+}
+
+/* A UUID of the kind that everybody may make as he likes (version 8). */
+static void
+choose_identity(struct making *making)
+{
+	const struct fb_restore_request *request = making->request;
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	uint8_t *b = making->seed.bytes;
+
+	making->other = request->mode == FB_RESTORE_AS_NEW;
+	making->name =
+	    making->other ? request->new_id : making->then.name;
+	memcpy(making->uuid, making->then.uuid, FB_UUID_SIZE);
+	if (!making->other)
+		return;
+	fb_buf_add_fmt(&bytes, "fleetbak libvirt machine\n%s\n%s\n",
+	    request->token, request->new_id);
+	fb_digest_of(fb_buf_span(&bytes), &making->seed);
+	(void)snprintf(making->uuid, FB_UUID_SIZE,
+	    "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
+	    "%02x%02x%02x%02x%02x%02x",
+	    b[0], b[1], b[2], b[3], b[4], b[5], (b[6] & 0x0f) | 0x80, b[7],
+	    (b[8] & 0x3f) | 0x80, b[9], b[10], b[11], b[12], b[13], b[14],
+	    b[15]);
+}
+
+static int
+change_xml(struct making *making, struct fb_error *err)
+{
+	struct fb_domain *then = &making->then;
+	struct fb_domain_change change = { .nvram = making->nvram };
+	FB_AUTO_BUF struct fb_buf old = making->xml;
+	size_t count = 0;
+	int rc;
+
+	making->xml = (struct fb_buf){ 0 };
+	making->places =
+	    fb_alloc(then->disk_count + 1, sizeof(*making->places));
+	making->texts = fb_alloc(2 * then->disk_count + 1, sizeof(char *));
+	for (size_t i = 0; i < then->disk_count; i++)
+		count += place_disk(making, &then->disks[i],
+		    &making->texts[2 * i], &making->places[count]);
+	change.places = making->places;
+	change.place_count = count;
+	if (making->other) {
+		change.name = making->name;
+		change.uuid = making->uuid;
+		change.beside = &making->seed;
+	}
+	rc = fb_domain_change(fb_buf_span(&old), &change, &making->xml, err);
+	return rc < 0 ? rc
+	              : fb_domain_read(fb_buf_span(&making->xml),
+	                    &making->made, err);
+}
+
+static int
+read_definition(struct making *making, struct fb_error *err)
+{
+	const struct fb_restore_request *request = making->request;
+	FB_AUTO_FREE char *path = NULL;
+	int rc;
+
+	if (request->definition_dir == NULL ||
+	    request->definition_dir[0] == '\0') {
+		(void)fb_fail_id(err, FB_EUNSUP, "E-RST-DEFINITION",
+		    "the backup has no definition of it");
+		return fb_hint(err, "restore its volumes with --target DIR");
+	}
+	path = fb_path_join(request->definition_dir, "domain.xml");
+	rc = fb_io_read_file(path, FB_DOMAIN_XML_MAX, &making->xml, err);
+	if (rc == FB_OK)
+		rc = fb_domain_read(
+		    fb_buf_span(&making->xml), &making->then, err);
+	if (rc == FB_OK &&
+	    strcmp(making->then.uuid, request->machine->id) != 0)
+		rc = fb_fail(err, FB_ECORRUPT,
+		    "it is of another domain, %s", making->then.uuid);
+	return rc < 0 ? fb_wrap(err, "the backup's definition") : FB_OK;
+}
+
+static int
+make_up(struct fb_libvirt_driver *driver,
+    const struct fb_restore_request *request, struct making *making,
+    struct fb_error *err)
+{
+	int rc;
+
+	making->driver = driver;
+	making->request = request;
+	if (!request->all_volumes)
+		return fb_fail(err, FB_EUNSUP, "its domain is not defined, "
+		                               "and only a whole machine "
+		                               "is made anew");
+	rc = read_definition(making, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_connect(driver, &making->connection, err);
+	if (rc < 0)
+		return rc;
+	choose_identity(making);
+	making->nvram = place_nvram(making);
+	return change_xml(making, err);
+}
+
+/*
+ * What is there already.
+ */
+
+static bool
+is_absent(void)
+{
+	const virError *error = fb_libvirt.virGetLastError();
+
+	return error != NULL && error->code == VIR_ERR_NO_DOMAIN;
+}
+
+/* *ret_domain: the one that this restore has defined, or NULL. */
+static int
+find_made(const struct making *making, virDomainPtr *ret_domain,
+    struct fb_error *err)
+{
+	FB_AUTO_DOMAIN_REF virDomainPtr taken = NULL;
+
+	*ret_domain = fb_libvirt.virDomainLookupByUUIDString(
+	    making->connection, making->uuid);
+	if (*ret_domain != NULL)
+		return FB_OK;
+	if (!is_absent())
+		return fb_libvirt_fail(err, false, "cannot find the domain");
+	taken = fb_libvirt.virDomainLookupByName(
+	    making->connection, making->name);
+	if (taken == NULL)
+		return is_absent() ? FB_OK
+		                   : fb_libvirt_fail(err, false,
+		                         "cannot find the domain");
+	(void)fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
+	    "a domain '%s' is defined already", making->name);
+	return fb_hint(err, "choose another name with --as, or undefine it");
+}
+
+static struct fb_libvirt_fresh
+fresh_of(const struct making *making, const struct fb_volume *wanted,
+    int lock_fd)
+{
+	const struct fb_domain_disk *disk =
+	    fb_domain_disk(&making->made, wanted->name);
+	bool volume = strcmp(disk->type, "volume") == 0;
+
+	return (struct fb_libvirt_fresh){
+		.driver = making->driver,
+		.connection = making->connection,
+		.token = making->request->token,
+		.target = wanted->name,
+		.format = disk->format,
+		.size = wanted->size,
+		.lock_fd = lock_fd,
+		.path = volume ? NULL : disk->source,
+		.pool = disk->pool,
+		.volume = disk->volume,
+	};
+}
+
+/* The caller's; NULL: its image can be made. */
+static char *
+disk_problem(const struct making *making, const struct fb_volume *wanted)
+{
+	const struct fb_domain_disk *then =
+	    fb_domain_disk(&making->then, wanted->name);
+
+	if (then == NULL || then->source == NULL)
+		return fb_strdup("the backup's definition has no such disk");
+	if (strcmp(then->format, "raw") != 0 &&
+	    strcmp(then->format, "qcow2") != 0)
+		return fb_format("an image in the format '%s' cannot be made",
+		    then->format);
+	if (making->driver->images[0] != '\0' ||
+	    strcmp(then->type, "block") != 0)
+		return NULL;
+	return fb_format("it was the device '%s', which may be somebody "
+	                 "else's now: set 'images' of its source to a "
+	                 "directory for its image", then->source);
+}
+
+static void
+check_disk(const struct making *making, const struct fb_volume *wanted,
+    bool finished, struct fb_restore_plan *plan,
+    struct fb_restore_volume_plan *volume)
+{
+	struct fb_libvirt_fresh fresh;
+	struct fb_error err = { 0 };
+	uint64_t space = UINT64_MAX;
+	bool made = false;
+
+	volume->problem = disk_problem(making, wanted);
+	if (volume->problem != NULL) {
+		volume->location = fb_strdup(wanted->name);
+		return;
+	}
+	fresh = fresh_of(making, wanted, -1);
+	volume->location = fb_libvirt_fresh_text(&fresh);
+	if (finished)
+		return;
+	if (fb_libvirt_fresh_check(&fresh, &made, &space, &err) < 0)
+		volume->problem = fb_strdup(err.msg);
+	volume->need_bytes = made ? 0 : wanted->allocated;
+	if (space < plan->space_bytes)
+		plan->space_bytes = space;
+}
+
+/*
+ * The definition, and what goes with it.
+ */
+
+static struct fb_libvirt_vars
+vars_of(const struct making *making)
+{
+	return (struct fb_libvirt_vars){
+		.definition_dir = making->request->definition_dir,
+		.domain = &making->made,
+	};
+}
+
+static void
+check_definition(
+    const struct making *making, struct fb_restore_volume_plan *volume)
+{
+	struct fb_libvirt_vars vars = vars_of(making);
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	size_t devices = making->then.host_devices;
+
+	fb_buf_add_fmt(&text, "libvirt's domain '%s', UUID %s", making->name,
+	    making->uuid);
+	if (making->left_out > 0)
+		fb_buf_add_fmt(&text, "; without %zu disk%s not in the backup",
+		    making->left_out, making->left_out == 1 ? "" : "s");
+	if (making->other && devices > 0)
+		fb_buf_add_fmt(&text, "; without %zu device%s of the host",
+		    devices, devices == 1 ? "" : "s");
+	volume->problem = fb_libvirt_vars_check(&vars, &text);
+	volume->location = fb_strdup(fb_buf_str(&text));
+}
+
+int
+fb_libvirt_new_check(struct fb_libvirt_driver *driver,
+    const struct fb_restore_request *request, struct fb_restore_plan *ret_plan,
+    struct fb_error *err)
+{
+	const struct fb_machine *machine = request->machine;
+	AUTO_MAKING struct making making = { 0 };
+	FB_AUTO_DOMAIN_REF virDomainPtr domain = NULL;
+	int rc = make_up(driver, request, &making, err);
+
+	if (rc == FB_OK)
+		rc = find_made(&making, &domain, err);
+	if (rc < 0)
+		return rc;
+	if (making.other)
+		ret_plan->id = fb_strdup(making.uuid);
+	ret_plan->space_bytes = UINT64_MAX;
+	ret_plan->volumes = fb_alloc(
+	    machine->volume_count, sizeof(*ret_plan->volumes));
+	for (size_t i = 0; i < machine->volume_count; i++) {
+		const struct fb_volume *wanted = &machine->volumes[i];
+		struct fb_restore_volume_plan *volume =
+		    &ret_plan->volumes[ret_plan->volume_count];
+
+		if (!fb_volume_is_captured(wanted))
+			continue;
+		ret_plan->volume_count++;
+		volume->volume = fb_strdup(wanted->name);
+		if (wanted->kind == FB_VOLUME_DEFINITION)
+			check_definition(&making, volume);
+		else
+			check_disk(&making, wanted, domain != NULL, ret_plan,
+			    volume);
+	}
+	return FB_OK;
+}
+
+/*
+ * Doing it.
+ */
+
+int
+fb_libvirt_new_begin(struct fb_libvirt_driver *driver,
+    const struct fb_restore_request *request, struct fb_error *err)
+{
+	AUTO_MAKING struct making making = { 0 };
+	FB_AUTO_DOMAIN_REF virDomainPtr domain = NULL;
+	int rc = make_up(driver, request, &making, err);
+
+	return rc < 0 ? rc : find_made(&making, &domain, err);
+}
+
+int
+fb_libvirt_new_open(struct fb_libvirt_driver *driver,
+    const struct fb_restore_request *request, const struct fb_volume *wanted,
+    const struct fb_verb *verb, struct fb_target **ret_target,
+    struct fb_error *err)
+{
+	AUTO_MAKING struct making making = { 0 };
+	FB_AUTO_FREE char *problem = NULL;
+	FB_AUTO_TARGET struct fb_target *target = NULL;
+	struct fb_libvirt_fresh fresh;
+	int rc = make_up(driver, request, &making, err);
+
+	if (rc < 0)
+		return rc;
+	problem = disk_problem(&making, wanted);
+	if (problem != NULL)
+		return fb_fail(err, FB_EUNSUP, "%s", problem);
+	fresh = fresh_of(&making, wanted, verb->lock_fd);
+	rc = fb_libvirt_fresh_open(&fresh, &target, err);
+	if (rc == FB_OK && target->size != wanted->size)
+		rc = fb_fail_id(err, FB_ENOSPACE, "E-RST-SMALL",
+		    "its image holds %llu bytes, the disk has %llu",
+		    (unsigned long long)target->size,
+		    (unsigned long long)wanted->size);
+	if (rc == FB_OK)
+		*ret_target = FB_STEAL(target);
+	return rc;
+}
+
+/* What it boots directly, where this host has none of that path. */
+static int
+put_boot_file(const struct making *making, const char *path, const char *name,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE char *from =
+	    fb_path_join(making->request->definition_dir, name);
+	FB_AUTO_FREE char *dir = path != NULL ? fb_strdup(path) : NULL;
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	struct stat st;
+	char *slash = dir != NULL ? strrchr(dir, '/') : NULL;
+	int rc;
+
+	if (slash == NULL || path[0] != '/' || stat(path, &st) == 0)
+		return FB_OK;
+	slash[slash == dir ? 1 : 0] = '\0';
+	rc = fb_io_read_file(from, FB_LIBVIRT_FILE_MAX, &bytes, err);
+	if (rc == FB_ENOTFOUND)
+		return FB_OK;
+	if (rc == FB_OK)
+		rc = fb_io_mkdirs(dir, 0755, err);
+	if (rc == FB_OK)
+		rc = fb_io_replace(path, fb_buf_span(&bytes), 0644, err);
+	return rc < 0 ? fb_wrap(err, "%s", name) : FB_OK;
+}
+
+static int
+define(const struct making *making, virDomainPtr *ret_domain,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE char *step =
+	    fb_format("libvirt define %s", making->name);
+	struct fb_libvirt_vars vars = vars_of(making);
+	int rc = fb_libvirt_vars_put(&vars, err);
+
+	if (rc < 0)
+		return fb_wrap(err, "the firmware's variables");
+	rc = put_boot_file(making, making->made.kernel, "kernel", err);
+	if (rc == FB_OK)
+		rc = put_boot_file(
+		    making, making->made.initrd, "initrd", err);
+	if (rc == FB_OK)
+		rc = fb_seam_refuse(fb_seam(FB_STEP_DRIVER, step), err);
+	if (rc < 0)
+		return rc;
+	*ret_domain = fb_libvirt.virDomainDefineXML(
+	    making->connection, fb_buf_str(&making->xml));
+	return *ret_domain != NULL
+	    ? FB_OK
+	    : fb_libvirt_fail(err, true, "cannot define it");
+}
+
+/* A pool that has its directory may list it; it is none of its own. */
+static void
+tell_pools(const struct making *making)
+{
+	for (size_t i = 0; i < making->made.disk_count; i++) {
+		const struct fb_domain_disk *disk = &making->made.disks[i];
+		FB_AUTO_FREE char *dir = NULL;
+		virStoragePoolPtr pool;
+
+		if (disk->source == NULL || disk->source[0] != '/' ||
+		    volume_of(making, disk->target) == NULL)
+			continue;
+		dir = fb_strdup(disk->source);
+		*strrchr(dir, '/') = '\0';
+		pool = fb_libvirt.virStoragePoolLookupByTargetPath(
+		    making->connection, dir);
+		if (pool == NULL)
+			continue;
+		(void)fb_libvirt.virStoragePoolRefresh(pool, 0);
+		(void)fb_libvirt.virStoragePoolFree(pool);
+	}
+}
+
+int
+fb_libvirt_new_finish(struct fb_libvirt_driver *driver,
+    const struct fb_restore_request *request, struct fb_error *err)
+{
+	AUTO_MAKING struct making making = { 0 };
+	FB_AUTO_DOMAIN_REF virDomainPtr domain = NULL;
+	int rc = make_up(driver, request, &making, err);
+
+	if (rc == FB_OK)
+		rc = find_made(&making, &domain, err);
+	if (rc == FB_OK && domain == NULL)
+		rc = define(&making, &domain, err);
+	if (rc < 0)
+		return rc;
+	tell_pools(&making);
+	rc = fb_libvirt_new_try(driver, domain, request, making.uuid, err);
+	return rc < 0 ? rc
+	              : fb_libvirt_fresh_done(driver, request->token, err);
+}
