@@ -9,11 +9,9 @@
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
+#include "fleetbak/repo/shared_text.h"
 #include "shared.h"
 
-#define HEAD          "fleetbak-shared 1 "
-#define SIGNATURE     "signature "
-#define TAIL          (sizeof(SIGNATURE) + 2 * FB_SIGNATURE_LEN)
 #define DEAD_AFTER_MS 300000
 
 int
@@ -71,44 +69,13 @@ shared_put(const struct fb_engine *engine, struct fb_repo *repo,
 {
 	FB_AUTO_SIGN_KEY struct fb_sign_key *sign = NULL;
 	FB_AUTO_BUF struct fb_buf text = { 0 };
-	uint8_t signature[FB_SIGNATURE_LEN];
-	char hex[2 * FB_SIGNATURE_LEN + 1];
 	int rc = fb_engine_sign_key(engine, &sign, err);
 
-	fb_buf_add_fmt(&text, HEAD "%s\n", key);
-	fb_buf_add(&text, body.ptr, body.len);
 	if (rc == FB_OK)
-		rc = fb_sign(sign, fb_buf_span(&text), signature, err);
-	if (rc < 0)
-		return rc;
-	fb_text_hex(signature, sizeof(signature), hex);
-	fb_buf_add_fmt(&text, SIGNATURE "%s\n", hex);
-	return fb_store_create(repo->store, key, fb_buf_span(&text), err);
-}
-
-static int
-check_object(struct fb_repo *repo, const char *key, struct fb_span text,
-    struct fb_span *ret_body, struct fb_error *err)
-{
-	FB_AUTO_FREE char *head = fb_format(HEAD "%s\n", key);
-	size_t head_len = strlen(head);
-	uint8_t signature[FB_SIGNATURE_LEN];
-	struct fb_span tail, body;
-
-	if (text.len < head_len + TAIL || memcmp(text.ptr, head, head_len) != 0)
-		return fb_fail(err, FB_ECORRUPT, "it is another object");
-	tail = (struct fb_span){ text.ptr + text.len - TAIL, TAIL };
-	body = (struct fb_span){ text.ptr, text.len - TAIL };
-	if (memcmp(tail.ptr, SIGNATURE, sizeof(SIGNATURE) - 1) != 0 ||
-	    tail.ptr[TAIL - 1] != '\n' ||
-	    fb_text_unhex((struct fb_span){ tail.ptr + sizeof(SIGNATURE) - 1,
-	                      2 * FB_SIGNATURE_LEN },
-	        signature, sizeof(signature), err) < 0)
-		return fb_fail(err, FB_ECORRUPT, "it has no signature");
-	*ret_body =
-	    (struct fb_span){ body.ptr + head_len, body.len - head_len };
-	return fb_trust_verify(&repo->trust, body,
-	    (struct fb_span){ signature, sizeof(signature) }, NULL, err);
+		rc = fb_shared_text_encode(sign, key, body, &text, err);
+	return rc < 0
+	    ? rc
+	    : fb_store_create(repo->store, key, fb_buf_span(&text), err);
 }
 
 int
@@ -121,7 +88,8 @@ shared_get(struct fb_repo *repo, const char *key, struct fb_buf *dst,
 	    fb_store_get_text(repo->store, key, SHARED_OBJECT_MAX, &text, err);
 
 	if (rc == FB_OK)
-		rc = check_object(repo, key, fb_buf_span(&text), &body, err);
+		rc = fb_shared_text_check(
+		    &repo->trust, key, fb_buf_span(&text), &body, err);
 	if (rc < 0)
 		return rc == FB_ENOTFOUND ? rc : fb_wrap(err, "'%s'", key);
 	fb_buf_add(dst, body.ptr, body.len);
