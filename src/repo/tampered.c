@@ -31,7 +31,8 @@ enum kind {
 	HINT,
 	HOLD,
 	PENDING,
-	SESSION
+	SESSION,
+	SHARED
 };
 
 static const struct {
@@ -51,6 +52,7 @@ static const struct {
 	{ "recipes/", RECIPE },
 	{ "runs/", RUN },
 	{ "sessions/", SESSION },
+	{ "shared/", SHARED },
 	{ "RESTORE.txt", TEXT },
 	{ "restore.sh", TEXT },
 };
@@ -70,6 +72,7 @@ struct finding {
 	size_t count;
 	struct fb_run_ids keyed;             /* sessions whose keys are there */
 	struct fb_run_ids ended;             /* that have, or had, an end */
+	struct past_marks marks;             /* of shared runs */
 	struct fb_run_ids forgotten, mended; /* sessions: by records that ... */
 	struct known *runs;
 	size_t run_count;
@@ -130,6 +133,8 @@ end_group(struct finding *finding)
 	if (kind == SESSION && strchr(group->key, '.') != NULL &&
 	    id_of(group->key, id))
 		fb_run_ids_add(&finding->ended, id);
+	if (kind == SHARED)
+		past_marks_note(&finding->marks, group);
 	if (kind == OTHER || !past_is_suspect(group)) {
 		past_release(group);
 		return;
@@ -158,36 +163,6 @@ visit_version(
 	return FB_OK;
 }
 
-/* What a get finds, if it has the digest, else the version that has. */
-static int
-read_right(struct fb_repo *repo, const char *key, const struct fb_digest *want,
-    struct fb_buf *dst, struct fb_error *err)
-{
-	FB_CLEANUP(past_release) struct past past = { 0 };
-	const struct past_version *good = NULL;
-	struct fb_digest digest;
-	bool now;
-	int rc = fb_store_get(repo->store, key, FB_SUMS_MAX, dst, NULL, err);
-
-	if (rc == FB_OK) {
-		fb_digest_of(fb_buf_span(dst), &digest);
-		if (fb_digest_cmp(&digest, want) == 0)
-			return FB_OK;
-	} else if (rc != FB_ENOTFOUND && rc != FB_ECORRUPT) {
-		return rc;
-	}
-	fb_buf_clear(dst);
-	rc = past_load(repo->store, key, &past, err);
-	if (rc == FB_OK)
-		rc = past_find(
-		    repo->store, &past, want, false, &good, &now, err);
-	if (rc == FB_OK && good == NULL)
-		rc = fb_fail(err, FB_ENOTFOUND, "no version is right");
-	return rc < 0
-	    ? rc
-	    : past_read(repo->store, key, good, FB_SUMS_MAX, dst, err);
-}
-
 /* Is this register the one that was made, signed by a trusted key?  A fence
  * has no signature: the first one counts. */
 static bool
@@ -202,7 +177,7 @@ register_ok(
 		return false;
 	if (reg->fence)
 		return true;
-	return read_right(repo, key, &reg->sums, &sums, &ignored) == FB_OK &&
+	return past_read_right(repo, key, &reg->sums, &sums, &ignored) == FB_OK &&
 	    fb_trust_verify(&repo->trust, fb_buf_span(&sums),
 	        (struct fb_span){ reg->signature, FB_SIGNATURE_LEN }, NULL,
 	        &ignored) == FB_OK;
@@ -387,7 +362,7 @@ find_sum(struct finding *finding, const struct known *run, const char *key,
 
 	if (strcmp(finding->sums_run, run->run) != 0) {
 		fb_buf_clear(&finding->sums);
-		rc = read_right(
+		rc = past_read_right(
 		    finding->repo, sums, &run->sums, &finding->sums, err);
 		memcpy(finding->sums_run, rc == FB_OK ? run->run : "",
 		    rc == FB_OK ? sizeof(finding->sums_run) : 1);
@@ -573,6 +548,9 @@ judge(struct finding *finding, const struct past *past, struct fb_error *err)
 	case SET:
 	case SESSION:
 		return judge_state(finding, past, err);
+	case SHARED:
+		return past_judge_shared(finding->repo, past, &finding->marks,
+		    finding->list, err);
 	case COMMIT:
 	case FORGET:
 	case OTHER:
@@ -677,6 +655,7 @@ fb_tampered_find(struct fb_repo *repo, struct fb_tampered_list *ret_list,
 	past_release(&finding.group);
 	fb_run_ids_release(&finding.keyed);
 	fb_run_ids_release(&finding.ended);
+	past_marks_release(&finding.marks);
 	fb_run_ids_release(&finding.forgotten);
 	fb_run_ids_release(&finding.mended);
 	fb_id_set_release(&finding.packs);

@@ -36,6 +36,10 @@ int past_read(struct fb_store *store, const char *key,
 int past_load(struct fb_store *store, const char *key, struct past *past,
     struct fb_error *err);
 
+/* What a get finds, if it has the digest, else the version that has. */
+int past_read_right(struct fb_repo *repo, const char *key,
+    const struct fb_digest *want, struct fb_buf *dst, struct fb_error *err);
+
 /* The oldest version with this digest; NULL: none.  *ret_now: it is what a
  * get finds.  With `trusting` the one version there is is not read. */
 int past_find(struct fb_store *store, const struct past *past,
@@ -72,6 +76,19 @@ int past_judge_session(struct fb_repo *repo, const struct past *past,
     const char *session, struct fb_tampered_list *list, struct fb_error *err);
 int past_judge_attest(struct fb_repo *repo, const struct past *past,
     const struct fb_id_set *packs, struct fb_tampered_list *list,
+    struct fb_error *err);
+
+/* tampered_shared.c: which shared runs are closed, and which of their leases
+ * have an end, or had. */
+struct past_marks {
+	char **keys;
+	size_t count;
+};
+void past_marks_note(struct past_marks *marks, const struct past *past);
+void past_marks_release(struct past_marks *marks);
+/* Of a shared run: what workers tell each other. */
+int past_judge_shared(struct fb_repo *repo, const struct past *past,
+    const struct past_marks *marks, struct fb_tampered_list *list,
     struct fb_error *err);
 
 #endif

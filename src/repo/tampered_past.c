@@ -6,6 +6,7 @@
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/format/register.h"
 
 #include "tampered_impl.h"
 
@@ -164,6 +165,35 @@ past_find(struct fb_store *store, const struct past *past,
 			*ret_good = version;
 	}
 	return FB_OK;
+}
+
+int
+past_read_right(struct fb_repo *repo, const char *key, const struct fb_digest *want,
+    struct fb_buf *dst, struct fb_error *err)
+{
+	FB_CLEANUP(past_release) struct past past = { 0 };
+	const struct past_version *good = NULL;
+	struct fb_digest digest;
+	bool now;
+	int rc = fb_store_get(repo->store, key, FB_SUMS_MAX, dst, NULL, err);
+
+	if (rc == FB_OK) {
+		fb_digest_of(fb_buf_span(dst), &digest);
+		if (fb_digest_cmp(&digest, want) == 0)
+			return FB_OK;
+	} else if (rc != FB_ENOTFOUND && rc != FB_ECORRUPT) {
+		return rc;
+	}
+	fb_buf_clear(dst);
+	rc = past_load(repo->store, key, &past, err);
+	if (rc == FB_OK)
+		rc = past_find(
+		    repo->store, &past, want, false, &good, &now, err);
+	if (rc == FB_OK && good == NULL)
+		rc = fb_fail(err, FB_ENOTFOUND, "no version is right");
+	return rc < 0
+	    ? rc
+	    : past_read(repo->store, key, good, FB_SUMS_MAX, dst, err);
 }
 
 void

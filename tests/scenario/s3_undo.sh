@@ -59,13 +59,17 @@ open=20261128-101112131-0123abcd
 printf 'fleetbak-session 1\n' >"$work/session"
 s3_curl PUT "/locked/fleet/sessions/$open" -f --data-binary @"$work/session" ||
 	fail "no session"
+# Of a shard that was joined with others nobody needs the hints.
+hints=$(keys hints/ | tail -n 1)
+expect 0 "$fb" -c "$conf" download --shard 1/1 --run night
 expect 0 "$fb" -c "$conf" verify --full
 ok "nothing was deleted or overwritten but by fleetbak: verify finds nothing"
 
 # One of each kind: of runs each of its files, of what is given up each step.
 newest=$(run_of 1)
 {
-	for kind in commits forgets hints holds keys; do
+	echo "$hints"
+	for kind in commits forgets holds keys; do
 		keys "$kind/" | tail -n 1
 	done
 	for kind in packs recipes; do
@@ -73,6 +77,7 @@ newest=$(run_of 1)
 	done
 	keys "runs/$newest/"
 	keys "pending/$undone"
+	keys shared/
 	echo "fleet/sessions/$open"
 	printf 'fleet/%s\n' restore.sh RESTORE.txt gc/current
 } | sort >"$work/victims"

@@ -5,6 +5,7 @@
 #include "gc_world.h"
 
 #include "fleetbak/format/attest.h"
+#include "fleetbak/repo/shared_text.h"
 #include "fleetbak/repo/tampered.h"
 
 #define PAST_MAX 96
@@ -555,6 +556,73 @@ of_attestations_one_that_says_something_is_brought_back(void **state)
 	assert_string_equal(fb_buf_str(&now), fb_buf_str(&text));
 }
 
+static void
+tell(struct world *world, const char *key, const char *body)
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+
+	assert_ok(fb_shared_text_encode(
+	    world->key, key, SPAN_OF(body), &text, &err));
+	damage(world, key, fb_buf_str(&text));
+}
+
+#define EPOCH "shared/night/0001/000001/"
+
+/* A run under way: nothing of it goes, and nothing is replaced. */
+static void
+what_workers_told_each_other_is_brought_back(void **state)
+{
+	struct world *world = *state;
+	FB_AUTO_TAMPERED struct fb_tampered_list list = { 0 };
+	const char *other = NULL;
+
+	tell(world, "shared/night/run", "{}\n");
+	tell(world, EPOCH "lease", "session x\n");
+	tell(world, EPOCH "000001", "1 obligation {}\n");
+	damage(world, EPOCH "alive-1", "");
+	damage(world, EPOCH "kept", "");
+	mend_all(world, 0);
+	damage(world, "shared/night/run", "mine");
+	/* Signed, and of another place. */
+	tell(world, "shared/night/0001/000002/lease", "session y\n");
+	for (size_t i = 0; i < past_count; i++)
+		if (strcmp(pasts[i].key, "shared/night/0001/000002/lease") == 0)
+			other = pasts[i].bytes;
+	assert_non_null(other);
+	damage(world, EPOCH "lease", other);
+	damage(world, EPOCH "000001", NULL);
+	damage(world, EPOCH "alive-1", NULL);
+	damage(world, EPOCH "kept", NULL);
+	assert_ok(fb_tampered_find(world->repo, &list, &err));
+	assert_null(find(&list, EPOCH "alive-1"));
+	mend_all(world, 4);
+}
+
+/* One that is closed: what has an end is taken away by fleetbak itself. */
+static void
+what_is_tidied_away_stays_away(void **state)
+{
+	struct world *world = *state;
+
+	tell(world, "shared/night/run", "{}\n");
+	tell(world, EPOCH "lease", "session x\n");
+	tell(world, EPOCH "000001", "1 obligation {}\n");
+	tell(world, "shared/night/0002/000001/000001", "1 obligation {}\n");
+	tell(world, "shared/night/0003/000001/lease", "session y\n");
+	damage(world, EPOCH "end", "");
+	damage(world, "shared/night/closed", "");
+	damage(world, EPOCH "lease", NULL);
+	damage(world, EPOCH "000001", NULL);
+	damage(world, EPOCH "end", NULL);
+	damage(world, "shared/night/0003/000001/lease", NULL);
+	mend_all(world, 0);
+	/* But for that it is closed, what was agreed on, and what is left. */
+	damage(world, "shared/night/closed", NULL);
+	damage(world, "shared/night/run", NULL);
+	damage(world, "shared/night/0002/000001/000001", NULL);
+	mend_all(world, 3);
+}
+
 int
 main(void)
 {
@@ -577,6 +645,8 @@ main(void)
 		T(a_text_that_a_run_has_signed_is_right),
 		T(of_what_is_replaced_the_newest_version_is_read_alone),
 		T(of_attestations_one_that_says_something_is_brought_back),
+		T(what_workers_told_each_other_is_brought_back),
+		T(what_is_tidied_away_stays_away),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,9 +13,9 @@
  *
  * What fleetbak itself takes away is another matter: hints, records and holds
  * of runs that are given up, sessions that were ended or have a register, sets
- * that are deleted, attestations of packs that are gone.  A hold is emptied
- * before it is taken away.  Not looked at is shared/, which is there while
- * shards are at work.
+ * that are deleted, attestations of packs that are gone, what workers of a
+ * shared run told when that is closed and nothing of it is left.  A hold is
+ * emptied before it is taken away.
  */
 #ifndef FB_REPO_TAMPERED_H
 #define FB_REPO_TAMPERED_H
