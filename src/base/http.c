@@ -513,9 +513,9 @@ perform(const struct fb_http *http, struct connection *connection,
 		if (rc == CURLM_OK)
 			rc = curl_multi_poll(multi, NULL, 0, TURN_MS, NULL);
 	}
-	if (rc != CURLM_OK) /* a handle that is none, or no memory */
-		abort();
-	if (running == 0)
+	if (rc != CURLM_OK)
+		code = CURLE_FAILED_INIT; /* no memory, or poll() fails */
+	else if (running == 0)
 		code = ended(multi);
 	else
 		(void)snprintf(connection->why, sizeof(connection->why),

@@ -153,8 +153,15 @@ void fb_gc_forecast(struct fb_store *store, struct fb_gc_estimate *estimate,
 
 /* Remove those of these objects that are not locked, which are counted.
  * `gone` says of each whether it was removed, whatever is returned. */
-FB_MUST_USE int fb_gc_remove_keys(struct fb_repo *repo, char *const *keys,
-    size_t count, struct fb_gc_locks *locks, bool *gone,
+struct fb_gc_doomed {
+	char *const *keys;
+	size_t count;
+	/* As in struct fb_store_removal. */
+	int (*check)(void *arg, struct fb_error *err);
+	void *arg;
+};
+FB_MUST_USE int fb_gc_remove_keys(struct fb_repo *repo,
+    const struct fb_gc_doomed *doomed, struct fb_gc_locks *locks, bool *gone,
     struct fb_error *err);
 
 /* How large objects were when they were listed, by rising id. */

@@ -180,6 +180,17 @@ is_copied_to(struct fb_repo *repo, bool *ret_is, struct fb_error *err)
 }
 
 static int
+nobody_copies(void *arg, struct fb_error *err)
+{
+	bool copied = false;
+	int rc = is_copied_to(arg, &copied, err);
+
+	return rc == FB_OK && copied
+	    ? fb_fail(err, FB_ECONFLICT, "somebody copies into it")
+	    : rc;
+}
+
+static int
 note_key(const char *key, uint64_t size, void *arg, struct fb_error *err)
 {
 	struct key_tidying *tidying = arg;
@@ -205,8 +216,12 @@ remove_keys(struct key_tidying *tidying, struct fb_error *err)
 
 	gone = fb_alloc(tidying->key_count + 1, sizeof(*gone));
 	if (rc == FB_OK)
-		rc = fb_gc_remove_keys(tidying->repo, tidying->keys,
-		    tidying->key_count, &tidying->report->locks, gone, err);
+		rc = fb_gc_remove_keys(tidying->repo,
+		    &(struct fb_gc_doomed){ tidying->keys, tidying->key_count,
+		        nobody_copies, tidying->repo },
+		    &tidying->report->locks, gone, err);
+	if (rc == FB_ECONFLICT) /* the next prune does it */
+		rc = FB_OK;
 	for (size_t i = 0; i < tidying->key_count; i++)
 		tidying->report->tidied += gone[i];
 	for (size_t i = 0; i < tidying->key_count; i++)

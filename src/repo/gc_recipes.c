@@ -46,7 +46,7 @@ fb_gc_recipes_open(
 	recipes->fd = fb_io_open(
 	    recipes->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0, &ignored);
 	if (recipes->fd >= 0 && fstat(recipes->fd, &st) == 0 &&
-	    S_ISREG(st.st_mode))
+	    S_ISREG(st.st_mode) && (uint64_t)st.st_size <= FILE_MAX)
 		recipes->size = (uint64_t)st.st_size;
 	fb_gc_recipes_rewind(recipes);
 }
@@ -120,8 +120,10 @@ write_out(struct fb_gc_recipes *recipes)
 	if (recipes->new_fd < 0)
 		return;
 	if (fb_io_write_all(recipes->new_fd, recipes->new_path,
-	        fb_buf_span(&recipes->out), &ignored) < 0)
+	        fb_buf_span(&recipes->out), &ignored) < 0) {
 		fb_closep(&recipes->new_fd); /* there is no new one */
+		(void)!fb_io_unlink(recipes->new_path, &ignored);
+	}
 	fb_buf_clear(&recipes->out);
 }
 

@@ -50,13 +50,18 @@ find_size(const struct fb_gc_sizes *sizes, const struct fb_digest *id)
 }
 
 int
-fb_gc_remove_keys(struct fb_repo *repo, char *const *keys, size_t count,
+fb_gc_remove_keys(struct fb_repo *repo, const struct fb_gc_doomed *doomed,
     struct fb_gc_locks *locks, bool *gone, struct fb_error *err)
 {
+	char *const *keys = doomed->keys;
+	size_t count = doomed->count;
 	FB_AUTO_FREE const char **left = fb_alloc(count + 1, sizeof(*left));
 	FB_AUTO_FREE size_t *places = fb_alloc(count + 1, sizeof(*places));
 	FB_AUTO_FREE bool *went = fb_alloc(count + 1, sizeof(*went));
-	struct fb_store_removal removal = { .keys = left, .gone = went };
+	struct fb_store_removal removal = { .keys = left,
+		.gone = went,
+		.check = doomed->check,
+		.arg = doomed->arg };
 	int rc = FB_OK;
 
 	memset(gone, 0, count * sizeof(*gone));

@@ -74,9 +74,11 @@ static int
 remove_doomed(struct tidying *tidying, struct fb_error *err)
 {
 	struct keys *keys = &tidying->doomed;
+	const struct fb_gc_doomed doomed = { keys->items, keys->count, NULL,
+		NULL };
 	FB_AUTO_FREE bool *gone = fb_alloc(keys->count + 1, sizeof(*gone));
-	int rc = fb_gc_remove_keys(tidying->repo, keys->items, keys->count,
-	    &tidying->report->locks, gone, err);
+	int rc = fb_gc_remove_keys(
+	    tidying->repo, &doomed, &tidying->report->locks, gone, err);
 
 	for (size_t i = 0; i < keys->count; i++)
 		tidying->report->tidied += gone[i];
@@ -349,8 +351,9 @@ fb_gc_remove_runs(struct fb_repo *repo, const struct fb_run_ids *runs,
 	if (rc < 0)
 		return rc;
 	gone = fb_alloc(keys.count + 1, sizeof(*gone));
-	rc = fb_gc_remove_keys(
-	    repo, keys.items, keys.count, &report->locks, gone, err);
+	rc = fb_gc_remove_keys(repo,
+	    &(struct fb_gc_doomed){ keys.items, keys.count, NULL, NULL },
+	    &report->locks, gone, err);
 	for (size_t i = 0; i < keys.count; i++) {
 		if (!gone[i] || !id_of(keys.items[i], prefix, id))
 			continue;

@@ -12,6 +12,9 @@
 /* So many are got from far away for a figure that nobody insists on. */
 #define FAR_MAX 1000
 
+/* ... and so many are asked for ahead. */
+#define AHEAD_MAX 100000
+
 /* So many stretches are collected before they are joined. */
 #define JOIN_AT (1u << 20)
 
@@ -189,13 +192,14 @@ add_recipes(struct fb_repo *repo, struct fb_gc_marks *marks,
 /* Those that are not here yet. */
 struct missing {
 	char **keys;
-	size_t count, cap;
+	size_t cap, max;
+	size_t count; /* beyond `max` they are counted only */
 };
 
 static void
 release_missing(struct missing *missing)
 {
-	for (size_t i = 0; i < missing->count; i++)
+	for (size_t i = 0; i < missing->count && i < missing->max; i++)
 		free(missing->keys[i]);
 	free(missing->keys);
 }
@@ -205,6 +209,10 @@ add_missing(struct missing *missing, const struct fb_digest *id)
 {
 	char key[FB_OBJECT_KEY_SIZE];
 
+	if (missing->count >= missing->max) {
+		missing->count++;
+		return;
+	}
 	if (missing->count == missing->cap) {
 		missing->cap = 2 * missing->cap + 64;
 		missing->keys = fb_realloc(
@@ -237,7 +245,10 @@ fb_gc_weigh_waste(struct fb_repo *repo, struct fb_gc_marks *marks,
     struct fb_error *err)
 {
 	bool far = fb_store_is_far(repo->store);
-	FB_CLEANUP(release_missing) struct missing missing = { 0 };
+	/* What is beyond the maximum is got one after the other. */
+	FB_CLEANUP(release_missing)
+	struct missing missing = { .max = question->waste_whatever ? AHEAD_MAX
+		                                                   : FAR_MAX };
 	struct fb_gc_recipes kept;
 	struct wasting w = { 0 };
 	int rc;
@@ -247,13 +258,14 @@ fb_gc_weigh_waste(struct fb_repo *repo, struct fb_gc_marks *marks,
 	rc = far ? find_missing(marks, &kept, &missing, err)
 	         : fb_gc_marks_begin(marks, err);
 	if (rc < 0 || (!question->waste_whatever && missing.count > FAR_MAX)) {
-		estimate->unread = missing.count;
+		estimate->unread = rc == FB_OK ? missing.count : 0;
 		fb_gc_recipes_close(&kept, false);
 		return rc;
 	}
 	if (missing.count > 0)
 		fb_gc_recipes_begin(&kept);
-	fb_repo_read_ahead(repo, missing.keys, missing.count);
+	fb_repo_read_ahead(repo, missing.keys,
+	    missing.count < missing.max ? missing.count : missing.max);
 	rc = add_recipes(repo, marks, &kept, &w, err);
 	fb_repo_read_ahead_end(repo);
 	for (size_t i = 0; rc == FB_OK && i < w.packs.count; i++)

@@ -77,7 +77,8 @@ struct s3_ask {
 	                                * for nothing, or is not wanted twice */
 	void *sink_arg;
 
-	/* Asked before another try, which it may forbid; may be NULL. */
+	/* Asked right before it is sent, each time; a negative return ends it;
+	 * may be NULL. */
 	int (*check)(void *check_arg, struct fb_error *err);
 	void *check_arg;
 
@@ -152,8 +153,8 @@ int s3_read(struct fb_store *store, const char *key, uint64_t offset,
     uint64_t len, fb_store_take *take, void *arg, struct fb_error *err);
 int s3_create_file(struct fb_store *store, const char *key, const char *path,
     uint64_t size, struct fb_error *err);
-int s3_remove(
-    struct fb_store *store, const char *key, struct fb_error *err);
+int s3_remove(struct fb_store *store, const char *key,
+    const struct fb_store_removal *of, struct fb_error *err);
 /* s3_bulk.c: see struct fb_store_ops. */
 size_t s3_bulk(struct fb_store *store);
 int s3_remove_many(struct fb_store *store,

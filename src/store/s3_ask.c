@@ -345,6 +345,12 @@ s3_ask(struct s3_store *s3, const struct s3_ask *ask, struct s3_answer *answer,
 
 		if (rc < 0)
 			return rc;
+		/* It may ask something itself: so before it has its place. */
+		rc = ask->check != NULL ? ask->check(ask->check_arg, err)
+		                        : FB_OK;
+		answer->stopped = rc < 0;
+		if (rc < 0)
+			return rc;
 		enter(s3);
 		rc = send_once(s3, ask, &access, answer, err);
 		if (rc == FB_OK)
@@ -381,10 +387,5 @@ s3_ask(struct s3_store *s3, const struct s3_ask *ask, struct s3_answer *answer,
 		}
 		if (!wait_again(s3, answer, tries, begin))
 			return give_up(s3, ask, answer, rc, err);
-		rc = ask->check != NULL ? ask->check(ask->check_arg, err)
-		                        : FB_OK;
-		answer->stopped = rc < 0;
-		if (rc < 0)
-			return rc;
 	}
 }

@@ -93,9 +93,10 @@ sum(struct fb_span body, struct sums *sums)
 struct failures {
 	const struct s3_store *s3;
 	const struct fb_store_removal *removal;
+	bool named; /* the failure at hand has a key */
 	bool good;  /* it is such an answer */
 	bool error; /* it is an error, after all */
-	bool stray; /* it names what was not to be removed */
+	bool stray; /* it tells of something else than what was asked for */
 };
 
 static void
@@ -123,8 +124,18 @@ take_failure(void *arg, const char *root, const char *path, const char *text,
 	(void)err;
 	failures->good |= strcmp(root, "DeleteResult") == 0;
 	failures->error |= strcmp(root, "Error") == 0;
-	if (failures->good && strcmp(path, "Error/Key") == 0)
+	if (!failures->good)
+		return FB_OK;
+	if (strcmp(path, "Error/Key") == 0) {
 		note_failure(failures, text);
+		failures->named = true;
+	} else if (strcmp(path, "Error") == 0) {
+		failures->stray |= !failures->named;
+		failures->named = false;
+	} else if (path[0] != '\0' && strncmp(path, "Error/", 6) != 0 &&
+	    strncmp(path, "Deleted", 7) != 0) {
+		failures->stray = true;
+	}
 	return FB_OK;
 }
 
@@ -179,7 +190,7 @@ s3_remove_many(struct fb_store *store, const struct fb_store_removal *removal,
 	bool refused, told;
 	int rc;
 
-	if (s3_bulk(store) == 1)
+	if (atomic_load(&s3->no_bulk))
 		return FB_OK;
 	add_request(&body, s3, removal);
 	ask.body = fb_buf_span(&body);

@@ -198,7 +198,7 @@ s3_probe(struct fb_store *store, struct fb_store_traits *ret_traits,
 	if (rc == FB_OK)
 		rc = try_reading(&probe, err);
 	/* A lock may keep it: it is in nobody's way. */
-	(void)!s3_remove(store, probe.key, &ignored);
+	(void)!s3_remove(store, probe.key, NULL, &ignored);
 	if (rc < 0)
 		return rc;
 	if (ret_traits->create_if != FB_TRAIT_YES ||

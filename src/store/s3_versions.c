@@ -304,20 +304,22 @@ read_history(struct s3_store *s3, struct history *history, struct fb_error *err)
 /* *ret_refused: it may not go, because it is locked or for want of a right. */
 static int
 remove_one(struct s3_store *s3, const char *key, const char *id,
-    bool *ret_refused, struct fb_error *err)
+    const struct fb_store_removal *of, bool *ret_refused, struct fb_error *err)
 {
 	const struct s3_pair query = { "versionId", id };
 	const struct s3_ask ask = { .method = "DELETE",
 		.key = key,
 		.query = &query,
-		.query_count = id != NULL };
+		.query_count = id != NULL,
+		.check = of != NULL ? of->check : NULL,
+		.check_arg = of != NULL ? of->arg : NULL };
 	AUTO_ANSWER struct s3_answer answer = { 0 };
 	int rc = s3_ask(s3, &ask, &answer, err);
 	int status = answer.http.status;
 
 	*ret_refused = false;
-	if (rc < 0 && id != NULL && status >= 400 && status < 500 &&
-	    (rc == FB_EDENIED || rc == FB_EPROTO)) {
+	if (rc < 0 && !answer.stopped && id != NULL && status >= 400 &&
+	    status < 500 && (rc == FB_EDENIED || rc == FB_EPROTO)) {
 		*ret_refused = true;
 		return FB_OK;
 	}
@@ -332,7 +334,8 @@ remove_one(struct s3_store *s3, const char *key, const char *id,
  * not go is hidden behind a mark, as a plain removal makes it.
  */
 int
-s3_remove(struct fb_store *store, const char *key, struct fb_error *err)
+s3_remove(struct fb_store *store, const char *key,
+    const struct fb_store_removal *of, struct fb_error *err)
 {
 	struct s3_store *s3 = (struct s3_store *)store;
 	AUTO_HISTORY struct history history = { .key = key };
@@ -340,16 +343,18 @@ s3_remove(struct fb_store *store, const char *key, struct fb_error *err)
 	int rc;
 
 	if (!s3_keeps_versions(s3))
-		return remove_one(s3, key, NULL, &refused, err);
+		return remove_one(s3, key, NULL, of, &refused, err);
 	rc = read_history(s3, &history, err);
 	if (rc == FB_EDENIED) /* it may remove, and not look back */
-		return remove_one(s3, key, NULL, &refused, err);
+		return remove_one(s3, key, NULL, of, &refused, err);
 	for (size_t i = history.count; rc == FB_OK && i-- > 0;) {
-		rc = remove_one(s3, key, history.items[i].id, &refused, err);
+		rc =
+		    remove_one(s3, key, history.items[i].id, of, &refused, err);
 		left = left || (refused && !history.items[i].removed);
 	}
-	return rc == FB_OK && left ? remove_one(s3, key, NULL, &refused, err)
-	                           : rc;
+	return rc == FB_OK && left
+	    ? remove_one(s3, key, NULL, of, &refused, err)
+	    : rc;
 }
 
 /* An error may stand in an answer that says 200. */
@@ -417,7 +422,8 @@ bring_back(struct fb_store *store, const char *key, const char *id,
 		return fb_fail(err, FB_ENOTFOUND, "no such version");
 	/* Marks alone are before it: it is there again without them. */
 	for (size_t i = 0; rc == FB_OK && marks && !refused && i < wanted; i++)
-		rc = remove_one(s3, key, history.items[i].id, &refused, err);
+		rc = remove_one(
+		    s3, key, history.items[i].id, NULL, &refused, err);
 	return rc == FB_OK && (!marks || refused)
 	    ? copy_version(s3, key, id, err)
 	    : rc;

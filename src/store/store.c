@@ -459,8 +459,9 @@ fb_store_list(struct fb_store *store, const char *prefix, fb_store_visit *visit,
 	return wrap(rc, "list", prefix, err);
 }
 
-int
-fb_store_remove(struct fb_store *store, const char *key, struct fb_error *err)
+static int
+remove_of(struct fb_store *store, const char *key,
+    const struct fb_store_removal *of, struct fb_error *err)
 {
 	enum fb_fault fault;
 	int rc = check_key("remove", key, err);
@@ -472,8 +473,14 @@ fb_store_remove(struct fb_store *store, const char *key, struct fb_error *err)
 	note(store, USED_REMOVE, 0, 0);
 	if (rc == FB_OK)
 		rc = fb_seam_answer(
-		    fault, store->ops->remove(store, key, err), err);
+		    fault, store->ops->remove(store, key, of, err), err);
 	return wrap(rc, "remove", key, err);
+}
+
+int
+fb_store_remove(struct fb_store *store, const char *key, struct fb_error *err)
+{
+	return remove_of(store, key, NULL, err);
 }
 
 size_t
@@ -493,13 +500,9 @@ static int
 remove_at_once(struct fb_store *store, const struct fb_store_removal *part,
     struct fb_error *err)
 {
-	enum fb_fault fault;
-	int rc = ask_first(part, err);
+	enum fb_fault fault = fb_seam(FB_STEP_STORE, part->keys[0]);
+	int rc = fb_seam_refuse(fault, err);
 
-	if (rc < 0)
-		return rc;
-	fault = fb_seam(FB_STEP_STORE, part->keys[0]);
-	rc = fb_seam_refuse(fault, err);
 	note(store, USED_REMOVE, 0, 0);
 	if (rc == FB_OK)
 		rc = fb_seam_answer(
@@ -519,7 +522,7 @@ remove_part(struct fb_store *store, const struct fb_store_removal *part,
 			continue;
 		rc = ask_first(part, err);
 		if (rc == FB_OK)
-			rc = fb_store_remove(store, part->keys[i], err);
+			rc = remove_of(store, part->keys[i], part, err);
 		part->gone[i] = rc == FB_OK;
 	}
 	return rc;

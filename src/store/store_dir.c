@@ -424,11 +424,13 @@ dir_list(struct fb_store *store, const char *prefix, fb_store_visit *visit,
 }
 
 static int
-dir_remove(struct fb_store *store, const char *key, struct fb_error *err)
+dir_remove(struct fb_store *store, const char *key,
+    const struct fb_store_removal *of, struct fb_error *err)
 {
 	AUTO_PLACE struct place place = { .dir_fd = -1 };
 	int rc = fb_dir_place(dir_of(store), key, false, &place, err);
 
+	(void)of;
 	if (rc == FB_ENOTFOUND)
 		return FB_OK;
 	if (rc < 0)

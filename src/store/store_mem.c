@@ -242,11 +242,13 @@ mem_list(struct fb_store *store, const char *prefix, fb_store_visit *visit,
 }
 
 static int
-mem_remove(struct fb_store *store, const char *key, struct fb_error *err)
+mem_remove(struct fb_store *store, const char *key,
+    const struct fb_store_removal *of, struct fb_error *err)
 {
 	struct mem_store *mem = lock_store(store);
 	struct object *object = find(mem, key);
 
+	(void)of;
 	(void)err;
 	if (object != NULL) {
 		free(object->key);

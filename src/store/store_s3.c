@@ -464,7 +464,8 @@ s3_head(struct fb_store *store, const char *key, uint64_t *ret_size,
 }
 
 static int
-remove_object(struct fb_store *store, const char *key, struct fb_error *err)
+remove_object(struct fb_store *store, const char *key,
+    const struct fb_store_removal *of, struct fb_error *err)
 {
 	struct s3_store *s3 = s3_of(store);
 	char hex[FB_DIGEST_HEX_SIZE];
@@ -474,7 +475,7 @@ remove_object(struct fb_store *store, const char *key, struct fb_error *err)
 		return fail_no_lease(err);
 	if (s3->leased && !digest_in_name(key, hex))
 		rc = s3_lease_remove(s3, key, err);
-	return rc < 0 ? rc : s3_remove(store, key, err);
+	return rc < 0 ? rc : s3_remove(store, key, of, err);
 }
 
 /* What the lease service knows it forgets first. */

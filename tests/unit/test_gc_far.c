@@ -47,7 +47,7 @@ remove_many(struct fb_store *store, const struct fb_store_removal *removal,
 
 	bulks++;
 	for (size_t i = 0; rc == FB_OK && i < removal->count; i++) {
-		rc = near_ops->remove(store, removal->keys[i], error);
+		rc = near_ops->remove(store, removal->keys[i], removal, error);
 		removal->gone[i] = rc == FB_OK;
 	}
 	return rc;

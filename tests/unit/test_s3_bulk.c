@@ -202,27 +202,60 @@ an_error_of_the_moment_is_no_lack(void **state)
 	end(&bulk);
 }
 
-static int
-once_only(void *arg, struct fb_error *check_err)
+/* A failure that names nothing may be that of any. */
+static void
+a_failure_of_nothing_is_not_relied_on(void **state)
 {
-	bool *asked = arg;
-	bool before = *asked;
+	WITH(PLAIN,
+	    BODY("<DeleteResult><Error><Code>AccessDenied</Code></Error>"
+	         "</DeleteResult>"),
+	    GONE, GONE, GONE);
 
-	*asked = true;
-	return before ? fb_fail(check_err, FB_ECONFLICT, "others have") : FB_OK;
+	assert_ok(fb_store_remove_many(bulk.store, &bulk.removal, &err));
+	assert_gone(&bulk, true, true, true);
+	assert_asked(&bulk, 2, "DELETE");
+	assert_int_equal(fb_store_bulk(bulk.store), 1);
+	end(&bulk);
+}
+
+/* Says yes so many times. */
+static int
+so_often(void *arg, struct fb_error *check_err)
+{
+	unsigned *left = arg;
+
+	if (*left == 0)
+		return fb_fail(check_err, FB_ECONFLICT, "others have");
+	--*left;
+	return FB_OK;
 }
 
 static void
 nothing_is_sent_again_that_is_forbidden_meanwhile(void **state)
 {
-	bool asked = false;
+	unsigned left = 1;
 	WITH(PLAIN, "");
 
-	bulk.removal.check = once_only;
-	bulk.removal.arg = &asked;
+	bulk.removal.check = so_often;
+	bulk.removal.arg = &left;
 	assert_fails(FB_ECONFLICT,
 	    fb_store_remove_many(bulk.store, &bulk.removal, &err));
 	assert_gone(&bulk, false, false, false);
+	end(&bulk);
+}
+
+/* Nor is that of one: asked for the bulk, for its own, and before that. */
+static void
+one_is_not_sent_again_that_is_forbidden_meanwhile(void **state)
+{
+	unsigned left = 3;
+	WITH(PLAIN, FAILED("p&amp;e/k/2", "InternalError"), BUSY);
+
+	bulk.removal.check = so_often;
+	bulk.removal.arg = &left;
+	assert_fails(FB_ECONFLICT,
+	    fb_store_remove_many(bulk.store, &bulk.removal, &err));
+	assert_gone(&bulk, true, false, true);
 	end(&bulk);
 }
 
@@ -266,6 +299,9 @@ main(void)
 		cmocka_unit_test(an_error_of_the_moment_is_no_lack),
 		cmocka_unit_test(
 		    nothing_is_sent_again_that_is_forbidden_meanwhile),
+		cmocka_unit_test(
+		    one_is_not_sent_again_that_is_forbidden_meanwhile),
+		cmocka_unit_test(a_failure_of_nothing_is_not_relied_on),
 		cmocka_unit_test(where_versions_are_kept_it_goes_one_by_one),
 		cmocka_unit_test(one_is_removed_as_ever),
 	};

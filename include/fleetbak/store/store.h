@@ -57,7 +57,7 @@ struct fb_store_removal {
 	const char *const *keys;
 	size_t count;
 	bool *gone; /* of each: it was removed, or there was none */
-	/* Asked before each request, and before one that has failed is tried
+	/* Asked right before each request that removes, also when it is sent
 	 * again: a negative return ends it.  NULL: nobody is asked. */
 	int (*check)(void *arg, struct fb_error *err);
 	void *arg;
@@ -121,11 +121,15 @@ struct fb_store_ops {
 	    void *arg, struct fb_error *);
 
 	/* Remove the object; FB_OK also when there was none.  A version of it
-	 * that may not go is there no more for those who get or list. */
-	int (*remove)(struct fb_store *, const char *key, struct fb_error *);
+	 * that may not go is there no more for those who get or list.  One
+	 * that asks a server asks `of` first, each time: see there; NULL: it
+	 * asks nobody. */
+	int (*remove)(struct fb_store *, const char *key,
+	    const struct fb_store_removal *of, struct fb_error *);
 
 	/* How many objects one request removes; NULL: one.  Where it is more
-	 * than one, `remove_many` removes so many at most, with one request:
+	 * than one, `remove_many` removes so many at most, with one request,
+	 * before which it asks as the removal says:
 	 * those that it can, in any order, which it notes.  The others are
 	 * removed one by one afterwards, and tell what is the matter. */
 	size_t (*bulk)(struct fb_store *);
