@@ -43,6 +43,21 @@ for capture in live stop; do
 done
 ok "a guest with somebody else's job is refused, and the job goes on"
 
+# A copy of one disk is no job of the guest, but would end with it.
+expect 0 vir blockcopy free vdb "$guests/kept-copy" --transient-job --bandwidth 1
+for capture in live stop; do
+	conf=$work/$capture/fleetbak.yaml
+	cd "$work/$capture"
+	rc=$(status_of "$fb" -c "$conf" download --json -s free)
+	[ "$rc" -ne 0 ] || fail "$capture: a guest whose disk is copied was backed up"
+	[ "$(jq -r '.errors[0].id' "$work/stdout")" = E-DOMAIN-BUSY ] ||
+		fail "$capture: $(jq -c .errors "$work/stdout")"
+	guest_is free running || fail "$capture: free is $(guest_state free)"
+	vir blockjob free vdb --raw | grep -q . || fail "$capture: the copy is gone"
+done
+expect 0 vir blockjob free vdb --abort
+ok "so is a guest of which somebody copies a disk"
+
 cd "$work/live"
 conf=$work/live/fleetbak.yaml
 poke free 0 8M 1M 0x11

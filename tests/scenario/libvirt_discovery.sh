@@ -80,7 +80,9 @@ truncate -s 4M "$guests/kept-shared" "$guests/kept-read-only"
 guest_devices="
 	<disk type='volume' device='disk'><driver name='qemu' type='qcow2'/>
 	<source pool='the pool' volume='a \$volume.qcow2'/>
-	<target dev='vdc' bus='virtio'/></disk>"
+	<target dev='vdc' bus='virtio'/></disk>
+	$(guest_disk "$guests/kept-odd" vdg raw)"
+head -c 1000001 /dev/zero >"$guests/kept-odd"
 make_guest pooled
 expect 0 vir start pooled --paused
 guest_devices="
@@ -100,8 +102,10 @@ topology_of many >"$work/topology"
 for disk in '3:fda floppy 0' '3:sda cdrom 0'; do
 	grep -q " $disk" "$work/topology" || fail "$disk: $(cat "$work/topology")"
 done
-topology_of pooled | grep -q " 3:vdc disk $((8 * 1048576))\$" ||
+topology_of pooled | grep -q " 3:vdc disk $((8 * 1048576)) " ||
 	fail "pooled: $(topology_of pooled)"
+topology_of pooled | grep -q " 3:vdg disk 1000448\$" ||
+	fail "pooled, in whole sectors: $(topology_of pooled)"
 topology_of pooled >"$work/was"
 vir destroy pooled >/dev/null
 topology_of pooled | cmp -s - "$work/was" || fail "pooled: another one when off"
