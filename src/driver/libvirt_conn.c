@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
@@ -105,14 +106,122 @@ fb_libvirt_is_local(const char *uri)
 	return plus == NULL || strncmp(plus, "+unix:", 6) == 0;
 }
 
+/*
+ * libvirt waits for ever for a daemon that accepts and says nothing.  So a
+ * thread of its own opens the connection, and is left alone when it takes too
+ * long: whoever is the last one clears away.
+ */
+#define OPEN_S 30
+
+/* A daemon that answers nothing for so long, whatever was asked, is away. */
+#define PROBE_S     5
+#define PROBE_COUNT 6
+
+struct opening {
+	pthread_mutex_t lock;
+	pthread_cond_t ended_cond;
+	bool ended, left;
+	char *uri;
+	virConnectPtr connection;
+	struct fb_error err;
+};
+
+static void
+opening_free(struct opening *opening)
+{
+	if (opening->connection != NULL)
+		(void)fb_libvirt.virConnectClose(opening->connection);
+	(void)pthread_cond_destroy(&opening->ended_cond);
+	(void)pthread_mutex_destroy(&opening->lock);
+	free(opening->uri);
+	free(opening);
+}
+
+static void *
+open_uri(void *arg)
+{
+	struct opening *opening = arg;
+	virConnectPtr connection = fb_libvirt.virConnectOpen(opening->uri);
+	struct fb_error err = { 0 };
+	bool left;
+
+	if (connection == NULL)
+		(void)fb_libvirt_fail(
+		    &err, false, "cannot connect to '%s'", opening->uri);
+	else /* Where there is no daemon there is nothing to probe. */
+		(void)fb_libvirt.virConnectSetKeepAlive(
+		    connection, PROBE_S, PROBE_COUNT);
+	(void)pthread_mutex_lock(&opening->lock);
+	opening->connection = connection;
+	opening->err = err;
+	opening->ended = true;
+	left = opening->left;
+	(void)pthread_cond_signal(&opening->ended_cond);
+	(void)pthread_mutex_unlock(&opening->lock);
+	if (left)
+		opening_free(opening);
+	return NULL;
+}
+
+static struct opening *
+opening_new(const char *uri)
+{
+	struct opening *opening = fb_alloc(1, sizeof(*opening));
+	pthread_condattr_t attr;
+
+	opening->uri = fb_strdup(uri);
+	(void)pthread_mutex_init(&opening->lock, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&opening->ended_cond, &attr);
+	(void)pthread_condattr_destroy(&attr);
+	return opening;
+}
+
+/* FB_EUNREACH: not within OPEN_S. */
+static int
+await_opening(struct opening *opening, virConnectPtr *ret_connection,
+    struct fb_error *err)
+{
+	struct timespec until;
+	bool ended;
+	int rc = 0;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += OPEN_S;
+	(void)pthread_mutex_lock(&opening->lock);
+	while (!opening->ended && rc == 0)
+		rc = pthread_cond_timedwait(
+		    &opening->ended_cond, &opening->lock, &until);
+	ended = opening->ended;
+	opening->left = !ended;
+	if (!ended)
+		(void)fb_fail(err, FB_EUNREACH,
+		    "cannot connect to '%s': it has not answered for %d s",
+		    opening->uri, OPEN_S);
+	(void)pthread_mutex_unlock(&opening->lock);
+	if (!ended)
+		return err->code;
+	*ret_connection = FB_STEAL(opening->connection);
+	if (*ret_connection == NULL)
+		*err = opening->err;
+	opening_free(opening);
+	return *ret_connection == NULL ? err->code : FB_OK;
+}
+
 static int
 open_connection(struct fb_libvirt_driver *driver, struct fb_error *err)
 {
-	driver->connection = fb_libvirt.virConnectOpen(driver->uri);
-	if (driver->connection != NULL)
+	struct opening *opening = opening_new(driver->uri);
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, open_uri, opening) != 0) {
+		opening_free(opening);
+		return fb_fail(err, FB_ESYS, "cannot start a thread");
+	}
+	(void)pthread_detach(thread);
+	if (await_opening(opening, &driver->connection, err) == FB_OK)
 		return FB_OK;
-	(void)fb_libvirt_fail(err, false, "cannot connect to '%s'",
-	    driver->uri);
 	/* What cannot be connected to is away, whatever the reason. */
 	if (err->code != FB_EDENIED) {
 		err->code = FB_EUNREACH;

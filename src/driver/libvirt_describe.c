@@ -1,10 +1,12 @@
 /* A domain of libvirt as the fleet sees it. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
+#include "fleetbak/base/text.h"
 #include "libvirt_internal.h"
 
 /* A chain that is longer goes in a circle. */
@@ -20,6 +22,7 @@ struct look {
 	struct fb_domain defined; /* as it starts next time */
 	struct fb_domain live;    /* as it runs; empty when it does not */
 	bool running, saved, persistent;
+	uint64_t scratch_free; /* bytes */
 };
 
 static void
@@ -216,17 +219,49 @@ is_read_stopped(const struct look *look)
 	return fb_libvirt_reads_stopped(look->driver, &look->defined);
 }
 
+/* Of the nearest directory that is there: it is made by the first capture. */
+static uint64_t
+room_in(const char *path)
+{
+	FB_AUTO_FREE char *dir = fb_strdup(path);
+	struct statvfs st;
+	char *slash;
+
+	while (statvfs(dir, &st) == -1) {
+		slash = strrchr(dir, '/');
+		if (slash == NULL || slash == dir)
+			return 0;
+		*slash = '\0';
+	}
+	return (uint64_t)st.f_bavail * st.f_frsize;
+}
+
+/* What it overwrites while it is read is no more than what it has. */
 static void
-add_way(struct fb_buf *note, const struct look *look)
+add_room(struct fb_buf *note, const struct look *look,
+    const struct fb_volume *volume)
+{
+	if (look->scratch_free >= volume->allocated)
+		return;
+	fb_buf_add_str(note, "; scratch has room for ");
+	fb_text_add_size(note, look->scratch_free);
+	fb_buf_add_str(note, " of what it overwrites meanwhile");
+}
+
+static void
+add_way(struct fb_buf *note, const struct look *look,
+    const struct fb_volume *volume)
 {
 	if (!look->running)
 		fb_buf_add_str(note, "; read while it is down");
 	else if (is_read_stopped(look))
 		fb_buf_add_str(note, "; it has a guest agent, so the machine "
 		                     "stays down while it is read");
-	else
+	else {
 		fb_buf_add_str(note, "; read from a backup job while the "
 		                     "machine runs");
+		add_room(note, look, volume);
+	}
 }
 
 static int
@@ -260,7 +295,7 @@ add_disk(const struct look *look, const struct fb_domain_disk *disk,
 		volume->read_stopped = is_read_stopped(look);
 		volume->method =
 		    volume->read_stopped ? "read-stopped" : "backup-job";
-		add_way(&note, look);
+		add_way(&note, look, volume);
 	}
 	volume->note = fb_strdup(fb_buf_str(&note));
 	return FB_OK;
@@ -438,6 +473,7 @@ take_look(struct look *look, struct fb_machine *machine, struct fb_error *err)
 		return fb_libvirt_fail(err, false, "cannot tell its state");
 	machine->power = fb_libvirt_power(look->driver, machine->id, state);
 	look->running = !fb_libvirt_is_off(state);
+	look->scratch_free = room_in(look->driver->scratch);
 	look->persistent = fb_libvirt.virDomainIsPersistent(look->ref) != 0;
 	look->saved = !look->running &&
 	    fb_libvirt.virDomainHasManagedSaveImage(look->ref, 0) == 1;

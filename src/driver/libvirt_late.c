@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -36,6 +38,52 @@ say_nothing(void *arg, virErrorPtr error)
 	(void)error;
 }
 
+/* Without it nobody would notice a hypervisor that says nothing any more. */
+static void *
+run_events(void *arg)
+{
+	(void)arg;
+	for (;;)
+		(void)fb_libvirt.virEventRunDefaultImpl();
+	return NULL;
+}
+
+static void
+do_nothing(int timer, void *arg)
+{
+	(void)timer;
+	(void)arg;
+}
+
+/* The first turn is taken here: what the loop needs is there when this
+ * returns. */
+static bool
+take_turn(void)
+{
+	int timer = fb_libvirt.virEventAddTimeout(0, do_nothing, NULL, NULL);
+
+	if (timer < 0 || fb_libvirt.virEventRunDefaultImpl() < 0)
+		return false;
+	return fb_libvirt.virEventRemoveTimeout(timer) == 0;
+}
+
+static bool
+start_events(void)
+{
+	sigset_t all, before;
+	pthread_t thread;
+	int rc;
+
+	if (fb_libvirt.virEventRegisterDefaultImpl() < 0 || !take_turn())
+		return false;
+	/* Signals are for the others. */
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+	rc = pthread_create(&thread, NULL, run_events, NULL);
+	(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return rc == 0 && pthread_detach(thread) == 0;
+}
+
 static void
 load_libvirt(void)
 {
@@ -52,7 +100,7 @@ load_libvirt(void)
 	FB_LIBVIRT_FUNCTIONS(TAKE)
 	if (libvirt_trouble[0] != '\0')
 		return;
-	if (fb_libvirt.virInitialize() < 0)
+	if (fb_libvirt.virInitialize() < 0 || !start_events())
 		(void)snprintf(libvirt_trouble, sizeof(libvirt_trouble),
 		    "%s cannot be initialized", LIBVIRT);
 	else

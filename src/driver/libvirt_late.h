@@ -23,6 +23,11 @@
 	X(virConnectRef) \
 	X(virConnectGetLibVersion) \
 	X(virConnectListAllDomains) \
+	X(virConnectSetKeepAlive) \
+	X(virEventAddTimeout) \
+	X(virEventRegisterDefaultImpl) \
+	X(virEventRemoveTimeout) \
+	X(virEventRunDefaultImpl) \
 	X(virDomainAbortJob) \
 	X(virDomainBackupBegin) \
 	X(virDomainBackupGetXMLDesc) \

@@ -24,6 +24,15 @@ expect 0 "$fb" -c "$conf" init
 expect 0 vir start one
 await_boot one
 
+expect 0 "$fb" -c "$conf" download -n
+! grep -q 'scratch has room' "$work/stdout" || fail "no room: $(cat "$work/stdout")"
+dd if=/dev/zero of="$work/s/kept" bs=64k 2>/dev/null || :
+expect 0 "$fb" -c "$conf" download -n
+[ "$(grep -c 'scratch has room for .* of what it overwrites' "$work/stdout")" -eq 2 ] ||
+	fail "the plan: $(cat "$work/stdout")"
+rm "$work/s/kept"
+ok "a plan says when there is not room for all that a guest may overwrite"
+
 uuid=$(guest_uuid one)
 begin() { # read it; when its definition is there all the room goes
 	"$fb" -c slow.yaml --lock-wait 60s download --json \

@@ -1081,5 +1081,8 @@ main(void)
 		cmocka_unit_test(what_cannot_be_restored_is_said_before),
 	};
 
+	/* What it keeps open, it does so for good. */
+	if (fb_libvirt_load() != NULL)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
