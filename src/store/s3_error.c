@@ -186,6 +186,10 @@ is_unreadable(const struct s3_ask *ask, const struct s3_answer *answer)
 	if (ask->key == NULL ||
 	    (ask->method[0] != 'G' && ask->method[0] != 'H'))
 		return false;
+	/* radosgw gives no reason; a proxy that does not would have no id. */
+	if (answer->http.status == 400 && code[0] == '\0')
+		return fb_http_header(&answer->http, "x-amz-request-id") !=
+		    NULL;
 	return strcmp(code, "InvalidRequest") == 0 ||
 	    strcmp(code, "InvalidObjectState") == 0 ||
 	    strncmp(code, "KMS.", 4) == 0 ||

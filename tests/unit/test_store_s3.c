@@ -347,6 +347,11 @@ an_error_says_what_to_do(void **state)
 	    "");
 	refused(REFUSAL("400", "InvalidRequest", ""), FB_ECORRUPT,
 	    "E-S3-UNREADABLE", "doctor --fix");
+	refused("HTTP/1.1 400 B\r\nx-amz-request-id: tx1\r\n"
+	        "Content-Length: 0\r\n\r\n",
+	    FB_ECORRUPT, "E-S3-UNREADABLE", "doctor --fix");
+	refused("HTTP/1.1 400 B\r\nContent-Length: 0\r\n\r\n", FB_EPROTO,
+	    "E-S3-ANSWER", "");
 	refused(REFUSAL("403", "InvalidObjectState", ""), FB_ECORRUPT,
 	    "E-S3-UNREADABLE", "archive");
 	refused(REFUSAL("400", "KMS.DisabledException", ""), FB_ECORRUPT,
