@@ -84,13 +84,15 @@ static const struct fb_explanation rows[] = {
 	    "30 instead of 30s; 5m instead of 5min.",
 	    "Write the unit in full." },
 	{ "E-CHANGE-MAP", "a change map is wrong or cannot be had", "-",
-	    "The command 'changed' of a volume failed, or it did not name bytes "
-	    "that have changed. The volume was read as a whole: the backup is "
-	    "right.",
+	    "The command 'changed' of a volume or the checkpoint of a guest "
+	    "failed, or did not name bytes that have changed. The volume was "
+	    "read as a whole: the backup is right.",
 	    "A map that was lost at a restart, or belongs to another disk; a "
-	    "write that went past it; a mistake in the script.",
-	    "Run the command by hand in the machine's directory; take it out of "
-	    "machine.yaml until it is right." },
+	    "QEMU that was killed; a checkpoint that somebody deleted; a write "
+	    "that went past it; a mistake in the script.",
+	    "Once it costs a full read. When it comes again: run the command by "
+	    "hand in the machine's directory; for a guest, look at what writes "
+	    "to its image behind QEMU, or set 'changes: none'." },
 	{ "E-CHILD-ALIVE", "a command of an earlier run still lives", "11",
 	    "A command that an earlier run started (a machine's start or stop) "
 	    "has not ended. Going on could act on a machine twice.",

@@ -89,6 +89,7 @@ libvirt_open(const struct fb_config_source *source,
 	driver->live = strcmp(option(source, "capture"), "live") == 0;
 	driver->force_off =
 	    strcmp(option(source, "after_stop_timeout"), "force") == 0;
+	driver->checkpoints = strcmp(option(source, "changes"), "none") != 0;
 	driver->refuse_left_out =
 	    strcmp(option(source, "uncaptured"), "refuse") == 0;
 	driver->stop_timeout_ms = span_of(source, "stop_timeout");

@@ -250,18 +250,26 @@ add_room(struct fb_buf *note, const struct look *look,
 
 static void
 add_way(struct fb_buf *note, const struct look *look,
-    const struct fb_volume *volume)
+    const struct fb_domain_disk *disk, const struct fb_volume *volume)
 {
+	bool job = look->running && !is_read_stopped(look);
+
 	if (!look->running)
 		fb_buf_add_str(note, "; read while it is down");
-	else if (is_read_stopped(look))
+	else if (!job)
 		fb_buf_add_str(note, "; it has a guest agent, so the machine "
 		                     "stays down while it is read");
-	else {
+	else
 		fb_buf_add_str(note, "; read from a backup job while the "
 		                     "machine runs");
+	/* Only QEMU tells what changed, and of this format only. */
+	if (job && look->driver->checkpoints &&
+	    strcmp(disk->format, "qcow2") == 0)
+		fb_buf_add_str(note, ", what changed since its last run");
+	else
+		fb_buf_add_str(note, ", in full");
+	if (job)
 		add_room(note, look, volume);
-	}
 }
 
 static int
@@ -295,7 +303,7 @@ add_disk(const struct look *look, const struct fb_domain_disk *disk,
 		volume->read_stopped = is_read_stopped(look);
 		volume->method =
 		    volume->read_stopped ? "read-stopped" : "backup-job";
-		add_way(&note, look, volume);
+		add_way(&note, look, disk, volume);
 	}
 	volume->note = fb_strdup(fb_buf_str(&note));
 	return FB_OK;

@@ -10,7 +10,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/seam.h"
-#include "libvirt_internal.h"
+#include "libvirt_checkpoint.h"
 
 #define ALLOCATION "base:allocation"
 
@@ -108,27 +108,34 @@ take_extents(void *arg, const char *context, uint64_t offset,
 	return 0;
 }
 
-/* What lies at `offset`, for as far as the server tells. */
+/* From `from` on, for as far as the server tells. */
+static int
+ask_status(const struct disk *disk, uint64_t from,
+    nbd_extent_callback callback, struct fb_error *err)
+{
+	static const char tried[] = "ask where data is";
+	uint64_t len = disk->size - from;
+	int64_t cookie = fb_nbd.nbd_aio_block_status(disk->nbd,
+	    len < STATUS_MAX ? len : STATUS_MAX, from, callback,
+	    NBD_NULL_COMPLETION, 0);
+
+	return cookie < 0 ? fail_nbd(disk, tried, err)
+	                  : await(disk, cookie, tried, err);
+}
+
+/* What lies at `offset`. */
 static int
 ask_extents(
     struct disk *disk, uint64_t offset, struct fb_error *err)
 {
-	uint64_t from = offset & ~(disk->align - 1);
-	uint64_t len = disk->size - from;
-	int64_t cookie;
 	int rc;
 
-	if (len > STATUS_MAX)
-		len = STATUS_MAX;
 	disk->count = 0;
-	disk->told = from;
-	cookie = fb_nbd.nbd_aio_block_status(disk->nbd, len, from,
+	disk->told = offset & ~(disk->align - 1);
+	rc = ask_status(disk, disk->told,
 	    (nbd_extent_callback){
 	        .callback = take_extents, .user_data = disk },
-	    NBD_NULL_COMPLETION, 0);
-	if (cookie < 0)
-		return fail_nbd(disk, "ask where data is", err);
-	rc = await(disk, cookie, "ask where data is", err);
+	    err);
 	if (rc == FB_OK && disk->told <= offset)
 		rc = fb_fail(err, FB_EPROTO,
 		    "%s: it does not say what lies at %" PRIu64,
@@ -282,6 +289,7 @@ write_at(struct disk *disk, uint64_t offset, const void *bytes, size_t len,
 struct artifact {
 	struct fb_artifact base;
 	struct disk disk;
+	struct fb_libvirt_changes changes; /* of a job */
 };
 
 /* A target is used by several threads; one at a time. */
@@ -320,13 +328,43 @@ artifact_read(struct fb_artifact *base, uint64_t offset, void *bytes,
 static void
 artifact_close(struct fb_artifact *base)
 {
-	release_disk(&((struct artifact *)base)->disk);
-	free(base);
+	struct artifact *artifact = (struct artifact *)base;
+
+	release_disk(&artifact->disk);
+	fb_libvirt_changes_release(&artifact->changes);
+	free(artifact);
 }
 
 static const struct fb_artifact_ops artifact_ops = {
 	.extent = artifact_extent,
 	.read = artifact_read,
+	.close = artifact_close,
+};
+
+int
+fb_libvirt_ask_context(struct fb_artifact *base, const char *context,
+    uint64_t from, nbd_extent_callback callback, struct fb_error *err)
+{
+	struct disk *disk = &((struct artifact *)base)->disk;
+
+	return fb_nbd.nbd_can_meta_context(disk->nbd, context) == 1
+	    ? ask_status(disk, from, callback, err)
+	    : fb_fail(err, FB_EFAILED, "%s: it has no '%s'", disk->what,
+	          context);
+}
+
+static int
+job_blocks(struct fb_artifact *base, const char *since,
+    struct fb_ranges *ret_changed, struct fb_error *err)
+{
+	return fb_libvirt_tell_changes(base,
+	    &((struct artifact *)base)->changes, since, ret_changed, err);
+}
+
+static const struct fb_artifact_ops job_ops = {
+	.extent = artifact_extent,
+	.read = artifact_read,
+	.changed_blocks = job_blocks,
 	.close = artifact_close,
 };
 
@@ -522,7 +560,8 @@ look_at(struct disk *disk, struct fb_error *err)
 
 int
 fb_libvirt_read_job(const char *socket, const char *export_,
-    struct fb_artifact **ret_artifact, struct fb_error *err)
+    struct fb_libvirt_changes *changes, struct fb_artifact **ret_artifact,
+    struct fb_error *err)
 {
 	FB_AUTO_FREE char *what = fb_format("backup job, disk '%s'", export_);
 	FB_AUTO_ARTIFACT struct fb_artifact *base = NULL;
@@ -531,7 +570,15 @@ fb_libvirt_read_job(const char *socket, const char *export_,
 	int rc = make(disk, what, err);
 
 	base = &artifact->base;
-	base->ops = &artifact_ops;
+	base->ops = changes->token != NULL || changes->why != NULL
+	    ? &job_ops
+	    : &artifact_ops;
+	artifact->changes = *changes;
+	*changes = (struct fb_libvirt_changes){ 0 };
+	if (rc == FB_OK && artifact->changes.bitmap != NULL &&
+	    fb_nbd.nbd_add_meta_context(
+	        disk->nbd, artifact->changes.bitmap) < 0)
+		rc = fail_nbd(disk, "begin", err);
 	if (rc == FB_OK &&
 	    (fb_nbd.nbd_set_export_name(disk->nbd, export_) < 0 ||
 	        fb_nbd.nbd_connect_unix(disk->nbd, socket) < 0))

@@ -37,6 +37,7 @@ struct fb_libvirt_driver {
 	bool local;      /* the hypervisor is this host's */
 	bool live;       /* captured without being stopped */
 	bool force_off; /* one that does not shut down in time is switched off */
+	bool checkpoints; /* kept, so that changes are known */
 	bool refuse_left_out; /* a disk that cannot be captured fails its
 	                       * machine */
 	uint64_t stop_timeout_ms, start_timeout_ms;
@@ -123,6 +124,7 @@ bool fb_libvirt_is_up(int state);
  *	<uuid>/asked                 it was asked by us to shut down
  *	<uuid>/<token>/whole         made last; says what kind it is
  *	<uuid>/<token>/definition/   the XML
+ *	<uuid>/<token>/changes       what the job can tell of changes
  *	<uuid>/<token>/q/            QEMU's: its socket and scratch files
  *
  * Each is the caller's to free.
@@ -223,16 +225,22 @@ void fb_libvirt_let_go_of(struct fb_libvirt_driver *driver, const char *uuid);
 FB_MUST_USE int fb_libvirt_check_job(const struct fb_libvirt_driver *driver,
     virDomainPtr domain, const char *uuid, struct fb_error *err);
 
-/* Read a disk from the socket of a backup job, or, of a domain that is off,
- * from its image. */
+/* Read a disk from the socket of a backup job, with what this can tell of its
+ * changes, which it takes over; or, of a domain that is off, from its image. */
+struct fb_libvirt_changes;
 FB_MUST_USE int fb_libvirt_read_job(const char *socket, const char *export_,
-    struct fb_artifact **ret_artifact, struct fb_error *err);
+    struct fb_libvirt_changes *changes, struct fb_artifact **ret_artifact,
+    struct fb_error *err);
 FB_MUST_USE int fb_libvirt_read_image(const char *path, const char *format,
     struct fb_artifact **ret_artifact, struct fb_error *err);
 
 /* A disk of a job that is ended as soon as its scratch file is full. */
 struct fb_artifact *fb_libvirt_watch(struct fb_libvirt_driver *driver,
     const char *uuid, struct fb_artifact *owned_disk);
+/* Ask the disk of a job for what a context of NBD has from `from` on. */
+FB_MUST_USE int fb_libvirt_ask_context(struct fb_artifact *artifact,
+    const char *context, uint64_t from, nbd_extent_callback callback,
+    struct fb_error *err);
 
 /* Write to the image of a domain that is off. */
 FB_MUST_USE int fb_libvirt_write_image(const char *path, const char *format,

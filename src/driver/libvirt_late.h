@@ -29,6 +29,13 @@
 	X(virEventRemoveTimeout) \
 	X(virEventRunDefaultImpl) \
 	X(virDomainAbortJob) \
+	X(virDomainCheckpointDelete) \
+	X(virDomainCheckpointFree) \
+	X(virDomainCheckpointGetName) \
+	X(virDomainCheckpointGetXMLDesc) \
+	X(virDomainCheckpointLookupByName) \
+	X(virDomainGetConnect) \
+	X(virDomainListAllCheckpoints) \
 	X(virDomainBackupBegin) \
 	X(virDomainBackupGetXMLDesc) \
 	X(virDomainCreateWithFlags) \

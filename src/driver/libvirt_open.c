@@ -7,6 +7,7 @@
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
+#include "libvirt_checkpoint.h"
 #include "libvirt_internal.h"
 #include "local_internal.h"
 
@@ -133,6 +134,7 @@ fb_libvirt_open_volume(struct fb_driver *base, const struct fb_machine *machine,
     struct fb_artifact **ret_artifact, struct fb_error *err)
 {
 	struct fb_libvirt_driver *driver = (struct fb_libvirt_driver *)base;
+	FB_AUTO_CHANGES struct fb_libvirt_changes changes = { 0 };
 	FB_AUTO_FREE char *socket = NULL;
 	struct fb_artifact *disk = NULL;
 	FB_AUTO_BUF struct fb_buf stamp = { 0 };
@@ -155,7 +157,11 @@ fb_libvirt_open_volume(struct fb_driver *base, const struct fb_machine *machine,
 		return open_image(
 		    driver, machine->id, volume->name, ret_artifact, err);
 	socket = fb_libvirt_socket(driver, machine->id, token);
-	rc = fb_libvirt_read_job(socket, volume->name, &disk, err);
+	rc = fb_libvirt_read_changes(
+	    driver, machine->id, token, volume->name, &changes, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_read_job(
+		    socket, volume->name, &changes, &disk, err);
 	if (rc == FB_OK)
 		*ret_artifact = fb_libvirt_watch(driver, machine->id, disk);
 	return rc;

@@ -17,6 +17,7 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/seam.h"
+#include "libvirt_checkpoint.h"
 #include "libvirt_internal.h"
 
 #define OWN_MODE 0700
@@ -102,6 +103,7 @@ fb_libvirt_find_by_token(struct fb_driver *base,
 struct capture {
 	struct fb_libvirt_driver *driver;
 	const struct fb_machine *machine;
+	const struct fb_verb *verb;
 	const char *uuid, *token;
 	const struct fb_libvirt_ref *ref;
 	virDomainPtr domain; /* that one's */
@@ -188,29 +190,22 @@ begin_job(const struct capture *capture, struct fb_error *err)
 	FB_AUTO_FREE char *own = fb_libvirt_part(
 	    capture->driver, capture->uuid, capture->token, "q");
 	FB_AUTO_DOMAIN struct fb_domain live = { 0 };
-	FB_AUTO_BUF struct fb_buf xml = { 0 };
+	struct fb_libvirt_begin begin = { .driver = capture->driver,
+		.domain = capture->domain,
+		.machine = capture->machine,
+		.verb = capture->verb,
+		.live = &live,
+		.wanted = capture->wanted,
+		.socket = socket,
+		.scratch = own };
 	int rc = fb_libvirt_check_socket(
 	    capture->driver, capture->uuid, capture->token, err);
 
 	if (rc == FB_OK)
 		rc = fb_libvirt_read(capture->domain, true, &live, err);
-	for (size_t i = 0; rc == FB_OK && i < capture->wanted_count; i++)
-		if (fb_domain_disk(&live, capture->wanted[i]) == NULL)
-			rc = fb_fail(err, FB_ESTALE,
-			    "it has no disk '%s' any more",
-			    capture->wanted[i]);
 	if (rc == FB_OK)
 		rc = give_away(capture, &live, err);
-	if (rc < 0)
-		return rc;
-	fb_domain_backup_xml(&live, capture->wanted, socket, own, &xml);
-	rc = fb_libvirt_effect(capture->domain, "backup-begin", err);
-	if (rc == FB_OK &&
-	    fb_libvirt.virDomainBackupBegin(
-	        capture->domain, fb_buf_str(&xml), NULL, 0) < 0)
-		rc = fb_libvirt_fail(
-		    err, true, "cannot begin a backup job");
-	return rc;
+	return rc < 0 ? rc : fb_libvirt_begin_backup(&begin, err);
 }
 
 /* The claim comes first: a domain that is paused without it is somebody
@@ -333,6 +328,7 @@ fb_libvirt_create_snapshot(struct fb_driver *base,
 	struct capture capture = {
 		.driver = (struct fb_libvirt_driver *)base,
 		.machine = machine,
+		.verb = verb,
 		.uuid = machine->id,
 		.token = verb->token,
 		.will_start = verb->will_start,
@@ -401,6 +397,9 @@ fb_libvirt_remove_snapshot(struct fb_driver *base,
 		    verb->token, &job, err);
 	if (rc == FB_OK && job == FB_LIBVIRT_OUR_JOB)
 		rc = fb_libvirt_end_job(ref.domain, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_drop_checkpoints(
+		    driver, ref.domain, machine->id, verb, err);
 	if (rc == FB_ENOTFOUND) /* the domain went, and its job with it */
 		rc = FB_OK;
 	if (rc == FB_OK)

@@ -475,13 +475,14 @@ fb_domain_disk(const struct fb_domain *domain, const char *target)
 	return NULL;
 }
 
-static bool
-is_wanted(const char *const *wanted, const char *target)
+/* Where `target` is in a list that ends with NULL; -1: nowhere. */
+static long
+place_in(const char *const *list, const char *target)
 {
-	for (; *wanted != NULL; wanted++)
-		if (strcmp(*wanted, target) == 0)
-			return true;
-	return false;
+	for (long i = 0; list[i] != NULL; i++)
+		if (strcmp(list[i], target) == 0)
+			return i;
+	return -1;
 }
 
 static void
@@ -496,48 +497,91 @@ add(xmlNode *node, const char *name)
 	return xmlNewChild(node, NULL, (const xmlChar *)name, NULL);
 }
 
-static void
-add_backup_disk(xmlNode *disks, const struct fb_domain_disk *disk, bool wanted,
-    const char *scratch)
-{
-	xmlNode *node = add(disks, "disk");
-	FB_AUTO_FREE char *path = NULL;
-
-	set(node, "name", disk->target);
-	set(node, "backup", wanted ? "yes" : "no");
-	if (!wanted)
-		return;
-	path = fb_format("%s/%s", scratch, disk->target);
-	set(node, "type", "file");
-	set(node, "exportname", disk->target);
-	set(add(node, "scratch"), "file", path);
-}
-
-void
-fb_domain_backup_xml(const struct fb_domain *domain, const char *const *wanted,
-    const char *socket, const char *scratch, struct fb_buf *dst)
+static xmlNode *
+new_document(const char *name)
 {
 	xmlDoc *document = xmlNewDoc((const xmlChar *)"1.0");
-	xmlNode *root =
-	    xmlNewNode(NULL, (const xmlChar *)"domainbackup");
-	xmlNode *server, *disks;
+	xmlNode *root = xmlNewNode(NULL, (const xmlChar *)name);
+
+	(void)xmlDocSetRootElement(document, root);
+	return root;
+}
+
+static void
+end_document(xmlNode *root, struct fb_buf *dst)
+{
+	xmlDoc *document = root->doc;
 	xmlChar *text = NULL;
 	int len = 0;
 
-	(void)xmlDocSetRootElement(document, root);
-	set(root, "mode", "pull");
-	server = add(root, "server");
-	set(server, "transport", "unix");
-	set(server, "socket", socket);
-	disks = add(root, "disks");
-	for (size_t i = 0; i < domain->disk_count; i++)
-		add_backup_disk(disks, &domain->disks[i],
-		    is_wanted(wanted, domain->disks[i].target), scratch);
 	xmlDocDumpMemory(document, &text, &len);
 	if (text != NULL)
 		fb_buf_add(dst, text, (size_t)len);
 	xmlFree(text);
 	xmlFreeDoc(document);
+}
+
+static void
+fill_backup_disk(xmlNode *node, const char *target, const char *since,
+    const char *scratch)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/%s", scratch, target);
+
+	set(node, "type", "file");
+	set(node, "exportname", target);
+	if (since != NULL) {
+		set(node, "backupmode", "incremental");
+		set(node, "incremental", since);
+	}
+	set(add(node, "scratch"), "file", path);
+}
+
+void
+fb_domain_backup_xml(const struct fb_domain *domain, const char *const *wanted,
+    const char *const *since, const char *socket, const char *scratch,
+    struct fb_buf *dst)
+{
+	xmlNode *root = new_document("domainbackup");
+	xmlNode *server, *disks;
+
+	set(root, "mode", "pull");
+	server = add(root, "server");
+	set(server, "transport", "unix");
+	set(server, "socket", socket);
+	disks = add(root, "disks");
+	for (size_t i = 0; i < domain->disk_count; i++) {
+		const char *target = domain->disks[i].target;
+		long place = place_in(wanted, target);
+		xmlNode *node = add(disks, "disk");
+
+		set(node, "name", target);
+		set(node, "backup", place >= 0 ? "yes" : "no");
+		if (place >= 0)
+			fill_backup_disk(node, target,
+			    since != NULL ? since[place] : NULL, scratch);
+	}
+	end_document(root, dst);
+}
+
+void
+fb_domain_checkpoint_xml(const struct fb_domain *domain,
+    const char *const *wanted, const char *name, struct fb_buf *dst)
+{
+	xmlNode *root = new_document("domaincheckpoint");
+	xmlNode *disks;
+
+	(void)xmlNewTextChild(
+	    root, NULL, (const xmlChar *)"name", (const xmlChar *)name);
+	disks = add(root, "disks");
+	for (size_t i = 0; i < domain->disk_count; i++) {
+		const char *target = domain->disks[i].target;
+		xmlNode *node = add(disks, "disk");
+
+		set(node, "name", target);
+		set(node, "checkpoint",
+		    place_in(wanted, target) >= 0 ? "bitmap" : "no");
+	}
+	end_document(root, dst);
 }
 
 /* NULL when it is none that is read. */
@@ -588,4 +632,24 @@ fb_volume_backing(struct fb_span xml)
 	    "path"));
 	xmlFreeDoc(document);
 	return path;
+}
+
+uint64_t
+fb_checkpoint_time(struct fb_span xml)
+{
+	xmlDoc *document = read_small(xml, "domaincheckpoint");
+	FB_AUTO_FREE char *text = NULL;
+	struct fb_error ignored;
+	uint64_t seconds = 0;
+
+	if (document == NULL)
+		return 0;
+	text = content(
+	    child_of(xmlDocGetRootElement(document), "creationTime"));
+	xmlFreeDoc(document);
+	if (text != NULL &&
+	    fb_text_u64((struct fb_span){ (uint8_t *)text, strlen(text) },
+	        UINT64_MAX - 1, &seconds, &ignored) < 0)
+		seconds = 0;
+	return seconds;
 }

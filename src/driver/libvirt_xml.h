@@ -114,11 +114,20 @@ FB_MUST_USE int fb_domain_change(struct fb_span xml,
 /*
  * The XML of a pull-mode backup job of the domain's disks whose targets are
  * in `wanted` (ends with NULL): served at `socket`, with a scratch file for
- * each in the directory `scratch`; the other disks are left alone.
+ * each in the directory `scratch`; the other disks are left alone.  With
+ * `since`, the disk wanted[i] comes with what changed since the checkpoint
+ * since[i]; NULL, as such a checkpoint: without.
  */
 void fb_domain_backup_xml(const struct fb_domain *domain,
-    const char *const *wanted, const char *socket, const char *scratch,
-    struct fb_buf *dst);
+    const char *const *wanted, const char *const *since, const char *socket,
+    const char *scratch, struct fb_buf *dst);
+
+/* The XML of a checkpoint of these disks, of no others. */
+void fb_domain_checkpoint_xml(const struct fb_domain *domain,
+    const char *const *wanted, const char *name, struct fb_buf *dst);
+
+/* When a checkpoint was made, in seconds, from its XML; 0: it does not say. */
+uint64_t fb_checkpoint_time(struct fb_span xml);
 
 /* The path of the socket that a job's XML names, the caller's; NULL: none. */
 char *fb_domain_backup_socket(struct fb_span xml);

@@ -208,13 +208,11 @@ fb_capture_ask(struct capture *capture)
 	if (artifact->ops->changed_blocks == NULL)
 		return;
 	if (artifact->ops->changed_blocks(artifact,
-	        since != NULL ? since : "", &capture->changed, &err) < 0) {
-		artifact->token[0] = '\0';
+	        since != NULL ? since : "", &capture->changed, &err) < 0)
 		warn(capture, &err);
-	} else {
+	else
 		capture->mapped = since != NULL && !capture->changed.all &&
 		    !is_flat(capture);
-	}
 	if (!capture->mapped)
 		capture->known = NULL;
 }
@@ -266,26 +264,41 @@ fb_capture_past_failed(struct capture *capture, const struct fb_error *err)
 
 /* A share of what is not read is read all the same, another one each run. */
 static bool
-is_sampled(const struct capture *capture, const struct fb_past_piece *piece)
+is_sampled(const struct capture *capture, uint64_t offset)
 {
 	unsigned percent =
 	    capture->run->engine->config->download.verify_unchanged_percent;
-	uint64_t hash = UINT64_C(14695981039346656037) ^ piece->offset;
+	uint64_t hash = UINT64_C(14695981039346656037) ^ offset;
 
 	for (const char *c = capture->run->id; *c != '\0'; c++)
 		hash = (hash ^ (uint8_t)*c) * UINT64_C(1099511628211);
 	hash ^= hash >> 32;
-	return capture->mapped && !piece->zeros && hash % 100 < percent;
+	return capture->mapped && hash % 100 < percent;
 }
 
-/* Is the piece what it was? */
+/* Of zeros: of so many bytes each is sampled by itself. */
+#define ZEROS_STEP ((uint64_t)64 << 10)
+
+static bool
+is_same(const struct capture *capture, const struct fb_past_piece *piece,
+    struct fb_span bytes)
+{
+	struct fb_digest_job job = { .bytes = bytes };
+
+	if (piece->zeros)
+		return bytes.ptr[0] == 0 &&
+		    memcmp(bytes.ptr, bytes.ptr + 1, bytes.len - 1) == 0;
+	fb_cipher_ids(fb_vault_domain(capture->run->repo->vault), &job, 1);
+	return fb_digest_cmp(&job.digest, &piece->id) == 0;
+}
+
+/* Is the piece, which is not empty, what it was? */
 static int
 compare_piece(struct capture *capture, const struct fb_past_piece *piece,
     struct fb_error *err)
 {
 	size_t len = (size_t)piece->length; /* a chunk's */
 	FB_AUTO_FREE uint8_t *bytes = fb_alloc(len, 1);
-	struct fb_digest_job job;
 	int rc = fb_capture_wait(capture, len, err);
 
 	if (rc == FB_OK)
@@ -294,9 +307,7 @@ compare_piece(struct capture *capture, const struct fb_past_piece *piece,
 	if (rc < 0)
 		return rc;
 	capture->part->read_bytes += len;
-	job.bytes = (struct fb_span){ bytes, len };
-	fb_cipher_ids(fb_vault_domain(capture->run->repo->vault), &job, 1);
-	if (fb_digest_cmp(&job.digest, &piece->id) == 0)
+	if (is_same(capture, piece, (struct fb_span){ bytes, len }))
 		return FB_OK;
 	capture->lied = true;
 	return fb_fail_id(err, FB_ECONFLICT, "E-CHANGE-MAP",
@@ -304,6 +315,38 @@ compare_piece(struct capture *capture, const struct fb_past_piece *piece,
 	    "says so",
 	    (unsigned long long)piece->length,
 	    (unsigned long long)piece->offset);
+}
+
+/* Zeros up to `end` that nobody says have changed: where the source has data
+ * now, which may be zeros too, a share of it is read. */
+static int
+compare_zeros(struct capture *capture, uint64_t end, struct fb_error *err)
+{
+	struct fb_artifact *artifact = capture->artifact;
+	uint64_t at = capture->offset;
+	int rc = FB_OK;
+
+	while (rc == FB_OK && at < end) {
+		uint64_t until;
+
+		rc = artifact->ops->extent(artifact, at, &at, &until, err);
+		if (rc == FB_OK)
+			rc = fb_capture_check(capture, err);
+		while (rc == FB_OK && at < until && at < end) {
+			struct fb_past_piece piece = { .offset = at,
+				.length = ZEROS_STEP - at % ZEROS_STEP,
+				.zeros = true };
+
+			if (piece.length > until - at)
+				piece.length = until - at;
+			if (piece.length > end - at)
+				piece.length = end - at;
+			if (is_sampled(capture, at))
+				rc = compare_piece(capture, &piece, err);
+			at += piece.length;
+		}
+	}
+	return rc;
 }
 
 static int
@@ -332,7 +375,9 @@ capture_zeros(struct capture *capture, uint64_t end, struct fb_error *err)
 			start = end;
 		if (until > end)
 			until = end;
-		if (start > capture->offset)
+		if (start > capture->offset && capture->mapped)
+			rc = compare_zeros(capture, start, err);
+		if (rc == FB_OK && start > capture->offset)
 			rc = take_same(capture, start, err);
 		if (rc == FB_OK)
 			rc = fb_capture_read(capture, until, err);
@@ -355,7 +400,7 @@ capture_piece(struct capture *capture, const struct fb_past_piece *piece,
 	if (piece->offset != capture->offset ||
 	    fb_ranges_touch(&capture->changed, piece->offset, end))
 		return fb_capture_read(capture, end, err);
-	if (is_sampled(capture, piece))
+	if (is_sampled(capture, piece->offset))
 		rc = compare_piece(capture, piece, err);
 	return rc < 0 ? rc : take_same(capture, end, err);
 }

@@ -452,7 +452,8 @@ fb_run_verb(const struct fb_run *run, const struct fb_job *job,
 {
 	*ret_verb = (struct fb_verb){ .token = job->token,
 		.timeout_ms = timeout_ms,
-		.lock_fd = run->children_fd };
+		.lock_fd = run->children_fd,
+		.owner = run->repo->format.repository };
 }
 
 void

@@ -120,13 +120,22 @@ static int
 make_snapshot(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
     struct fb_error *err)
 {
+	size_t count = job->now->volume_count;
+	FB_AUTO_FREE const char **since = fb_alloc(count + 1, sizeof(*since));
 	struct fb_error ignored = { 0 };
 	struct fb_verb verb;
 	int rc;
 
+	for (size_t i = 0; i < count; i++) {
+		const struct fb_plan_past *past =
+		    fb_job_past(job, &job->now->volumes[i]);
+
+		since[i] = past != NULL ? past->token : NULL;
+	}
 	fb_run_verb(run, job, verb_timeout(0, deadline_ns), &verb);
 	verb.will_start = job->owes_start;
 	verb.ret_unclean = &job->unclean;
+	verb.since = since;
 	rc = fb_driver_create_snapshot(job->driver, job->now, &verb, err);
 	if ((rc == FB_EUNKNOWN || rc == FB_ETIMEOUT) &&
 	    fb_driver_find_by_token(

@@ -35,6 +35,7 @@
 
 static const char *const drivers[] = { "local", "libvirt", NULL };
 static const char *const captures[] = { "stop", "live", NULL };
+static const char *const changes[] = { "checkpoints", "none", NULL };
 static const char *const left_out[] = { "note", "refuse", NULL };
 static const char *const forces[] = { "fail", "force", NULL };
 static const char *const styles[] = { "auto", "true", "false", NULL };
@@ -224,6 +225,12 @@ static const struct fb_setting settings[] = {
 	    .variable = "FLEETBAK_SOURCES_<NAME>_CAPTURE",
 	    .help = "stop: a domain that runs is shut down, frozen and "
 	            "started.  live: it is not stopped." },
+	{ .path = "sources.*.changes", CHOICE, .fallback = "checkpoints",
+	    .choices = changes, .driver = "libvirt",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_CHANGES",
+	    .help = "checkpoints: a domain keeps two of libvirt's, by which "
+	            "only what changed is read.  none: all is read each "
+	            "time." },
 	{ .path = "sources.*.uncaptured", CHOICE, .fallback = "note",
 	    .choices = left_out, .driver = "libvirt",
 	    .variable = "FLEETBAK_SOURCES_<NAME>_UNCAPTURED",

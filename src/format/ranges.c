@@ -150,6 +150,23 @@ fb_ranges_parse(struct fb_span text, uint64_t size,
 }
 
 void
+fb_ranges_add(
+    struct fb_ranges *ranges, uint64_t offset, uint64_t end, size_t max)
+{
+	size_t count = ranges->count;
+
+	if (count > 0 &&
+	    (count >= max || offset <= ranges->items[count - 1].end)) {
+		ranges->items[count - 1].end = end;
+		return;
+	}
+	if ((count & (count - 1)) == 0) /* full at each power of two */
+		ranges->items = fb_realloc(ranges->items,
+		    count > 0 ? count * 2 : 1, sizeof(*ranges->items));
+	ranges->items[ranges->count++] = (struct fb_range){ offset, end };
+}
+
+void
 fb_ranges_next(const struct fb_ranges *ranges, uint64_t offset, uint64_t size,
     uint64_t *ret_start, uint64_t *ret_end)
 {

@@ -839,7 +839,7 @@ a_job_is_of_the_wanted_disks_and_has_its_socket(void **state)
 	(void)state;
 	read_domain(xml, &domain);
 	fb_domain_backup_xml(
-	    &domain, wanted, "/s/a & <b>/nbd", "/s/a & <b>", &job);
+	    &domain, wanted, NULL, "/s/a & <b>/nbd", "/s/a & <b>", &job);
 	socket = fb_domain_backup_socket(fb_buf_span(&job));
 	assert_string_equal(socket, "/s/a & <b>/nbd");
 	assert_non_null(strstr(fb_buf_str(&job),
@@ -857,6 +857,30 @@ a_job_is_of_the_wanted_disks_and_has_its_socket(void **state)
 		assert_string_equal(below, "/vm/t & u.qcow2");
 		assert_null(fb_volume_backing(SPAN("<volume/>")));
 	}
+	{
+		static const char *const since[] = { "fb-1-a", NULL, NULL };
+		FB_AUTO_BUF struct fb_buf later = { 0 };
+		FB_AUTO_BUF struct fb_buf checkpoint = { 0 };
+
+		fb_domain_backup_xml(
+		    &domain, wanted, since, "/s/nbd", "/s", &later);
+		assert_non_null(strstr(fb_buf_str(&later),
+		    " backupmode=\"incremental\" incremental=\"fb-1-a\">"));
+		fb_domain_checkpoint_xml(
+		    &domain, wanted, "fb-1-b", &checkpoint);
+		assert_non_null(strstr(fb_buf_str(&checkpoint),
+		    "<name>fb-1-b</name>"));
+		assert_non_null(strstr(fb_buf_str(&checkpoint),
+		    "<disk name=\"vdl\" checkpoint=\"bitmap\"/>"));
+		assert_non_null(strstr(fb_buf_str(&checkpoint),
+		    "<disk name=\"hda\" checkpoint=\"no\"/>"));
+	}
+	assert_int_equal(
+	    fb_checkpoint_time(SPAN("<domaincheckpoint><creationTime>1700000000"
+	                            "</creationTime></domaincheckpoint>")),
+	    1700000000);
+	assert_int_equal(fb_checkpoint_time(SPAN("<domaincheckpoint/>")), 0);
+	assert_int_equal(fb_checkpoint_time(SPAN("<domain/>")), 0);
 	assert_null(fb_domain_backup_socket(SPAN("<domain/>")));
 	assert_null(fb_domain_backup_socket(SPAN("")));
 }

@@ -49,6 +49,27 @@ ranges_are_sorted_and_joined(void **state)
 }
 
 static void
+ranges_are_added_one_after_the_other(void **state)
+{
+	FB_AUTO_RANGES struct fb_ranges ranges = { 0 };
+
+	(void)state;
+	for (uint64_t i = 0; i < 100; i++)
+		fb_ranges_add(&ranges, i * 10, i * 10 + 3, 100);
+	assert_int_equal(ranges.count, 100);
+	assert_int_equal(ranges.items[99].offset, 990);
+	assert_int_equal(ranges.items[99].end, 993);
+	/* What touches is one; when there are too many, so is the rest. */
+	fb_ranges_add(&ranges, 993, 999, 100);
+	assert_int_equal(ranges.count, 100);
+	assert_int_equal(ranges.items[99].end, 999);
+	fb_ranges_add(&ranges, 5000, 5001, 100);
+	assert_int_equal(ranges.count, 100);
+	assert_int_equal(ranges.items[99].offset, 990);
+	assert_int_equal(ranges.items[99].end, 5001);
+}
+
+static void
 no_range_is_nothing_and_all_is_all(void **state)
 {
 	FB_AUTO_RANGES struct fb_ranges none = { 0 };
@@ -106,6 +127,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ranges_are_sorted_and_joined),
+		cmocka_unit_test(ranges_are_added_one_after_the_other),
 		cmocka_unit_test(no_range_is_nothing_and_all_is_all),
 		cmocka_unit_test(anything_else_is_refused),
 		cmocka_unit_test(a_token_has_its_limit),

@@ -73,7 +73,8 @@ struct fb_artifact_ops {
 	/* Before anything is read: what may differ from the content that had
 	 * the token `since` ("": all), and the token of what is read now;
 	 * NULL: nobody knows.  It decides what is read, never what is true:
-	 * a share of the rest is compared. */
+	 * a share of the rest is compared.  When it fails all is read; the
+	 * token, if it left one, is of what is read all the same. */
 	int (*changed_blocks)(struct fb_artifact *, const char *since,
 	    struct fb_ranges *ret_changed, struct fb_error *);
 	/* Trees, definitions, opaque: the whole stream into `sink`. */

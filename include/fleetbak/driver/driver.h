@@ -37,6 +37,13 @@ struct fb_verb {
 	                    * was cut off, not shut down; may be NULL */
 	bool settle; /* power_get, start: a stop that was given up may bring
 	              * it down yet; answer when it cannot any more */
+	/* A name: of the repository that the run is for.  What a driver keeps
+	 * in a source from one run to the next is that repository's.  NULL:
+	 * it keeps nothing. */
+	const char *owner;
+	/* create_snapshot: by the machine's volumes, the change token that the
+	 * last run has of each, or NULL.  NULL: there is none. */
+	const char *const *since;
 };
 
 typedef int fb_driver_visit_token(

@@ -41,6 +41,11 @@ FB_MUST_USE int fb_ranges_parse(struct fb_span text, uint64_t size,
     char ret_token[FB_RANGES_TOKEN_MAX + 1], struct fb_ranges *ret_ranges,
     struct fb_error *err);
 
+/* Append one that begins behind all that are there.  When there are `max`, the
+ * last one grows over what lies between. */
+void fb_ranges_add(
+    struct fb_ranges *ranges, uint64_t offset, uint64_t end, size_t max);
+
 /* Does [offset, end) share a byte with one of them? */
 bool fb_ranges_touch(
     const struct fb_ranges *ranges, uint64_t offset, uint64_t end);

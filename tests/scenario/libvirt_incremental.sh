@@ -1,0 +1,167 @@
+#!/bin/sh
+# What changed in a guest's disks since its last run is read, and nothing else.
+# A bitmap that is missing, broken, of another image or wrong costs a full read
+# and a warning, never a wrong backup; what others keep account with stays.
+#
+# shellcheck disable=SC2034,SC2154 # the lab's variables
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/../servers/servers.sh"
+requires jq qemu-img qemu-io
+
+start_libvirtd
+guest_boots=no guest_channel=no
+guests=$libvirt_dir/guests
+mkdir -p "$guests"
+image=$guests/one-b.qcow2
+head -c 16M /dev/urandom >"$guests/kept-raw"
+qemu-img create -q -f qcow2 "$image" 64M
+qemu-io -f qcow2 -c "write -s $guests/kept-raw 4M 16M" "$image" >/dev/null
+truncate -s 2M "$guests/kept-raw"
+guest_devices=$(guest_disk "$guests/kept-raw" vdc raw)
+make_guest one
+guest_devices=
+uuid=$(guest_uuid one)
+libvirt_fleet "$work/f" "scratch: $work/s, capture: live"
+cd "$work/f"
+sed -i 's/jobs: 2/jobs: 2, verify_unchanged: 0%/' "$conf"
+expect 0 "$fb" -c "$conf" init
+expect 0 vir start one
+
+behind() { # <command of qemu-io>: as if the guest had done it, to vdb
+	vir qemu-monitor-command one --hmp \
+		"qemu-io -d /machine/peripheral/virtio-disk1/virtio-backend \"$1\"" \
+		>"$work/poke" 2>&1 && ! grep -qi 'error\|fail' "$work/poke" ||
+		fail "cannot write: $(cat "$work/poke")"
+}
+ours() {
+	guest_checkpoints one | grep '^fb-'
+}
+run_it() { # [option...]: sets $read and $read_raw
+	expect 0 "$fb" -c "$conf" download --json "$@"
+	cp "$work/stderr" "$work/said"
+	run=$(jq -r .run "$work/stdout")
+	read=$(of_volume vdb)
+	read_raw=$(of_volume vdc)
+	nothing_left one
+	[ -z "$(find "$work/s" -type s -o -type f)" ] || fail "left: $(find "$work/s")"
+	[ "$(ours | wc -l)" -le 2 ] || fail "checkpoints: $(ours)"
+}
+of_volume() {
+	jq --arg name "$1" '.machines[0].volumes[] | select(.name == $name) |
+		.read_bytes' "repo/runs/$run/manifest.json"
+}
+warned() {
+	grep -q 'read as a whole' "$work/said"
+}
+off() { # what it holds back is written then
+	vir destroy one >/dev/null
+}
+# <what> <least bytes read of vdb> <most>: and what is stored is what it has,
+# which is off now.
+whole() {
+	rm -rf "$work/out"
+	expect 0 "$fb" -c "$conf" restore "$uuid" --target "$work/out"
+	for whole_disk in a b; do
+		raw_image "$guests/one-$whole_disk.qcow2"
+		cmp "$raw_image" "$work/out/$uuid/vd$whole_disk.img" ||
+			fail "$1: vd$whole_disk differs"
+		rm "$raw_image"
+	done
+	cmp "$guests/kept-raw" "$work/out/$uuid/vdc.img" || fail "$1: vdc differs"
+	[ "$read" -ge "$2" ] && [ "$read" -le "$3" ] ||
+		fail "$1: $read bytes were read of vdb: $(cat "$work/said")"
+	ok "$1: $read bytes read"
+}
+slack=700000 # what is read beside a change: the chunks that it touches
+all=16000000
+
+run_it
+! warned || fail "warned without need: $(cat "$work/said")"
+[ "$read_raw" -eq 2097152 ] || fail "of vdc $read_raw bytes"
+[ "$(ours | wc -l)" -eq 1 ] || fail "checkpoints: $(guest_checkpoints one)"
+expect 0 vir checkpoint-create-as one theirs --diskspec vda,checkpoint=bitmap \
+	--diskspec vdb,checkpoint=bitmap --diskspec vdc,checkpoint=no \
+	--diskspec sda,checkpoint=no
+behind 'write -P 0x11 5000k 640k'
+run_it
+! warned || fail "warned without need: $(cat "$work/said")"
+[ "$read_raw" -eq 2097152 ] || fail "of vdc $read_raw bytes"
+off
+whole "one in a hundred bytes changed" 655360 $((655360 + slack))
+
+# It was off meanwhile; zeros come where data was, data where a hole was.
+expect 0 vir start one
+behind 'write -z 8M 1M'
+behind 'discard 10M 1M'
+behind 'write -P 0x22 40M 100k'
+run_it
+! warned || fail "warned without need: $(cat "$work/said")"
+off
+whole "it was off, and ranges became zeros" 102400 $((102400 + 4 * slack))
+expect 0 vir start one
+run_it
+! warned || fail "warned without need: $(cat "$work/said")"
+off
+whole "nothing changed" 0 0
+
+# The bitmap goes, the guest is killed, the image becomes another one.
+last=$(ours | tail -n 1)
+for name in $(ours); do
+	qemu-img bitmap --remove "$image" "$name"
+done
+expect 0 vir start one
+behind 'write -P 0x33 6M 64k'
+run_it
+warned || fail "nobody is warned"
+off
+whole "without its bitmap" $((all - 3000000)) $((all + 1000000))
+
+expect 0 vir start one
+behind 'write -P 0x44 7M 64k'
+in_spaces sh -c 'kill -KILL $(cat /run/libvirt/qemu/one.pid)'
+await_state one 'shut off'
+expect 0 vir start one
+run_it
+warned || fail "nobody is warned"
+off
+whole "after QEMU was killed" $((all - 3000000)) $((all + 1000000))
+
+cp "$image" "$guests/kept-b"
+mv "$guests/kept-b" "$image"
+expect 0 vir start one
+run_it
+warned || fail "nobody is warned"
+grep -q 'another image' "$work/said" || fail "why: $(cat "$work/said")"
+off
+whole "another image" $((all - 3000000)) $((all + 1000000))
+expect 0 vir start one
+run_it
+! warned || fail "warned without need: $(cat "$work/said")"
+off
+whole "and then nothing changed" 0 0
+
+# A bitmap that lies, about data and about a hole.
+for place in 5M 50M; do
+	expect 0 vir start one
+	behind "write -P 0x55 $place 64k"
+	off
+	for name in $(ours); do
+		qemu-img bitmap --clear "$image" "$name"
+	done
+	expect 0 vir start one
+	run_it --set download.verify_unchanged=100%
+	grep -q 'not what they were' "$work/said" || fail "nobody sees the lie"
+	off
+	whole "a bitmap that lies, at $place" $((all - 3000000)) $((2 * all + 2000000))
+done
+
+expect 0 vir start one
+was=$(ours)
+run_it --set sources.lab.changes=none
+[ "$(ours)" = "$was" ] || fail "checkpoints: $(guest_checkpoints one)"
+off
+whole "with no account kept" $((all - 3000000)) $((all + 1000000))
+[ "$(guest_checkpoints one | grep -cx theirs)" -eq 1 ] ||
+	fail "checkpoints: $(guest_checkpoints one)"
+qemu-img info "$image" | grep -q 'name: theirs' || fail "their bitmap is gone"
+ok "a checkpoint that somebody else made is there"
