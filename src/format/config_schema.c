@@ -229,8 +229,8 @@ static const struct fb_setting settings[] = {
 	    .choices = changes, .driver = "libvirt",
 	    .variable = "FLEETBAK_SOURCES_<NAME>_CHANGES",
 	    .help = "checkpoints: a domain keeps two of libvirt's, by which "
-	            "only what changed is read.  none: all is read each "
-	            "time." },
+	            "only what changed is read.  none: it keeps none, and all "
+	            "is read each time." },
 	{ .path = "sources.*.uncaptured", CHOICE, .fallback = "note",
 	    .choices = left_out, .driver = "libvirt",
 	    .variable = "FLEETBAK_SOURCES_<NAME>_UNCAPTURED",

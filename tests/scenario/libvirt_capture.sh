@@ -47,6 +47,7 @@ for disk in vda vdb; do
 done
 
 expect 0 "$fb" -c "$conf" download --json
+cp "$work/stdout" "$work/first"
 [ "$(jq -r '[.machines[].result] | join(",")' "$work/stdout")" = ok,ok,ok ] ||
 	fail "a result is not ok: $(cat "$work/stdout")"
 for name in agent "$odd"; do
@@ -102,7 +103,28 @@ for disk in a b c; do
 done
 [ "$(sha256sum <"$guests/kept-base.qcow2")" = "$sum" ] ||
 	fail "the image below a disk was changed"
+rm "$guests/off-c.qcow2"
 ok "a guest that is off is read as it is, as are a raw disk and what others lie on"
+
+# Stopped once more: what it wrote since is read, and not the rest.
+read_of() { # <run>: of the odd guest's disk vda
+	jq --arg name "$odd" '.machines[] | select(.name == $name).volumes[] |
+		select(.name == "vda").read_bytes' "repo/runs/$1/manifest.json"
+}
+first=$(jq -r .run "$work/first")
+expect 0 "$fb" -c "$conf" download --json -s "$(guest_uuid "$odd")"
+! grep -q 'read as a whole' "$work/stderr" || fail "warned: $(cat "$work/stderr")"
+second=$(jq -r .run "$work/stdout")
+nothing_left "$odd"
+[ "$(read_of "$second")" -lt "$(($(read_of "$first") / 2))" ] ||
+	fail "read: $(read_of "$first"), then $(read_of "$second")"
+rm -rf "$work/again"
+expect 0 "$fb" -c "$conf" restore "$(guest_uuid "$odd")" --target "$work/again"
+image=$work/again/$(guest_uuid "$odd")/vda.img
+image_clean "$image"
+[ "$(image_cat "$image" stop.log | wc -l)" -eq 2 ] ||
+	fail "not the moment of its second stop"
+ok "the second time what changed is read: $(read_of "$second") bytes"
 
 # Made anew from what was restored alone, it boots and is whole.
 uuid=$(guest_uuid agent)

@@ -42,9 +42,9 @@ run_it() { # [option...]: sets $read and $read_raw
 	run=$(jq -r .run "$work/stdout")
 	read=$(of_volume vdb)
 	read_raw=$(of_volume vdc)
-	nothing_left one
 	[ -z "$(find "$work/s" -type s -o -type f)" ] || fail "left: $(find "$work/s")"
-	[ "$(ours | wc -l)" -le 2 ] || fail "checkpoints: $(ours)"
+	[ "$(guest_checkpoints one | grep -vcx theirs)" -le 2 ] ||
+		fail "checkpoints: $(guest_checkpoints one)"
 }
 of_volume() {
 	jq --arg name "$1" '.machines[0].volumes[] | select(.name == $name) |
@@ -72,12 +72,13 @@ whole() {
 		fail "$1: $read bytes were read of vdb: $(cat "$work/said")"
 	ok "$1: $read bytes read"
 }
-slack=700000 # what is read beside a change: the chunks that it touches
+slack=1300000 # what is read beside a change: the chunks at its ends
 all=16000000
 
 run_it
 ! warned || fail "warned without need: $(cat "$work/said")"
 [ "$read_raw" -eq 2097152 ] || fail "of vdc $read_raw bytes"
+nothing_left one
 [ "$(ours | wc -l)" -eq 1 ] || fail "checkpoints: $(guest_checkpoints one)"
 expect 0 vir checkpoint-create-as one theirs --diskspec vda,checkpoint=bitmap \
 	--diskspec vdb,checkpoint=bitmap --diskspec vdc,checkpoint=no \
@@ -98,11 +99,6 @@ run_it
 ! warned || fail "warned without need: $(cat "$work/said")"
 off
 whole "it was off, and ranges became zeros" 102400 $((102400 + 4 * slack))
-expect 0 vir start one
-run_it
-! warned || fail "warned without need: $(cat "$work/said")"
-off
-whole "nothing changed" 0 0
 
 # The bitmap goes, the guest is killed, the image becomes another one.
 last=$(ours | tail -n 1)
@@ -156,12 +152,11 @@ for place in 5M 50M; do
 done
 
 expect 0 vir start one
-was=$(ours)
 run_it --set sources.lab.changes=none
-[ "$(ours)" = "$was" ] || fail "checkpoints: $(guest_checkpoints one)"
+! warned || fail "warned without need: $(cat "$work/said")"
+[ "$(guest_checkpoints one)" = theirs ] ||
+	fail "checkpoints: $(guest_checkpoints one)"
 off
 whole "with no account kept" $((all - 3000000)) $((all + 1000000))
-[ "$(guest_checkpoints one | grep -cx theirs)" -eq 1 ] ||
-	fail "checkpoints: $(guest_checkpoints one)"
 qemu-img info "$image" | grep -q 'name: theirs' || fail "their bitmap is gone"
 ok "a checkpoint that somebody else made is there"

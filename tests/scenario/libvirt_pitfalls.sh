@@ -75,7 +75,7 @@ expect 0 vir start two
 begin two
 uuid=$(guest_uuid two)
 vir destroy two >/dev/null
-expect 0 vir undefine two
+expect 0 vir undefine two --checkpoints-metadata
 ended
 [ $rc -ne 0 ] || fail "a guest that is gone was backed up"
 expect 0 "$fb" -c "$conf" recover
