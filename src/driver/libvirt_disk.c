@@ -40,6 +40,9 @@ struct disk {
 	struct extent *extents; /* what it told last, one after the other */
 	size_t count;
 	uint64_t told; /* where that ends */
+	/* A request was given up whose answer may yet come, to memory that
+	 * has been freed: nothing is asked any more. */
+	bool dead;
 };
 
 static int
@@ -52,17 +55,28 @@ fail_nbd(const struct disk *disk, const char *tried,
 	    tried, why != NULL ? why : "it does not say why");
 }
 
+static int
+look_alive(const struct disk *disk, struct fb_error *err)
+{
+	return disk->dead ? fb_fail(err, FB_EFAILED,
+	                        "%s: it did not answer before", disk->what)
+	                  : FB_OK;
+}
+
 /* Until a command has ended, or nothing happens for too long. */
 static int
-await(const struct disk *disk, int64_t cookie, const char *tried,
+await(struct disk *disk, int64_t cookie, const char *tried,
     struct fb_error *err)
 {
 	int64_t deadline = fb_clock_mono_ns() + STALL_MS * 1000000;
 
+	disk->dead = true; /* until it is known */
 	for (;;) {
 		int done = fb_nbd.nbd_aio_command_completed(
 		    disk->nbd, (uint64_t)cookie);
 
+		if (done != 0)
+			disk->dead = false;
 		if (done == 1)
 			return FB_OK;
 		if (done < 0 || fb_nbd.nbd_poll(disk->nbd, 1000) < 0)
@@ -110,15 +124,18 @@ take_extents(void *arg, const char *context, uint64_t offset,
 
 /* From `from` on, for as far as the server tells. */
 static int
-ask_status(const struct disk *disk, uint64_t from,
-    nbd_extent_callback callback, struct fb_error *err)
+ask_status(struct disk *disk, uint64_t from, nbd_extent_callback callback,
+    struct fb_error *err)
 {
 	static const char tried[] = "ask where data is";
 	uint64_t len = disk->size - from;
-	int64_t cookie = fb_nbd.nbd_aio_block_status(disk->nbd,
+	int64_t cookie;
+
+	if (look_alive(disk, err) < 0)
+		return err->code;
+	cookie = fb_nbd.nbd_aio_block_status(disk->nbd,
 	    len < STATUS_MAX ? len : STATUS_MAX, from, callback,
 	    NBD_NULL_COMPLETION, 0);
-
 	return cookie < 0 ? fail_nbd(disk, tried, err)
 	                  : await(disk, cookie, tried, err);
 }
@@ -206,7 +223,7 @@ move_aligned(struct disk *disk, uint64_t offset, uint8_t *bytes, size_t len,
 	const char *tried = write ? "write" : "read";
 	int64_t cookies[PIECES];
 	size_t began = 0, ended = 0, at = 0;
-	int rc = FB_OK;
+	int rc = look_alive(disk, err);
 
 	while (rc == FB_OK && (at < len || ended < began)) {
 		size_t piece = len - at < PIECE_MAX ? len - at
@@ -222,11 +239,14 @@ move_aligned(struct disk *disk, uint64_t offset, uint8_t *bytes, size_t len,
 		          offset + at, NBD_NULL_COMPLETION, 0)
 		    : fb_nbd.nbd_aio_pread(disk->nbd, bytes + at, piece,
 		          offset + at, NBD_NULL_COMPLETION, 0);
-		if (cookie < 0)
-			return fail_nbd(disk, tried, err);
+		if (cookie < 0) {
+			rc = fail_nbd(disk, tried, err);
+			break;
+		}
 		cookies[began++ % PIECES] = cookie;
 		at += piece;
 	}
+	disk->dead |= rc < 0; /* others may be on their way */
 	return rc;
 }
 
@@ -428,10 +448,13 @@ zero_blocks(struct disk *disk, uint64_t offset, uint64_t len,
 {
 	while (len > 0) {
 		uint64_t step = len < STATUS_MAX ? len : STATUS_MAX;
-		int64_t cookie = fb_nbd.nbd_aio_zero(
-		    disk->nbd, step, offset, NBD_NULL_COMPLETION, 0);
-		int rc;
+		int64_t cookie;
+		int rc = look_alive(disk, err);
 
+		if (rc < 0)
+			return rc;
+		cookie = fb_nbd.nbd_aio_zero(
+		    disk->nbd, step, offset, NBD_NULL_COMPLETION, 0);
 		if (cookie < 0)
 			return fail_nbd(disk, "clear", err);
 		rc = await(disk, cookie, "clear", err);
@@ -487,15 +510,18 @@ target_sync(struct fb_target *base, struct fb_error *err)
 {
 	struct target *target = (struct target *)base;
 	int64_t cookie;
-	int rc = FB_OK;
+	int rc;
 
 	if (fb_seam_fails(FB_STEP_SYNC, target->disk.what))
 		return fb_fail_sys(err, "%s: cannot flush", target->disk.what);
 	(void)pthread_mutex_lock(&target->lock);
-	cookie = fb_nbd.nbd_aio_flush(
-	    target->disk.nbd, NBD_NULL_COMPLETION, 0);
-	rc = cookie < 0 ? fail_nbd(&target->disk, "flush", err)
-	                : await(&target->disk, cookie, "flush", err);
+	rc = look_alive(&target->disk, err);
+	if (rc == FB_OK) {
+		cookie = fb_nbd.nbd_aio_flush(
+		    target->disk.nbd, NBD_NULL_COMPLETION, 0);
+		rc = cookie < 0 ? fail_nbd(&target->disk, "flush", err)
+		                : await(&target->disk, cookie, "flush", err);
+	}
 	(void)pthread_mutex_unlock(&target->lock);
 	return rc;
 }

@@ -3,7 +3,7 @@
 # A bitmap that is missing, broken, of another image or wrong costs a full read
 # and a warning, never a wrong backup; what others keep account with stays.
 #
-# shellcheck disable=SC2034,SC2154 # the lab's variables
+# shellcheck disable=SC2016,SC2034,SC2154 # the lab's variables; words for its spaces
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../servers/servers.sh"
 requires jq qemu-img qemu-io
