@@ -564,9 +564,6 @@ fb_libvirt_tell_changes(struct fb_artifact *disk,
     const struct fb_libvirt_changes *changes, const char *since,
     struct fb_ranges *ret_changed, struct fb_error *err)
 {
-	if (changes->token != NULL)
-		(void)snprintf(
-		    disk->token, sizeof(disk->token), "%s", changes->token);
 	if (changes->why != NULL)
 		return fb_fail_id(
 		    err, FB_EFAILED, "E-CHANGE-MAP", "%s", changes->why);

@@ -3,6 +3,7 @@
  * qemu-nbd, which lives as long as what was opened.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -614,6 +615,9 @@ fb_libvirt_read_job(const char *socket, const char *export_,
 	if (rc < 0)
 		return rc;
 	base->size = disk->size;
+	if (artifact->changes.token != NULL)
+		(void)snprintf(base->token, sizeof(base->token), "%s",
+		    artifact->changes.token);
 	*ret_artifact = FB_STEAL(base);
 	return FB_OK;
 }
