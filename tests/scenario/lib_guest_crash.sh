@@ -14,8 +14,9 @@ start_libvirtd
 guest_channel=no
 
 fleet() { # <name> <capture>: $work/<name>.0 is it before its first run
+	# A guest that was asked to stop and did not see it is watched that long.
 	libvirt_fleet "$work/$1.0" \
-		"machines: [\"$1\"], scratch: $work/s, capture: $2"
+		"machines: [\"$1\"], scratch: $work/s, capture: $2, stop_timeout: 60s"
 	sed -i 's/jobs: 2/jobs: 1/' "$conf"
 	(cd "$work/$1.0" && expect 0 "$fb" -c fleetbak.yaml init)
 }
