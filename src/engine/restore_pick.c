@@ -319,8 +319,8 @@ settle_name(struct picker *p, struct want *w, struct fb_error *err)
 		    "%zu machines are called '%s' in run %s, one of them "
 		    "'%s/%s'", w->called, w->id, p->run->run,
 		    w->called_source, w->called_id);
-		return fb_hint(err, "say which, by its id: `fleetbak list "
-		                    "machines`");
+		return fb_hint(err, "say SOURCE/%s, or its id: `fleetbak list "
+		                    "machines`", w->id);
 	}
 	free(w->id);
 	free(w->source);
