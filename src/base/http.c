@@ -360,6 +360,8 @@ set_request(CURL *curl, struct exchange *exchange, struct curl_slist *headers)
 	SET(CURLOPT_HEADERDATA, exchange);
 	SET(CURLOPT_WRITEFUNCTION, take_body);
 	SET(CURLOPT_WRITEDATA, exchange);
+	if (request->once)
+		SET(CURLOPT_FRESH_CONNECT, 1L);
 	if (request->timeout_ms > 0)
 		SET(CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
 	if (strcmp(method, "HEAD") == 0) {

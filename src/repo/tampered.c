@@ -471,9 +471,15 @@ judge_text(
 	        : fb_repo_restore_txt(),
 	    &want);
 	rc = past_find(repo->store, past, &want, false, &good, &now, err);
-	if (rc == FB_OK && good == NULL &&
-	    find_signed(finding, past->key, &want, &why) < 0)
-		return past_judge_first(repo, past, "", finding->list, err);
+	if (rc == FB_OK && good == NULL) {
+		rc = find_signed(finding, past->key, &want, &why);
+		if (rc == FB_ENOTFOUND || rc == FB_ECORRUPT ||
+		    rc == FB_EUNTRUSTED)
+			return past_judge_first(
+			    repo, past, "", finding->list, err);
+		if (rc < 0)
+			*err = why;
+	}
 	return rc < 0 ? rc
 	              : past_report(repo->store, past, &want, false, "",
 	                    finding->list, err);

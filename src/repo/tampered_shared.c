@@ -28,19 +28,36 @@ is_mark(const char *leaf)
 	    strcmp(leaf, "kept") == 0;
 }
 
+static bool
+is_sign_of_life(const char *leaf)
+{
+	return strncmp(leaf, "alive-", strlen("alive-")) == 0;
+}
+
+/* What stands for all records of an epoch. */
+#define RECORD "record"
+
 void
 past_marks_note(struct past_marks *marks, const struct past *past)
 {
 	const char *leaf = leaf_of(past->key);
+	FB_AUTO_FREE char *key = NULL;
 	bool made = false;
 
 	for (size_t i = 0; i < past->count; i++)
 		made |= !past->items[i].removed;
-	if (!made || (strcmp(leaf, "closed") != 0 && strcmp(leaf, "end") != 0))
+	if (!made || strcmp(leaf, "lease") == 0 || strcmp(leaf, "run") == 0 ||
+	    is_sign_of_life(leaf))
+		return;
+	key = is_mark(leaf)
+	    ? fb_strdup(past->key)
+	    : fb_format("%.*s" RECORD, (int)(leaf - past->key), past->key);
+	/* They come sorted. */
+	if (marks->count > 0 && strcmp(marks->keys[marks->count - 1], key) == 0)
 		return;
 	marks->keys =
 	    fb_realloc(marks->keys, marks->count + 1, sizeof(*marks->keys));
-	marks->keys[marks->count++] = fb_strdup(past->key);
+	marks->keys[marks->count++] = FB_STEAL(key);
 }
 
 void
@@ -74,7 +91,10 @@ may_go(const struct past_marks *marks, const char *key)
 	size_t epoch = (size_t)(leaf - key);
 
 	return run > 0 && epoch > run && have(marks, key, run, "closed") &&
-	    (strcmp(leaf, "lease") == 0 || have(marks, key, epoch, "end"));
+	    (have(marks, key, epoch, "end") ||
+	        (strcmp(leaf, "lease") == 0 &&
+	            !have(marks, key, epoch, RECORD) &&
+	            !have(marks, key, epoch, "kept")));
 }
 
 /* The oldest that is signed for this place; none: zeros. */
@@ -115,7 +135,7 @@ past_judge_shared(struct fb_repo *repo, const struct past *past,
 	int rc = FB_OK;
 
 	/* A sign of life is of no use later. */
-	if (strncmp(leaf, "alive-", strlen("alive-")) == 0 ||
+	if (is_sign_of_life(leaf) ||
 	    (past->items[0].removed && may_go(marks, past->key)))
 		return FB_OK;
 	if (is_mark(leaf))

@@ -81,6 +81,8 @@ struct s3_ask {
 	 * may be NULL. */
 	int (*check)(void *check_arg, struct fb_error *err);
 	void *check_arg;
+	bool once; /* libcurl must not send it again by itself; nor with a
+	            * check */
 
 	/* For an answer that is taken slowly; both may be NULL. */
 	const uint64_t *moved; /* grows while bytes come: the budget is for the

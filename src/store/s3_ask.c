@@ -201,6 +201,7 @@ send_once(struct s3_store *s3, const struct s3_ask *ask,
 		.body_offset = ask->body_offset,
 		.body_size = ask->body_size,
 		.straight = ask->straight,
+		.once = ask->once || ask->check != NULL,
 		.body_max = ask->body_max,
 		.sink = ask->sink,
 		.sink_arg = ask->sink_arg };

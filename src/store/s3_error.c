@@ -192,7 +192,9 @@ is_unreadable(const struct s3_ask *ask, const struct s3_answer *answer)
 		    NULL;
 	return strcmp(code, "InvalidRequest") == 0 ||
 	    strcmp(code, "InvalidObjectState") == 0 ||
-	    strncmp(code, "KMS.", 4) == 0 ||
+	    (strncmp(code, "KMS.", 4) == 0 &&
+	        strstr(code, "Throttl") == NULL &&
+	        strstr(code, "Internal") == NULL) ||
 	    (strcmp(code, "AccessDenied") == 0 &&
 	        strstr(answer->text, "kms:") != NULL);
 }

@@ -110,6 +110,8 @@ put_if(struct s3_store *s3, struct s3_ask *ask, const struct s3_pair *condition,
 	ask->method = "PUT";
 	ask->headers = headers;
 	ask->header_count = 2;
+	/* What it has put may be replaced again before one could look. */
+	ask->once = taken == FB_ECONFLICT;
 	rc = s3_ask(s3, ask, &answer, err);
 	if (rc < 0)
 		return rc;
@@ -117,10 +119,9 @@ put_if(struct s3_store *s3, struct s3_ask *ask, const struct s3_pair *condition,
 		return FB_OK;
 	if (answer.http.status != 412 && answer.http.status != 404)
 		return s3_fail(s3, &answer, err);
-	/* What has no body libcurl sends again by itself, where a connection
-	 * ends without an answer. */
-	if (answer.doubt || size == 0)
-		rc = s3_is_ours(s3, ask->key, nonce, size, &ours, err);
+	/* Also without a doubt of ours: libcurl sends again by itself where a
+	 * connection that was idle ends without an answer. */
+	rc = s3_is_ours(s3, ask->key, nonce, size, &ours, err);
 	if (rc < 0 || ours)
 		return rc;
 	/* What an earlier try has put may have been replaced since. */

@@ -166,7 +166,7 @@ for k in 2 3; do
 		fail "who seals on node $k"
 	}
 done
-for kind in heir- end closed commits; do
+for kind in heir- end closed commits delete=; do
 	grep '^# [0-9]* lost ' "$proxy_log" | grep -q "$kind" ||
 		fail "no answer to $kind was lost"
 done

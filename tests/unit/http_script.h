@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,7 +75,7 @@ script_answer(struct script *script, int fd, const char *answer)
 	const char *hole = strstr(answer, "%s");
 	const char *nonce = NULL;
 
-	for (size_t i = 0; i < script->asked_count && nonce == NULL; i++)
+	for (size_t i = script->asked_count; i-- > 0 && nonce == NULL;)
 		nonce = strstr(script->asked[i], "fleetbak-put: ");
 	if (hole == NULL || nonce == NULL) {
 		(void)!write(fd, answer, strlen(answer));
@@ -83,6 +84,17 @@ script_answer(struct script *script, int fd, const char *answer)
 	(void)!write(fd, answer, (size_t)(hole - answer));
 	(void)!write(fd, nonce + 14, 32);
 	(void)!write(fd, hole + 2, strlen(hole + 2));
+}
+
+/* A connection that is made is answered rather than one that is idle. */
+static inline bool
+script_is_left(const struct script *script, int fd)
+{
+	struct pollfd both[2] = { { .fd = fd, .events = POLLIN },
+		{ .fd = script->fd, .events = POLLIN } };
+
+	(void)poll(both, 2, -1);
+	return both[0].revents == 0;
 }
 
 static inline void *
@@ -94,6 +106,10 @@ script_run(void *arg)
 	for (size_t n = 0; n < script->count;) {
 		struct fb_buf request = { 0 };
 
+		if (fd != -1 && script_is_left(script, fd)) {
+			(void)close(fd);
+			fd = -1;
+		}
 		if (fd == -1)
 			fd = accept4(script->fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd == -1)

@@ -88,7 +88,7 @@ a_create_says_what_it_asks_for(void **state)
 static void
 a_taken_key_is_told(void **state)
 {
-	WITH_SCRIPT(TAKEN);
+	WITH_SCRIPT(TAKEN, THEIRS);
 	(void)state;
 
 	assert_fails(
@@ -123,7 +123,7 @@ what_another_put_there_is_not_ours(void **state)
 static void
 a_replace_whose_answer_was_lost_is_looked_up(void **state)
 {
-	WITH_SCRIPT(BUSY, TAKEN, OURS, TAKEN);
+	WITH_SCRIPT(BUSY, TAKEN, OURS, TAKEN, THEIRS);
 	(void)state;
 
 	assert_ok(fb_store_replace(store, "k", SPAN("bytes"), "e1", &err));
@@ -134,14 +134,16 @@ a_replace_whose_answer_was_lost_is_looked_up(void **state)
 	script_release(&script);
 }
 
-/* What has no body libcurl sends again by itself. */
+/* libcurl sends again by itself what a connection that was idle does not
+ * answer: a replace has one of its own, a create is looked up. */
 static void
 a_lost_answer_to_nothing_is_looked_up(void **state)
 {
 	static const char ours[] =
 	    "HTTP/1.1 200 OK\r\nx-amz-meta-fleetbak-put: %s\r\n"
 	    "Content-Length: 0\r\n\r\n";
-	const char *const answers[] = { GONE, "", TAKEN, ours, TAKEN, THEIRS };
+	const char *const answers[] = { GONE, "", TAKEN, ours, TAKEN, THEIRS,
+		"", TAKEN, OURS };
 	struct script script;
 	FB_AUTO_STORE struct fb_store *store = NULL;
 	uint64_t size;
@@ -153,6 +155,7 @@ a_lost_answer_to_nothing_is_looked_up(void **state)
 	assert_ok(fb_store_replace(store, "k", SPAN(""), "e1", &err));
 	assert_fails(
 	    FB_EEXISTS, fb_store_create(store, "k", SPAN(""), &err));
+	assert_ok(fb_store_create(store, "k", SPAN("bytes"), &err));
 	END_SCRIPT();
 }
 

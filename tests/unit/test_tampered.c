@@ -608,6 +608,7 @@ what_is_tidied_away_stays_away(void **state)
 	tell(world, EPOCH "lease", "session x\n");
 	tell(world, EPOCH "000001", "1 obligation {}\n");
 	tell(world, "shared/night/0002/000001/000001", "1 obligation {}\n");
+	tell(world, "shared/night/0002/000001/lease", "session z\n");
 	tell(world, "shared/night/0003/000001/lease", "session y\n");
 	damage(world, EPOCH "end", "");
 	damage(world, "shared/night/closed", "");
@@ -620,7 +621,8 @@ what_is_tidied_away_stays_away(void **state)
 	damage(world, "shared/night/closed", NULL);
 	damage(world, "shared/night/run", NULL);
 	damage(world, "shared/night/0002/000001/000001", NULL);
-	mend_all(world, 3);
+	damage(world, "shared/night/0002/000001/lease", NULL);
+	mend_all(world, 4);
 }
 
 int

@@ -68,6 +68,10 @@ struct fb_http_request {
 	 * again by itself where a connection ends without an answer. */
 	bool straight;
 
+	/* Over a connection of its own: one that was idle and ends without an
+	 * answer libcurl replaces and sends again, and says nothing. */
+	bool once;
+
 	uint64_t timeout_ms; /* for all of it; 0: no limit but the stall */
 	size_t body_max;     /* of an answer that is kept; 0: 1 MiB */
 	fb_http_sink *sink;  /* NULL: the body is kept in the response */
