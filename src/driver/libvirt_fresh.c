@@ -71,8 +71,10 @@ claim(const struct fb_libvirt_fresh *place, struct fb_error *err)
 	    "%s/new/%s", place->driver->scratch, place->token);
 	FB_AUTO_FREE char *path = claim_path(place);
 	FB_AUTO_BUF struct fb_buf text = { 0 };
-	int rc = fb_io_mkdirs(dir, DIR_MODE, err);
+	int rc = fb_libvirt_make_scratch(place->driver, err);
 
+	if (rc == FB_OK)
+		rc = fb_io_mkdirs(dir, DIR_MODE, err);
 	claim_text(place, &text);
 	return rc < 0 ? rc
 	              : fb_io_replace(path, fb_buf_span(&text), CLAIM_MODE,

@@ -132,7 +132,10 @@ bool fb_libvirt_is_up(int state);
 #define FB_LIBVIRT_PAUSED "paused"
 char *fb_libvirt_place(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *name);
-/* Make the directory of a domain, or of a capture of it, passable for QEMU. */
+/* Make scratch, if it is not there, passable for QEMU. */
+FB_MUST_USE int fb_libvirt_make_scratch(
+    const struct fb_libvirt_driver *driver, struct fb_error *err);
+/* ... and the directory of a domain, or of a capture of it. */
 FB_MUST_USE int fb_libvirt_make_place(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *token, struct fb_error *err);
 char *fb_libvirt_part(const struct fb_libvirt_driver *driver,

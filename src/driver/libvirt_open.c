@@ -144,7 +144,10 @@ fb_libvirt_open_volume(struct fb_driver *base, const struct fb_machine *machine,
 	if (token == NULL)
 		return open_image(
 		    driver, machine->id, volume->name, ret_artifact, err);
-	rc = fb_libvirt_find_by_token(base, machine, token, err);
+	/* A later run takes a capture over with it. */
+	rc = fb_libvirt_hold(driver, machine->id, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_find_by_token(base, machine, token, err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_read_kind(
 		    driver, machine->id, token, &kind, &stamp, err);

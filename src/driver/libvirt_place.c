@@ -66,6 +66,13 @@ make_passable(const char *path, bool always, struct fb_error *err)
 	return rc;
 }
 
+int
+fb_libvirt_make_scratch(
+    const struct fb_libvirt_driver *driver, struct fb_error *err)
+{
+	return make_passable(driver->scratch, false, err);
+}
+
 /* Whatever the umask; but a scratch that is there is its owner's. */
 int
 fb_libvirt_make_place(const struct fb_libvirt_driver *driver,
@@ -73,7 +80,7 @@ fb_libvirt_make_place(const struct fb_libvirt_driver *driver,
 {
 	FB_AUTO_FREE char *machine = fb_libvirt_place(driver, uuid, "");
 	FB_AUTO_FREE char *capture = fb_libvirt_place(driver, uuid, token);
-	int rc = make_passable(driver->scratch, false, err);
+	int rc = fb_libvirt_make_scratch(driver, err);
 
 	if (rc == FB_OK)
 		rc = make_passable(machine, true, err);

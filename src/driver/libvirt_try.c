@@ -19,12 +19,11 @@ start_paused(const struct fb_libvirt_driver *driver, virDomainPtr domain,
     const struct fb_restore_request *request, const char *uuid,
     struct fb_error *err)
 {
-	FB_AUTO_FREE char *place = fb_libvirt_place(driver, uuid, "");
 	FB_AUTO_FREE char *mark =
 	    fb_libvirt_place(driver, uuid, FB_LIBVIRT_PAUSED);
 	struct fb_span token = { (const uint8_t *)request->token,
 		strlen(request->token) };
-	int rc = fb_io_mkdirs(place, 0711, err);
+	int rc = fb_libvirt_make_place(driver, uuid, "", err);
 
 	if (rc == FB_OK)
 		rc = fb_io_replace(mark, token, 0600, err);

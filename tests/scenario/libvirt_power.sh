@@ -12,7 +12,7 @@ start_libvirtd
 guest_boots=no guest_channel=no
 make_guest one
 uuid=$(guest_uuid one)
-libvirt_fleet "$work/f" "scratch: $work/s, stop_timeout: 8s"
+libvirt_fleet "$work/f" "scratch: $work/s, stop_timeout: 15s"
 cd "$work/f"
 expect 0 "$fb" -c "$conf" init
 expect 0 vir start one
@@ -76,7 +76,7 @@ ok "a guest that would lose a disk when it stops is not stopped"
 # Another fleetbak, with a state of its own, is at work on it.
 libvirt_fleet "$work/other" "scratch: $work/s, capture: live"
 cd "$work/other"
-sed 's|^download: {|&limit_read: 1MiB/s, |' "$conf" >slow.yaml
+sed 's|^download: {|&limit_read: 256KiB/s, |' "$conf" >slow.yaml
 expect 0 "$fb" -c "$conf" init
 "$fb" -c slow.yaml download --json >"$work/other.out" 2>"$work/other.err" &
 pid=$!

@@ -19,7 +19,7 @@ guest_channel=no
 make_guest one fb.writer=512
 libvirt_fleet "$work/f" "scratch: $work/s, capture: live"
 cd "$work/f"
-sed 's|^download: {|&limit_read: 16MiB/s, |' "$conf" >slow.yaml
+sed 's|^download: {|&limit_read: 4MiB/s, |' "$conf" >slow.yaml
 expect 0 "$fb" -c "$conf" init
 expect 0 vir start one
 await_boot one
