@@ -203,19 +203,6 @@ add_text(xmlNode *parent, const char *name, const char *text)
 	    parent, NULL, (const xmlChar *)name, (const xmlChar *)text);
 }
 
-static void
-write_document(xmlDoc *document, struct fb_buf *dst)
-{
-	xmlChar *text = NULL;
-	int len = 0;
-
-	xmlDocDumpMemory(document, &text, &len);
-	if (text != NULL)
-		fb_buf_add(dst, text, (size_t)len);
-	xmlFree(text);
-	xmlFreeDoc(document);
-}
-
 void
 fb_volume_xml(const char *name, const char *format, uint64_t size,
     bool sparse, struct fb_buf *dst)

@@ -508,20 +508,6 @@ new_document(const char *name)
 }
 
 static void
-end_document(xmlNode *root, struct fb_buf *dst)
-{
-	xmlDoc *document = root->doc;
-	xmlChar *text = NULL;
-	int len = 0;
-
-	xmlDocDumpMemory(document, &text, &len);
-	if (text != NULL)
-		fb_buf_add(dst, text, (size_t)len);
-	xmlFree(text);
-	xmlFreeDoc(document);
-}
-
-static void
 fill_backup_disk(xmlNode *node, const char *target, const char *since,
     const char *scratch)
 {
@@ -560,7 +546,7 @@ fb_domain_backup_xml(const struct fb_domain *domain, const char *const *wanted,
 			fill_backup_disk(node, target,
 			    since != NULL ? since[place] : NULL, scratch);
 	}
-	end_document(root, dst);
+	write_document(root->doc, dst);
 }
 
 void
@@ -581,7 +567,7 @@ fb_domain_checkpoint_xml(const struct fb_domain *domain,
 		set(node, "checkpoint",
 		    place_in(wanted, target) >= 0 ? "bitmap" : "no");
 	}
-	end_document(root, dst);
+	write_document(root->doc, dst);
 }
 
 /* NULL when it is none that is read. */

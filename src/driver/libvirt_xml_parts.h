@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "fleetbak/base/buf.h"
 #include "fleetbak/base/mem.h"
 
 /* Of a text in it that is looked at; libvirt allows fewer. */
@@ -65,6 +66,20 @@ attribute_is(const xmlNode *node, const char *name, const char *value)
 	FB_AUTO_FREE char *is = attribute(node, name);
 
 	return is != NULL && strcmp(is, value) == 0;
+}
+
+/* Add its text, and free it. */
+static inline void
+write_document(xmlDoc *document, struct fb_buf *dst)
+{
+	xmlChar *text = NULL;
+	int len = 0;
+
+	xmlDocDumpMemory(document, &text, &len);
+	if (text != NULL)
+		fb_buf_add(dst, text, (size_t)len);
+	xmlFree(text);
+	xmlFreeDoc(document);
 }
 
 #endif
