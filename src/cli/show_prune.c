@@ -240,12 +240,14 @@ put_space(struct fb_cli *cli, const struct fb_prune_plan *plan)
 	    fb_cli_size(cli, space->later.bytes, later),
 	    fb_cli_size(cli, space->all.bytes, all));
 	fb_cli_gc_locks(cli, &space->locks, false);
-	if (space->unread > 0)
+	if (space->unread > 0) {
+		fb_json_put_u64(cli->data, "unread_recipes", space->unread);
 		fb_buf_add_fmt(&cli->text,
 		    "How much of what stays is needed by nobody was not "
 		    "weighed: %llu recipes would have to be read (--waste "
 		    "does)\n",
 		    (unsigned long long)space->unread);
+	}
 	if (!space->weighed)
 		return;
 	fb_json_put_u64(cli->data, "waste_bytes", space->waste);
