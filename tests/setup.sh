@@ -14,7 +14,8 @@ test='libcmocka-dev shellcheck cppcheck clang clang-tidy mandoc man-db acl
 	radosgw ceph-mon ceph-osd ceph-common curl swift-proxy swift-account
 	swift-container swift-object memcached etcd-server nghttp2-proxy
 	tinyproxy slurmctld slurmd slurm-client munge
-	qemu-system-x86 qemu-utils libvirt-daemon libvirt-clients libnbd-bin lz4'
+	qemu-system-x86 qemu-utils libvirt-daemon libvirt-clients libnbd-bin lz4
+	swtpm swtpm-tools'
 bench='jq restic borgbackup casync rclone radosgw ceph-mon ceph-osd ceph-common
 	curl util-linux'
 

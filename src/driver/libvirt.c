@@ -23,6 +23,7 @@ libvirt_close(struct fb_driver *base)
 	free(driver->machines);
 	free(driver->uri);
 	free(driver->scratch);
+	free(driver->tpm);
 	free(driver->images);
 	free(driver->name);
 	(void)pthread_mutex_destroy(&driver->lock);
@@ -82,6 +83,7 @@ libvirt_open(const struct fb_config_source *source,
 	driver->base.source = driver->name;
 	driver->uri = fb_strdup(option(source, "uri"));
 	driver->scratch = fb_strdup(option(source, "scratch"));
+	driver->tpm = fb_strdup(option(source, "tpm"));
 	driver->images = fb_strdup(option(source, "images"));
 	driver->machines =
 	    globs_of(json_object_get(source->options, "machines"));

@@ -283,16 +283,30 @@ change_uuid(xmlNode *root, const char *uuid)
 		xmlNodeSetContent(genid, NULL);
 }
 
+/* One that is named is the other domain's. */
+static void
+free_tpm(xmlNode *devices)
+{
+	drop_all(child_of(child_of(devices, "tpm"), "backend"), "source");
+}
+
 static void
 change_root(xmlNode *root, const struct fb_domain_change *change)
 {
+	xmlNode *os = child_of(root, "os");
+
 	if (change->name != NULL)
 		put_text(child_of(root, "name"), change->name);
 	if (change->uuid != NULL)
 		change_uuid(root, change->uuid);
 	if (change->nvram != NULL)
-		change_nvram(
-		    child_of(child_of(root, "os"), "nvram"), change);
+		change_nvram(child_of(os, "nvram"), change);
+	if (change->kernel != NULL)
+		put_text(child_of(os, "kernel"), change->kernel);
+	if (change->initrd != NULL)
+		put_text(child_of(os, "initrd"), change->initrd);
+	if (change->beside != NULL)
+		free_tpm(child_of(root, "devices"));
 	change_devices(child_of(root, "devices"), change);
 }
 

@@ -8,7 +8,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
-#include "libvirt_internal.h"
+#include "libvirt_rest.h"
 
 static int
 write_xml(virDomainPtr domain, bool live, const char *dir, const char *name,
@@ -68,8 +68,9 @@ keep_file(
 	return rc < 0 ? fb_wrap(err, "%s", name) : FB_OK;
 }
 
+/* What the guest writes to first, and what others change after. */
 int
-fb_libvirt_keep_definition(
+fb_libvirt_keep_definition(const struct fb_libvirt_driver *driver,
     virDomainPtr domain, bool running, const char *dir, struct fb_error *err)
 {
 	FB_AUTO_DOMAIN struct fb_domain defined = { 0 };
@@ -79,9 +80,16 @@ fb_libvirt_keep_definition(
 		rc = write_xml(domain, true, dir, "live.xml", err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_read(domain, false, &defined, err);
-	/* The guest writes to it. */
+	if (rc == FB_OK)
+		rc = keep_file(dir, defined.nvram, FB_LIBVIRT_NVRAM, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_tpm_keep(driver, &defined, dir, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_past_keep(domain, dir, err);
 	return rc < 0 ? rc
-	              : keep_file(dir, defined.nvram, FB_LIBVIRT_NVRAM, err);
+	              : fb_libvirt_host_keep(
+	                    fb_libvirt.virDomainGetConnect(domain), &defined,
+	                    dir, err);
 }
 
 int

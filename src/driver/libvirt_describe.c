@@ -7,7 +7,7 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/text.h"
-#include "libvirt_internal.h"
+#include "libvirt_rest.h"
 
 /* A chain that is longer goes in a circle. */
 #define CHAIN_MAX 200
@@ -337,6 +337,8 @@ add_definition(const struct look *look, struct fb_machine *machine)
 		                      "captured: they are on a source of type "
 		                      "'%s'", note.len > 0 ? "; " : "",
 		    look->defined.nvram_elsewhere);
+	fb_libvirt_tpm_note(look->driver, &look->defined, &note);
+	fb_libvirt_past_note(look->ref, &note);
 	if (note.len > 0)
 		volume->note = fb_strdup(fb_buf_str(&note));
 }

@@ -31,6 +31,7 @@ struct fb_libvirt_driver {
 	char *name;
 	char *uri;
 	char *scratch;   /* directory of what a capture needs */
+	char *tpm;       /* directory of the state of emulated TPMs */
 	char *images;    /* directory of images that a restore makes; "": where
 	                  * they were */
 	char **machines; /* globs of names, ends with NULL; NULL: all */
@@ -168,7 +169,8 @@ FB_MUST_USE int fb_libvirt_stamp(const struct fb_libvirt_driver *driver,
 
 /* Fill a capture's definition: the XML and what the guest writes, at its
  * moment; what it does not write may come later. */
-FB_MUST_USE int fb_libvirt_keep_definition(virDomainPtr domain, bool running,
+FB_MUST_USE int fb_libvirt_keep_definition(
+    const struct fb_libvirt_driver *driver, virDomainPtr domain, bool running,
     const char *dir, struct fb_error *err);
 FB_MUST_USE int fb_libvirt_keep_kernel(
     virDomainPtr domain, const char *dir, struct fb_error *err);

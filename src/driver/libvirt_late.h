@@ -43,6 +43,7 @@
 	X(virDomainDestroyFlags) \
 	X(virDomainGetBlockJobInfo) \
 	X(virDomainGetJobInfo) \
+	X(virDomainListAllSnapshots) \
 	X(virDomainRef) \
 	X(virDomainResume) \
 	X(virDomainShutdownFlags) \
@@ -56,6 +57,15 @@
 	X(virDomainIsPersistent) \
 	X(virDomainHasManagedSaveImage) \
 	X(virDomainGetBlockInfo) \
+	X(virDomainSnapshotCreateXML) \
+	X(virDomainSnapshotFree) \
+	X(virDomainSnapshotGetXMLDesc) \
+	X(virDomainSnapshotIsCurrent) \
+	X(virDomainSnapshotLookupByName) \
+	X(virNetworkFree) \
+	X(virNetworkGetXMLDesc) \
+	X(virNetworkIsActive) \
+	X(virNetworkLookupByName) \
 	X(virStoragePoolLookupByName) \
 	X(virStoragePoolLookupByVolume) \
 	X(virStoragePoolGetInfo) \

@@ -15,6 +15,7 @@
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/seam.h"
 #include "libvirt_fresh.h"
+#include "libvirt_rest.h"
 
 struct making {
 	struct fb_libvirt_driver *driver;
@@ -30,6 +31,7 @@ struct making {
 	struct fb_domain_place *places; /* of then.disks */
 	char **texts; /* that the places borrow, two of each disk */
 	char *nvram;
+	struct fb_libvirt_boot boot;
 	size_t left_out; /* disks that are not in the backup */
 };
 
@@ -42,6 +44,7 @@ release_making(struct making *making)
 	free(making->texts);
 	free(making->places);
 	free(making->nvram);
+	fb_libvirt_boot_release(&making->boot);
 	fb_domain_release(&making->then);
 	fb_domain_release(&making->made);
 	fb_buf_release(&making->xml);
@@ -186,7 +189,9 @@ static int
 change_xml(struct making *making, struct fb_error *err)
 {
 	struct fb_domain *then = &making->then;
-	struct fb_domain_change change = { .nvram = making->nvram };
+	struct fb_domain_change change = { .nvram = making->nvram,
+		.kernel = making->boot.kernel.path,
+		.initrd = making->boot.initrd.path };
 	FB_AUTO_BUF struct fb_buf old = making->xml;
 	size_t count = 0;
 	int rc;
@@ -256,7 +261,9 @@ make_up(struct fb_libvirt_driver *driver,
 		return rc;
 	choose_identity(making);
 	making->nvram = place_nvram(making);
-	return change_xml(making, err);
+	rc = fb_libvirt_boot_find(&making->then, request->definition_dir,
+	    &making->boot, err);
+	return rc < 0 ? rc : change_xml(making, err);
 }
 
 /*
@@ -377,11 +384,30 @@ vars_of(const struct making *making)
 	};
 }
 
+/* The caller's; NULL: nothing is wrong with what goes with it. */
+static char *
+rest_problem(const struct making *making, struct fb_buf *text)
+{
+	struct fb_libvirt_vars vars = vars_of(making);
+	const char *dir = making->request->definition_dir;
+	struct fb_libvirt_past past = { .definition_dir = dir };
+	char *problem = fb_libvirt_vars_check(&vars, text);
+
+	if (problem == NULL)
+		problem = fb_libvirt_tpm_check(
+		    making->driver, &making->made, dir, text);
+	if (problem == NULL)
+		problem = fb_libvirt_host_check(
+		    making->connection, &making->made);
+	fb_libvirt_boot_say(&making->boot, &making->then, text);
+	fb_libvirt_past_check(&past, text);
+	return problem;
+}
+
 static void
 check_definition(
     const struct making *making, struct fb_restore_volume_plan *volume)
 {
-	struct fb_libvirt_vars vars = vars_of(making);
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 	size_t devices = making->then.host_devices;
 
@@ -393,7 +419,7 @@ check_definition(
 	if (making->other && devices > 0)
 		fb_buf_add_fmt(&text, "; without %zu device%s of the host",
 		    devices, devices == 1 ? "" : "s");
-	volume->problem = fb_libvirt_vars_check(&vars, &text);
+	volume->problem = rest_problem(making, &text);
 	volume->location = fb_strdup(fb_buf_str(&text));
 }
 
@@ -478,30 +504,19 @@ fb_libvirt_new_open(struct fb_libvirt_driver *driver,
 	return rc;
 }
 
-/* What it boots directly, where this host has none of that path. */
 static int
-put_boot_file(const struct making *making, const char *path, const char *name,
-    struct fb_error *err)
+put_rest(const struct making *making, struct fb_error *err)
 {
-	FB_AUTO_FREE char *from =
-	    fb_path_join(making->request->definition_dir, name);
-	FB_AUTO_FREE char *dir = path != NULL ? fb_strdup(path) : NULL;
-	FB_AUTO_BUF struct fb_buf bytes = { 0 };
-	struct stat st;
-	char *slash = dir != NULL ? strrchr(dir, '/') : NULL;
-	int rc;
+	struct fb_libvirt_vars vars = vars_of(making);
+	const char *dir = making->request->definition_dir;
+	int rc = fb_libvirt_vars_put(&vars, err);
 
-	if (slash == NULL || path[0] != '/' || stat(path, &st) == 0)
-		return FB_OK;
-	slash[slash == dir ? 1 : 0] = '\0';
-	rc = fb_io_read_file(from, FB_LIBVIRT_FILE_MAX, &bytes, err);
-	if (rc == FB_ENOTFOUND)
-		return FB_OK;
-	if (rc == FB_OK)
-		rc = fb_io_mkdirs(dir, 0755, err);
-	if (rc == FB_OK)
-		rc = fb_io_replace(path, fb_buf_span(&bytes), 0644, err);
-	return rc < 0 ? fb_wrap(err, "%s", name) : FB_OK;
+	if (rc < 0)
+		return fb_wrap(err, "the firmware's variables");
+	rc = fb_libvirt_tpm_put(making->driver, &making->made, dir, err);
+	return rc < 0 ? rc
+	              : fb_libvirt_boot_put(
+	                    &making->boot, &making->then, dir, err);
 }
 
 static int
@@ -510,15 +525,8 @@ define(const struct making *making, virDomainPtr *ret_domain,
 {
 	FB_AUTO_FREE char *step =
 	    fb_format("libvirt define %s", making->name);
-	struct fb_libvirt_vars vars = vars_of(making);
-	int rc = fb_libvirt_vars_put(&vars, err);
+	int rc = put_rest(making, err);
 
-	if (rc < 0)
-		return fb_wrap(err, "the firmware's variables");
-	rc = put_boot_file(making, making->made.kernel, "kernel", err);
-	if (rc == FB_OK)
-		rc = put_boot_file(
-		    making, making->made.initrd, "initrd", err);
 	if (rc == FB_OK)
 		rc = fb_seam_refuse(fb_seam(FB_STEP_DRIVER, step), err);
 	if (rc < 0)

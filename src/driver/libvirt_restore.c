@@ -13,6 +13,7 @@
 #include "fleetbak/base/name.h"
 #include "libvirt_fresh.h"
 #include "libvirt_new.h"
+#include "libvirt_rest.h"
 
 /* The domain as it is, and as the backup's definition has it. */
 struct site {
@@ -23,6 +24,8 @@ struct site {
 	struct fb_domain then; /* of a whole machine only, as it will be */
 	struct fb_buf xml;     /* what `then` was read from */
 	char *was_called;      /* its name in the backup, if that was another */
+	struct fb_domain kept; /* `then`, before it got the names of now */
+	struct fb_libvirt_boot boot;
 };
 
 static void
@@ -31,7 +34,9 @@ release_site(struct site *site)
 	fb_libvirt_ref_release(&site->ref);
 	fb_domain_release(&site->now);
 	fb_domain_release(&site->then);
+	fb_domain_release(&site->kept);
 	fb_buf_release(&site->xml);
+	fb_libvirt_boot_release(&site->boot);
 	free(site->was_called);
 }
 #define AUTO_SITE FB_CLEANUP(release_site)
@@ -62,9 +67,9 @@ is_made(struct fb_driver *base, const struct fb_restore_request *request,
 }
 
 /* It is the same domain under its new name, and so are its firmware's
- * variables where they are now. */
+ * variables where they are now; what it boots may have another place. */
 static int
-keep_names(struct site *site, struct fb_error *err)
+adapt(struct site *site, struct fb_error *err)
 {
 	struct fb_domain_change change = { 0 };
 	FB_AUTO_BUF struct fb_buf xml = { 0 };
@@ -77,7 +82,10 @@ keep_names(struct site *site, struct fb_error *err)
 		change.nvram = site->now.nvram;
 		change.nvram_is_block = site->now.nvram_is_block;
 	}
-	if (change.name == NULL && change.nvram == NULL)
+	change.kernel = site->boot.kernel.path;
+	change.initrd = site->boot.initrd.path;
+	if (change.name == NULL && change.nvram == NULL &&
+	    change.kernel == NULL && change.initrd == NULL)
 		return FB_OK;
 	rc = fb_domain_change(fb_buf_span(&site->xml), &change, &xml, err);
 	if (rc < 0)
@@ -87,7 +95,8 @@ keep_names(struct site *site, struct fb_error *err)
 	fb_buf_release(&site->xml);
 	site->xml = xml;
 	xml = (struct fb_buf){ 0 };
-	fb_domain_release(&site->then);
+	site->kept = site->then;
+	site->then = (struct fb_domain){ 0 };
 	return fb_domain_read(fb_buf_span(&site->xml), &site->then, err);
 }
 
@@ -109,7 +118,10 @@ read_then(struct site *site, struct fb_error *err)
 		rc = fb_fail(err, FB_ECORRUPT,
 		    "it is of another domain, %s", site->then.uuid);
 	if (rc == FB_OK)
-		rc = keep_names(site, err);
+		rc = fb_libvirt_boot_find(
+		    &site->then, dir, &site->boot, err);
+	if (rc == FB_OK)
+		rc = adapt(site, err);
 	return rc < 0 ? fb_wrap(err, "the backup's definition") : FB_OK;
 }
 
@@ -140,6 +152,25 @@ check_saved(const struct site *site, struct fb_error *err)
 	    "other disks");
 	return fb_hint(err, "give the saved memory up: virsh "
 	                    "managedsave-remove");
+}
+
+/* As the backup has it. */
+static const struct fb_domain *
+backup_of(const struct site *site)
+{
+	return site->kept.name != NULL ? &site->kept : &site->then;
+}
+
+static struct fb_libvirt_past
+past_of(const struct site *site, int lock_fd)
+{
+	return (struct fb_libvirt_past){
+		.connection = site->ref.connection,
+		.domain = site->ref.domain,
+		.now = &site->now,
+		.definition_dir = site->request->definition_dir,
+		.lock_fd = lock_fd,
+	};
 }
 
 static struct fb_libvirt_vars
@@ -242,10 +273,35 @@ check_disk(const struct site *site, const struct fb_volume *wanted,
 		plan->space_bytes = space;
 }
 
+static bool
+is_redefined(const struct site *site)
+{
+	return fb_digest_cmp(&site->then.digest, &site->now.digest) != 0;
+}
+
+/* The caller's; NULL: nothing is wrong with what goes with it. */
+static char *
+rest_problem(const struct site *site, struct fb_buf *text)
+{
+	struct fb_libvirt_vars vars = vars_of(site);
+	struct fb_libvirt_past past = past_of(site, -1);
+	const char *dir = site->request->definition_dir;
+	char *problem = fb_libvirt_vars_check(&vars, text);
+
+	if (problem == NULL)
+		problem = fb_libvirt_tpm_check(
+		    site->driver, &site->then, dir, text);
+	if (problem == NULL && is_redefined(site))
+		problem = fb_libvirt_host_check(
+		    site->ref.connection, &site->then);
+	fb_libvirt_boot_say(&site->boot, backup_of(site), text);
+	fb_libvirt_past_check(&past, text);
+	return problem;
+}
+
 static void
 check_definition(const struct site *site, struct fb_restore_volume_plan *volume)
 {
-	struct fb_libvirt_vars vars = vars_of(site);
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 
 	fb_buf_add_fmt(
@@ -257,8 +313,8 @@ check_definition(const struct site *site, struct fb_restore_volume_plan *volume)
 	if (!site->request->all_volumes)
 		volume->problem = fb_strdup(
 		    "it is restored with the whole machine only");
-	else
-		volume->problem = fb_libvirt_vars_check(&vars, &text);
+	else if (site->then.name != NULL)
+		volume->problem = rest_problem(site, &text);
 	volume->location = fb_strdup(fb_buf_str(&text));
 }
 
@@ -392,7 +448,7 @@ define(const struct site *site, struct fb_error *err)
 	virDomainPtr defined;
 	int rc;
 
-	if (fb_digest_cmp(&site->then.digest, &site->now.digest) == 0)
+	if (!is_redefined(site))
 		return FB_OK;
 	rc = fb_libvirt_effect(site->ref.domain, "define", err);
 	if (rc < 0)
@@ -415,13 +471,33 @@ finish_made(const struct site *site, const char *token, struct fb_error *err)
 	return rc < 0 ? rc : fb_libvirt_fresh_done(site->driver, token, err);
 }
 
+/* What goes with the definition, and that itself. */
+static int
+put_rest(const struct site *site, const struct fb_verb *verb,
+    struct fb_error *err)
+{
+	struct fb_libvirt_vars vars = vars_of(site);
+	struct fb_libvirt_past past = past_of(site, verb->lock_fd);
+	const char *dir = site->request->definition_dir;
+	int rc = fb_libvirt_vars_put(&vars, err);
+
+	if (rc < 0)
+		return fb_wrap(err, "the firmware's variables");
+	rc = fb_libvirt_tpm_put(site->driver, &site->then, dir, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_boot_put(
+		    &site->boot, backup_of(site), dir, err);
+	if (rc == FB_OK)
+		rc = define(site, err);
+	return rc < 0 ? rc : fb_libvirt_past_put(&past, err);
+}
+
 int
 fb_libvirt_restore_finish(struct fb_driver *base,
     const struct fb_restore_request *request, const struct fb_verb *verb,
     struct fb_error *err)
 {
 	AUTO_SITE struct site site = { 0 };
-	struct fb_libvirt_vars vars;
 	bool made;
 	int rc = is_made(base, request, &made, err);
 
@@ -434,8 +510,5 @@ fb_libvirt_restore_finish(struct fb_driver *base,
 		return rc;
 	if (fb_libvirt_fresh_is_claimed(site.driver, verb->token))
 		return finish_made(&site, verb->token, err);
-	vars = vars_of(&site);
-	rc = fb_libvirt_vars_put(&vars, err);
-	return rc < 0 ? fb_wrap(err, "the firmware's variables")
-	              : define(&site, err);
+	return put_rest(&site, verb, err);
 }

@@ -128,7 +128,7 @@ make_place(const struct capture *capture, bool running, struct fb_error *err)
 	if (rc == FB_OK)
 		rc = fb_io_mkdirs(own, OWN_MODE, err);
 	return rc < 0 ? rc
-	              : fb_libvirt_keep_definition(
+	              : fb_libvirt_keep_definition(capture->driver,
 	                    capture->domain, running, definition, err);
 }
 

@@ -413,6 +413,7 @@ read_domain(xmlNode *root, struct fb_domain *domain, struct fb_error *err)
 	domain->initrd = content(child_of(child_of(root, "os"), "initrd"));
 	rc = read_devices(child_of(root, "devices"), domain, err);
 	read_owner(root, domain);
+	read_host(root, &domain->host);
 	if (rc == FB_OK)
 		digest_domain(root, &domain->digest);
 	return rc;
@@ -458,6 +459,7 @@ fb_domain_release(struct fb_domain *domain)
 		free(disk->why);
 	}
 	free(domain->disks);
+	release_host(&domain->host);
 	free(domain->nvram);
 	free(domain->nvram_elsewhere);
 	free(domain->kernel);

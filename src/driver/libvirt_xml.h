@@ -41,6 +41,16 @@ struct fb_domain_disk {
 	char *why;
 };
 
+/* What it needs of its host besides its disks. */
+struct fb_domain_host {
+	char *tpm; /* the directory below its UUID's that an emulated TPM has,
+	            * "tpm2"; NULL: it has none */
+	char *tpm_path;      /* ... which is this one when the XML names it */
+	char *tpm_elsewhere; /* a TPM of another kind, in words */
+	char **networks;     /* of libvirt, by name, each once */
+	size_t network_count;
+};
+
 struct fb_domain {
 	char uuid[FB_UUID_SIZE];
 	char *name;
@@ -54,6 +64,7 @@ struct fb_domain {
 	char *nvram, *kernel, *initrd;
 	bool nvram_is_block;   /* it is a device, not a file */
 	char *nvram_elsewhere; /* or of another type, which is this one */
+	struct fb_domain_host host;
 	bool has_owner; /* of its process, numbers (live XML) */
 	uint32_t uid, gid;
 	/* Of what it means: without what differs between two looks at an
@@ -90,6 +101,7 @@ struct fb_domain_change {
 	const char *name, *uuid;
 	const char *nvram;
 	bool nvram_is_block;
+	const char *kernel, *initrd;
 	const struct fb_domain_place *places; /* of the disks that move */
 	size_t place_count;
 	/*

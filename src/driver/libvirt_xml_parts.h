@@ -68,6 +68,11 @@ attribute_is(const xmlNode *node, const char *name, const char *value)
 	return is != NULL && strcmp(is, value) == 0;
 }
 
+/* libvirt_xml_host.c: fill domain->host, and free what is in it. */
+struct fb_domain_host;
+void read_host(const xmlNode *root, struct fb_domain_host *host);
+void release_host(struct fb_domain_host *host);
+
 /* Add its text, and free it. */
 static inline void
 write_document(xmlDoc *document, struct fb_buf *dst)

@@ -215,6 +215,11 @@ static const struct fb_setting settings[] = {
 	    .help = "Directory of this host for what a capture needs: the "
 	            "hypervisor's socket, and what guests overwrite while "
 	            "they are read." },
+	{ .path = "sources.*.tpm", PATH,
+	    .fallback = "/var/lib/libvirt/swtpm", .driver = "libvirt",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_TPM",
+	    .help = "Directory of this host in which libvirt keeps the state "
+	            "of the TPMs that it emulates." },
 	{ .path = "sources.*.images", PATH, .driver = "libvirt",
 	    .variable = "FLEETBAK_SOURCES_<NAME>_IMAGES",
 	    .help = "Directory of this host in which the images of domains "

@@ -10,7 +10,8 @@ start_libvirtd
 guest_boots=no guest_channel=no
 make_guest one
 uuid=$(guest_uuid one)
-libvirt_fleet "$work/f" "scratch: $work/s"
+tpms=$libvirt_dir/lib/swtpm
+libvirt_fleet "$work/f" "scratch: $work/s, tpm: $tpms"
 cd "$work/f"
 expect 0 "$fb" -c "$conf" init
 poke_off() { # <byte> <offset> <length>
@@ -53,6 +54,13 @@ expect 0 "$fb" -c "$conf" download -n one
 grep -q "^lab/$uuid (one)  down" "$work/stdout" || fail "the plan has no name"
 expect 2 "$fb" -c "$conf" restore ones --in-place --yes
 grep -q "did you mean 'one'" "$work/stderr" || fail "no near name"
+# A run is shown and given up by it, too.
+run=$("$fb" -c "$conf" list runs -o json | jq -r '.data[0].run')
+expect 0 "$fb" -c "$conf" show "one@$run"
+grep -q "$uuid" "$work/stdout" || fail "show: $(cat "$work/stdout")"
+expect 0 "$fb" -c "$conf" forget "lab/one@$run" --yes
+expect 0 "$fb" -c "$conf" forget --undo "$run"
+expect 1 "$fb" -c "$conf" forget "ones@$run" --yes
 poke_off 0x44 3M 100k
 expect 0 "$fb" -c "$conf" restore lab/one --in-place --yes
 raw_sums | cmp -s - "$work/was" || fail "lab/one is not as it was"
@@ -83,6 +91,98 @@ vir desc two --config | grep -q 'written since' && fail "two is not defined anew
 nothing_left two
 ok "a guest that was renamed is restored under its new name"
 
+# What else goes with it: the state of its TPM, the records of its snapshots,
+# what it boots and the networks that it is in.
+edit_guest() { # <guest> <words for sed>
+	vir dumpxml --inactive "$1" | sed "$2" >"$work/edit.xml"
+	vir define "$work/edit.xml" >/dev/null
+}
+boot_file() { # <file>: QEMU takes it for a kernel
+	truncate -s 16K "$1"
+	printf 'HdrS\017\002' | dd of="$1" bs=1 seek=514 conv=notrunc status=none
+	printf '\377\377\377\067' | dd of="$1" bs=1 seek=556 conv=notrunc status=none
+}
+net() { # <name>
+	cat >"$work/net.xml" <<-END
+		<network><name>$1</name><bridge name='fb${#1}'/><dns enable='no'/></network>
+	END
+	expect 0 vir net-define "$work/net.xml"
+	expect 0 vir net-start "$1"
+}
+mkdir "$guests/kept"
+net 'a net'
+boot_file "$guests/kept/kernel"
+cp "$guests/kept/kernel" "$work/kernel"
+echo "a disk in memory" >"$guests/kept/initrd"
+tpm_device="<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"
+nic="<interface type='network'><source network='a net'/></interface>"
+boots="<kernel>$guests/kept/kernel</kernel><initrd>$guests/kept/initrd</initrd>"
+edit_guest two "s|</devices>|$tpm_device$nic</devices>|;s|</os>|$boots</os>|"
+expect 0 vir start two --paused
+vir destroy two >/dev/null
+tpm=$tpms/$uuid/tpm2
+[ -s "$tpm/tpm2-00.permall" ] || fail "the TPM has no state"
+(cd "$tpm" && sha256sum ./*) >"$work/tpm"
+expect 0 vir snapshot-create-as two first
+expect 0 vir snapshot-create-as two 'the $second'
+forget_snapshots() {
+	vir snapshot-delete two first --metadata >/dev/null
+	vir snapshot-delete two 'the $second' --metadata >/dev/null
+}
+expect 0 "$fb" -c "$conf" download -n two
+grep -q 'of its 2 snapshots the records are kept' "$work/stdout" ||
+	fail "the plan does not tell of snapshots: $(cat "$work/stdout")"
+expect 0 "$fb" -c "$conf" download two
+was_defined() {
+	(cd "$tpm" && sha256sum ./*) | cmp -s - "$work/tpm" &&
+		[ "$(vir snapshot-list two --name | sed '/^$/d' | sort | tr '\n' ,)" = \
+			"${1-first,the \$second,}" ]
+}
+echo "written since" >>"$tpm/tpm2-00.permall"
+echo "written since" >"$tpm/tpm2-00.volatilestate"
+forget_snapshots
+rm "$guests/kept/kernel"
+echo "another one" >"$guests/kept/initrd"
+expect 0 "$fb" -c "$conf" restore two --in-place -n
+for said in "TPM's state into '$tpm'" '2 snapshots are known again' \
+	"its kernel into '$guests/kept/kernel'" \
+	"its initrd into '$guests/kept/initrd-[0-9a-f]*', as '$guests/kept/initrd' is"; do
+	grep -q "$said" "$work/stdout" || fail "the plan lacks '$said': $(cat "$work/stdout")"
+done
+expect 0 "$fb" -c "$conf" restore two --in-place --yes
+was_defined || fail "the TPM or snapshots: $(ls -l "$tpm"; vir snapshot-list two)"
+[ "$(vir snapshot-current two --name)" = 'the $second' ] || fail "another is current"
+cmp -s "$guests/kept/kernel" "$work/kernel" || fail "the kernel is not put back"
+[ "$(cat "$guests/kept/initrd")" = "another one" ] || fail "another's was written over"
+[ "$(cat "$(vir dumpxml --inactive two | sed -n 's|.*<initrd>\(.*\)</initrd>.*|\1|p')")" = \
+	"a disk in memory" ] || fail "it boots another initrd"
+expect 0 vir snapshot-revert two first
+ok "a guest has its TPM's state again, its snapshots' records, and what it boots"
+
+# What a record tells of may be gone, and so may a network.
+forget_snapshots
+qemu-img snapshot -d first "$guests/one-b.qcow2"
+rm -r "${tpm:?}"
+edit_guest two "/<interface/,/interface>/d"
+vir net-destroy 'a net' >/dev/null
+vir net-undefine 'a net' >/dev/null
+expect 1 "$fb" -c "$conf" restore two --in-place --yes
+grep -q "libvirt has no network 'a net'" "$work/stderr" ||
+	fail "a network that is not there: $(cat "$work/stderr")"
+net 'a net'
+expect 0 "$fb" -c "$conf" restore two --in-place -n
+grep -q 'without 2 of its 2 snapshots, of which' "$work/stdout" ||
+	fail "the plan does not tell of snapshots: $(cat "$work/stdout")"
+expect 0 "$fb" -c "$conf" restore two --in-place --yes
+was_defined '' || fail "the TPM or snapshots: $(ls -l "$tpm"; vir snapshot-list two)"
+qemu-img snapshot -d 'the $second' "$guests/one-a.qcow2"
+qemu-img snapshot -d 'the $second' "$guests/one-b.qcow2"
+qemu-img snapshot -d first "$guests/one-a.qcow2"
+edit_guest two "/<interface/,/interface>/d;/<tpm/,/tpm>/d;/<kernel/d;/<initrd/d"
+rm "$guests"/kept/kernel "$guests"/kept/initrd*
+nothing_left two
+ok "what is not there any more is said before anything is touched"
+
 # The firmware's variables, however the XML names their file; lost, they are
 # made again, and nobody else's are overwritten.
 with_nvram() { # <guest> [XML of nvram]: none is none
@@ -91,7 +191,6 @@ with_nvram() { # <guest> [XML of nvram]: none is none
 	vir define "$work/nvram.xml" >/dev/null
 }
 nvram_loader="<loader readonly='yes' type='pflash'>$guests/kept/code</loader>"
-mkdir "$guests/kept"
 truncate -s 256K "$guests/kept/code" "$guests/kept/vars"
 for nvram in "<nvram>$guests/kept/vars</nvram>" \
 	"<nvram type='file'><source file='$guests/kept/vars'/></nvram>"; do

@@ -253,6 +253,53 @@ static const char twin[] =
     "</serial><graphics type='vnc' port='5901'/>"
     "<vsock><cid auto='no' address='3'/></vsock></devices></domain>";
 
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static void
+what_a_domain_needs_of_its_host_is_read(void **state)
+{
+	static const struct {
+		const char *xml, *tpm, *path, *elsewhere;
+	} forms[] = {
+		{ "<backend type='emulator' version='2.0'/>", "tpm2", NULL,
+		    NULL },
+		{ "<backend type='emulator' version='1.2'/>", "tpm1.2", NULL,
+		    NULL },
+		{ "<backend type='emulator'><source type='dir' path='/t'/>"
+		  "</backend>", "tpm2", "/t", NULL },
+		{ "<backend type='emulator'><source type='file' path='/t'/>"
+		  "</backend>", NULL, NULL, "on a source of type 'file'" },
+		{ "<backend type='passthrough'/>", NULL, NULL,
+		    "of type 'passthrough'" },
+		{ "", NULL, NULL, NULL },
+	};
+	static const char nic[] = "<interface type='network'>"
+	    "<source network='n &amp; m'/></interface>";
+
+	(void)state;
+	for (size_t i = 0; i < FB_COUNT(forms); i++) {
+		FB_AUTO_DOMAIN struct fb_domain domain = { 0 };
+		FB_AUTO_FREE char *xml = fb_format(
+		    "<domain><name>a</name><uuid>" ID "</uuid><devices>"
+		    "%s<tpm>%s</tpm>%s<interface type='bridge'>"
+		    "<source bridge='br0'/></interface></devices></domain>",
+		    nic, forms[i].xml, nic);
+		struct fb_span span = { (const uint8_t *)xml, strlen(xml) };
+
+		assert_ok(fb_domain_read(span, &domain, &err));
+		assert_true(same_text(domain.host.tpm, forms[i].tpm));
+		assert_true(same_text(domain.host.tpm_path, forms[i].path));
+		assert_true(same_text(
+		    domain.host.tpm_elsewhere, forms[i].elsewhere));
+		assert_int_equal(domain.host.network_count, 1);
+		assert_string_equal(domain.host.networks[0], "n & m");
+	}
+}
+
 static void
 what_runs_beside_another_shares_nothing_with_it(void **state)
 {
@@ -1071,6 +1118,7 @@ main(void)
 		    a_domain_has_its_process_its_agent_and_its_chain),
 		cmocka_unit_test(
 		    the_firmwares_variables_are_found_however_they_are_named),
+		cmocka_unit_test(what_a_domain_needs_of_its_host_is_read),
 		cmocka_unit_test(
 		    what_runs_beside_another_shares_nothing_with_it),
 		cmocka_unit_test(what_is_no_domain_is_refused),
