@@ -80,18 +80,37 @@ struct looking {
 	size_t others;
 };
 
+static bool
+is_word(const struct looking *looking, const char *text)
+{
+	return strlen(text) == looking->len &&
+	    memcmp(text, looking->name, looking->len) == 0;
+}
+
+/* By its id or by its name, with its source or without. */
+static bool
+is_looked_for(
+    const struct looking *looking, const struct fb_manifest_machine *machine)
+{
+	const char *const calls[] = { machine->id,
+		machine->name != NULL ? machine->name : machine->id };
+
+	for (size_t i = 0; i < FB_COUNT(calls); i++) {
+		FB_AUTO_FREE char *full =
+		    fb_format("%s/%s", machine->source, calls[i]);
+
+		if (is_word(looking, calls[i]) || is_word(looking, full))
+			return true;
+	}
+	return false;
+}
+
 static int
 visit_machine(
     const struct fb_manifest_machine *machine, void *arg, struct fb_error *err)
 {
 	struct looking *looking = arg;
-	FB_AUTO_FREE char *full =
-	    fb_format("%s/%s", machine->source, machine->id);
-	bool same =
-	    (strlen(full) == looking->len &&
-	        memcmp(full, looking->name, looking->len) == 0) ||
-	    (strlen(machine->id) == looking->len &&
-	        memcmp(machine->id, looking->name, looking->len) == 0);
+	bool same = is_looked_for(looking, machine);
 
 	(void)err;
 	looking->there = looking->there || same;
