@@ -308,6 +308,21 @@ start_job(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 	return rc;
 }
 
+/* Does what a stop began, and has not ended, live still?  *ret_who, which may
+ * be NULL, says what that is. */
+static bool
+leaves_behind(
+    const struct fb_run *run, const struct fb_job *job, struct fb_buf *ret_who)
+{
+	FB_AUTO_BUF struct fb_buf who = { 0 };
+
+	if (job->stop_failed)
+		fb_lock_add_holders(&who, run->children_fd);
+	if (ret_who != NULL)
+		fb_buf_add(ret_who, who.data, who.len);
+	return who.len > 0;
+}
+
 /* What a stop that failed left behind may take the machine down yet: then it
  * stays owed, and the guardian waits for it. */
 static int
@@ -315,9 +330,7 @@ check_left_behind(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf who = { 0 };
 
-	if (job->stop_failed)
-		fb_lock_add_holders(&who, run->children_fd);
-	if (who.len == 0)
+	if (!leaves_behind(run, job, &who))
 		return FB_OK;
 	run->leaves_guard = true;
 	return fb_fail_id(err, FB_EBUSY, "E-CHILD-ALIVE",
@@ -398,6 +411,27 @@ start_all(struct fb_run *run, size_t unit)
 	}
 }
 
+/* One that went down late is started now, not when all else has been copied.
+ * Nothing is settled by that: its obligation stays until the run ends. */
+static void
+start_late(struct fb_run *run, size_t unit)
+{
+	for (size_t i = run->units[unit].count; i-- > 0;) {
+		struct fb_job *job = &run->jobs[run->units[unit].jobs[i]];
+		struct fb_error err = { 0 };
+
+		if (!job->owes_start || !job->stop_failed ||
+		    fb_run_stopping(run) || leaves_behind(run, job, NULL) ||
+		    observe(run, job, true) != FB_POWER_DOWN ||
+		    start_verb(run, job, &err) == FB_OK)
+			continue;
+		fb_run_notify(run,
+		    &(struct fb_event){ .kind = FB_EVENT_WARNING,
+		        .machine = job->name,
+		        .error = &err });
+	}
+}
+
 static void
 open_epoch(struct fb_run *run, size_t unit)
 {
@@ -428,6 +462,7 @@ fb_run_window(struct fb_run *run, size_t unit, struct fb_error *err)
 	take_step(run, unit, deadline_ns, snapshot_job);
 	take_step(run, unit, deadline_ns, drain_job);
 	start_all(run, unit);
+	start_late(run, unit);
 	if (fb_run_stopping(run))
 		return fb_fail(err, FB_ECANCELED, "canceled");
 	return FB_OK;
