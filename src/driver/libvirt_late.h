@@ -95,8 +95,10 @@ extern struct fb_libvirt fb_libvirt;
 	X(nbd_add_meta_context) \
 	X(nbd_can_meta_context) \
 	X(nbd_set_export_name) \
-	X(nbd_connect_unix) \
-	X(nbd_connect_systemd_socket_activation) \
+	X(nbd_aio_connect_systemd_socket_activation) \
+	X(nbd_aio_connect_unix) \
+	X(nbd_aio_is_connecting) \
+	X(nbd_aio_is_ready) \
 	X(nbd_get_size) \
 	X(nbd_get_block_size) \
 	X(nbd_aio_block_status) \

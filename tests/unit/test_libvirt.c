@@ -2,7 +2,14 @@
  * The libvirt driver's own promises, with libvirt's own test driver in the
  * place of a hypervisor: it lives in this process.
  */
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "../../src/driver/libvirt_checkpoint.h"
 #include "../../src/driver/libvirt_internal.h"
+#include "../../src/driver/libvirt_nbd.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/json.h"
 #include "tree_tools.h"
@@ -632,6 +639,34 @@ with_image(const char *dir, const char *more)
 	    dir, more);
 }
 
+/* It accepts, and says nothing. */
+static void
+a_server_that_hangs_is_given_up(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct fb_libvirt_changes none = { 0 };
+	struct fb_artifact *disk = NULL;
+	int64_t patience_ms = fb_disk_patience_ms;
+	char *dir = new_dir();
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	FB_AUTO_FREE char *path = fb_format("%s/nbd", dir);
+
+	(void)state;
+	assert_true(strlen(path) < sizeof(address.sun_path));
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	assert_return_code(
+	    bind(fd, (struct sockaddr *)&address, sizeof(address)), errno);
+	assert_return_code(listen(fd, 1), errno);
+	fb_disk_patience_ms = 100;
+	assert_fails(FB_ETIMEOUT,
+	    fb_libvirt_read_job(path, "vda", &none, &disk, &err));
+	fb_disk_patience_ms = patience_ms;
+	(void)close(fd);
+	assert_fails(FB_EFAILED,
+	    fb_libvirt_read_job(path, "vda", &none, &disk, &err));
+	drop_dir(&dir);
+}
+
 static void
 a_capture_of_images_that_changed_since_is_none(void **state)
 {
@@ -1137,6 +1172,7 @@ main(void)
 		cmocka_unit_test(one_that_we_paused_is_down_and_goes_on),
 		cmocka_unit_test(a_mark_goes_when_what_it_marks_has_passed),
 		cmocka_unit_test(one_that_crashed_and_is_kept_is_not_off),
+		cmocka_unit_test(a_server_that_hangs_is_given_up),
 		cmocka_unit_test(a_capture_of_images_that_changed_since_is_none),
 		cmocka_unit_test(one_that_somebody_started_is_not_captured),
 		cmocka_unit_test(one_that_was_cut_off_is_told_from_one_that_shut_down),
