@@ -41,6 +41,18 @@ static const struct fb_explanation rows[] = {
 	    "A build without libvirt-dev, libnbd-dev or libxml2-dev.",
 	    "Install libvirt0 and libnbd0; build fleetbak again where the "
 	    "message says so." },
+	{ "E-FREEZE", "a guest's file systems were not frozen",
+	    "0 (a warning); 3, or 1 alone with freeze: require",
+	    "A guest that is captured without being stopped has its file "
+	    "systems frozen by its agent for that moment. This one's were not: "
+	    "its backup counts as one of a machine that ran (level crash), or, "
+	    "with freeze: require, there is none. What was frozen meanwhile is "
+	    "thawed.",
+	    "No qemu-guest-agent, or one that hangs; a freeze hook of the "
+	    "guest's that takes longer than freeze_timeout; somebody else's "
+	    "freeze.",
+	    "Try virsh domfsfreeze and domfsthaw; raise freeze_timeout; "
+	    "freeze: never asks for none." },
 	{ "E-SCRATCH-FULL", "what a guest overwrites has no room",
 	    "3, or 1 alone",
 	    "While a guest is read, what it overwrites is kept in scratch. "
@@ -58,6 +70,16 @@ static const struct fb_explanation rows[] = {
 	    "after_stop_timeout: force; virsh destroy.",
 	    "Look why it does not shut down; its file systems check "
 	    "themselves at the next boot." },
+	{ "E-THAW", "a guest's file systems may be frozen", "3, or 1 alone",
+	    "The guest's agent was asked to freeze its file systems, and does "
+	    "not answer any more: whoever writes in the guest may wait. It "
+	    "was asked for a minute to thaw them, and is asked again at the "
+	    "run's end, by recover, and by whatever fleetbak does next to the "
+	    "guest.",
+	    "A guest agent that was killed or hangs; a guest that stands "
+	    "still.",
+	    "virsh domfsthaw; fleetbak recover; when neither helps, reset the "
+	    "guest." },
 };
 
 size_t

@@ -50,6 +50,14 @@ span_of(const struct fb_config_source *source, const char *key)
 	                                                                  : 0;
 }
 
+static enum fb_libvirt_freezing
+freezing_of(const char *policy)
+{
+	return strcmp(policy, "require") == 0 ? FB_LIBVIRT_FREEZE_REQUIRE
+	    : strcmp(policy, "never") == 0    ? FB_LIBVIRT_FREEZE_NEVER
+	                                      : FB_LIBVIRT_FREEZE_TRY;
+}
+
 static char **
 globs_of(const json_t *list)
 {
@@ -89,6 +97,8 @@ libvirt_open(const struct fb_config_source *source,
 	    globs_of(json_object_get(source->options, "machines"));
 	driver->local = fb_libvirt_is_local(driver->uri);
 	driver->live = strcmp(option(source, "capture"), "live") == 0;
+	driver->freeze = freezing_of(option(source, "freeze"));
+	driver->freeze_timeout_ms = span_of(source, "freeze_timeout");
 	driver->force_off =
 	    strcmp(option(source, "after_stop_timeout"), "force") == 0;
 	driver->checkpoints = strcmp(option(source, "changes"), "none") != 0;

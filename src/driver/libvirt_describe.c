@@ -374,7 +374,9 @@ lifecycle_of(const struct look *look)
 		return FB_LIFECYCLE_READ_DOWN;
 	/* One that is not defined would be gone when it has stopped. */
 	if (look->driver->live || !look->persistent)
-		return FB_LIFECYCLE_SNAPSHOT_LIVE;
+		return fb_libvirt_freezes(look->driver, &look->live)
+		    ? FB_LIFECYCLE_PAUSE_IN_CREATE
+		    : FB_LIFECYCLE_SNAPSHOT_LIVE;
 	return is_read_stopped(look) ? FB_LIFECYCLE_STOP_COPY_START
 	                             : FB_LIFECYCLE_STOP_SNAPSHOT_START;
 }
@@ -430,7 +432,18 @@ check_running(const struct look *look, const struct fb_machine *machine,
 {
 	int rc = check_scratch(look, machine, err);
 
-	if (rc == FB_OK && machine->lifecycle != FB_LIFECYCLE_SNAPSHOT_LIVE)
+	if (rc == FB_OK &&
+	    machine->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE &&
+	    look->driver->freeze == FB_LIBVIRT_FREEZE_REQUIRE) {
+		(void)fb_fail_id(err, FB_ECONFLICT, "E-FREEZE",
+		    "no guest agent answers that could freeze its file "
+		    "systems");
+		return fb_hint(err, "start qemu-guest-agent in the guest, or "
+		                    "set freeze: try");
+	}
+	if (rc == FB_OK &&
+	    machine->lifecycle != FB_LIFECYCLE_SNAPSHOT_LIVE &&
+	    machine->lifecycle != FB_LIFECYCLE_PAUSE_IN_CREATE)
 		rc = check_live_only(look, err);
 	return rc < 0 ? rc
 	              : fb_libvirt_check_job(

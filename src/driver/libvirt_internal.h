@@ -26,6 +26,13 @@
 /* Or neither a regular file nor a block device of this host. */
 bool fb_libvirt_is_too_large(const char *path);
 
+/* Are the file systems of a guest that is captured live frozen? */
+enum fb_libvirt_freezing {
+	FB_LIBVIRT_FREEZE_TRY, /* where its agent can; otherwise it is not */
+	FB_LIBVIRT_FREEZE_REQUIRE,
+	FB_LIBVIRT_FREEZE_NEVER,
+};
+
 struct fb_libvirt_driver {
 	struct fb_driver base;
 	char *name;
@@ -37,6 +44,8 @@ struct fb_libvirt_driver {
 	char **machines; /* globs of names, ends with NULL; NULL: all */
 	bool local;      /* the hypervisor is this host's */
 	bool live;       /* captured without being stopped */
+	enum fb_libvirt_freezing freeze;
+	uint64_t freeze_timeout_ms; /* nothing is frozen for longer */
 	bool force_off; /* one that does not shut down in time is switched off */
 	bool checkpoints; /* kept, so that changes are known */
 	bool refuse_left_out; /* a disk that cannot be captured fails its
@@ -123,6 +132,7 @@ bool fb_libvirt_is_up(int state);
  *
  *	<uuid>/paused                the domain was started paused by us
  *	<uuid>/asked                 it was asked by us to shut down
+ *	<uuid>/frozen                its agent was asked by us to freeze it
  *	<uuid>/<token>/whole         made last; says what kind it is
  *	<uuid>/<token>/definition/   the XML
  *	<uuid>/<token>/changes       what the job can tell of changes
@@ -184,13 +194,50 @@ FB_MUST_USE int fb_libvirt_note_asked(const struct fb_libvirt_driver *driver,
     const char *uuid, uint64_t span_ms, struct fb_error *err);
 int64_t fb_libvirt_asked(
     const struct fb_libvirt_driver *driver, const char *uuid);
-/* Take a mark away, of these two. */
+/* Take a mark away, of these three. */
 FB_MUST_USE int fb_libvirt_forget(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *mark, struct fb_error *err);
 
 /* A domain that is paused: was that us, for a capture? */
 bool fb_libvirt_is_ours_paused(
     const struct fb_libvirt_driver *driver, const char *uuid);
+
+/*
+ * The file systems of a guest that runs, frozen by its agent.  A mark is
+ * durable before the agent is asked, and goes when it is known that nothing is
+ * frozen any more: until then fb_libvirt_is_frozen(), and whoever comes next
+ * thaws it.
+ */
+#define FB_LIBVIRT_FROZEN "frozen"
+struct fb_libvirt_freeze {
+	struct fb_libvirt_driver *driver;
+	virDomainPtr domain; /* borrowed */
+	const char *uuid;    /* borrowed */
+	struct fb_error why; /* set: it is not frozen, and why */
+	struct fb_libvirt_timer *timer; /* private */
+};
+/*
+ * Freeze it, or say in `why` that it is not.  Once it is frozen, and if it is
+ * not thawed before, a thread thaws it at the deadline that its source has,
+ * counted from the call.
+ *
+ * Errors: FB_EFAILED (E-THAW): it may be frozen, and is not known to be thawed.
+ */
+FB_MUST_USE int fb_libvirt_freeze_begin(
+    struct fb_libvirt_freeze *freeze, struct fb_error *err);
+/* Thaw it, after fb_libvirt_freeze_begin() returned FB_OK; `why` is set when it
+ * has not been frozen all the time.  E-THAW, as above. */
+FB_MUST_USE int fb_libvirt_freeze_end(
+    struct fb_libvirt_freeze *freeze, struct fb_error *err);
+bool fb_libvirt_is_frozen(
+    const struct fb_libvirt_driver *driver, const char *uuid);
+/* Thaw what was frozen, by whomever of us, trying for this long. */
+FB_MUST_USE int fb_libvirt_thaw(const struct fb_libvirt_driver *driver,
+    virDomainPtr domain, const char *uuid, uint64_t span_ms,
+    struct fb_error *err);
+/* Would its agent freeze it? */
+bool fb_libvirt_freezes(const struct fb_libvirt_driver *driver,
+    const struct fb_domain *live);
 
 /* Whose backup job runs? */
 enum fb_libvirt_job {

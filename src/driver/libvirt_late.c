@@ -7,8 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define LIBVIRT "libvirt.so.0"
-#define LIBNBD  "libnbd.so.0"
+#define LIBVIRT      "libvirt.so.0"
+#define LIBVIRT_QEMU "libvirt-qemu.so.0"
+#define LIBNBD       "libnbd.so.0"
 
 struct fb_libvirt fb_libvirt;
 struct fb_nbd fb_nbd;
@@ -84,6 +85,17 @@ start_events(void)
 	return rc == 0 && pthread_detach(thread) == 0;
 }
 
+/* What only QEMU has. */
+static void
+load_libvirt_qemu(void)
+{
+	void *library = dlopen(LIBVIRT_QEMU, RTLD_NOW | RTLD_LOCAL);
+
+	if (library != NULL)
+		*(void **)&fb_libvirt.virDomainQemuAgentCommand =
+		    dlsym(library, "virDomainQemuAgentCommand");
+}
+
 static void
 load_libvirt(void)
 {
@@ -105,6 +117,7 @@ load_libvirt(void)
 		    "%s cannot be initialized", LIBVIRT);
 	else
 		fb_libvirt.virSetErrorFunc(NULL, say_nothing);
+	load_libvirt_qemu();
 }
 
 const char *

@@ -10,6 +10,7 @@
 #define DRIVER_LIBVIRT_LATE_H
 
 #include <libnbd.h>
+#include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
 
@@ -29,6 +30,7 @@
 	X(virEventRemoveTimeout) \
 	X(virEventRunDefaultImpl) \
 	X(virDomainAbortJob) \
+	X(virDomainAgentSetResponseTimeout) \
 	X(virDomainCheckpointDelete) \
 	X(virDomainCheckpointFree) \
 	X(virDomainCheckpointGetName) \
@@ -41,7 +43,10 @@
 	X(virDomainCreateWithFlags) \
 	X(virDomainDefineXML) \
 	X(virDomainDestroyFlags) \
+	X(virDomainFSFreeze) \
+	X(virDomainFSThaw) \
 	X(virDomainGetBlockJobInfo) \
+	X(virDomainGetID) \
 	X(virDomainGetJobInfo) \
 	X(virDomainListAllSnapshots) \
 	X(virDomainRef) \
@@ -85,6 +90,8 @@
 #define FB_LIBVIRT_MEMBER(name) __typeof__(name) *name;
 struct fb_libvirt {
 	FB_LIBVIRT_FUNCTIONS(FB_LIBVIRT_MEMBER)
+	/* Of a library of its own: NULL without it. */
+	FB_LIBVIRT_MEMBER(virDomainQemuAgentCommand)
 };
 extern struct fb_libvirt fb_libvirt;
 

@@ -221,6 +221,7 @@ visit_machine(const struct fb_libvirt_driver *driver, const char *uuid,
 	for (size_t i = 0; rc == FB_OK && names[i] != NULL; i++)
 		if (strcmp(names[i], FB_LIBVIRT_PAUSED) != 0 &&
 		    strcmp(names[i], FB_LIBVIRT_ASKED) != 0 &&
+		    strcmp(names[i], FB_LIBVIRT_FROZEN) != 0 &&
 		    fb_name_ok(names[i], strlen(names[i])))
 			rc = visit(uuid, names[i], arg, err);
 	return rc == FB_ENOTFOUND ? FB_OK : rc;

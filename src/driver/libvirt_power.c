@@ -100,6 +100,10 @@ fb_libvirt_power_get(struct fb_driver *base, const struct fb_machine *machine,
 	if (rc < 0)
 		return rc;
 	*ret_power = fb_libvirt_power(driver, machine->id, state);
+	/* It serves nobody. */
+	if (*ret_power == FB_POWER_UP &&
+	    fb_libvirt_is_frozen(driver, machine->id))
+		*ret_power = FB_POWER_DOWN;
 	/* Whoever pauses it from now on is somebody else. */
 	return *ret_power == FB_POWER_UP
 	    ? fb_libvirt_forget(driver, machine->id, FB_LIBVIRT_PAUSED, err)
@@ -331,6 +335,10 @@ fb_libvirt_stop(struct fb_driver *base, const struct fb_machine *machine,
 		/* Its end would be the end of the job. */
 		rc = fb_libvirt_check_job(
 		    driver, ref.domain, machine->id, err);
+		/* Frozen, it would not go down. */
+		if (rc == FB_OK)
+			rc = fb_libvirt_thaw(driver, ref.domain, machine->id,
+			    driver->freeze_timeout_ms, err);
 		if (rc == FB_OK)
 			rc = fb_libvirt_hold(driver, machine->id, err);
 		return rc < 0 ? rc
@@ -391,6 +399,9 @@ step_up(const struct fb_libvirt_driver *driver, virDomainPtr domain,
 	else if (!fb_libvirt_is_up(state))
 		rc = fb_fail(err, FB_ECONFLICT,
 		    "somebody paused or suspended it: it is left so");
+	if (rc == FB_OK)
+		rc = fb_libvirt_thaw(
+		    driver, domain, uuid, driver->freeze_timeout_ms, err);
 	return rc < 0
 	    ? rc
 	    : fb_libvirt_forget(driver, uuid, FB_LIBVIRT_PAUSED, err);

@@ -337,7 +337,8 @@ check_state(const struct site *site, const struct fb_machine *now,
 	int state, rc = fb_libvirt_state(site->ref.domain, &state, err);
 
 	if (rc < 0 || fb_libvirt_is_off(state) || now == NULL ||
-	    now->lifecycle != FB_LIFECYCLE_SNAPSHOT_LIVE)
+	    (now->lifecycle != FB_LIFECYCLE_SNAPSHOT_LIVE &&
+	        now->lifecycle != FB_LIFECYCLE_PAUSE_IN_CREATE))
 		return rc;
 	(void)fb_fail(err, FB_ECONFLICT,
 	    "it runs, and its source says that it is not stopped");

@@ -22,6 +22,9 @@
 
 #define OWN_MODE 0700
 
+/* The stamp of a job of a guest whose file systems were frozen. */
+#define FROZEN "frozen\n"
+
 /*
  * Is it there?
  */
@@ -109,6 +112,7 @@ struct capture {
 	virDomainPtr domain; /* that one's */
 	bool will_start;
 	bool *ret_unclean;
+	struct fb_error *ret_live; /* not NULL: it is to be frozen */
 	const char **wanted; /* targets for the job; ends with NULL */
 	size_t wanted_count;
 };
@@ -134,10 +138,11 @@ make_place(const struct capture *capture, bool running, struct fb_error *err)
 
 static int
 make_whole(const struct capture *capture, enum fb_libvirt_kind kind,
-    struct fb_error *err)
+    const char *stamp, struct fb_error *err)
 {
 	return fb_libvirt_write_kind(capture->driver, capture->uuid,
-	    capture->token, kind, (struct fb_span){ 0 }, err);
+	    capture->token, kind,
+	    (struct fb_span){ (const uint8_t *)stamp, strlen(stamp) }, err);
 }
 
 static int
@@ -208,6 +213,44 @@ begin_job(const struct capture *capture, struct fb_error *err)
 	return rc < 0 ? rc : fb_libvirt_begin_backup(&begin, err);
 }
 
+static int
+refuse_unfrozen(const struct fb_error *why, struct fb_error *err)
+{
+	*err = *why;
+	(void)fb_wrap(err, "freeze: require");
+	return err->code;
+}
+
+/* The job's moment is one at which the guest's file systems are frozen. */
+static int
+begin_job_frozen(const struct capture *capture, struct fb_error *err)
+{
+	bool required = capture->driver->freeze == FB_LIBVIRT_FREEZE_REQUIRE;
+	struct fb_libvirt_freeze freeze = { .driver = capture->driver,
+		.domain = capture->domain,
+		.uuid = capture->uuid };
+	struct fb_error failure = { 0 };
+	int begun, rc = fb_libvirt_freeze_begin(&freeze, err);
+
+	if (rc < 0)
+		return rc;
+	if (required && freeze.why.code < 0)
+		return refuse_unfrozen(&freeze.why, err);
+	begun = begin_job(capture, &failure);
+	rc = fb_libvirt_freeze_end(&freeze, err);
+	if (rc < 0)
+		return rc;
+	if (begun < 0) {
+		*err = failure;
+		return begun;
+	}
+	if (required && freeze.why.code < 0)
+		return refuse_unfrozen(&freeze.why, err);
+	*capture->ret_live = freeze.why;
+	return make_whole(capture, FB_LIBVIRT_JOB,
+	    freeze.why.code < 0 ? "" : FROZEN, err);
+}
+
 /* The claim comes first: a domain that is paused without it is somebody
  * else's. */
 static int
@@ -265,18 +308,25 @@ capture_now(const struct capture *capture, int state, struct fb_error *err)
 	    fb_libvirt.virDomainIsPersistent(capture->domain) == 1)
 		return fb_fail(err, FB_ECONFLICT, "somebody started it");
 	if (capture->wanted_count == 0)
-		return make_whole(capture, FB_LIBVIRT_DEFINITION_ONLY, err);
-	if (off && !capture->will_start)
+		return make_whole(
+		    capture, FB_LIBVIRT_DEFINITION_ONLY, "", err);
+	if (off && !capture->will_start) {
+		if (capture->ret_live != NULL)
+			(void)fb_fail_id(capture->ret_live, FB_EFAILED,
+			    "E-FREEZE", "it went down before it was frozen");
 		return make_whole_down(capture, err);
+	}
 	if (off)
 		rc = start_paused(capture, err);
 	else if (!fb_libvirt_is_up(state) &&
 	    !(state == VIR_DOMAIN_PAUSED &&
 	        fb_libvirt_is_ours_paused(capture->driver, capture->uuid)))
 		rc = fb_fail(err, FB_ECONFLICT, "it is paused or suspended");
+	if (rc == FB_OK && capture->ret_live != NULL)
+		return begin_job_frozen(capture, err);
 	if (rc == FB_OK)
 		rc = begin_job(capture, err);
-	return rc < 0 ? rc : make_whole(capture, FB_LIBVIRT_JOB, err);
+	return rc < 0 ? rc : make_whole(capture, FB_LIBVIRT_JOB, "", err);
 }
 
 /* The disks for a job.  Not by what `machine` says of how they are read: it
@@ -318,6 +368,22 @@ clear_way(const struct capture *capture, struct fb_error *err)
 	return rc < 0 ? rc : fb_io_remove_tree(place, err);
 }
 
+/* Of a capture that is there already. */
+static int
+tell_live(const struct capture *capture, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf stamp = { 0 };
+	enum fb_libvirt_kind kind;
+	int rc = fb_libvirt_read_kind(capture->driver, capture->uuid,
+	    capture->token, &kind, &stamp, err);
+
+	if (rc == FB_OK && capture->ret_live != NULL &&
+	    strcmp(fb_buf_str(&stamp), FROZEN) != 0)
+		(void)fb_fail_id(capture->ret_live, FB_EFAILED, "E-FREEZE",
+		    "its file systems were not frozen");
+	return rc;
+}
+
 int
 fb_libvirt_create_snapshot(struct fb_driver *base,
     const struct fb_machine *machine, const struct fb_verb *verb,
@@ -333,12 +399,13 @@ fb_libvirt_create_snapshot(struct fb_driver *base,
 		.token = verb->token,
 		.will_start = verb->will_start,
 		.ret_unclean = verb->ret_unclean,
+		.ret_live = verb->ret_live,
 	};
 	struct fb_error ignored = { 0 };
 	int state, rc;
 
 	if (judge(capture.driver, machine->id, verb->token, &ignored) == FB_OK)
-		return FB_OK;
+		return tell_live(&capture, err);
 	rc = fb_libvirt_find(capture.driver, machine->id, &ref, err);
 	if (rc < 0)
 		return rc;
@@ -348,6 +415,9 @@ fb_libvirt_create_snapshot(struct fb_driver *base,
 	if (rc == FB_OK)
 		rc = choose_disks(&capture, err);
 	wanted = capture.wanted;
+	if (rc == FB_OK)
+		rc = fb_libvirt_thaw(capture.driver, ref.domain, machine->id,
+		    capture.driver->freeze_timeout_ms, err);
 	if (rc == FB_OK)
 		rc = clear_way(&capture, err);
 	if (rc == FB_OK)

@@ -200,7 +200,7 @@ read_disk(struct capture *capture, struct fb_error *err)
 	changed = artifact->ops->changed != NULL &&
 	    artifact->ops->changed(artifact);
 	note_token(capture, changed);
-	if (changed && capture->job->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE)
+	if (changed && fb_job_is_live(capture->job))
 		capture->part->fuzzy = true;
 	else if (changed)
 		capture->part->changed_files++;
@@ -266,7 +266,7 @@ take_warning(void *arg, const char *path, const char *what)
 	struct capture *capture = arg;
 	struct fb_error warning = { 0 };
 
-	if (capture->job->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE)
+	if (fb_job_is_live(capture->job))
 		capture->part->fuzzy = true;
 	capture->part->changed_files++;
 	(void)fb_fail_id(&warning, FB_ECONFLICT, "E-FILE-CHANGED",

@@ -16,16 +16,6 @@ result_of(const struct fb_run *run, const struct fb_job *job)
 	return run->committed ? FB_RESULT_OK : FB_RESULT_SKIPPED;
 }
 
-static enum fb_level
-report_level(const struct fb_job *job)
-{
-	for (size_t i = 0; i < job->machine->volume_count; i++)
-		if (job->parts[i].fuzzy)
-			return FB_LEVEL_FUZZY;
-	return job->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE ? FB_LEVEL_CRASH
-	                                                    : FB_LEVEL_OFFLINE;
-}
-
 static void
 report_job(const struct fb_run *run, const struct fb_job *job,
     struct fb_download_report *report)
@@ -39,7 +29,7 @@ report_job(const struct fb_run *run, const struct fb_job *job,
 		.err = fb_error_share(job->err),
 		.downtime_ms = job->downtime_ms,
 		.took_ms = job->took_ms,
-		.level = report_level(job),
+		.level = fb_job_level(job),
 		.resumed = job->resumed,
 	};
 	(void)snprintf(machine->time, sizeof(machine->time), "%s",

@@ -92,25 +92,6 @@ succeeded(const struct fb_job *job)
 	    job->state != FB_MACHINE_FAILED;
 }
 
-static enum fb_level
-level_of(const struct fb_job *job)
-{
-	for (size_t i = 0; i < job->machine->volume_count; i++)
-		if (job->parts[i].fuzzy)
-			return FB_LEVEL_FUZZY;
-	switch (job->lifecycle) {
-	case FB_LIFECYCLE_PAUSE_IN_CREATE:
-		return FB_LEVEL_PAUSED;
-	case FB_LIFECYCLE_SNAPSHOT_LIVE:
-		return FB_LEVEL_CRASH;
-	case FB_LIFECYCLE_STOP_SNAPSHOT_START:
-	case FB_LIFECYCLE_STOP_COPY_START:
-	case FB_LIFECYCLE_READ_DOWN:
-		break;
-	}
-	return FB_LEVEL_OFFLINE;
-}
-
 static void
 fill_volume(const struct fb_part *part, struct fb_manifest_volume *ret)
 {
@@ -163,7 +144,7 @@ add_machine(struct fb_manifest_writer *writer, struct fb_job *job,
 		.failed = !succeeded(job),
 		.failure = job->err,
 		.lifecycle = job->lifecycle,
-		.level = level_of(job),
+		.level = fb_job_level(job),
 		.epoch = job->epoch,
 		.token = job->token,
 		.downtime_ms = job->downtime_ms,

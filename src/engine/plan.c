@@ -128,6 +128,13 @@ fb_plan_steps_make(
 		return;
 	if (stops)
 		add_timed_step(ret, "stop", machine->stop_timeout_ms);
+	else if (machine->power != FB_POWER_DOWN)
+		add_step(ret, "run",
+		    fb_strdup(machine->lifecycle == FB_LIFECYCLE_PAUSE_IN_CREATE
+		            ? "it is not stopped: file systems frozen by its "
+		              "guest agent"
+		            : "it is not stopped: as after a power cut, at "
+		              "best"));
 	add_snapshot_steps(ret, machine);
 	add_read_steps(ret, machine, true,
 	    stops ? "while it is stopped"

@@ -386,11 +386,15 @@ bool
 fb_run_may_stop(const struct fb_run *run)
 {
 	for (size_t i = 0; i < run->job_count; i++)
-		if (run->jobs[i].machine->lifecycle ==
-		        FB_LIFECYCLE_STOP_SNAPSHOT_START ||
-		    run->jobs[i].machine->lifecycle ==
-		        FB_LIFECYCLE_STOP_COPY_START)
+		switch (run->jobs[i].machine->lifecycle) {
+		case FB_LIFECYCLE_STOP_SNAPSHOT_START:
+		case FB_LIFECYCLE_STOP_COPY_START:
+		case FB_LIFECYCLE_PAUSE_IN_CREATE:
 			return true;
+		case FB_LIFECYCLE_SNAPSHOT_LIVE:
+		case FB_LIFECYCLE_READ_DOWN:
+			break;
+		}
 	return false;
 }
 

@@ -144,7 +144,7 @@ FB_MUST_USE int fb_run_fail_jobs(struct fb_run *run, bool all,
 /* A run that was cut off goes on: what failed in it is tried again, unless
  * others of its unit, which has one window, are further than planned. */
 FB_MUST_USE int fb_run_retry_failed(struct fb_run *run, struct fb_error *err);
-/* Does any job stop its machine? */
+/* Does any job stop its machine, or pause it? */
 bool fb_run_may_stop(const struct fb_run *run);
 bool fb_run_any_succeeded(const struct fb_run *run);
 /* Was its session fenced off?  Then what it stored may be deleted, and it is
@@ -197,6 +197,10 @@ FB_MUST_USE int fb_run_units(
 FB_MUST_USE int fb_run_unit(
     struct fb_run *run, size_t unit, struct fb_error *err);
 bool fb_job_active(const struct fb_job *job);
+/* Does its machine run while it is captured? */
+bool fb_job_is_live(const struct fb_job *job);
+/* The consistency reached. */
+enum fb_level fb_job_level(const struct fb_job *job);
 bool fb_job_captures(const struct fb_job *job, size_t part, bool stopped);
 
 /* past.c: what an earlier run has, noted in the plan and looked up */

@@ -17,6 +17,32 @@ fb_job_active(const struct fb_job *job)
 	return job->state < FB_MACHINE_COPIED;
 }
 
+bool
+fb_job_is_live(const struct fb_job *job)
+{
+	return job->lifecycle == FB_LIFECYCLE_SNAPSHOT_LIVE ||
+	    job->lifecycle == FB_LIFECYCLE_PAUSE_IN_CREATE;
+}
+
+enum fb_level
+fb_job_level(const struct fb_job *job)
+{
+	for (size_t i = 0; i < job->machine->volume_count; i++)
+		if (job->parts[i].fuzzy)
+			return FB_LEVEL_FUZZY;
+	switch (job->lifecycle) {
+	case FB_LIFECYCLE_PAUSE_IN_CREATE:
+		return FB_LEVEL_FROZEN;
+	case FB_LIFECYCLE_SNAPSHOT_LIVE:
+		return FB_LEVEL_CRASH;
+	case FB_LIFECYCLE_STOP_SNAPSHOT_START:
+	case FB_LIFECYCLE_STOP_COPY_START:
+	case FB_LIFECYCLE_READ_DOWN:
+		break;
+	}
+	return FB_LEVEL_OFFLINE;
+}
+
 /* Is this volume captured, stopped (or live) or from the snapshot? */
 bool
 fb_job_captures(const struct fb_job *job, size_t part, bool stopped)
@@ -45,6 +71,10 @@ adoptable(const struct fb_job *job)
 {
 	struct fb_error ignored = { 0 };
 
+	/* Was it frozen?  Only who made it has heard. */
+	if (job->state == FB_MACHINE_SNAPSHOTTING &&
+	    job->lifecycle == FB_LIFECYCLE_PAUSE_IN_CREATE)
+		return false;
 	return job->state >= FB_MACHINE_SNAPSHOTTING && drained(job) &&
 	    fb_driver_find_by_token(
 	        job->driver, job->now, job->token, &ignored) == FB_OK;

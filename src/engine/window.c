@@ -21,6 +21,12 @@ is_stopped_lifecycle(const struct fb_job *job)
 	    job->lifecycle == FB_LIFECYCLE_STOP_COPY_START;
 }
 
+static uint64_t
+ms_since(int64_t mono_ns)
+{
+	return (uint64_t)(fb_clock_mono_ns() - mono_ns) / 1000000;
+}
+
 /* Time of the verb: its own limit, or what the cap on downtime leaves. */
 static uint64_t
 verb_timeout(uint64_t own_ms, int64_t deadline_ns)
@@ -118,7 +124,7 @@ stop_job(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 
 static int
 make_snapshot(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
-    struct fb_error *err)
+    struct fb_error *ret_live, struct fb_error *err)
 {
 	size_t count = job->now->volume_count;
 	FB_AUTO_FREE const char **since = fb_alloc(count + 1, sizeof(*since));
@@ -133,14 +139,19 @@ make_snapshot(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 		since[i] = past != NULL ? past->token : NULL;
 	}
 	fb_run_verb(run, job, verb_timeout(0, deadline_ns), &verb);
-	verb.will_start = job->owes_start;
+	verb.will_start = job->owes_start && is_stopped_lifecycle(job);
 	verb.ret_unclean = &job->unclean;
+	if (job->lifecycle == FB_LIFECYCLE_PAUSE_IN_CREATE)
+		verb.ret_live = ret_live;
 	verb.since = since;
 	rc = fb_driver_create_snapshot(job->driver, job->now, &verb, err);
 	if ((rc == FB_EUNKNOWN || rc == FB_ETIMEOUT) &&
 	    fb_driver_find_by_token(
-	        job->driver, job->now, job->token, &ignored) == FB_OK)
+	        job->driver, job->now, job->token, &ignored) == FB_OK) {
 		rc = FB_OK;
+		(void)fb_fail(ret_live, FB_EUNKNOWN,
+		    "it is not known whether it was frozen");
+	}
 	return rc;
 }
 
@@ -160,19 +171,66 @@ note_unclean(struct fb_run *run, struct fb_job *job)
 	        .error = &why });
 }
 
+static void
+note_live(struct fb_run *run, struct fb_job *job, const struct fb_error *why)
+{
+	job->lifecycle = FB_LIFECYCLE_SNAPSHOT_LIVE;
+	fb_run_notify(run,
+	    &(struct fb_event){ .kind = FB_EVENT_WARNING,
+	        .machine = job->name,
+	        .error = why });
+}
+
+static int discharge(
+    struct fb_run *run, struct fb_job *job, struct fb_error *err);
+
+/* It is paused inside create_snapshot, and runs again when that is done; in
+ * between it is owed like one that was stopped. */
+static int
+pause_begin(struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	int rc;
+
+	if (job->lifecycle != FB_LIFECYCLE_PAUSE_IN_CREATE)
+		return FB_OK;
+	rc = fb_obligation_begin(run->journal, job->name, err);
+	if (rc < 0)
+		return rc;
+	job->owes_start = true;
+	job->down_since_ns = fb_clock_mono_ns();
+	return FB_OK;
+}
+
+static int
+pause_end(struct fb_run *run, struct fb_job *job,
+    const struct fb_error *live, struct fb_error *err)
+{
+	if (job->lifecycle != FB_LIFECYCLE_PAUSE_IN_CREATE)
+		return FB_OK;
+	if (live->code < 0)
+		note_live(run, job, live);
+	else
+		job->downtime_ms = ms_since(job->down_since_ns);
+	return discharge(run, job, err);
+}
+
 static int
 snapshot_job(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
     struct fb_error *err)
 {
+	struct fb_error live = { 0 };
 	int rc;
 
 	if (deadline_ns != 0 && fb_clock_mono_ns() > deadline_ns)
 		return fb_fail_id(err, FB_ETIMEOUT, "E-DOWNTIME",
 		    "max_downtime passed before its snapshot was taken");
 	rc = fb_run_state(run, job, FB_MACHINE_SNAPSHOTTING, true, err);
-	if (rc < 0)
-		return rc;
-	rc = make_snapshot(run, job, deadline_ns, err);
+	if (rc == FB_OK)
+		rc = pause_begin(run, job, err);
+	if (rc == FB_OK)
+		rc = make_snapshot(run, job, deadline_ns, &live, err);
+	if (rc == FB_OK)
+		rc = pause_end(run, job, &live, err);
 	if (rc < 0)
 		return rc;
 	fb_time_format_ms(fb_clock_wall_ns(), job->snapshot_time);
@@ -260,9 +318,7 @@ start_verb(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 		rc = FB_OK;
 	if (rc < 0)
 		return rc;
-	job->downtime_ms = (uint64_t)(fb_clock_mono_ns() -
-	                       job->down_since_ns) /
-	    1000000;
+	job->downtime_ms = ms_since(job->down_since_ns);
 	return FB_OK;
 }
 

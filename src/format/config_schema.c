@@ -35,6 +35,7 @@
 
 static const char *const drivers[] = { "local", "libvirt", NULL };
 static const char *const captures[] = { "stop", "live", NULL };
+static const char *const freezes[] = { "never", "try", "require", NULL };
 static const char *const changes[] = { "checkpoints", "none", NULL };
 static const char *const left_out[] = { "note", "refuse", NULL };
 static const char *const forces[] = { "fail", "force", NULL };
@@ -230,6 +231,18 @@ static const struct fb_setting settings[] = {
 	    .variable = "FLEETBAK_SOURCES_<NAME>_CAPTURE",
 	    .help = "stop: a domain that runs is shut down, frozen and "
 	            "started.  live: it is not stopped." },
+	{ .path = "sources.*.freeze", CHOICE, .fallback = "try",
+	    .choices = freezes, .driver = "libvirt",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_FREEZE",
+	    .help = "Whether the guest agent of a domain that is captured "
+	            "without being stopped freezes its file systems for that "
+	            "moment.  try: where it can.  require: a domain whose "
+	            "agent cannot is not captured." },
+	{ .path = "sources.*.freeze_timeout", SPAN, .fallback = "10s",
+	    .min = 1000, .driver = "libvirt",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_FREEZE_TIMEOUT",
+	    .help = "When a domain's file systems are thawed at the latest, "
+	            "from when its agent was asked to freeze them." },
 	{ .path = "sources.*.changes", CHOICE, .fallback = "checkpoints",
 	    .choices = changes, .driver = "libvirt",
 	    .variable = "FLEETBAK_SOURCES_<NAME>_CHANGES",

@@ -10,6 +10,7 @@
 #include "../../src/driver/libvirt_checkpoint.h"
 #include "../../src/driver/libvirt_internal.h"
 #include "../../src/driver/libvirt_nbd.h"
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/json.h"
 #include "tree_tools.h"
@@ -776,6 +777,194 @@ another_fleetbak_keeps_away_from_one_that_is_captured(void **state)
 	fb_driver_close(other);
 }
 
+/* The agent of a domain of libvirt's test driver, which has none. */
+static struct {
+	const char *status; /* NULL: it says nothing */
+	int frozen;         /* what it answers; -1: nothing */
+	int deaf;           /* times it does not hear to thaw */
+	int freezes, thaws;
+	char *(*xml)(virDomainPtr, unsigned);
+} agent;
+
+static char *
+agent_xml(virDomainPtr domain, unsigned flags)
+{
+	static const char channel[] =
+	    "<channel type='unix'><target type='virtio' "
+	    "name='org.qemu.guest_agent.0' state='connected'/></channel>";
+	FB_AUTO_FREE char *text = agent.xml(domain, flags);
+	FB_AUTO_FREE char *to = fb_format("<devices>%s", channel);
+
+	return replaced(text, "<devices>", to);
+}
+
+static int
+agent_freeze(virDomainPtr domain, const char **points, unsigned count,
+    unsigned flags)
+{
+	(void)domain, (void)points, (void)count, (void)flags;
+	agent.freezes++;
+	return agent.frozen;
+}
+
+static int
+agent_thaw(virDomainPtr domain, const char **points, unsigned count,
+    unsigned flags)
+{
+	(void)domain, (void)points, (void)count, (void)flags;
+	agent.thaws++;
+	return agent.deaf-- > 0 ? -1 : 1;
+}
+
+static char *
+agent_answer(
+    virDomainPtr domain, const char *command, int timeout, unsigned flags)
+{
+	(void)domain, (void)flags;
+	assert_non_null(strstr(command, "guest-fsfreeze-status"));
+	assert_true(timeout > 0);
+	return agent.status == NULL
+	    ? NULL
+	    : fb_format("{\"return\":\"%s\"}", agent.status);
+}
+
+/* It answers before it is asked to freeze, and not after that. */
+static char *
+agent_hung(
+    virDomainPtr domain, const char *command, int timeout, unsigned flags)
+{
+	return agent.freezes > 1 ? NULL
+	                         : agent_answer(domain, command, timeout, flags);
+}
+
+static struct fb_libvirt real;
+
+static int
+with_agent(void **state)
+{
+	(void)state;
+	assert_null(fb_libvirt_load());
+	real = fb_libvirt;
+	memset(&agent, 0, sizeof(agent));
+	agent.status = "thawed";
+	agent.frozen = 2;
+	agent.xml = fb_libvirt.virDomainGetXMLDesc;
+	fb_libvirt.virDomainGetXMLDesc = agent_xml;
+	fb_libvirt.virDomainFSFreeze = agent_freeze;
+	fb_libvirt.virDomainFSThaw = agent_thaw;
+	fb_libvirt.virDomainQemuAgentCommand = agent_answer;
+	return 0;
+}
+
+static int
+without_agent(void **state)
+{
+	(void)state;
+	fb_libvirt = real;
+	return 0;
+}
+
+static struct lab *
+open_live_lab(void)
+{
+	struct lab *lab = open_lab(PLAIN("a", "0", ""), "capture", "live");
+
+	((struct fb_libvirt_driver *)lab->driver)->freeze_timeout_ms = 30000;
+	return lab;
+}
+
+static void
+one_that_is_frozen_counts_as_down_until_it_is_thawed(void **state)
+{
+	AUTO_LAB struct lab *lab = open_live_lab();
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	const struct fb_machine *machine = look(lab, ID);
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+	struct fb_libvirt_freeze freeze = { .driver = driver, .uuid = ID };
+	struct fb_verb start = verb("start-1");
+
+	(void)state;
+	assert_int_equal(machine->lifecycle, FB_LIFECYCLE_PAUSE_IN_CREATE);
+	assert_ok(fb_libvirt_find(driver, ID, &ref, &err));
+	freeze.domain = ref.domain;
+	assert_ok(fb_libvirt_freeze_begin(&freeze, &err));
+	assert_int_equal(freeze.why.code, FB_OK);
+	assert_int_equal(power(lab, machine), FB_POWER_DOWN);
+	assert_int_equal(agent.thaws, 0);
+	assert_ok(fb_libvirt_freeze_end(&freeze, &err));
+	assert_int_equal(freeze.why.code, FB_OK);
+	assert_int_equal(power(lab, machine), FB_POWER_UP);
+	assert_int_equal(agent.thaws, 1);
+
+	/* Who froze it died: whoever starts it thaws it. */
+	put_text(driver->scratch, ID "/" FB_LIBVIRT_FROZEN, "");
+	assert_int_equal(power(lab, machine), FB_POWER_DOWN);
+	agent.deaf = 1;
+	assert_ok(fb_driver_start(lab->driver, machine, &start, &err));
+	assert_int_equal(power(lab, machine), FB_POWER_UP);
+	assert_int_equal(agent.freezes, 1);
+}
+
+static void
+an_agent_that_hangs_while_it_freezes_is_thawed(void **state)
+{
+	AUTO_LAB struct lab *lab = open_live_lab();
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+	struct fb_libvirt_freeze freeze = { .driver = driver, .uuid = ID };
+
+	(void)state;
+	assert_ok(fb_libvirt_find(driver, ID, &ref, &err));
+	freeze.domain = ref.domain;
+	agent.frozen = -1;
+	agent.status = NULL;
+	/* It did not answer at all: it was not asked. */
+	assert_ok(fb_libvirt_freeze_begin(&freeze, &err));
+	assert_string_equal(freeze.why.id, "E-FREEZE");
+	assert_int_equal(agent.freezes, 0);
+	/* Nobody else's freeze is thawed. */
+	agent.status = "frozen";
+	assert_ok(fb_libvirt_freeze_begin(&freeze, &err));
+	assert_int_equal(agent.freezes, 0);
+	assert_int_equal(agent.thaws, 0);
+	/* It says that it did nothing. */
+	agent.status = "thawed";
+	assert_ok(fb_libvirt_freeze_begin(&freeze, &err));
+	assert_int_equal(agent.freezes, 1);
+	assert_int_equal(agent.thaws, 0);
+	assert_false(fb_libvirt_is_frozen(driver, ID));
+	/* Without that question nobody knows. */
+	fb_libvirt.virDomainQemuAgentCommand = agent_hung;
+	agent.deaf = 2;
+	assert_ok(fb_libvirt_freeze_begin(&freeze, &err));
+	assert_string_equal(freeze.why.id, "E-FREEZE");
+	assert_int_equal(agent.thaws, 3);
+	assert_false(fb_libvirt_is_frozen(driver, ID));
+}
+
+static void
+what_is_frozen_is_thawed_at_the_deadline(void **state)
+{
+	AUTO_LAB struct lab *lab = open_live_lab();
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+	struct fb_libvirt_freeze freeze = { .driver = driver, .uuid = ID };
+
+	(void)state;
+	assert_ok(fb_libvirt_find(driver, ID, &ref, &err));
+	freeze.domain = ref.domain;
+	driver->freeze_timeout_ms = 1;
+	assert_ok(fb_libvirt_freeze_begin(&freeze, &err));
+	while (fb_libvirt_is_frozen(driver, ID))
+		fb_clock_wait(fb_clock_mono_ns() + 1000000);
+	assert_ok(fb_libvirt_freeze_end(&freeze, &err));
+	assert_int_equal(agent.thaws, 1);
+	assert_string_equal(freeze.why.id, "E-FREEZE");
+}
+
 static void
 hypervisors_pass_whatever_the_umask(void **state)
 {
@@ -1149,6 +1338,15 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_digest_is_of_what_the_definition_means),
+		cmocka_unit_test_setup_teardown(
+		    one_that_is_frozen_counts_as_down_until_it_is_thawed,
+		    with_agent, without_agent),
+		cmocka_unit_test_setup_teardown(
+		    an_agent_that_hangs_while_it_freezes_is_thawed, with_agent,
+		    without_agent),
+		cmocka_unit_test_setup_teardown(
+		    what_is_frozen_is_thawed_at_the_deadline, with_agent,
+		    without_agent),
 		cmocka_unit_test(
 		    a_domain_has_its_process_its_agent_and_its_chain),
 		cmocka_unit_test(

@@ -35,6 +35,9 @@ struct fb_verb {
 	                            * for it, and start follows */
 	bool *ret_unclean; /* create_snapshot: set when it was off because it
 	                    * was cut off, not shut down; may be NULL */
+	/* create_snapshot, of a machine that is paused in it: set when it was
+	 * not, to why; its snapshot is that of a live one.  May be NULL. */
+	struct fb_error *ret_live;
 	bool settle; /* power_get, start: a stop that was given up may bring
 	              * it down yet; answer when it cannot any more */
 	/* A name: of the repository that the run is for.  What a driver keeps

@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# shellcheck shell=dash disable=SC2013 # words are what it is about
+# shellcheck shell=dash disable=SC2013,SC2086 # words are what it is about
 # The guest's first process: mounts each ext4 disk at /mnt/<disk>, starts the
 # guest agent, says "READY <n>" on the serial line at its nth boot.
 #
@@ -7,6 +7,8 @@
 #	fb.probe            say "READY 0" and power off at once
 #	fb.noacpi           the power button does nothing
 #	fb.noagent          no guest agent
+#	fb.hook             the agent freezes four seconds late while there is
+#	                    a file /run/hang
 #	fb.slowstop=<s>     take so long to stop
 #	fb.writer=<KiB>     write to each disk, ten times a second
 /bin/busybox --install -s /bin
@@ -64,6 +66,15 @@ boots=0
 
 # A process of its own, so that a test can end the agent and see it again.
 agent() {
+	hook=
+	[ -z "$(word fb.hook)" ] || {
+		hook=-F/run/hook
+		cat >/run/hook <<-'END'
+			#!/bin/sh
+			[ "$1" = thaw ] || [ ! -e /run/hang ] || sleep 4
+		END
+		chmod 755 /run/hook
+	}
 	while [ ! -e /run/stopping ]; do
 		port=$(find /dev -name 'vport*p*' | head -n 1)
 		if [ -z "$port" ]; then
@@ -71,7 +82,7 @@ agent() {
 			continue
 		fi
 		qemu-ga -m virtio-serial -p "$port" -t /run -f /run/agent.pid \
-			-l /run/agent.log
+			-l /run/agent.log $hook
 		usleep 200000
 	done
 }
