@@ -77,8 +77,11 @@ fb_rst_add(struct fb_restore *restore, const struct fb_manifest_machine *record)
 {
 	struct fb_rst_machine *m;
 
-	restore->machines = fb_realloc(restore->machines, restore->count + 1,
-	    sizeof(*restore->machines));
+	/* There is room for the next power of two. */
+	if ((restore->count & (restore->count - 1)) == 0)
+		restore->machines = fb_realloc(restore->machines,
+		    restore->count > 0 ? 2 * restore->count : 1,
+		    sizeof(*restore->machines));
 	m = &restore->machines[restore->count++];
 	memset(m, 0, sizeof(*m));
 	fb_rst_copy_record(&m->record, record);
