@@ -220,10 +220,11 @@ status_of(const struct fb_verify_report *report)
 static void
 put_attest(struct fb_cli *cli, const struct fb_attest_report *attest)
 {
-	json_t *item = json_object();
+	json_t *item;
 
 	if (!fb_arguments_on(&cli->args, FB_OPT_ATTEST))
 		return;
+	item = json_object();
 	fb_json_put_u64(item, "domains", attest->domains);
 	fb_json_put_u64(item, "made", attest->attested);
 	fb_json_put_u64(item, "known", attest->known);
