@@ -271,11 +271,14 @@ check-libvirt:
 check-crash:
 	[ $(BUILD) = release ] || sh tests/crash/check.sh $(BUILD)
 
-# The unit tests and corpora once more, where memory and threads are watched.
+# The unit tests and corpora once more, where memory and threads are watched,
+# and what sends the program itself through most of its commands.
+watched := bad_input cli_basics copy encrypted prune
 check-sanitized:
 	rc=0; \
 	$(again) -j$(cpus) units replays BUILD=asan || rc=1; \
 	$(again) -k check-unit check-replay BUILD=asan || rc=1; \
+	$(again) check-scenario BUILD=asan TESTS="$(watched)" || rc=1; \
 	$(again) -j$(cpus) units BUILD=tsan || rc=1; \
 	$(again) check-unit BUILD=tsan || rc=1; \
 	exit $$rc
