@@ -21,6 +21,7 @@ struct plan {
 	const struct fb_child_spec *spec;
 	const int *std;
 	int status_fd;
+	int lock_fd;
 	long fd_limit;
 	char **paths; /* to try in turn, ends with NULL */
 	char **env;
@@ -94,13 +95,43 @@ env_of(const char *const *added)
 /* From here to exec_plan(): the child, async-signal-safe calls only. */
 
 static void
+report(const struct plan *plan, int at_dir, int sys)
+{
+	struct fb_spawn_fault fault = { at_dir, sys };
+
+	(void)!write(plan->status_fd, &fault, sizeof(fault));
+	_exit(127);
+}
+
+static void
 mark_close_on_exec(const struct plan *plan)
 {
 	if (close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == -1)
 		for (int fd = 3; fd < plan->fd_limit; fd++)
 			(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-	if (plan->spec->lock_fd > 2 && !plan->spec->service)
-		(void)fcntl(plan->spec->lock_fd, F_SETFD, 0);
+	if (plan->lock_fd > 2 && !plan->spec->service)
+		(void)fcntl(plan->lock_fd, F_SETFD, 0);
+	for (size_t i = 0; i < plan->spec->pass_count; i++)
+		(void)fcntl(3 + (int)i, F_SETFD, 0);
+}
+
+/* Put what is passed in its place, and what lies there out of the way. */
+static void
+pass_descriptors(struct plan *plan)
+{
+	int clear = 3 + FB_CHILD_PASS_MAX;
+	int away[FB_CHILD_PASS_MAX];
+
+	if (plan->spec->pass_count == 0)
+		return;
+	plan->status_fd = fcntl(plan->status_fd, F_DUPFD_CLOEXEC, clear);
+	if (plan->lock_fd > 2) /* the same open file: it holds the lock */
+		plan->lock_fd = fcntl(plan->lock_fd, F_DUPFD_CLOEXEC, clear);
+	for (size_t i = 0; i < plan->spec->pass_count; i++)
+		away[i] = fcntl(plan->spec->pass[i], F_DUPFD_CLOEXEC, clear);
+	for (size_t i = 0; i < plan->spec->pass_count; i++)
+		if (dup2(away[i], 3 + (int)i) == -1)
+			report(plan, 0, errno);
 }
 
 /* Hold the lock, and nothing else, until `command` has ended, then end like
@@ -163,19 +194,10 @@ reset_signals(void)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static void
-report(const struct plan *plan, int at_dir, int sys)
-{
-	struct fb_spawn_fault fault = { at_dir, sys };
-
-	(void)!write(plan->status_fd, &fault, sizeof(fault));
-	_exit(127);
-}
-
 /* Like execvp(3), but for its fallback to a shell, and but that a directory
  * of PATH that we may not look into is one where nothing is found. */
 static void
-exec_plan(const struct plan *plan)
+exec_plan(struct plan *plan)
 {
 	int worst = ENOENT;
 	struct stat st;
@@ -184,6 +206,7 @@ exec_plan(const struct plan *plan)
 	for (int i = 0; i < 3; i++)
 		if (dup2(plan->std[i], i) == -1)
 			report(plan, 0, errno);
+	pass_descriptors(plan);
 	mark_close_on_exec(plan);
 	if (plan->spec->dir != NULL && chdir(plan->spec->dir) == -1)
 		report(plan, 1, errno);
@@ -202,8 +225,9 @@ exec_plan(const struct plan *plan)
 pid_t
 fb_spawn(const struct fb_child_spec *spec, const int std[3], int status_fd)
 {
-	struct plan plan = { spec, std, status_fd, sysconf(_SC_OPEN_MAX),
-		paths_of(spec->argv[0]), env_of(spec->env) };
+	struct plan plan = { spec, std, status_fd, spec->lock_fd,
+		sysconf(_SC_OPEN_MAX), paths_of(spec->argv[0]),
+		env_of(spec->env) };
 	sigset_t all, before;
 	pid_t pid;
 	int sys;

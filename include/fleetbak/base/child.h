@@ -2,7 +2,7 @@
  * Child processes: argument vectors, never a shell; a process group of their
  * own, a deadline, an escalation, bounded output.
  *
- * A child inherits only its standard streams and `lock_fd`.  The lock is an
+ * A child inherits only its standard streams, what `pass` names and `lock_fd`.  The lock is an
  * flock(2) on an open file: as long as any process of the child's tree lives,
  * it is held, so whoever cannot take it knows that a child still lives.
  */
@@ -20,6 +20,9 @@ struct fb_error;
 /* Output kept of each stream: the last bytes. */
 #define FB_CHILD_OUTPUT_MAX 65536
 
+/* Descriptors that a child is given beside its standard streams. */
+#define FB_CHILD_PASS_MAX 2
+
 /* Between SIGTERM and SIGKILL to the process group. */
 #define FB_CHILD_GRACE_MS 5000
 
@@ -33,6 +36,9 @@ struct fb_child_spec {
 	uint64_t grace_ms;         /* 0: FB_CHILD_GRACE_MS */
 	int lock_fd;               /* stays open in the child; -1: none */
 	bool service;              /* what it leaves running has no lock */
+	const int *pass;           /* become its descriptors 3, 4, ...; ours,
+	                            * close-on-exec, stay the caller's */
+	size_t pass_count;         /* at most FB_CHILD_PASS_MAX */
 	struct fb_span input;      /* written to its standard input */
 	const atomic_bool *cancel; /* when set and true: end it; may be NULL */
 	size_t stdout_max; /* 0: keep the last FB_CHILD_OUTPUT_MAX bytes; else
