@@ -10,6 +10,7 @@
 #include "fleetbak/driver/driver.h"
 #include "libvirt_ops.h"
 #include "local_internal.h"
+#include "plugin_internal.h"
 
 static const struct {
 	const char *name;
@@ -17,6 +18,7 @@ static const struct {
 } drivers[] = {
 	{ "libvirt", &fb_libvirt_ops },
 	{ "local", &fb_local_ops },
+	{ "plugin", &fb_plugin_ops },
 };
 
 const struct fb_driver_ops *
@@ -31,7 +33,7 @@ fb_driver_find(const char *name)
 size_t
 fb_driver_names(const char *const **ret_names)
 {
-	static const char *const names[] = { "libvirt", "local" };
+	static const char *const names[] = { "libvirt", "local", "plugin" };
 
 	*ret_names = names;
 	return FB_COUNT(names);

@@ -391,6 +391,7 @@ fill_sources(struct fb_config *config, json_t *map)
 		source->limit_read =
 		    limits_of(json_object_get(value, "limit_read"));
 		source->options = driver_options(value, source->driver);
+		source->base_dir = fb_strdup(config->base_dir);
 	}
 }
 
@@ -619,6 +620,7 @@ free_sources(struct fb_config *config)
 		fb_freep(&source->driver);
 		fb_labels_release(&source->labels);
 		fb_json_decrefp(&source->options);
+		fb_freep(&source->base_dir);
 	}
 	fb_freep(&config->sources);
 }

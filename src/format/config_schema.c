@@ -30,10 +30,11 @@
 #define STRING   .kind = FB_SETTING_STRING, .type = "text"
 #define SELECTOR .kind = FB_SETTING_SELECTOR, .type = "selector"
 #define VECTOR   .kind = FB_SETTING_VECTOR, .type = "list of texts"
+#define REFERENCES .kind = FB_SETTING_REFERENCES, .type = "map of references"
 #define LABELS   .kind = FB_SETTING_LABELS, .type = "map of texts"
 /* clang-format on */
 
-static const char *const drivers[] = { "local", "libvirt", NULL };
+static const char *const drivers[] = { "local", "libvirt", "plugin", NULL };
 static const char *const captures[] = { "stop", "live", NULL };
 static const char *const freezes[] = { "never", "try", "require", NULL };
 static const char *const changes[] = { "checkpoints", "none", NULL };
@@ -270,6 +271,32 @@ static const struct fb_setting settings[] = {
 	    .min = 1000, .driver = "libvirt",
 	    .variable = "FLEETBAK_SOURCES_<NAME>_START_TIMEOUT",
 	    .help = "How long the start of a domain may take." },
+	{ .path = "sources.*.command", VECTOR, .min = 1, .required = true,
+	    .driver = "plugin",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_COMMAND",
+	    .help = "The executable of the plugin and its arguments; no shell "
+	            "is involved." },
+	{ .path = "sources.*.options", LABELS, .driver = "plugin",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_OPTIONS",
+	    .help = "What the plugin is told, as it stands; its own manual "
+	            "says which options it has." },
+	{ .path = "sources.*.environment", LABELS, .driver = "plugin",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_ENVIRONMENT",
+	    .help = "Variables of the environment that the plugin gets." },
+	{ .path = "sources.*.secrets", REFERENCES, .driver = "plugin",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_SECRETS",
+	    .help = "References to secrets, by the names of the variables in "
+	            "which the plugin gets them." },
+	{ .path = "sources.*.timeout", SPAN, .fallback = "5min", .min = 1,
+	    .driver = "plugin",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_TIMEOUT",
+	    .help = "How long the plugin may take for a verb that has no "
+	            "deadline of its own." },
+	{ .path = "sources.*.stall_timeout", SPAN, .fallback = "5min",
+	    .min = 1, .driver = "plugin",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_STALL_TIMEOUT",
+	    .help = "How long a volume that the plugin reads or writes may "
+	            "not move a byte." },
 	{ .path = "units.*.subtree", MACHINE,
 	    .variable = "FLEETBAK_UNITS_<NAME>_SUBTREE",
 	    .help = "The unit is this machine and everything below it." },
@@ -479,6 +506,10 @@ describe_type(const struct fb_setting *row)
 		/* uncovered: no setting of today is one */
 		return json_pack("{s:s, s:{s:s, s:i}}", "type", "array",
 		    "items", "type", "string", "minLength", 1);
+	case FB_SETTING_REFERENCES:
+		return json_pack("{s:s, s:{s:s}, s:o}", "type", "object",
+		    "propertyNames", "pattern", NAME_PATTERN,
+		    "additionalProperties", text_with_pattern(reference));
 	case FB_SETTING_LABELS:
 		return json_pack("{s:s, s:{s:s}, s:{s:s}}", "type", "object",
 		    "propertyNames", "pattern", NAME_PATTERN,

@@ -391,6 +391,7 @@ check_kind(
 		return fb_scalar_check_credentials(in, err);
 	case FB_SETTING_SECRET:
 	case FB_SETTING_SECRETS:
+	case FB_SETTING_REFERENCES:
 		return check_secret(in, err);
 	case FB_SETTING_TIMEZONE:
 		return check_timezone(in, err);

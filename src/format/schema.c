@@ -259,6 +259,7 @@ read_leaf(const struct reading *at, const struct fb_setting *row,
 	case FB_SETTING_VECTOR:
 		return read_texts(at, row, node, ret_value, err);
 	case FB_SETTING_LABELS:
+	case FB_SETTING_REFERENCES:
 		return read_labels(at, row, node, ret_value, err);
 	case FB_SETTING_LIMITS:
 		joined = fb_yaml_join(node, &text);
@@ -543,7 +544,9 @@ read_override(const struct reading *at, const struct fb_setting *row,
 	record(at, &plain);
 	/* Lists and maps are written as in the file; a text is itself. */
 	if (row->kind != FB_SETTING_SECRETS &&
-	    row->kind != FB_SETTING_LABELS && row->kind != FB_SETTING_VECTOR)
+	    row->kind != FB_SETTING_LABELS &&
+	    row->kind != FB_SETTING_REFERENCES &&
+	    row->kind != FB_SETTING_VECTOR)
 		return read_scalar(at, row, &plain, ret_value, err);
 	rc = fb_yaml_parse(bytes, FB_CONFIG_MAX, at->outside, &node, err);
 	return rc < 0 ? rc : read_leaf(at, row, node, ret_value, err);

@@ -128,8 +128,40 @@ local_teardown(void *harness, struct fb_config_source *source)
 	drop_dir(&root);
 }
 
+/* --------------------------------------------------------------- plugin */
+
+/* The same directories, by tests/servers/plugin_dir.py. */
+static void *
+plugin_setup(struct fb_config_source *source)
+{
+	char *root = new_dir();
+
+	put_dir(root, "m1");
+	put_dir(root, "m1/data");
+	put_dir(root, "m1/data/sub");
+	put_text(root, "m1/up", "");
+	put_disk(root, 'a');
+	put_text(root, "m1/data/file", "before");
+	put_text(root, "m1/data/sub/other", "stays");
+	*source = (struct fb_config_source){ .name = fb_strdup("lab"),
+		.driver = fb_strdup("plugin"),
+		.base_dir = realpath("tests/servers", NULL),
+		.options = json_pack("{s:[s],s:{s:s}}", "command",
+		    "./plugin_dir.py", "options", "root", root) };
+	assert_non_null(source->base_dir);
+	return root;
+}
+
+static void
+plugin_teardown(void *harness, struct fb_config_source *source)
+{
+	free(source->base_dir);
+	local_teardown(harness, source);
+}
+
 static const struct harness harnesses[] = {
 	{ "local", local_setup, local_meddle, local_teardown },
+	{ "plugin", plugin_setup, local_meddle, plugin_teardown },
 };
 
 /* ---------------------------------------------------------------- stage */

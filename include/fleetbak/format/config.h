@@ -70,6 +70,7 @@ struct fb_config_source {
 	struct fb_limits limit_read; /* from it; none: no own limit */
 	json_t *options; /* the driver's own keys, typed by the schema; paths
 	                  * absolute ("root" of local) */
+	char *base_dir;  /* absolute: relative ones start here; NULL: "/" */
 };
 
 /* units: machines that share one quiescence window. */
@@ -213,6 +214,7 @@ enum fb_setting_kind {
 	FB_SETTING_MACHINE,  /* [source/]id */
 	FB_SETTING_LABEL,    /* key or key=value */
 	FB_SETTING_LABELS,   /* map of texts */
+	FB_SETTING_REFERENCES, /* map of references */
 	FB_SETTING_VECTOR,   /* a list of texts that are not empty */
 	FB_SETTING_POLICY,   /* fb_retention_parse() */
 	FB_SETTING_ORPHANS,  /* "keep SPAN" */
