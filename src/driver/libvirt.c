@@ -1,6 +1,7 @@
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
@@ -14,6 +15,7 @@ libvirt_close(struct fb_driver *base)
 {
 	struct fb_libvirt_driver *driver = (struct fb_libvirt_driver *)base;
 
+	fb_libvirt_end_watch(driver);
 	fb_libvirt_let_go_of(driver, NULL);
 	if (driver->connection != NULL)
 		(void)fb_libvirt.virConnectClose(driver->connection);
@@ -26,6 +28,7 @@ libvirt_close(struct fb_driver *base)
 	free(driver->tpm);
 	free(driver->images);
 	free(driver->name);
+	(void)pthread_cond_destroy(&driver->watch_cond);
 	(void)pthread_mutex_destroy(&driver->lock);
 	free(driver);
 }
@@ -73,6 +76,18 @@ globs_of(const json_t *list)
 	return globs;
 }
 
+static void
+init_lock(struct fb_libvirt_driver *driver)
+{
+	pthread_condattr_t attr;
+
+	(void)pthread_mutex_init(&driver->lock, NULL);
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&driver->watch_cond, &attr);
+	(void)pthread_condattr_destroy(&attr);
+}
+
 static int
 libvirt_open(const struct fb_config_source *source,
     struct fb_driver **ret_driver, struct fb_error *err)
@@ -107,7 +122,7 @@ libvirt_open(const struct fb_config_source *source,
 	driver->stop_timeout_ms = span_of(source, "stop_timeout");
 	driver->start_timeout_ms = span_of(source, "start_timeout");
 	driver->opened_ns = fb_clock_boot_ns();
-	(void)pthread_mutex_init(&driver->lock, NULL);
+	init_lock(driver);
 	*ret_driver = &driver->base;
 	return FB_OK;
 }

@@ -19,6 +19,7 @@ struct fb_libvirt_held {
 	struct fb_libvirt_held *next;
 	char *uuid;
 	int fd;
+	bool full; /* its job was ended: there was no room in scratch */
 };
 
 static struct fb_libvirt_held **
@@ -112,6 +113,61 @@ fb_libvirt_check_held(const struct fb_libvirt_driver *driver, const char *uuid,
 		return FB_OK;
 	*err = why;
 	return rc;
+}
+
+char **
+fb_libvirt_list_held(struct fb_libvirt_driver *driver)
+{
+	size_t count = 0;
+	char **uuids;
+
+	(void)pthread_mutex_lock(&driver->lock);
+	for (struct fb_libvirt_held *at = driver->held; at != NULL;
+	     at = at->next)
+		count++;
+	uuids = fb_alloc(count + 1, sizeof(*uuids));
+	for (struct fb_libvirt_held *at = driver->held; at != NULL;
+	     at = at->next)
+		uuids[--count] = fb_strdup(at->uuid);
+	(void)pthread_mutex_unlock(&driver->lock);
+	return uuids;
+}
+
+static void
+set_full(struct fb_libvirt_driver *driver, const char *uuid, bool full)
+{
+	struct fb_libvirt_held *held;
+
+	(void)pthread_mutex_lock(&driver->lock);
+	held = *find_held(driver, uuid);
+	if (held != NULL)
+		held->full = full;
+	(void)pthread_mutex_unlock(&driver->lock);
+}
+
+void
+fb_libvirt_note_full(struct fb_libvirt_driver *driver, const char *uuid)
+{
+	set_full(driver, uuid, true);
+}
+
+void
+fb_libvirt_note_new_job(struct fb_libvirt_driver *driver, const char *uuid)
+{
+	set_full(driver, uuid, false);
+}
+
+bool
+fb_libvirt_is_full(struct fb_libvirt_driver *driver, const char *uuid)
+{
+	const struct fb_libvirt_held *held;
+	bool full;
+
+	(void)pthread_mutex_lock(&driver->lock);
+	held = *find_held(driver, uuid);
+	full = held != NULL && held->full;
+	(void)pthread_mutex_unlock(&driver->lock);
+	return full;
 }
 
 void

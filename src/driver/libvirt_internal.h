@@ -56,6 +56,9 @@ struct fb_libvirt_driver {
 	pthread_mutex_t lock; /* of: */
 	virConnectPtr connection;
 	struct fb_libvirt_held *held; /* the domains that are captured */
+	bool watches, watch_ends;
+	pthread_cond_t watch_cond; /* on the monotonic clock */
+	pthread_t watch_thread;    /* while it watches */
 };
 
 /* A reference to the connection, which is made or made anew when needed;
@@ -270,6 +273,12 @@ FB_MUST_USE int fb_libvirt_hold(struct fb_libvirt_driver *driver,
     const char *uuid, struct fb_error *err);
 FB_MUST_USE int fb_libvirt_check_held(const struct fb_libvirt_driver *driver,
     const char *uuid, struct fb_error *err);
+/* Those that are held, the caller's; ends with NULL. */
+char **fb_libvirt_list_held(struct fb_libvirt_driver *driver);
+/* Of one that is held: the scratch file of its job was full. */
+void fb_libvirt_note_full(struct fb_libvirt_driver *driver, const char *uuid);
+void fb_libvirt_note_new_job(struct fb_libvirt_driver *driver, const char *uuid);
+bool fb_libvirt_is_full(struct fb_libvirt_driver *driver, const char *uuid);
 /* NULL: all. */
 void fb_libvirt_let_go_of(struct fb_libvirt_driver *driver, const char *uuid);
 
@@ -286,7 +295,19 @@ FB_MUST_USE int fb_libvirt_read_job(const char *socket, const char *export_,
 FB_MUST_USE int fb_libvirt_read_image(const char *path, const char *format,
     struct fb_artifact **ret_artifact, struct fb_error *err);
 
-/* A disk of a job that is ended as soon as its scratch file is full. */
+/*
+ * From the first job on the domains that are held are watched: when the scratch
+ * file of one's job is full, that job is ended.  With the end of the watch, of
+ * which nothing needs to have begun, all jobs are: nobody is there any more to
+ * see to their guests.
+ */
+FB_MUST_USE int fb_libvirt_begin_watch(
+    struct fb_libvirt_driver *driver, struct fb_error *err);
+void fb_libvirt_end_watch(struct fb_libvirt_driver *driver);
+/* Has this domain's job been ended for that reason?  E-SCRATCH-FULL. */
+FB_MUST_USE int fb_libvirt_check_full(struct fb_libvirt_driver *driver,
+    const char *uuid, struct fb_error *err);
+/* A disk of such a job: it says so when it cannot be read any more. */
 struct fb_artifact *fb_libvirt_watch(struct fb_libvirt_driver *driver,
     const char *uuid, struct fb_artifact *owned_disk);
 /* Ask the disk of a job for what a context of NBD has from `from` on. */

@@ -163,6 +163,8 @@ fb_libvirt_open_volume(struct fb_driver *base, const struct fb_machine *machine,
 	rc = fb_libvirt_read_changes(
 	    driver, machine->id, token, volume->name, &changes, err);
 	if (rc == FB_OK)
+		rc = fb_libvirt_begin_watch(driver, err);
+	if (rc == FB_OK)
 		rc = fb_libvirt_read_job(
 		    socket, volume->name, &changes, &disk, err);
 	if (rc == FB_OK)

@@ -30,13 +30,15 @@
  */
 
 static int
-judge_job(const struct fb_libvirt_driver *driver,
+judge_job(struct fb_libvirt_driver *driver,
     const struct fb_libvirt_ref *ref, const char *uuid, const char *token,
     struct fb_error *err)
 {
 	enum fb_libvirt_job job;
 	int rc = fb_libvirt_job(driver, ref->domain, uuid, token, &job, err);
 
+	if (rc == FB_OK && job != FB_LIBVIRT_OUR_JOB)
+		rc = fb_libvirt_check_full(driver, uuid, err);
 	return rc < 0 || job == FB_LIBVIRT_OUR_JOB
 	    ? rc
 	    : fb_fail(err, FB_EFAILED,
@@ -210,7 +212,12 @@ begin_job(const struct capture *capture, struct fb_error *err)
 		rc = fb_libvirt_read(capture->domain, true, &live, err);
 	if (rc == FB_OK)
 		rc = give_away(capture, &live, err);
-	return rc < 0 ? rc : fb_libvirt_begin_backup(&begin, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_begin_watch(capture->driver, err);
+	if (rc < 0)
+		return rc;
+	fb_libvirt_note_new_job(capture->driver, capture->uuid);
+	return fb_libvirt_begin_backup(&begin, err);
 }
 
 static int

@@ -1,44 +1,165 @@
 /*
- * A disk that is read from a backup job, with an eye on the guest: what it
- * overwrites goes to the job's scratch file first, and when that has no room
- * QEMU holds the guest.  Then the capture is given up, for a guest that stands
- * still is worse than one without a backup.
+ * An eye on the guests that are captured: what one overwrites while it is read
+ * goes to its job's scratch file first, and when that has no room QEMU holds
+ * the guest.  Then its job is ended, whatever is read just now: a guest that
+ * stands still is worse than one without a backup.
  */
+#include <signal.h>
 #include <stdlib.h>
+#include <time.h>
 
-#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "libvirt_internal.h"
 
-#define LOOK_NS (INT64_C(1) * 1000000000)
+/* Between two looks. */
+#define LOOK_S 1
+
+/* That it cannot be looked at is no reason for anything. */
+static void
+look(struct fb_libvirt_driver *driver, const char *uuid)
+{
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+	struct fb_error ignored = { 0 };
+	enum fb_libvirt_job job;
+
+	if (fb_libvirt_find(driver, uuid, &ref, &ignored) < 0 ||
+	    !fb_libvirt_is_held_up(ref.domain) ||
+	    fb_libvirt_job(driver, ref.domain, uuid, "", &job, &ignored) < 0 ||
+	    job != FB_LIBVIRT_OLD_JOB)
+		return;
+	/* First: who reads it is told why it ends. */
+	fb_libvirt_note_full(driver, uuid);
+	(void)!fb_libvirt_end_job(ref.domain, &ignored);
+}
+
+static bool
+await_turn(struct fb_libvirt_driver *driver)
+{
+	struct timespec until;
+	int rc = 0;
+	bool ends;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += LOOK_S;
+	(void)pthread_mutex_lock(&driver->lock);
+	while (!driver->watch_ends && rc == 0)
+		rc = pthread_cond_timedwait(
+		    &driver->watch_cond, &driver->lock, &until);
+	ends = driver->watch_ends;
+	(void)pthread_mutex_unlock(&driver->lock);
+	return !ends;
+}
+
+static void *
+watch(void *arg)
+{
+	struct fb_libvirt_driver *driver = arg;
+
+	while (await_turn(driver)) {
+		char **uuids = fb_libvirt_list_held(driver);
+
+		for (size_t i = 0; uuids[i] != NULL; i++) {
+			look(driver, uuids[i]);
+			free(uuids[i]);
+		}
+		free(uuids);
+	}
+	return NULL;
+}
+
+int
+fb_libvirt_begin_watch(struct fb_libvirt_driver *driver, struct fb_error *err)
+{
+	sigset_t all, before;
+	int rc = 0;
+
+	(void)pthread_mutex_lock(&driver->lock);
+	if (!driver->watches) {
+		/* Signals are for the others. */
+		(void)sigfillset(&all);
+		(void)pthread_sigmask(SIG_SETMASK, &all, &before);
+		rc = pthread_create(
+		    &driver->watch_thread, NULL, watch, driver);
+		(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+		driver->watches = rc == 0;
+	}
+	(void)pthread_mutex_unlock(&driver->lock);
+	return rc == 0 ? FB_OK
+	               : fb_fail(err, FB_ESYS, "cannot start a thread");
+}
+
+/* Nobody will look at the guest any more. */
+static void
+end_unwatched(struct fb_libvirt_driver *driver, const char *uuid)
+{
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+	struct fb_error ignored = { 0 };
+	enum fb_libvirt_job job;
+
+	if (fb_libvirt_find(driver, uuid, &ref, &ignored) == FB_OK &&
+	    fb_libvirt_job(driver, ref.domain, uuid, "", &job, &ignored) ==
+	        FB_OK &&
+	    job == FB_LIBVIRT_OLD_JOB)
+		(void)!fb_libvirt_end_job(ref.domain, &ignored);
+}
+
+void
+fb_libvirt_end_watch(struct fb_libvirt_driver *driver)
+{
+	char **uuids;
+
+	if (!driver->watches)
+		return;
+	(void)pthread_mutex_lock(&driver->lock);
+	driver->watch_ends = true;
+	(void)pthread_cond_signal(&driver->watch_cond);
+	(void)pthread_mutex_unlock(&driver->lock);
+	(void)pthread_join(driver->watch_thread, NULL);
+	driver->watches = false;
+	uuids = fb_libvirt_list_held(driver);
+	for (size_t i = 0; uuids[i] != NULL; i++) {
+		end_unwatched(driver, uuids[i]);
+		free(uuids[i]);
+	}
+	free(uuids);
+}
+
+/*
+ * A disk of a job, which is no failure of the disk when it ends so.
+ */
 
 struct watched {
 	struct fb_artifact base;
 	struct fb_artifact *disk;
 	struct fb_libvirt_driver *driver;
 	char *uuid;
-	int64_t next_ns; /* when it is looked at again */
 };
 
-/* That it cannot be looked at is no reason to stop. */
-static int
-look(struct watched *watched, struct fb_error *err)
+int
+fb_libvirt_check_full(struct fb_libvirt_driver *driver, const char *uuid,
+    struct fb_error *err)
 {
-	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
-	struct fb_error ignored = { 0 };
-
-	if (fb_libvirt_find(watched->driver, watched->uuid, &ref, &ignored) <
-	        0 ||
-	    !fb_libvirt_is_held_up(ref.domain))
+	if (!fb_libvirt_is_full(driver, uuid))
 		return FB_OK;
-	if (fb_libvirt_end_job(ref.domain, err) < 0)
-		return err->code;
 	(void)fb_fail_id(err, FB_EFAILED, "E-SCRATCH-FULL",
 	    "'%s' has no room for what the guest overwrites: it was held, and "
 	    "goes on without its backup",
-	    watched->driver->scratch);
+	    driver->scratch);
 	return fb_hint(err, "give scratch of its source more room");
+}
+
+static int
+tell(const struct watched *watched, int rc, struct fb_error *err)
+{
+	struct fb_error full = { 0 };
+
+	if (rc == FB_OK ||
+	    fb_libvirt_check_full(watched->driver, watched->uuid, &full) ==
+	        FB_OK)
+		return rc;
+	*err = full;
+	return err->code;
 }
 
 static int
@@ -47,8 +168,10 @@ watched_extent(struct fb_artifact *base, uint64_t from, uint64_t *ret_start,
 {
 	struct watched *watched = (struct watched *)base;
 
-	return watched->disk->ops->extent(
-	    watched->disk, from, ret_start, ret_end, err);
+	return tell(watched,
+	    watched->disk->ops->extent(
+	        watched->disk, from, ret_start, ret_end, err),
+	    err);
 }
 
 static int
@@ -56,16 +179,10 @@ watched_read(struct fb_artifact *base, uint64_t offset, void *bytes,
     size_t len, struct fb_error *err)
 {
 	struct watched *watched = (struct watched *)base;
-	int64_t now = fb_clock_mono_ns();
-	int rc = FB_OK;
 
-	if (now >= watched->next_ns) {
-		rc = look(watched, err);
-		watched->next_ns = now + LOOK_NS;
-	}
-	return rc < 0 ? rc
-	              : watched->disk->ops->read(
-	                    watched->disk, offset, bytes, len, err);
+	return tell(watched,
+	    watched->disk->ops->read(watched->disk, offset, bytes, len, err),
+	    err);
 }
 
 static int

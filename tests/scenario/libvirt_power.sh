@@ -107,4 +107,6 @@ rc=$(status_of "$fb" -c "$conf" download --json)
 vir backup-dumpxml one | grep -qF "$work/s/" || fail "the other's job is gone"
 kill -TERM $pid
 wait $pid || :
+guest_idle one || fail "its job goes on with nobody there"
+nothing_left one
 ok "two of fleetbak with one scratch do not take a guest from each other"

@@ -34,8 +34,8 @@ rm "$work/s/kept"
 ok "a plan says when there is not room for all that a guest may overwrite"
 
 uuid=$(guest_uuid one)
-begin() { # read it; when its definition is there all the room goes
-	"$fb" -c slow.yaml --lock-wait 60s download --json \
+begin() { # [conf]: read it; when its definition is there all the room goes
+	"$fb" -c "${1:-slow.yaml}" --lock-wait 60s download --json \
 		>"$work/stdout" 2>"$work/stderr" &
 	pid=$!
 	until_true "its definition is not read" definition_there
@@ -60,7 +60,21 @@ guest_is one running || fail "one is $(guest_state one)"
 nothing_left one
 ok "a guest that has no room to write goes on, and its capture fails"
 
+# Nothing of it is read while it stands still.
 rm "$work/s/kept"
+sed 's|^download: {|&limit_read: 1KiB/s, |' "$conf" >still.yaml
+begin still.yaml
+goes_on() {
+	guest_idle one && guest_is one running
+}
+await_guest "it is held while nothing is read" goes_on
+kill -TERM $pid
+wait $pid || :
+rm "$work/s/kept"
+expect 0 "$fb" -c "$conf" download
+nothing_left one
+ok "also while nothing of it is read"
+
 begin
 kill -KILL $pid
 wait $pid 2>/dev/null || :
