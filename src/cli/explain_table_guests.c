@@ -5,8 +5,9 @@
 static const struct fb_explanation rows[] = {
 	{ "E-DISK-LEFT-OUT", "a disk of a guest cannot be captured", "3, or 1 alone",
 	    "The message says which, and why: it is passed through, shared, "
-	    "read-only, on the network, or cannot be looked at. Its source has "
-	    "uncaptured: refuse, so that the whole guest is not backed up.",
+	    "read-only, on the network while it is off, or cannot be looked at. "
+	    "Its source has uncaptured: refuse, so that the whole guest is not "
+	    "backed up.",
 	    "A disk that was attached lately.",
 	    "Back that disk up from inside the guest, and set uncaptured: note." },
 	{ "E-DISK-LIVE-ONLY", "a stop would take a disk from a guest",

@@ -174,6 +174,23 @@ is_swapped(const struct look *look, const struct fb_domain_disk *disk)
 	return runs != NULL && !same_text(runs->source, disk->source);
 }
 
+/* A job would be in the way when the guest's agent comes up again: libvirt
+ * then takes it for absent until it is restarted itself. */
+bool
+fb_libvirt_reads_stopped(const struct fb_libvirt_driver *driver,
+    const struct fb_domain *domain)
+{
+	return !driver->live && domain->agent;
+}
+
+/* Whether it is up now decides nothing: one that is down because a run died
+ * is started before it is captured. */
+static bool
+is_read_stopped(const struct look *look)
+{
+	return fb_libvirt_reads_stopped(look->driver, &look->defined);
+}
+
 /* Of a disk that the XML allows: does it run as it is defined, and how large
  * is it?  *ret_why NULL: it can be captured.  That nobody could be asked says
  * nothing of the disk. */
@@ -192,7 +209,14 @@ why_not(const struct look *look, const struct fb_domain_disk *disk,
 	else if (is_swapped(look, disk))
 		*ret_why = fb_strdup("it runs with another image than its "
 		                     "definition names");
-	if (*ret_why != NULL)
+	else if (disk->network && (!look->running || is_read_stopped(look)))
+		*ret_why = fb_format("a network disk is read from a backup job "
+		                     "only, and there is none of a machine "
+		                     "that %s",
+		    look->running ? "is read while it is down" : "is off");
+	/* A network disk's is known only while it runs, and would make it
+	 * another machine when it does not. */
+	if (*ret_why != NULL || disk->network)
 		return FB_OK;
 	rc = find_size(look, disk, volume, &why);
 	if (rc == FB_EUNREACH)
@@ -200,23 +224,6 @@ why_not(const struct look *look, const struct fb_domain_disk *disk,
 	else if (rc < 0)
 		*ret_why = fb_strdup(why.msg);
 	return rc == FB_EUNREACH ? rc : FB_OK;
-}
-
-/* A job would be in the way when the guest's agent comes up again: libvirt
- * then takes it for absent until it is restarted itself. */
-bool
-fb_libvirt_reads_stopped(const struct fb_libvirt_driver *driver,
-    const struct fb_domain *domain)
-{
-	return !driver->live && domain->agent;
-}
-
-/* Whether it is up now decides nothing: one that is down because a run died
- * is started before it is captured. */
-static bool
-is_read_stopped(const struct look *look)
-{
-	return fb_libvirt_reads_stopped(look->driver, &look->defined);
 }
 
 /* Of the nearest directory that is there: it is made by the first capture. */

@@ -338,11 +338,12 @@ disk_problem(const struct making *making, const struct fb_volume *wanted)
 		return fb_format("an image in the format '%s' cannot be made",
 		    then->format);
 	if (making->driver->images[0] != '\0' ||
-	    strcmp(then->type, "block") != 0)
+	    (strcmp(then->type, "block") != 0 && !then->network))
 		return NULL;
-	return fb_format("it was the device '%s', which may be somebody "
-	                 "else's now: set 'images' of its source to a "
-	                 "directory for its image", then->source);
+	return fb_format("it was the %s '%s', which may be somebody else's "
+	                 "now: set 'images' of its source to a directory for "
+	                 "its image",
+	    then->network ? "network disk" : "device", then->source);
 }
 
 static void

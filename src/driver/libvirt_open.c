@@ -72,7 +72,8 @@ fb_libvirt_stamp(const struct fb_libvirt_driver *driver,
 		const struct fb_domain_disk *disk = &defined.disks[i];
 		FB_AUTO_FREE char *path = NULL;
 
-		if (disk->device != FB_DOMAIN_DISK || disk->why != NULL)
+		if (disk->device != FB_DOMAIN_DISK || disk->why != NULL ||
+		    disk->network)
 			continue;
 		rc = fb_libvirt_image(ref->connection, disk, &path, err);
 		if (rc == FB_OK)
@@ -102,7 +103,7 @@ open_image(struct fb_libvirt_driver *driver, const char *uuid,
 	if (rc < 0)
 		return rc;
 	disk = fb_domain_disk(&domain, target);
-	if (disk == NULL || disk->why != NULL)
+	if (disk == NULL || disk->why != NULL || disk->network)
 		return fb_fail(err, FB_ENOTFOUND,
 		    "it has no disk '%s' that could be read", target);
 	rc = fb_libvirt_image(ref.connection, disk, &path, err);

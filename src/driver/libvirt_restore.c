@@ -207,6 +207,9 @@ disk_problem(const struct site *site, const struct fb_domain_disk *disk,
 		return fb_strdup("the domain has no such disk now");
 	if (disk->why != NULL)
 		return fb_strdup(disk->why);
+	if (disk->network)
+		return fb_strdup("a network disk cannot be written to: restore "
+		                 "it with --target, or the machine with --as");
 	if (site->then.name != NULL && then == NULL)
 		return fb_strdup("the backup's definition has no such disk");
 	if (then != NULL && !same_image(disk, then))
@@ -426,7 +429,7 @@ fb_libvirt_restore_open(struct fb_driver *base,
 	if (rc < 0)
 		return rc;
 	disk = fb_domain_disk(&site.now, wanted->name);
-	if (disk == NULL || disk->why != NULL)
+	if (disk == NULL || disk->why != NULL || disk->network)
 		return fb_fail(err, FB_ENOTFOUND,
 		    "it has no disk '%s' that could be written",
 		    wanted->name);

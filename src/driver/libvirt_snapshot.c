@@ -336,6 +336,17 @@ capture_now(const struct capture *capture, int state, struct fb_error *err)
 	return rc < 0 ? rc : make_whole(capture, FB_LIBVIRT_JOB, "", err);
 }
 
+/* A network disk is left out of one that is off, as it may have been. */
+static bool
+is_wanted(const struct fb_domain *defined, const struct fb_volume *volume)
+{
+	const struct fb_domain_disk *disk =
+	    fb_domain_disk(defined, volume->name);
+
+	return fb_volume_is_captured(volume) ||
+	    (disk != NULL && disk->network && disk->why == NULL);
+}
+
 /* The disks for a job.  Not by what `machine` says of how they are read: it
  * may have been looked at when a run that died had stopped it. */
 static int
@@ -351,7 +362,7 @@ choose_disks(struct capture *capture, struct fb_error *err)
 	     !fb_libvirt_reads_stopped(capture->driver, &defined) &&
 	     i < machine->volume_count; i++)
 		if (machine->volumes[i].kind == FB_VOLUME_DISK &&
-		    fb_volume_is_captured(&machine->volumes[i]))
+		    is_wanted(&defined, &machine->volumes[i]))
 			capture->wanted[capture->wanted_count++] =
 			    machine->volumes[i].name;
 	return rc;

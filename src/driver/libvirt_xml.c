@@ -176,11 +176,29 @@ is_type(const struct fb_domain_disk *disk, const char *type)
 	return strcmp(disk->type, type) == 0;
 }
 
+/* The first of its servers: two may have images of the same name. */
+static char *
+network_source(const xmlNode *source, const char *protocol)
+{
+	FB_AUTO_FREE char *name = attribute(source, "name");
+	FB_AUTO_FREE char *host = attribute(child_of(source, "host"), "name");
+	FB_AUTO_FREE char *port = attribute(child_of(source, "host"), "port");
+	FB_AUTO_FREE char *socket =
+	    attribute(child_of(source, "host"), "socket");
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+
+	fb_buf_add_fmt(&text, "%s:%s", protocol, name != NULL ? name : "");
+	if (host != NULL || socket != NULL)
+		fb_buf_add_fmt(&text, "@%s", host != NULL ? host : socket);
+	if (host != NULL && port != NULL)
+		fb_buf_add_fmt(&text, ":%s", port);
+	return fb_strdup(fb_buf_str(&text));
+}
+
 static void
 read_source(const xmlNode *source, struct fb_domain_disk *disk)
 {
 	FB_AUTO_FREE char *protocol = attribute(source, "protocol");
-	FB_AUTO_FREE char *name = attribute(source, "name");
 
 	disk->source =
 	    attribute(source, is_type(disk, "block") ? "dev" : "file");
@@ -192,8 +210,8 @@ read_source(const xmlNode *source, struct fb_domain_disk *disk)
 		disk->source = fb_format("%s/%s", disk->pool, disk->volume);
 	} else if (is_type(disk, "network") && protocol != NULL) {
 		free(disk->source);
-		disk->source = fb_format(
-		    "%s:%s", protocol, name != NULL ? name : "");
+		disk->source = network_source(source, protocol);
+		disk->network = true;
 	}
 }
 
@@ -216,11 +234,8 @@ why_not(const xmlNode *node, const struct fb_domain_disk *disk)
 {
 	if (disk->device == FB_DOMAIN_LUN)
 		return fb_strdup("it is passed through to the guest as a LUN");
-	if (is_type(disk, "network"))
-		return fb_format("a network disk (%s) cannot be read yet",
-		    disk->source != NULL ? disk->source : "of nothing");
 	if (!is_type(disk, "file") && !is_type(disk, "block") &&
-	    !is_type(disk, "volume"))
+	    !is_type(disk, "volume") && !is_type(disk, "network"))
 		return fb_format(
 		    "a disk of type '%s' cannot be read", disk->type);
 	if (disk->source == NULL)

@@ -33,9 +33,12 @@ struct fb_domain_disk {
 	enum fb_domain_device device;
 	char *type;    /* "file", "block", "volume", "network", ... */
 	char *format;  /* of the image: "qcow2", "raw" */
-	char *source;  /* path, "pool/volume", "protocol:name", or NULL */
+	char *source;  /* path, "pool/volume", "protocol:name@host:port", or
+	                * NULL */
 	char *pool, *volume; /* of type "volume", or NULL */
 	bool read_only;      /* the guest cannot write to it */
+	bool network;        /* only its hypervisor has a way to it: it is
+	                      * read from a backup job or not at all */
 	unsigned backing;    /* images below it, as far as the XML says */
 	/* Why its content cannot be captured, in words; NULL: it can. */
 	char *why;

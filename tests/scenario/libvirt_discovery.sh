@@ -114,7 +114,7 @@ expect 0 "$fb" -c "$conf" download -n
 cp "$work/stdout" "$work/plan"
 for why in "vdd: raw '$guests/kept-shared'; not captured: it is shared" \
 	"vde: raw '$guests/kept-read-only'; not captured: the guest cannot write" \
-	'vdf: raw .*; not captured: a network disk' \
+	"vdf: raw 'nbd:x@127.0.0.1:9'; not captured: a network disk .*that is off" \
 	"sdb: raw '/dev/null'; not captured: it is passed through" \
 	'fda: removable: listed, never captured' \
 	"vdc: qcow2 '.*a \$volume.qcow2', in pool 'the pool'; read while"; do

@@ -71,6 +71,39 @@ expect 0 "$fb" -c "$conf" download -s one
 same_as_disks one
 ok "QEMU is killed in the middle of a copy: no backup, and the next one is right"
 
+# A disk that only the hypervisor has a way to is read through it, while it runs.
+truncate -s 8M "$guests/kept-far"
+serve qemu-nbd "$work" qemu-nbd --persistent --format=raw --export-name='a disk' \
+	--socket="$work/far.sock" "$guests/kept-far"
+await "qemu-nbd does not start" "$serve_pid" test -S "$work/far.sock"
+guest_devices="<disk type='network' device='disk'>
+	<driver name='qemu' type='raw'/><source protocol='nbd' name='a disk'>
+	<host transport='unix' socket='$work/far.sock'/></source>
+	<target dev='vdc' bus='virtio'/></disk>"
+make_guest far
+guest_devices=
+expect 0 "$fb" -c "$conf" topology
+cp "$work/stdout" "$work/topology"
+expect 0 vir start far
+expect 0 "$fb" -c "$conf" topology
+cmp "$work/stdout" "$work/topology" || fail "it is another one when it runs"
+poke far 2 3M 64k 0x66
+expect 0 "$fb" -c "$conf" download -s far
+nothing_left far
+expect 0 "$fb" -c "$conf" restore far --target "$work/far"
+cmp "$guests/kept-far" "$work/far/$(guest_uuid far)/vdc.img" ||
+	fail "a network disk differs"
+vir destroy far >/dev/null
+expect 1 "$fb" -c "$conf" restore far --in-place --yes
+grep -q 'a network disk cannot be written' "$work/stderr" ||
+	fail "a network disk in place: $(cat "$work/stderr")"
+expect 0 "$fb" -c "$conf" download -s far
+[ "$(jq -c '.machines[].volumes[] | select(.name == "vdc") | .method' \
+	"$(ls -d repo/runs/*/manifest.json | tail -n 1)")" = '"left-out"' ] ||
+	fail "a network disk of a guest that is off"
+expect 0 vir undefine far --checkpoints-metadata
+ok "a network disk is read while its guest runs, and left out of one that is off"
+
 expect 0 vir start two
 begin two
 uuid=$(guest_uuid two)

@@ -359,7 +359,6 @@ each_disk_is_listed_and_what_cannot_be_captured_says_why(void **state)
 		const char *name, *why;
 	} left[] = {
 		{ "sda", "passed through" },
-		{ "vdb", "network disk (rbd:pool/image)" },
 		{ "vdd", "shared" },
 		{ "vde", "cannot write" },
 		{ "vdf", "does not last" },
