@@ -135,8 +135,10 @@ bool fb_libvirt_is_up(int state);
  *
  *	<uuid>/paused                the domain was started paused by us
  *	<uuid>/asked                 it was asked by us to shut down
+ *	<uuid>/unclean               it was cut off, and has not run since
  *	<uuid>/frozen                its agent was asked by us to freeze it
  *	<uuid>/<token>/whole         made last; says what kind it is
+ *	<uuid>/<token>/unclean       it was cut off before
  *	<uuid>/<token>/definition/   the XML
  *	<uuid>/<token>/changes       what the job can tell of changes
  *	<uuid>/<token>/q/            QEMU's: its socket and scratch files
@@ -197,7 +199,19 @@ FB_MUST_USE int fb_libvirt_note_asked(const struct fb_libvirt_driver *driver,
     const char *uuid, uint64_t span_ms, struct fb_error *err);
 int64_t fb_libvirt_asked(
     const struct fb_libvirt_driver *driver, const char *uuid);
-/* Take a mark away, of these three. */
+/*
+ * It did not shut down, but was cut off: of a domain (the token is ""), until it
+ * runs again, which libvirt forgets when it is restarted; and of a capture of
+ * it.
+ */
+#define FB_LIBVIRT_UNCLEAN "unclean"
+FB_MUST_USE int fb_libvirt_note_unclean(
+    const struct fb_libvirt_driver *driver, const char *uuid,
+    const char *token, struct fb_error *err);
+bool fb_libvirt_was_unclean(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token);
+
+/* Take a mark of a domain away. */
 FB_MUST_USE int fb_libvirt_forget(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *mark, struct fb_error *err);
 

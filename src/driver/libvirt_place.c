@@ -160,6 +160,39 @@ fb_libvirt_is_ours_paused(
 	return driver->local && fb_io_look(path, &st, &ignored) == FB_OK;
 }
 
+static char *
+unclean_mark(const struct fb_libvirt_driver *driver, const char *uuid,
+    const char *token)
+{
+	return token[0] == '\0'
+	    ? fb_libvirt_place(driver, uuid, FB_LIBVIRT_UNCLEAN)
+	    : fb_libvirt_part(driver, uuid, token, FB_LIBVIRT_UNCLEAN);
+}
+
+int
+fb_libvirt_note_unclean(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = unclean_mark(driver, uuid, token);
+	int rc = driver->local ? fb_libvirt_make_place(driver, uuid, "", err)
+	                       : FB_OK;
+
+	return rc < 0 || !driver->local
+	    ? rc
+	    : fb_io_replace(path, (struct fb_span){ 0 }, 0600, err);
+}
+
+bool
+fb_libvirt_was_unclean(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token)
+{
+	FB_AUTO_FREE char *path = unclean_mark(driver, uuid, token);
+	struct fb_error ignored;
+	struct stat st;
+
+	return driver->local && fb_io_look(path, &st, &ignored) == FB_OK;
+}
+
 /*
  * What kind it is.
  */
@@ -221,6 +254,7 @@ visit_machine(const struct fb_libvirt_driver *driver, const char *uuid,
 	for (size_t i = 0; rc == FB_OK && names[i] != NULL; i++)
 		if (strcmp(names[i], FB_LIBVIRT_PAUSED) != 0 &&
 		    strcmp(names[i], FB_LIBVIRT_ASKED) != 0 &&
+		    strcmp(names[i], FB_LIBVIRT_UNCLEAN) != 0 &&
 		    strcmp(names[i], FB_LIBVIRT_FROZEN) != 0 &&
 		    fb_name_ok(names[i], strlen(names[i])))
 			rc = visit(uuid, names[i], arg, err);

@@ -260,6 +260,9 @@ force_off(struct fb_libvirt_driver *driver, const char *uuid,
 		return fb_fail(err, FB_ECONFLICT, "it is paused or suspended");
 	if (rc == FB_OK)
 		rc = fb_libvirt_check_job(driver, ref->domain, uuid, err);
+	/* Should it go by itself after all, that is said too much. */
+	if (rc == FB_OK && !fb_libvirt_is_off(state))
+		rc = fb_libvirt_note_unclean(driver, uuid, "", err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_effect(ref->domain, "destroy", err);
 	if (rc == FB_OK && !fb_libvirt_is_off(state) &&
@@ -402,6 +405,8 @@ step_up(const struct fb_libvirt_driver *driver, virDomainPtr domain,
 	if (rc == FB_OK)
 		rc = fb_libvirt_thaw(
 		    driver, domain, uuid, driver->freeze_timeout_ms, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_forget(driver, uuid, FB_LIBVIRT_UNCLEAN, err);
 	return rc < 0
 	    ? rc
 	    : fb_libvirt_forget(driver, uuid, FB_LIBVIRT_PAUSED, err);

@@ -288,18 +288,38 @@ start_paused(const struct capture *capture, struct fb_error *err)
 	return rc;
 }
 
-/* What libvirt remembers of its end: nothing, after a restart of its own. */
-static void
-tell_unclean(const struct capture *capture)
+/* How did it end?  libvirt does not remember after a restart of its own, nor
+ * once it has started it paused. */
+static int
+tell_unclean(const struct capture *capture, struct fb_error *err)
 {
-	int state, reason;
+	const struct fb_libvirt_driver *driver = capture->driver;
+	bool unclean = fb_libvirt_was_unclean(driver, capture->uuid, "");
+	int state, reason, rc = FB_OK;
 
-	if (capture->ret_unclean != NULL &&
-	    fb_libvirt.virDomainGetState(
-	        capture->domain, &state, &reason, 0) == 0 &&
-	    state == VIR_DOMAIN_SHUTOFF)
-		*capture->ret_unclean = reason == VIR_DOMAIN_SHUTOFF_DESTROYED ||
-		    reason == VIR_DOMAIN_SHUTOFF_CRASHED;
+	if (fb_libvirt.virDomainGetState(
+	        capture->domain, &state, &reason, 0) < 0)
+		return fb_libvirt_fail(err, false, "cannot tell its state");
+	if (state != VIR_DOMAIN_SHUTOFF && state != VIR_DOMAIN_PAUSED)
+		return FB_OK;
+	if (state == VIR_DOMAIN_SHUTOFF &&
+	    reason == VIR_DOMAIN_SHUTOFF_SHUTDOWN) {
+		unclean = false;
+		rc = fb_libvirt_forget(
+		    driver, capture->uuid, FB_LIBVIRT_UNCLEAN, err);
+	}
+	if (state == VIR_DOMAIN_SHUTOFF &&
+	    (reason == VIR_DOMAIN_SHUTOFF_DESTROYED ||
+	        reason == VIR_DOMAIN_SHUTOFF_CRASHED)) {
+		unclean = true;
+		rc = fb_libvirt_note_unclean(driver, capture->uuid, "", err);
+	}
+	if (rc == FB_OK && unclean)
+		rc = fb_libvirt_note_unclean(
+		    driver, capture->uuid, capture->token, err);
+	if (capture->ret_unclean != NULL)
+		*capture->ret_unclean = unclean;
+	return rc;
 }
 
 /* The kind of capture that its state allows. */
@@ -307,9 +327,10 @@ static int
 capture_now(const struct capture *capture, int state, struct fb_error *err)
 {
 	bool off = fb_libvirt_is_off(state);
-	int rc = FB_OK;
+	int rc = tell_unclean(capture, err);
 
-	tell_unclean(capture);
+	if (rc < 0)
+		return rc;
 	/* What is stopped for it, or was off, has to be so still. */
 	if (fb_libvirt_is_up(state) && !capture->driver->live &&
 	    fb_libvirt.virDomainIsPersistent(capture->domain) == 1)
@@ -388,13 +409,16 @@ clear_way(const struct capture *capture, struct fb_error *err)
 
 /* Of a capture that is there already. */
 static int
-tell_live(const struct capture *capture, struct fb_error *err)
+tell_made(const struct capture *capture, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf stamp = { 0 };
 	enum fb_libvirt_kind kind;
 	int rc = fb_libvirt_read_kind(capture->driver, capture->uuid,
 	    capture->token, &kind, &stamp, err);
 
+	if (capture->ret_unclean != NULL)
+		*capture->ret_unclean = fb_libvirt_was_unclean(
+		    capture->driver, capture->uuid, capture->token);
 	if (rc == FB_OK && capture->ret_live != NULL &&
 	    strcmp(fb_buf_str(&stamp), FROZEN) != 0)
 		(void)fb_fail_id(capture->ret_live, FB_EFAILED, "E-FREEZE",
@@ -423,7 +447,7 @@ fb_libvirt_create_snapshot(struct fb_driver *base,
 	int state, rc;
 
 	if (judge(capture.driver, machine->id, verb->token, &ignored) == FB_OK)
-		return tell_live(&capture, err);
+		return tell_made(&capture, err);
 	rc = fb_libvirt_find(capture.driver, machine->id, &ref, err);
 	if (rc < 0)
 		return rc;
@@ -461,6 +485,8 @@ leave_place(const struct fb_libvirt_driver *driver, virDomainPtr domain,
 		rc = fb_libvirt_state(domain, &state, err);
 	if (rc == FB_OK && state != VIR_DOMAIN_PAUSED)
 		rc = fb_libvirt_forget(driver, uuid, FB_LIBVIRT_PAUSED, err);
+	if (rc == FB_OK && state != VIR_DOMAIN_PAUSED)
+		rc = fb_libvirt_forget(driver, uuid, FB_LIBVIRT_UNCLEAN, err);
 	if (rc == FB_OK && !fb_seam_fails(FB_STEP_RENAME, place))
 		(void)rmdir(place); /* not empty: another one is there */
 	return rc;

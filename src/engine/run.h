@@ -185,6 +185,10 @@ FB_MUST_USE int fb_run_replay(const struct fb_engine *engine,
 /* window.c: stop, snapshot, read what must be read stopped, start */
 FB_MUST_USE int fb_run_window(
     struct fb_run *run, size_t unit, struct fb_error *err);
+/* Take over a snapshot that is there, and was not journaled: its driver knows
+ * what it is worth. */
+FB_MUST_USE int fb_run_adopt_snapshot(
+    struct fb_run *run, struct fb_job *job, struct fb_error *err);
 /* Start what failed to start, or went down late: before the run ends. */
 void fb_run_settle(struct fb_run *run);
 

@@ -85,11 +85,8 @@ adopt(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 {
 	int rc = FB_OK;
 
-	if (job->state == FB_MACHINE_SNAPSHOTTING) {
-		fb_time_format_ms(fb_clock_wall_ns(), job->snapshot_time);
-		rc = fb_run_state(
-		    run, job, FB_MACHINE_SNAPSHOTTED, true, err);
-	}
+	if (job->state == FB_MACHINE_SNAPSHOTTING)
+		rc = fb_run_adopt_snapshot(run, job, err);
 	if (rc == FB_OK && job->state == FB_MACHINE_STARTING)
 		rc = fb_run_state(run, job, FB_MACHINE_UP, true, err);
 	return rc;

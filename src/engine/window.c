@@ -239,6 +239,21 @@ snapshot_job(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 	return fb_run_state(run, job, FB_MACHINE_SNAPSHOTTED, true, err);
 }
 
+int
+fb_run_adopt_snapshot(
+    struct fb_run *run, struct fb_job *job, struct fb_error *err)
+{
+	struct fb_error live = { 0 };
+	int rc = make_snapshot(run, job, 0, &live, err);
+
+	if (rc < 0)
+		return rc;
+	fb_time_format_ms(fb_clock_wall_ns(), job->snapshot_time);
+	if (job->unclean)
+		note_unclean(run, job);
+	return fb_run_state(run, job, FB_MACHINE_SNAPSHOTTED, true, err);
+}
+
 /* It was down and came up meanwhile: what was captured is that of a live
  * machine, and what was read without a snapshot may be torn.  Said before
  * anything relies on it. */
