@@ -97,9 +97,9 @@ vir destroy far >/dev/null
 expect 1 "$fb" -c "$conf" restore far --in-place --yes
 grep -q 'a network disk cannot be written' "$work/stderr" ||
 	fail "a network disk in place: $(cat "$work/stderr")"
-expect 0 "$fb" -c "$conf" download -s far
+expect 0 "$fb" -c "$conf" download --json -s far
 [ "$(jq -c '.machines[].volumes[] | select(.name == "vdc") | .method' \
-	"$(ls -d repo/runs/*/manifest.json | tail -n 1)")" = '"left-out"' ] ||
+	"repo/runs/$(jq -r .run "$work/stdout")/manifest.json")" = '"left-out"' ] ||
 	fail "a network disk of a guest that is off"
 expect 0 vir undefine far --checkpoints-metadata
 ok "a network disk is read while its guest runs, and left out of one that is off"
