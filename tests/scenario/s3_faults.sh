@@ -77,10 +77,13 @@ start_gateway
 wait $run || fail "the run failed: $(tail -5 "$work/run.out")"
 whole "a gateway that is stopped, killed, and comes back"
 
-# A list that knows nothing of the last minute, which is all that there is here.
+# A list that knows nothing of the last hour, which is all that there is here.
 change
-rules 'lag=60000'
+rules 'lag=3600000'
 expect 0 "$fb" -c "$conf" download
+sed 's|state_dir: ./state|state_dir: ./state2|' "$conf" >second.yaml
+expect 0 "$fb" -c second.yaml list runs -o tsv --no-header
+[ ! -s "$work/stdout" ] || fail "the list does not lag: $(cat "$work/stdout")"
 whole "a list that lags behind what was put"
 
 # The keys expire in the middle; the file has new ones by then.

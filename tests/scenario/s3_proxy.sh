@@ -138,6 +138,11 @@ rules 'lag=60000'
 status 200 0 PUT /bucket/new -T "$work/body"
 status 200 0 GET '/bucket?list-type=2'
 ! grep -q '<Key>new<' "$work/got" || fail "the list knows what is new"
+status 200 0 PUT /bucket/new/a -T "$work/body"
+for encoding in '' '&encoding-type=url'; do
+	status 200 0 GET "/bucket?list-type=2&prefix=new$encoding"
+	! grep -q '<Key>new' "$work/got" || fail "the list knows what is new: $encoding"
+done
 rules 'lag=1'
 status 200 0 GET '/bucket?list-type=2'
 grep -q '<Key>new<' "$work/got" || fail "the list does not know what is old"

@@ -1,5 +1,5 @@
-/* Lists that lag: they leave out what was put a moment ago.  Keys are
- * compared as they stand in the path, which ours may. */
+/* Lists that lag: they leave out what was put a moment ago.  Paths are
+ * encoded, and keys are where the list was asked for so: both are decoded. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,13 +16,34 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct put *recent;
 static size_t count;
 
+/* "%2F" is "/". */
+static char *
+decoded(const char *text, size_t len)
+{
+	char *out = strndup(text, len), *to = out;
+
+	for (const char *at = out; *at != '\0';) {
+		char hex[3] = "", *end = hex;
+		long byte = 0;
+
+		if (*at == '%' && at[1] != '\0') {
+			memcpy(hex, at + 1, 2);
+			byte = strtol(hex, &end, 16);
+		}
+		*to++ = end == hex + 2 ? (char)byte : *at;
+		at += end == hex + 2 ? 3 : 1;
+	}
+	*to = '\0';
+	return out;
+}
+
 void
 list_put(const char *target)
 {
 	(void)pthread_mutex_lock(&lock);
 	recent = fb_realloc(recent, count + 1, sizeof(*recent));
 	recent[count++] = (struct put){
-		strndup(target, strcspn(target, "?")),
+		decoded(target, strcspn(target, "?")),
 		now_ms(),
 	};
 	(void)pthread_mutex_unlock(&lock);
@@ -60,15 +81,18 @@ list_hide(struct fb_buf *xml, const char *target, int64_t lag_ms)
 	while ((entry = strstr(at, "<Contents>")) != NULL) {
 		const char *end = strstr(entry, "</Contents>");
 		const char *key = strstr(entry, "<Key>");
+		char *plain;
 
 		if (end == NULL || key == NULL || key > end)
 			break;
 		end += strlen("</Contents>");
 		key += strlen("<Key>");
 		fb_buf_add(&left, at, (size_t)(entry - at));
+		plain = decoded(key, strcspn(key, "<"));
 		if (!is_recent(
-		        target, bucket_len, key, strcspn(key, "<"), lag_ms))
+		        target, bucket_len, plain, strlen(plain), lag_ms))
 			fb_buf_add(&left, entry, (size_t)(end - entry));
+		free(plain);
 		at = end;
 	}
 	fb_buf_add_str(&left, at);
