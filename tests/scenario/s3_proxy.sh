@@ -139,8 +139,8 @@ status 200 0 PUT /bucket/new -T "$work/body"
 status 200 0 GET '/bucket?list-type=2'
 ! grep -q '<Key>new<' "$work/got" || fail "the list knows what is new"
 status 200 0 PUT /bucket/new/a -T "$work/body"
-for encoding in '' '&encoding-type=url'; do
-	status 200 0 GET "/bucket?list-type=2&prefix=new$encoding"
+for encoding in '' 'encoding-type=url&'; do
+	status 200 0 GET "/bucket?${encoding}list-type=2&prefix=new"
 	! grep -q '<Key>new' "$work/got" || fail "the list knows what is new: $encoding"
 done
 rules 'lag=1'
