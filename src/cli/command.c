@@ -7,7 +7,7 @@
 /* In the order of the overview. */
 static const struct fb_command *const commands[] = {
 	&fb_cmd_init, &fb_cmd_config, &fb_cmd_doctor, &fb_cmd_keys,
-	&fb_cmd_notify,
+	&fb_cmd_notify, &fb_cmd_driver,
 	&fb_cmd_discover, &fb_cmd_topology, &fb_cmd_plan, &fb_cmd_download,
 	&fb_cmd_seal,
 	&fb_cmd_list, &fb_cmd_show, &fb_cmd_status,

@@ -9,6 +9,7 @@ static const struct fb_explanation rows[] = {
 	    "what came of it before it does anything else.",
 	    "An error in the plugin; a plugin of another version; a command "
 	    "that prints to standard output.",
+	    "fleetbak driver test names what a plugin does wrong; "
 	    "fleetbak-driver(7) describes the protocol." },
 	{ "E-PLUGIN-DIED", "a plugin ended before its time", "3, 1 or 15",
 	    "The process of a verb ended with another exit status than 0, or "

@@ -31,6 +31,29 @@ effects() { # what was done, in order; of one machine
 	grep " $1\$" machines/.effects | sed 's/ .*//' | tr '\n' ' '
 }
 
+expect 0 "$fb" driver test --option root=machines --machine m1 --as m3 \
+	--json ./plugin
+[ "$(field failed)" = 0 ] && [ "$(field passed)" = 31 ] &&
+	[ "$(field skipped)" = 0 ] || fail "$(cat "$work/stdout")"
+same_tree machines/m1/data machines/m3/data || fail "m3 is another"
+rm -r machines/m3 machines/.effects machines/.snap machines/.new
+expect 0 "$fb" driver test --option root=machines ./plugin
+[ ! -e machines/.effects ] || fail "it did something"
+expect 1 "$fb" driver test --option root=machines --machine m1 \
+	--option fault=remove_snapshot:FAILED -q ./plugin
+grep -q '^FAIL  remove-twice: .*as the test wants it' "$work/stdout" ||
+	fail "another check"
+[ -e machines/m1/up ] || fail "it is down"
+rm -r machines/.snap machines/.effects
+expect 1 "$fb" driver test --option root=machines --option fault=probe:die \
+	./plugin
+grep -q '^FAIL  probe' "$work/stdout" || fail "another check"
+expect 1 "$fb" driver test -q true
+grep -q '^FAIL  hello: E-PLUGIN-ANSWER' "$work/stdout" || fail "another check"
+expect 2 "$fb" driver test
+expect 2 "$fb" driver test --as m3 ./plugin
+ok "the conformance suite tells good from bad"
+
 expect 0 "$fb" -c $conf init
 expect 0 "$fb" -c $conf config check
 expect 0 "$fb" -c $conf download
