@@ -130,11 +130,10 @@ const struct fb_command fb_cmd_driver = {
 	.args = "test [--] COMMAND [ARG ...]",
 	.help = "does a plugin keep its contract?",
 	.examples = "fleetbak driver test ./my-plugin\tonly what asks\n"
-	            "fleetbak driver test --machine m1 --as m2 -- ./my-plugin "
-	            "-v\tall of it, with m1, which is stopped, and m2, which "
-	            "is made\n"
-	            "fleetbak driver test --option root=/srv ./my-plugin\twith "
-	            "an option of its own\n",
+	            "fleetbak driver test --machine m1 -- ./my-plugin -v\t"
+	            "stop, freeze, read m1\n"
+	            "fleetbak driver test --machine m1 --as m2 ./my-plugin\t"
+	            "and make m2 of it\n",
 	.about =
 	    "Tries out what fleetbak-driver(7) asks of a plugin, for those who "
 	    "write one.  Each check has a name and one line; the last line "
