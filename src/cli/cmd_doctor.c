@@ -100,6 +100,8 @@ place_json(const struct fb_doctor_repo *repo)
 	    item, "clock_ms", json_integer(traits->clock_ms));
 	(void)json_object_set_new(
 	    item, "one_writer", json_boolean(repo->one_writer));
+	(void)json_object_set_new(
+	    item, "lease_service", json_boolean(repo->has_lease));
 	fb_json_put_u64(item, "latency_ms", repo->latency_ms);
 	return item;
 }

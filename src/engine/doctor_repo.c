@@ -45,7 +45,11 @@ look_at_conditions(struct looking *looking)
 {
 	const struct fb_store_traits *traits = &looking->repo->traits;
 
-	if (looking->repo->one_writer)
+	if (looking->repo->one_writer && looking->repo->has_lease)
+		doctor_add(looking->report, true, "conditional writes",
+		    FB_HEALTH_OK, NULL,
+		    "the server refuses them: etcd decides");
+	else if (looking->repo->one_writer)
 		doctor_add(looking->report, true, "conditional writes",
 		    FB_HEALTH_WARN,
 		    "let one host alone write, or choose another server",
@@ -175,6 +179,7 @@ look_at_store(struct looking *looking, const char *what,
 	}
 	looking->repo->probed = true;
 	looking->repo->one_writer = fb_store_one_writer(*ret_store);
+	looking->repo->has_lease = fb_store_has_lease(*ret_store);
 	looking->repo->latency_ms =
 	    (uint64_t)(fb_clock_mono_ns() - began) / 1000000;
 	doctor_add(looking->report, false, what, FB_HEALTH_OK, NULL,
@@ -446,6 +451,20 @@ look_at_locks(struct looking *looking, struct fb_repo *repo)
 	    (unsigned long long)cost->renewed, fb_buf_str(&size), until);
 }
 
+/* Whoever writes here asks the lease service first: does it answer? */
+static void
+look_at_lease(struct looking *looking, const struct fb_repo *repo)
+{
+	struct fb_error why = { 0 };
+
+	if (fb_store_ready(repo->store, &why) < 0)
+		doctor_add_error(looking->report, true, "lease service",
+		    FB_HEALTH_FAIL, &why);
+	else
+		doctor_add(looking->report, true, "lease service", FB_HEALTH_OK,
+		    NULL, "etcd answers");
+}
+
 /* A repository that was made for many, in a place that has come to forget
  * about conditions, as a bucket may when versions are switched on. */
 static void
@@ -453,6 +472,15 @@ look_at_writers(struct looking *looking, const struct fb_repo *repo)
 {
 	struct fb_error why = { 0 };
 
+	if (repo->format.leased) {
+		look_at_lease(looking, repo);
+		return;
+	}
+	if (repo->format.one_writer && looking->repo->has_lease)
+		doctor_add(looking->report, true, "lease service",
+		    FB_HEALTH_WARN, "take etcd away, or make a new repository",
+		    "not used: the repository was made without it, for one "
+		    "writer");
 	if (repo->format.one_writer || !looking->repo->one_writer)
 		return;
 	(void)fb_fail_id(&why, FB_EUNSUP, "E-STORE-PROBE",

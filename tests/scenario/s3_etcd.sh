@@ -27,6 +27,11 @@ etcd_keys() { # <prefix>: how many
 		jq --arg p "fleetbak/$1" \
 			'[.kvs[]?.key | @base64d | select(startswith($p))] | length'
 }
+lease_says() { # <id>: of doctor
+	jq -e --arg id "$1" '[.data.checks[] | select(.check == "lease service") |
+		.error.id] == [$id]' "$work/stdout" >/dev/null ||
+		fail "doctor: $(cat "$work/stdout")"
+}
 
 # What every store promises holds, because etcd decides.
 FB_STORE_URL=s3://bucket/suite FB_STORE_ENDPOINT="$s3_url" \
@@ -66,14 +71,20 @@ jq -e '.lease == "etcd" and (has("writers") | not)' "$work/format" >/dev/null ||
 	fail "$(cat "$work/format")"
 space=$(jq -r .repository "$work/format")
 nodes 3
-ok "the repository says that it needs the lease service"
+expect 4 "$fb" -c "$conf" doctor --json # no download yet
+jq -e '[.data.checks[] | select(.check | test("conditional|lease|writers"))] |
+	length == 2 and all(.status == "ok")' "$work/stdout" >/dev/null ||
+	fail "doctor: $(cat "$work/stdout")"
+ok "the repository says that it needs the lease service, and doctor asks it"
 
 # Without it nobody writes, and nothing is touched; reading goes on.
 sed '/etcd:/d; /lease_ttl:/d' n3.yaml >without.yaml
 expect 2 "$fb" -c without.yaml download
 grep -q E-LEASE-NONE "$work/stderr" || fail "it does not say why"
 [ ! -s machines/m1/effects ] || fail "a machine was touched"
-ok "a writer without it is refused"
+expect 2 "$fb" -c without.yaml doctor --json
+lease_says E-LEASE-NONE
+ok "a writer without it is refused, and doctor says it"
 
 # Two writers, each with shards of its own runs, at once.
 "$fb" -c n1.yaml download -q >"$work/said.1" 2>&1 &
@@ -118,6 +129,8 @@ for m in m1 m2 m3; do
 done
 expect 0 "$fb" -c short.yaml restore m1 --target "$work/out" --yes
 cmp machines/m1/disk.img "$work/out/m1/root.img" || fail "another disk"
+expect 15 "$fb" -c short.yaml doctor --json
+lease_says E-LEASE-AWAY
 kill -CONT "$etcd_pid"
 ok "while etcd is away nothing is touched, and restoring goes on"
 

@@ -14,7 +14,12 @@ s3_at=$proxy_url
 s3_fleet "$work/f" 3 bucket
 cd "$work/f"
 
-expect 0 "$fb" -c "$conf" init
+expect 0 "$fb" -c "$conf" init --json
+jq -e '.data.store | .conditional_create and .conditional_replace and
+	.read_after_write and .list_after_write and .versioning == false and
+	.object_lock == false and .lock_days == 0 and .one_writer == false and
+	(.clock_ms | . > -60000 and . < 60000)' "$work/stdout" >/dev/null ||
+	fail "init tried out: $(cat "$work/stdout")"
 s3_keys bucket fleet/ | grep -q '^fleet/format/1.json$' || fail "no format"
 : >"$proxy_log"
 expect 0 "$fb" -c "$conf" download --json
@@ -26,6 +31,26 @@ objects=$(s3_keys bucket fleet/ | wc -l)
 [ "$puts" -le $((objects + 3)) ] || fail "$puts uploads for $objects objects"
 nothing_wrong
 ok "the first night: $puts uploads, $(requests GET '*') reads, $(requests HEAD '*') looks"
+
+# What init found out, doctor finds again, and a clock that is off.
+health() { # <check>: how it is
+	jq -r --arg check "$1" '.data.checks[] | select(.check == $check) | .status' \
+		"$work/stdout"
+}
+status_of "$fb" -c "$conf" doctor --json >"$work/code"
+for check in 'conditional writes' 'read after write' 'list after write' \
+	versioning 'object lock' clock; do
+	[ "$(health "$check")" = ok ] ||
+		fail "doctor, $check: $(cat "$work/stdout")"
+done
+jq -e '.data.repositories[0].store | .conditional_create and
+	.conditional_replace and .read_after_write and .list_after_write' \
+	"$work/stdout" >/dev/null || fail "doctor: $(cat "$work/stdout")"
+if [ "${FB_VARIANT:-debug}" != release ]; then
+	FLEETBAK_CLOCK=$(($(date +%s) - 180)) status_of "$fb" -c "$conf" doctor --json >"$work/code"
+	[ "$(health clock)" = warn ] || fail "three minutes: $(cat "$work/stdout")"
+fi
+ok "what the server can do is tried out, and told by init and doctor"
 
 : >"$proxy_log"
 expect 0 "$fb" -c "$conf" download

@@ -12,13 +12,31 @@ s3_env
 s3_fleet "$work/f" 2 bucket
 cd "$work/f"
 
+expect 0 "$fb" -c "$conf" init --json
+jq -e '.data.store | .one_writer and .conditional_create == false and
+	.conditional_replace == false and .read_after_write and
+	.lease_service == false' "$work/stdout" >/dev/null ||
+	fail "init tried out: $(cat "$work/stdout")"
 expect 0 "$fb" -c "$conf" init
 grep -q 'one host' "$work/stdout" "$work/stderr" ||
 	fail "init does not say it: $(cat "$work/stdout" "$work/stderr")"
 swift_curl GET /bucket/fleet/format/1.json -f >"$work/format" ||
 	fail "no format"
 jq -e '.writers == 1' "$work/format" >/dev/null || fail "$(cat "$work/format")"
-ok "one writer, and the repository says so"
+expect 4 "$fb" -c "$conf" doctor --json
+jq -e '[.data.checks[] | select(.check == "conditional writes")] |
+	length == 1 and .[0].status == "warn" and (.[0].text | test("one host"))' \
+	"$work/stdout" >/dev/null || fail "doctor: $(cat "$work/stdout")"
+jq -e '[.data.checks[] | select(.status == "fail")] == []' "$work/stdout" \
+	>/dev/null || fail "doctor: $(cat "$work/stdout")"
+ok "one writer: the repository, init and doctor say so"
+
+# Signed for another place than the server's.
+sed 's/region: us-east-1/region: eu-west-9/' "$conf" >elsewhere.yaml
+expect 2 "$fb" -c elsewhere.yaml list
+grep -q 'E-S3-REGION' "$work/stderr" || fail "it does not say why"
+grep -q 'region: us-east-1' "$work/stderr" || fail "it does not say which"
+ok "another region is refused, and the right one is said"
 
 expect 0 "$fb" -c "$conf" download --json
 first=$(field run)

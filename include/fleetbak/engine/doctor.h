@@ -25,6 +25,7 @@ struct fb_doctor_item {
 struct fb_doctor_repo {
 	char *name;
 	bool probed, one_writer;
+	bool has_lease; /* a lease service is configured */
 	uint64_t latency_ms; /* of trying the place out, all of it */
 	struct fb_store_traits traits;
 	struct fb_lock_cost locks;
