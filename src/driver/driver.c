@@ -471,3 +471,14 @@ fb_driver_restore_finish(struct fb_driver *driver,
 		    driver, request->machine, "restore_finish", err);
 	return rc;
 }
+int
+fb_driver_restore_directory(const char *driver, const char *dir,
+    const char *final, struct fb_error *err)
+{
+	const struct fb_driver_ops *ops = fb_driver_find(driver);
+
+	return ops == NULL || ops->restore_directory == NULL
+	    ? FB_OK
+	    : ops->restore_directory(dir, final, err);
+}
+

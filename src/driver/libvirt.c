@@ -212,4 +212,5 @@ const struct fb_driver_ops fb_libvirt_ops = {
 	.restore_open = fb_libvirt_restore_open,
 	.restore_finish = fb_libvirt_restore_finish,
 	.close = libvirt_close,
+	.restore_directory = fb_libvirt_restore_directory,
 };

@@ -380,6 +380,8 @@ int fb_libvirt_restore_begin(struct fb_driver *,
 int fb_libvirt_restore_open(struct fb_driver *,
     const struct fb_restore_request *, const struct fb_volume *,
     const struct fb_verb *, struct fb_target **, struct fb_error *);
+int fb_libvirt_restore_directory(
+    const char *dir, const char *final, struct fb_error *err);
 int fb_libvirt_restore_finish(struct fb_driver *,
     const struct fb_restore_request *, const struct fb_verb *,
     struct fb_error *);

@@ -136,6 +136,21 @@ write_volumes(struct fb_restore *restore, struct fb_rst_machine *machine,
 	return rc;
 }
 
+/* It makes the files of more use; they are whole without it. */
+static void
+write_definition(struct fb_restore *restore, struct fb_rst_machine *machine,
+    const char *part)
+{
+	FB_AUTO_FREE char *final =
+	    fb_format("%s/%s", restore->directory, machine->as);
+	struct fb_error err = { 0 };
+
+	if (machine->record.driver != NULL &&
+	    fb_driver_restore_directory(
+	        machine->record.driver, part, final, &err) < 0)
+		fb_rst_warn(restore, machine, &err);
+}
+
 static int
 publish(struct fb_restore *restore, struct fb_rst_machine *machine,
     const char *part, struct fb_error *err)
@@ -173,6 +188,8 @@ restore_one(struct fb_restore *restore, struct fb_rst_machine *machine,
 	} else {
 		fb_rst_state(restore, machine, "writing");
 		rc = write_volumes(restore, machine, part, totals, err);
+		if (rc >= 0)
+			write_definition(restore, machine, part);
 		if (rc >= 0)
 			rc = publish(restore, machine, part, err);
 	}

@@ -173,6 +173,12 @@ size_t fb_driver_names(const char *const **ret_names);
 void fb_restore_plan_release(struct fb_restore_plan *plan);
 
 /*
+	/* Without a source: a machine's volumes lie in `dir`, disks as
+	 * NAME.img and trees as NAME/, which will be called `final`.  Write
+	 * beside them what starts it from there. */
+	int (*restore_directory)(
+	    const char *dir, const char *final, struct fb_error *);
+
  * The verbs, as callers use them: they check tokens and answers, pass the
  * seam, and wrap errors with source and machine.  NULL members answer
  * FB_EUNSUP.
@@ -218,3 +224,6 @@ FB_MUST_USE int fb_driver_restore_finish(struct fb_driver *,
     struct fb_error *);
 
 #endif
+/* Of the driver of that name; nothing, where there is none. */
+FB_MUST_USE int fb_driver_restore_directory(const char *driver,
+    const char *dir, const char *final, struct fb_error *);
