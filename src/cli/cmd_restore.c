@@ -5,6 +5,7 @@
 
 #include "fleetbak/base/mem.h"
 #include "fleetbak/cli/progress.h"
+#include "fleetbak/engine/download.h"
 #include "fleetbak/cli/restore.h"
 
 static int
@@ -95,6 +96,7 @@ read_options(const struct fb_arguments *args, char **expr,
 	const struct fb_option_value *volumes = &args->options[FB_OPT_VOLUME];
 	const struct fb_option_value *paths = &args->options[FB_OPT_PATH];
 	const struct fb_option_value *select = &args->options[FB_OPT_SELECT];
+	const struct fb_option_value *maps = &args->options[FB_OPT_MAP];
 	int rc;
 
 	*options = (struct fb_restore_options){
@@ -110,6 +112,10 @@ read_options(const struct fb_arguments *args, char **expr,
 		.path_count = paths->count,
 		.untrusted = fb_arguments_on(args, FB_OPT_ALLOW_UNTRUSTED),
 		.rollback = fb_arguments_on(args, FB_OPT_ALLOW_ROLLBACK),
+		.maps = maps->values,
+		.map_count = maps->count,
+		.keep_mac = fb_arguments_on(args, FB_OPT_KEEP_MAC),
+		.keep_uuid = fb_arguments_on(args, FB_OPT_KEEP_UUID),
 		.resume = fb_arguments_value(args, FB_OPT_RESUME),
 	};
 	if (options->resume != NULL) {
@@ -131,6 +137,10 @@ read_options(const struct fb_arguments *args, char **expr,
 		return fail_use(err, "--all and a machine contradict",
 		    "give one of them");
 	rc = choose_kind(args, options, err);
+	if (rc == FB_OK && fb_arguments_on(args, FB_OPT_BACKUP_FIRST) &&
+	    options->kind != FB_RESTORE_TO_MACHINE)
+		return fail_use(err, "--backup-first goes with --in-place",
+		    "nothing is written over: leave it out");
 	return rc < 0 ? rc : read_start(args, options, err);
 }
 
@@ -187,6 +197,68 @@ carry_out(struct fb_cli *cli, struct fb_restore *restore,
 	return rc;
 }
 
+/* All that is written over, as it is now: the way back. */
+static int
+back_up(struct fb_cli *cli, const struct fb_restore_report *report,
+    char ret_run[FB_RUN_ID_SIZE], struct fb_error *err)
+{
+	FB_AUTO_PROGRESS struct fb_progress *progress = NULL;
+	FB_AUTO_FREE const char **machines =
+	    fb_alloc(report->action_count + 1, sizeof(*machines));
+	struct fb_download_request request = { .machines = machines };
+	struct fb_download_report download = { 0 };
+	int rc;
+
+	for (size_t i = 0; i < report->action_count; i++) {
+		const char *machine = report->actions[i].machine;
+
+		if (machine != NULL &&
+		    (request.machine_count == 0 ||
+		        strcmp(machines[request.machine_count - 1], machine) !=
+		            0))
+			machines[request.machine_count++] = machine;
+	}
+	progress = fb_progress_begin(cli);
+	cli->engine.observer = fb_progress_observer(progress);
+	rc = fb_download(&cli->engine, &request, &download, err);
+	fb_progress_end(FB_STEAL(progress));
+	for (size_t i = 0; rc == FB_OK && i < download.machine_count; i++)
+		if (download.machines[i].result != FB_RESULT_OK)
+			rc = fb_fail(err, FB_EREFUSED, "'%s' has no backup%s%s",
+			    download.machines[i].machine,
+			    download.machines[i].err != NULL ? ": " : "",
+			    download.machines[i].err != NULL
+			        ? download.machines[i].err->msg
+			        : "");
+	memcpy(ret_run, download.run, FB_RUN_ID_SIZE);
+	fb_download_report_release(&download);
+	if (rc >= 0)
+		return FB_OK;
+	(void)fb_wrap(err, "the backup before the restore");
+	return fb_hint(err, "nothing was written over; leave --backup-first "
+	                    "out to go without a way back");
+}
+
+/* In the words of who wants back. */
+static void
+tell_way_back(struct fb_cli *cli, const struct fb_restore_report *report,
+    const char *run)
+{
+	const char *last = "";
+
+	fb_json_put_str(cli->members, "before", run);
+	for (size_t i = 0; i < report->action_count; i++) {
+		const char *machine = report->actions[i].machine;
+
+		if (machine == NULL || strcmp(machine, last) == 0)
+			continue;
+		last = machine;
+		fb_buf_add_fmt(&cli->summary,
+		    "undo: fleetbak restore %s@%s --in-place\n", machine,
+		    run);
+	}
+}
+
 static int
 open_repo(struct fb_cli *cli, const struct fb_restore_options *options,
     struct fb_repo **ret_repo, struct fb_error *err)
@@ -210,6 +282,8 @@ restore_run(struct fb_cli *cli, struct fb_error *err)
 	struct fb_restore_options options;
 	struct fb_restore_report report = { 0 };
 	struct fb_restore *restore = NULL;
+	bool before = fb_arguments_on(&cli->args, FB_OPT_BACKUP_FIRST);
+	char run[FB_RUN_ID_SIZE] = "";
 	int rc;
 
 	rc = read_options(&cli->args, &expr, &options, err);
@@ -224,8 +298,13 @@ restore_run(struct fb_cli *cli, struct fb_error *err)
 		fb_cli_restore_plan(cli, &report);
 		if (!cli->dry_run)
 			rc = confirm(cli, &report, err);
-		if (rc == FB_OK && !cli->dry_run)
+		if (rc == FB_OK && !cli->dry_run && before)
+			rc = back_up(cli, &report, run, err);
+		if (rc == FB_OK && !cli->dry_run) {
 			rc = carry_out(cli, restore, &report, err);
+			if (before)
+				tell_way_back(cli, &report, run);
+		}
 	}
 	fb_restore_free(restore);
 	fb_restore_report_release(&report);
@@ -243,6 +322,8 @@ const struct fb_command fb_cmd_restore = {
 	    "directories\n"
 	    "fleetbak restore web-01 --in-place -n\twhat it would change\n"
 	    "fleetbak restore web-01 --as web-01-test\tas a new machine\n"
+	    "fleetbak restore web-01 --in-place --map source:a=b\tof another "
+	    "hypervisor\n"
 	    "fleetbak restore --run latest --all --in-place\tthe whole "
 	    "fleet\n",
 	.about =

@@ -54,6 +54,12 @@ static const struct fb_explanation rows[] = {
 	    "freeze.",
 	    "Try virsh domfsfreeze and domfsthaw; raise freeze_timeout; "
 	    "freeze: never asks for none." },
+	{ "E-RST-MAP", "what --map or --keep says cannot be done", "2, 20 or 1",
+	    "It is not of the form KIND:OLD=NEW, names what the backup does "
+	    "not have, or is not for machines of this driver.",
+	    "A misspelling; images of a machine that is there stay where they "
+	    "are.",
+	    "See the message; 'fleetbak help restore'." },
 	{ "E-SCRATCH-FULL", "what a guest overwrites has no room",
 	    "3, or 1 alone",
 	    "While a guest is read, what it overwrites is kept in scratch. "

@@ -344,6 +344,39 @@ fb_driver_open_volume(struct fb_driver *driver,
 }
 
 /* What a restore is asked for, before any driver sees it. */
+const char *
+fb_restore_mapped(const struct fb_restore_map *maps, size_t count,
+    const char *kind, const char *name)
+{
+	const char *rest = NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		if (strcmp(maps[i].kind, kind) != 0)
+			continue;
+		if (strcmp(maps[i].from, name) == 0)
+			return maps[i].to;
+		if (rest == NULL && strcmp(maps[i].from, "*") == 0)
+			rest = maps[i].to;
+	}
+	return rest;
+}
+
+/* Nothing that was asked for is left out in silence. */
+static int
+check_maps(const struct fb_driver *driver,
+    const struct fb_restore_request *request, struct fb_error *err)
+{
+	bool any = request->keep_mac || request->keep_uuid;
+
+	for (size_t i = 0; i < request->map_count; i++)
+		any = any || strcmp(request->maps[i].kind, "source") != 0;
+	return !any || driver->ops->maps
+	    ? FB_OK
+	    : fb_fail_id(err, FB_EUNSUP, "E-RST-MAP",
+	          "a machine of driver '%s' has nothing to map or to keep",
+	          driver->ops->name);
+}
+
 static int
 check_request(const struct fb_restore_request *request, struct fb_error *err)
 {
@@ -369,6 +402,8 @@ fb_driver_restore_check(struct fb_driver *driver, const struct fb_fleet *fleet,
 	if (driver->ops->restore_check == NULL)
 		return lacks(driver, "restore a machine", err);
 	rc = check_request(request, err);
+	if (rc == FB_OK)
+		rc = check_maps(driver, request, err);
 	if (rc == FB_OK)
 		rc = question(driver, request->machine, "restore_check", err);
 	if (rc == FB_OK)
@@ -450,6 +485,17 @@ fb_driver_restore_open(struct fb_driver *driver,
 }
 
 int
+fb_driver_restore_directory(const char *driver, const char *dir,
+    const char *final, struct fb_error *err)
+{
+	const struct fb_driver_ops *ops = fb_driver_find(driver);
+
+	return ops == NULL || ops->restore_directory == NULL
+	    ? FB_OK
+	    : ops->restore_directory(dir, final, err);
+}
+
+int
 fb_driver_restore_finish(struct fb_driver *driver,
     const struct fb_restore_request *request, const struct fb_verb *verb,
     struct fb_error *err)
@@ -471,14 +517,3 @@ fb_driver_restore_finish(struct fb_driver *driver,
 		    driver, request->machine, "restore_finish", err);
 	return rc;
 }
-int
-fb_driver_restore_directory(const char *driver, const char *dir,
-    const char *final, struct fb_error *err)
-{
-	const struct fb_driver_ops *ops = fb_driver_find(driver);
-
-	return ops == NULL || ops->restore_directory == NULL
-	    ? FB_OK
-	    : ops->restore_directory(dir, final, err);
-}
-

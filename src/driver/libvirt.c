@@ -196,6 +196,7 @@ libvirt_discover(
 const struct fb_driver_ops fb_libvirt_ops = {
 	.name = "libvirt",
 	.parallel = 4,
+	.maps = true,
 	.open = libvirt_open,
 	.probe = libvirt_probe,
 	.discover = libvirt_discover,
@@ -211,6 +212,6 @@ const struct fb_driver_ops fb_libvirt_ops = {
 	.restore_begin = fb_libvirt_restore_begin,
 	.restore_open = fb_libvirt_restore_open,
 	.restore_finish = fb_libvirt_restore_finish,
-	.close = libvirt_close,
 	.restore_directory = fb_libvirt_restore_directory,
+	.close = libvirt_close,
 };

@@ -6,6 +6,7 @@
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/driver/driver.h"
 #include "libvirt_xml.h"
 #include "libvirt_xml_parts.h"
 
@@ -60,6 +61,21 @@ place_of(const struct fb_domain_change *change, const xmlNode *disk)
 	return NULL;
 }
 
+/* How QEMU keeps tables of the one in memory says nothing of the other. */
+static void
+change_format(xmlNode *disk, const char *format)
+{
+	xmlNode *driver = child_of(disk, "driver");
+
+	if (driver == NULL) {
+		driver = xmlNewChild(
+		    disk, NULL, (const xmlChar *)"driver", NULL);
+		put_attribute(driver, "name", "qemu");
+	}
+	drop_all(driver, "metadata_cache");
+	put_attribute(driver, "type", format);
+}
+
 /* What lies below the image is not its backup's. */
 static void
 move_disk(xmlNode *disk, const struct fb_domain_place *place)
@@ -71,6 +87,8 @@ move_disk(xmlNode *disk, const struct fb_domain_place *place)
 		drop(source);
 		return;
 	}
+	if (place->format != NULL)
+		change_format(disk, place->format);
 	/* Its labels and its encryption were the other image's. */
 	fresh = xmlNewNode(NULL, (const xmlChar *)"source");
 	if (source != NULL)
@@ -80,6 +98,9 @@ move_disk(xmlNode *disk, const struct fb_domain_place *place)
 	if (place->kind == FB_PLACE_FILE) {
 		put_attribute(disk, "type", "file");
 		put_attribute(fresh, "file", place->path);
+	} else if (place->kind == FB_PLACE_BLOCK) {
+		put_attribute(disk, "type", "block");
+		put_attribute(fresh, "dev", place->path);
 	} else {
 		put_attribute(disk, "type", "volume");
 		put_attribute(fresh, "pool", place->pool);
@@ -117,7 +138,31 @@ change_mac(xmlNode *interface, const struct fb_digest *seed, size_t number)
 		mac = xmlNewChild(
 		    interface, NULL, (const xmlChar *)"mac", NULL);
 	put_attribute(mac, "address", text);
-	drop_all(interface, "target"); /* its name on the host */
+}
+
+static void
+map_attribute(xmlNode *source, const char *name,
+    const struct fb_restore_request *request)
+{
+	FB_AUTO_FREE char *is = attribute(source, name);
+	const char *mapped = is != NULL
+	    ? fb_restore_mapped(
+	          request->maps, request->map_count, "network", is)
+	    : NULL;
+
+	if (mapped != NULL)
+		put_attribute(source, name, mapped);
+}
+
+static void
+map_network(xmlNode *interface, const struct fb_restore_request *request)
+{
+	xmlNode *source = child_of(interface, "source");
+
+	if (attribute_is(interface, "type", "network"))
+		map_attribute(source, "network", request);
+	if (attribute_is(interface, "type", "bridge"))
+		map_attribute(source, "bridge", request);
 }
 
 static void
@@ -157,8 +202,12 @@ is_character_device(const xmlNode *node)
 static void
 set_apart(xmlNode *node, const struct fb_domain_change *change, size_t *macs)
 {
-	if (is_named(node, "interface"))
-		change_mac(node, change->beside, (*macs)++);
+	if (is_named(node, "interface")) {
+		if (change->request == NULL || !change->request->keep_mac)
+			change_mac(node, change->beside, *macs);
+		(*macs)++;
+		drop_all(node, "target"); /* its name on the host */
+	}
 	if (is_named(node, "graphics"))
 		free_port(node);
 	if (is_named(node, "vsock") && child_of(node, "cid") != NULL) {
@@ -239,6 +288,8 @@ change_devices(xmlNode *devices, const struct fb_domain_change *change)
 		    is_named(node, "disk") ? place_of(change, node) : NULL;
 
 		next = node->next;
+		if (change->request != NULL && is_named(node, "interface"))
+			map_network(node, change->request);
 		if ((place != NULL && place->kind == FB_PLACE_NOWHERE) ||
 		    (change->beside != NULL && is_host_device(node)))
 			drop(node);

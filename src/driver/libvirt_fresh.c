@@ -1,5 +1,6 @@
 #include "libvirt_fresh.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -195,7 +196,7 @@ open_volume(const struct fb_libvirt_fresh *place, bool claimed,
 	if (rc < 0)
 		return rc;
 	fresh = found.volume == NULL;
-	if (!fresh && !claimed)
+	if (!fresh && !claimed && !place->existing)
 		return fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
 		    "pool '%s' has a volume '%s' already", place->pool,
 		    place->volume);
@@ -251,6 +252,8 @@ make_file(const struct fb_libvirt_fresh *place, bool *ret_fresh,
 	int rc = fb_io_look(place->path, &st, err);
 
 	*ret_fresh = rc == FB_ENOTFOUND;
+	if (rc == FB_OK && place->existing)
+		return FB_OK;
 	if (rc == FB_OK && !S_ISREG(st.st_mode))
 		return fb_fail(
 		    err, FB_ECONFLICT, "'%s' is no file", place->path);
@@ -271,7 +274,7 @@ open_file(const struct fb_libvirt_fresh *place, bool claimed,
 	struct stat st;
 	int rc = fb_io_look(place->path, &st, err);
 
-	if (rc == FB_OK && !claimed)
+	if (rc == FB_OK && !claimed && !place->existing)
 		return fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
 		    "'%s' exists already", place->path);
 	rc = claimed ? FB_OK : claim(place, err);
@@ -305,6 +308,31 @@ fb_libvirt_fresh_open(const struct fb_libvirt_fresh *place,
  */
 
 static int
+check_size(const struct fb_libvirt_fresh *place, uint64_t has,
+    struct fb_error *err)
+{
+	return has >= place->size
+	    ? FB_OK
+	    : fb_fail_id(err, FB_ENOSPACE, "E-RST-SMALL",
+	          "it holds %llu bytes, the disk has %llu",
+	          (unsigned long long)has, (unsigned long long)place->size);
+}
+
+/* A device's size is where its end is. */
+static int
+check_device(const struct fb_libvirt_fresh *place, struct fb_error *err)
+{
+	FB_AUTO_CLOSE int fd = fb_io_open(place->path, O_RDONLY, 0, err);
+	off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+
+	if (fd < 0)
+		return fd;
+	return end == -1
+	    ? fb_fail_sys(err, "cannot look at '%s'", place->path)
+	    : check_size(place, (uint64_t)end, err);
+}
+
+static int
 check_file(const struct fb_libvirt_fresh *place, bool *ret_there,
     uint64_t *ret_free, struct fb_error *err)
 {
@@ -325,6 +353,8 @@ check_file(const struct fb_libvirt_fresh *place, bool *ret_there,
 	*ret_free = (uint64_t)fs.f_bavail * fs.f_frsize;
 	rc = fb_io_look(place->path, &st, err);
 	*ret_there = rc == FB_OK;
+	if (rc == FB_OK && place->existing)
+		return check_device(place, err);
 	return rc == FB_ENOTFOUND ? FB_OK : rc;
 }
 
@@ -333,6 +363,7 @@ check_volume(const struct fb_libvirt_fresh *place, bool *ret_there,
     uint64_t *ret_free, struct fb_error *err)
 {
 	AUTO_FOUND struct found found = { 0 };
+	virStorageVolInfo info;
 	int rc = look_up(place, &found, err);
 
 	if (rc < 0)
@@ -340,7 +371,12 @@ check_volume(const struct fb_libvirt_fresh *place, bool *ret_there,
 		                    "the source");
 	*ret_there = found.volume != NULL;
 	*ret_free = found.space;
-	return FB_OK;
+	if (found.volume == NULL || !place->existing)
+		return FB_OK;
+	if (fb_libvirt.virStorageVolGetInfo(found.volume, &info) < 0)
+		return fb_libvirt_fail(err, false,
+		    "cannot look at the volume '%s'", place->volume);
+	return check_size(place, info.capacity, err);
 }
 
 int
@@ -354,7 +390,9 @@ fb_libvirt_fresh_check(const struct fb_libvirt_fresh *place, bool *ret_made,
 	    : check_volume(place, &there, ret_free, err);
 
 	*ret_made = there && is_claimed(place);
-	if (rc == FB_OK && there && !*ret_made)
+	if (place->existing)
+		*ret_free = UINT64_MAX;
+	if (rc == FB_OK && there && !*ret_made && !place->existing)
 		rc = fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
 		    "%s exists already", text);
 	return rc;

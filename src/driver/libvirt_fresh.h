@@ -24,6 +24,7 @@ struct fb_libvirt_fresh {
 	int lock_fd;        /* as of a verb */
 	const char *path;   /* of a file; NULL: a volume: */
 	const char *pool, *volume;
+	bool existing; /* what is there is written over */
 };
 
 /* "'/vm/a.qcow2'", "volume 'a.qcow2' of pool 'vm'"; the caller's. */

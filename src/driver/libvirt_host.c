@@ -140,8 +140,9 @@ fb_libvirt_host_check(virConnectPtr connection, const struct fb_domain *domain)
 
 		if (network == NULL)
 			return fb_format("libvirt has no network '%s': define "
-			                 "it; the backup's definition has its "
-			                 "XML", name);
+			                 "it (the backup's definition has its "
+			                 "XML), or take another one: --map "
+			                 "'network:%s=OTHER'", name, name);
 		active = fb_libvirt.virNetworkIsActive(network);
 		(void)fb_libvirt.virNetworkFree(network);
 		if (active == 0)

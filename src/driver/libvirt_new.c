@@ -16,6 +16,7 @@
 #include "fleetbak/base/seam.h"
 #include "libvirt_fresh.h"
 #include "libvirt_rest.h"
+#include "libvirt_where.h"
 
 struct making {
 	struct fb_libvirt_driver *driver;
@@ -28,8 +29,8 @@ struct making {
 	struct fb_domain then; /* in the backup */
 	struct fb_domain made; /* as it is defined */
 	struct fb_buf xml;     /* ... by this */
-	struct fb_domain_place *places; /* of then.disks */
-	char **texts; /* that the places borrow, two of each disk */
+	struct fb_domain_place *places; /* of then.disks, those that change */
+	struct fb_libvirt_where *wheres; /* of then.disks */
 	char *nvram;
 	struct fb_libvirt_boot boot;
 	size_t left_out; /* disks that are not in the backup */
@@ -38,10 +39,10 @@ struct making {
 static void
 release_making(struct making *making)
 {
-	for (size_t i = 0; making->texts != NULL &&
-	     i < 2 * making->then.disk_count; i++)
-		free(making->texts[i]);
-	free(making->texts);
+	for (size_t i = 0;
+	     making->wheres != NULL && i < making->then.disk_count; i++)
+		fb_libvirt_where_release(&making->wheres[i]);
+	free(making->wheres);
 	free(making->places);
 	free(making->nvram);
 	fb_libvirt_boot_release(&making->boot);
@@ -70,47 +71,6 @@ volume_of(const struct making *making, const char *target)
 	return NULL;
 }
 
-/* "web-vda.qcow2": one of ours in a directory or pool that has others. */
-static char *
-image_name(const struct making *making, const struct fb_domain_disk *disk)
-{
-	return fb_format("%s-%s.%s", making->name, disk->target,
-	    strcmp(disk->format, "raw") == 0 ? "img" : disk->format);
-}
-
-/* Beside the image that it had, or in the directory of the configuration. */
-static char *
-image_path(const struct making *making, const struct fb_domain_disk *disk)
-{
-	FB_AUTO_FREE char *name = image_name(making, disk);
-	const char *images = making->driver->images;
-	const char *slash = strrchr(disk->source, '/');
-
-	if (images[0] != '\0')
-		return fb_path_join(images, name);
-	if (!making->other || slash == NULL)
-		return fb_strdup(disk->source);
-	return fb_format(
-	    "%.*s/%s", (int)(slash - disk->source), disk->source, name);
-}
-
-static void
-place_image(struct making *making, const struct fb_domain_disk *disk,
-    char **texts, struct fb_domain_place *place)
-{
-	if (strcmp(disk->type, "volume") != 0 ||
-	    making->driver->images[0] != '\0') {
-		place->kind = FB_PLACE_FILE;
-		place->path = texts[0] = image_path(making, disk);
-		return;
-	}
-	place->kind = FB_PLACE_VOLUME;
-	place->pool = texts[0] = fb_strdup(disk->pool);
-	place->volume = texts[1] = making->other
-	    ? image_name(making, disk)
-	    : fb_strdup(disk->volume);
-}
-
 static bool
 is_medium_gone(const struct fb_domain_disk *disk)
 {
@@ -123,15 +83,22 @@ is_medium_gone(const struct fb_domain_disk *disk)
 /* False: it stays as it is. */
 static bool
 place_disk(struct making *making, const struct fb_domain_disk *disk,
-    char **texts, struct fb_domain_place *place)
+    struct fb_libvirt_where *where, struct fb_domain_place *place)
 {
+	const struct fb_libvirt_made made = { .driver = making->driver,
+		.connection = making->connection,
+		.request = making->request,
+		.name = making->name,
+		.uuid = making->uuid,
+		.other = making->other };
+
 	place->target = disk->target;
 	place->kind = FB_PLACE_EMPTY;
 	if (disk->device == FB_DOMAIN_CDROM ||
 	    disk->device == FB_DOMAIN_FLOPPY)
 		return is_medium_gone(disk);
 	if (volume_of(making, disk->target) != NULL && disk->source != NULL) {
-		place_image(making, disk, texts, place);
+		fb_libvirt_where(&made, disk, where, place);
 		return true;
 	}
 	/* Two domains that write to it would spoil it. */
@@ -177,6 +144,8 @@ choose_identity(struct making *making)
 	fb_buf_add_fmt(&bytes, "fleetbak libvirt machine\n%s\n%s\n",
 	    request->token, request->new_id);
 	fb_digest_of(fb_buf_span(&bytes), &making->seed);
+	if (request->keep_uuid)
+		return;
 	(void)snprintf(making->uuid, FB_UUID_SIZE,
 	    "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
 	    "%02x%02x%02x%02x%02x%02x",
@@ -199,10 +168,12 @@ change_xml(struct making *making, struct fb_error *err)
 	making->xml = (struct fb_buf){ 0 };
 	making->places =
 	    fb_alloc(then->disk_count + 1, sizeof(*making->places));
-	making->texts = fb_alloc(2 * then->disk_count + 1, sizeof(char *));
+	making->wheres =
+	    fb_alloc(then->disk_count + 1, sizeof(*making->wheres));
 	for (size_t i = 0; i < then->disk_count; i++)
 		count += place_disk(making, &then->disks[i],
-		    &making->texts[2 * i], &making->places[count]);
+		    &making->wheres[i], &making->places[count]);
+	change.request = making->request;
 	change.places = making->places;
 	change.place_count = count;
 	if (making->other) {
@@ -263,6 +234,8 @@ make_up(struct fb_libvirt_driver *driver,
 	making->nvram = place_nvram(making);
 	rc = fb_libvirt_boot_find(&making->then, request->definition_dir,
 	    &making->boot, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_check_maps(request, &making->then, err);
 	return rc < 0 ? rc : change_xml(making, err);
 }
 
@@ -278,6 +251,26 @@ is_absent(void)
 	return error != NULL && error->code == VIR_ERR_NO_DOMAIN;
 }
 
+/* With a UUID that is kept it may be anybody's. */
+static int
+check_kept(const struct making *making, virDomainPtr *domain,
+    struct fb_error *err)
+{
+	const char *name = fb_libvirt.virDomainGetName(*domain);
+
+	if (!making->other || !making->request->keep_uuid ||
+	    (name != NULL && strcmp(name, making->name) == 0 &&
+	        fb_libvirt_fresh_is_claimed(
+	            making->driver, making->request->token)))
+		return FB_OK;
+	(void)fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
+	    "the domain '%s' has the UUID that was to be kept",
+	    name != NULL ? name : "");
+	fb_libvirt_let_go(domain);
+	*domain = NULL;
+	return fb_hint(err, "leave --keep-uuid out, or undefine that one");
+}
+
 /* *ret_domain: the one that this restore has defined, or NULL. */
 static int
 find_made(const struct making *making, virDomainPtr *ret_domain,
@@ -288,7 +281,7 @@ find_made(const struct making *making, virDomainPtr *ret_domain,
 	*ret_domain = fb_libvirt.virDomainLookupByUUIDString(
 	    making->connection, making->uuid);
 	if (*ret_domain != NULL)
-		return FB_OK;
+		return check_kept(making, ret_domain, err);
 	if (!is_absent())
 		return fb_libvirt_fail(err, false, "cannot find the domain");
 	taken = fb_libvirt.virDomainLookupByName(
@@ -302,25 +295,34 @@ find_made(const struct making *making, virDomainPtr *ret_domain,
 	return fb_hint(err, "choose another name with --as, or undefine it");
 }
 
+static const struct fb_libvirt_where *
+where_of(const struct making *making, const char *target)
+{
+	for (size_t i = 0; i < making->then.disk_count; i++)
+		if (strcmp(making->then.disks[i].target, target) == 0)
+			return &making->wheres[i];
+	return NULL;
+}
+
 static struct fb_libvirt_fresh
 fresh_of(const struct making *making, const struct fb_volume *wanted,
     int lock_fd)
 {
-	const struct fb_domain_disk *disk =
-	    fb_domain_disk(&making->made, wanted->name);
-	bool volume = strcmp(disk->type, "volume") == 0;
+	const struct fb_libvirt_where *where =
+	    where_of(making, wanted->name);
 
 	return (struct fb_libvirt_fresh){
 		.driver = making->driver,
 		.connection = making->connection,
 		.token = making->request->token,
 		.target = wanted->name,
-		.format = disk->format,
+		.format = where->format,
 		.size = wanted->size,
 		.lock_fd = lock_fd,
-		.path = volume ? NULL : disk->source,
-		.pool = disk->pool,
-		.volume = disk->volume,
+		.path = where->path,
+		.pool = where->pool,
+		.volume = where->volume,
+		.existing = where->existing,
 	};
 }
 
@@ -330,20 +332,16 @@ disk_problem(const struct making *making, const struct fb_volume *wanted)
 {
 	const struct fb_domain_disk *then =
 	    fb_domain_disk(&making->then, wanted->name);
+	const struct fb_libvirt_where *where;
 
 	if (then == NULL || then->source == NULL)
 		return fb_strdup("the backup's definition has no such disk");
-	if (strcmp(then->format, "raw") != 0 &&
-	    strcmp(then->format, "qcow2") != 0)
-		return fb_format("an image in the format '%s' cannot be made",
-		    then->format);
-	if (making->driver->images[0] != '\0' ||
-	    (strcmp(then->type, "block") != 0 && !then->network))
-		return NULL;
-	return fb_format("it was the %s '%s', which may be somebody else's "
-	                 "now: set 'images' of its source to a directory for "
-	                 "its image",
-	    then->network ? "network disk" : "device", then->source);
+	where = where_of(making, wanted->name);
+	if (where->problem != NULL)
+		return fb_strdup(where->problem);
+	return where->existing ? fb_libvirt_clash(making->connection,
+	                             &making->made, wanted->name, false)
+	                       : NULL;
 }
 
 static void
@@ -367,7 +365,8 @@ check_disk(const struct making *making, const struct fb_volume *wanted,
 		return;
 	if (fb_libvirt_fresh_check(&fresh, &made, &space, &err) < 0)
 		volume->problem = fb_strdup(err.msg);
-	volume->need_bytes = made ? 0 : wanted->allocated;
+	volume->exists = made || fresh.existing;
+	volume->need_bytes = volume->exists ? 0 : wanted->allocated;
 	if (space < plan->space_bytes)
 		plan->space_bytes = space;
 }
@@ -400,6 +399,9 @@ rest_problem(const struct making *making, struct fb_buf *text)
 	if (problem == NULL)
 		problem = fb_libvirt_host_check(
 		    making->connection, &making->made);
+	if (problem == NULL && making->request->keep_mac)
+		problem = fb_libvirt_clash(
+		    making->connection, &making->made, NULL, true);
 	fb_libvirt_boot_say(&making->boot, &making->then, text);
 	fb_libvirt_past_check(&past, text);
 	return problem;
@@ -495,6 +497,10 @@ fb_libvirt_new_open(struct fb_libvirt_driver *driver,
 		return fb_fail(err, FB_EUNSUP, "%s", problem);
 	fresh = fresh_of(&making, wanted, verb->lock_fd);
 	rc = fb_libvirt_fresh_open(&fresh, &target, err);
+	/* A pool may give more, and a volume that is there have more. */
+	if (rc == FB_OK && target->size > wanted->size &&
+	    fresh.path == NULL)
+		target->size = wanted->size;
 	if (rc == FB_OK && target->size != wanted->size)
 		rc = fb_fail_id(err, FB_ENOSPACE, "E-RST-SMALL",
 		    "its image holds %llu bytes, the disk has %llu",

@@ -14,6 +14,7 @@
 #include "libvirt_fresh.h"
 #include "libvirt_new.h"
 #include "libvirt_rest.h"
+#include "libvirt_where.h"
 
 /* The domain as it is, and as the backup's definition has it. */
 struct site {
@@ -82,10 +83,12 @@ adapt(struct site *site, struct fb_error *err)
 		change.nvram = site->now.nvram;
 		change.nvram_is_block = site->now.nvram_is_block;
 	}
+	change.request = site->request->map_count > 0 ? site->request : NULL;
 	change.kernel = site->boot.kernel.path;
 	change.initrd = site->boot.initrd.path;
 	if (change.name == NULL && change.nvram == NULL &&
-	    change.kernel == NULL && change.initrd == NULL)
+	    change.kernel == NULL && change.initrd == NULL &&
+	    change.request == NULL)
 		return FB_OK;
 	rc = fb_domain_change(fb_buf_span(&site->xml), &change, &xml, err);
 	if (rc < 0)
@@ -121,6 +124,9 @@ read_then(struct site *site, struct fb_error *err)
 		rc = fb_libvirt_boot_find(
 		    &site->then, dir, &site->boot, err);
 	if (rc == FB_OK)
+		rc = fb_libvirt_check_maps(
+		    site->request, &site->then, err);
+	if (rc == FB_OK)
 		rc = adapt(site, err);
 	return rc < 0 ? fb_wrap(err, "the backup's definition") : FB_OK;
 }
@@ -138,6 +144,24 @@ find_site(struct fb_driver *base, const struct fb_restore_request *request,
 	if (rc == FB_OK)
 		rc = fb_libvirt_read(site->ref.domain, false, &site->now, err);
 	return rc < 0 ? rc : read_then(site, err);
+}
+
+/* Its images stay where they are. */
+static int
+check_maps(const struct fb_libvirt_driver *driver,
+    const struct fb_restore_request *request, struct fb_error *err)
+{
+	/* It is there because this restore has made it. */
+	if (fb_libvirt_fresh_is_claimed(driver, request->token))
+		return FB_OK;
+	for (size_t i = 0; i < request->map_count; i++)
+		if (strcmp(request->maps[i].kind, "network") != 0 &&
+		    strcmp(request->maps[i].kind, "source") != 0)
+			return fb_fail_id(err, FB_EREFUSED, "E-RST-MAP",
+			    "its domain is there, and its images stay where "
+			    "they are: --map %s goes with one that is made",
+			    request->maps[i].kind);
+	return FB_OK;
 }
 
 /* Memory that was saved goes on with what the disks held then. */
@@ -361,6 +385,8 @@ fb_libvirt_restore_check(struct fb_driver *base, const struct fb_fleet *fleet,
 	if (rc == FB_OK && made)
 		return fb_libvirt_new_check((struct fb_libvirt_driver *)base,
 		    request, ret_plan, err);
+	if (rc == FB_OK)
+		rc = check_maps((struct fb_libvirt_driver *)base, request, err);
 	if (rc == FB_OK)
 		rc = find_site(base, request, &site, err);
 	if (rc == FB_OK)

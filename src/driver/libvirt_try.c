@@ -9,9 +9,6 @@
 #include "fleetbak/base/seam.h"
 #include "libvirt_new.h"
 
-/* QEMU counts in sectors. */
-#define SECTOR 512
-
 /* The claim comes first: a domain that is paused without it is somebody
  * else's. */
 static int
@@ -57,8 +54,8 @@ look_at_disks(virDomainPtr domain, const struct fb_machine *machine,
 			return fb_libvirt_fail(err, false,
 			    "its disk '%s' cannot be looked at",
 			    volume->name);
-		if (info.capacity < volume->size ||
-		    info.capacity - volume->size >= SECTOR)
+		/* A pool may have given more. */
+		if (info.capacity < volume->size)
 			return fb_fail(err, FB_EFAILED,
 			    "its disk '%s' has %llu bytes and not %llu",
 			    volume->name, (unsigned long long)info.capacity,

@@ -637,6 +637,22 @@ fb_volume_backing(struct fb_span xml)
 	return path;
 }
 
+char *
+fb_volume_format(struct fb_span xml)
+{
+	xmlDoc *document = read_small(xml, "volume");
+	char *format;
+
+	if (document == NULL)
+		return NULL;
+	format = attribute(
+	    child_of(child_of(xmlDocGetRootElement(document), "target"),
+	        "format"),
+	    "type");
+	xmlFreeDoc(document);
+	return format;
+}
+
 uint64_t
 fb_checkpoint_time(struct fb_span xml)
 {

@@ -52,6 +52,10 @@ struct fb_domain_host {
 	char *tpm_elsewhere; /* a TPM of another kind, in words */
 	char **networks;     /* of libvirt, by name, each once */
 	size_t network_count;
+	char **bridges; /* of the host, each once */
+	size_t bridge_count;
+	char **macs; /* of its interfaces */
+	size_t mac_count;
 };
 
 struct fb_domain {
@@ -92,12 +96,16 @@ struct fb_domain_place {
 	const char *target;
 	enum {
 		FB_PLACE_FILE,    /* `path` */
+		FB_PLACE_BLOCK,   /* `path`, of a device */
 		FB_PLACE_VOLUME,  /* `pool`, `volume` */
 		FB_PLACE_NOWHERE, /* the device is left out */
 		FB_PLACE_EMPTY,   /* a drive without its medium */
 	} kind;
 	const char *path, *pool, *volume;
+	const char *format; /* NULL: as it is */
 };
+
+struct fb_restore_request;
 
 /* What is to be another one; NULL: as it is. */
 struct fb_domain_change {
@@ -114,6 +122,8 @@ struct fb_domain_change {
 	 * a device writes get the new name in theirs.
 	 */
 	const struct fb_digest *beside;
+	/* Its maps of networks, and whether it keeps addresses; may be NULL. */
+	const struct fb_restore_request *request;
 };
 
 /*
@@ -150,6 +160,9 @@ char *fb_domain_backup_socket(struct fb_span xml);
 /* The path of the image below a storage volume, from the volume's XML; the
  * caller's; NULL: there is none. */
 char *fb_volume_backing(struct fb_span xml);
+
+/* The format of a storage volume, the same. */
+char *fb_volume_format(struct fb_span xml);
 
 /* Are a pool's volumes files, by the pool's XML? */
 bool fb_pool_has_files(struct fb_span xml);

@@ -27,36 +27,56 @@ read_tpm(const xmlNode *devices, struct fb_domain_host *host)
 		host->tpm_path = attribute(source, "path");
 }
 
-static bool
-has_network(const struct fb_domain_host *host, const char *name)
+static void
+add_once(char **list, size_t *count, char *name)
 {
-	for (size_t i = 0; i < host->network_count; i++)
-		if (strcmp(host->networks[i], name) == 0)
-			return true;
-	return false;
+	for (size_t i = 0; name != NULL && i < *count; i++)
+		if (strcmp(list[i], name) == 0) {
+			free(name);
+			return;
+		}
+	if (name != NULL)
+		list[(*count)++] = name;
 }
 
 static void
-read_networks(const xmlNode *devices, struct fb_domain_host *host)
+read_interface(const xmlNode *node, struct fb_domain_host *host)
 {
-	size_t count = 0;
+	const xmlNode *source = child_of(node, "source");
+
+	if (attribute_is(node, "type", "network"))
+		add_once(host->networks, &host->network_count,
+		    attribute(source, "network"));
+	if (attribute_is(node, "type", "bridge"))
+		add_once(host->bridges, &host->bridge_count,
+		    attribute(source, "bridge"));
+	add_once(host->macs, &host->mac_count,
+	    attribute(child_of(node, "mac"), "address"));
+}
+
+static void
+read_interfaces(const xmlNode *devices, struct fb_domain_host *host)
+{
+	size_t count = 1;
 
 	for (const xmlNode *node = devices != NULL ? devices->children : NULL;
 	     node != NULL; node = node->next)
 		count += is_named(node, "interface");
-	host->networks = fb_alloc(count + 1, sizeof(char *));
+	host->networks = fb_alloc(count, sizeof(char *));
+	host->bridges = fb_alloc(count, sizeof(char *));
+	host->macs = fb_alloc(count, sizeof(char *));
 	for (const xmlNode *node = devices != NULL ? devices->children : NULL;
-	     node != NULL; node = node->next) {
-		FB_AUTO_FREE char *name = NULL;
+	     node != NULL; node = node->next)
+		if (is_named(node, "interface"))
+			read_interface(node, host);
+}
 
-		if (!is_named(node, "interface") ||
-		    !attribute_is(node, "type", "network"))
-			continue;
-		name = attribute(child_of(node, "source"), "network");
-		if (name != NULL && !has_network(host, name))
-			host->networks[host->network_count++] =
-			    FB_STEAL(name);
-	}
+static void
+free_list(char **list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(list[i]);
+	free(list);
 }
 
 void
@@ -65,15 +85,15 @@ read_host(const xmlNode *root, struct fb_domain_host *host)
 	const xmlNode *devices = child_of(root, "devices");
 
 	read_tpm(devices, host);
-	read_networks(devices, host);
+	read_interfaces(devices, host);
 }
 
 void
 release_host(struct fb_domain_host *host)
 {
-	for (size_t i = 0; i < host->network_count; i++)
-		free(host->networks[i]);
-	free(host->networks);
+	free_list(host->networks, host->network_count);
+	free_list(host->bridges, host->bridge_count);
+	free_list(host->macs, host->mac_count);
 	free(host->tpm);
 	free(host->tpm_path);
 	free(host->tpm_elsewhere);

@@ -246,6 +246,7 @@ fb_restore_free(struct fb_restore *r)
 	}
 	free(r->directory);
 	free(r->dir);
+	fb_rst_maps_free(r);
 	json_decref(r->spec);
 	free(r);
 }

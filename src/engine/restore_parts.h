@@ -3,6 +3,7 @@
  *
  *	restore.c          run, report, release
  *	restore_spec.c     options <-> the JSON that is journaled
+ *	restore_map.c      what becomes something else
  *	restore_pick.c     which machines of which runs
  *	restore_index.c    machines by name
  *	restore_record.c   a machine, made of its record
@@ -103,6 +104,9 @@ struct fb_restore {
 	char **paths;
 	size_t path_count;
 	bool start, no_start, untrusted, rollback;
+	struct fb_restore_map *maps;
+	size_t map_count;
+	bool keep_mac, keep_uuid;
 
 	struct fb_rst_machine *machines; /* parents before children */
 	size_t count;
@@ -130,6 +134,19 @@ void fb_rst_spec_pin(struct fb_restore *restore);
  * `run` may be NULL. */
 FB_MUST_USE int fb_rst_parse(const char *argument, char **ret_source,
     char **ret_id, char **ret_run, struct fb_error *err);
+
+/* restore_map.c: the same for its maps, and what is kept. */
+FB_MUST_USE int fb_rst_maps_write(json_t *spec,
+    const struct fb_restore_options *options, struct fb_error *err);
+FB_MUST_USE int fb_rst_maps_read(
+    struct fb_restore *restore, struct fb_error *err);
+void fb_rst_maps_free(struct fb_restore *restore);
+/* One that moves is made there, and written over nothing. */
+FB_MUST_USE int fb_rst_check_moved(const struct fb_restore *restore,
+    const struct fb_rst_machine *machine, struct fb_error *err);
+/* Where it is restored to. */
+const char *fb_rst_source(
+    const struct fb_restore *restore, const struct fb_rst_machine *machine);
 
 /* restore_pick.c */
 FB_MUST_USE int fb_rst_pick(struct fb_restore *restore,

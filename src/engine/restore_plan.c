@@ -39,6 +39,10 @@ fb_rst_request(
 		.definition_dir = machine->definition_dir,
 		.all_volumes =
 		    restore->volume_count == 0 && restore->path_count == 0,
+		.maps = restore->maps,
+		.map_count = restore->map_count,
+		.keep_mac = restore->keep_mac,
+		.keep_uuid = restore->keep_uuid,
 	};
 }
 
@@ -375,7 +379,7 @@ static int
 find_driver(struct fb_restore *r, struct fb_rst_machine *m,
     struct fb_error *err)
 {
-	const char *source = m->record.source;
+	const char *source = fb_rst_source(r, m);
 
 	m->driver = fb_engine_driver(r->engine, &r->drivers, source);
 	for (size_t i = 0; i < r->fleet.failure_count; i++) {
@@ -453,7 +457,8 @@ check_driver(struct fb_restore *r, size_t index, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	m->now = m->plan.now;
-	return check_plan(r, m, err);
+	rc = fb_rst_check_moved(r, m, err);
+	return rc < 0 ? rc : check_plan(r, m, err);
 }
 
 static uint64_t
@@ -495,7 +500,7 @@ check_space(struct fb_restore *r, struct fb_error *err)
 		const struct fb_rst_machine *m = &r->machines[i];
 
 		if (m->problem == NULL && !m->finished)
-			*need_of(needs, &count, m->record.source) +=
+			*need_of(needs, &count, fb_rst_source(r, m)) +=
 			    machine_need(m);
 	}
 	for (size_t i = 0; i < r->count; i++) {
@@ -504,9 +509,10 @@ check_space(struct fb_restore *r, struct fb_error *err)
 
 		if (m->problem != NULL || m->finished)
 			continue;
-		need = *need_of(needs, &count, m->record.source);
+		need = *need_of(needs, &count, fb_rst_source(r, m));
 		if (need > space)
-			return no_space(m->record.source, need, space, err);
+			return no_space(
+			    fb_rst_source(r, m), need, space, err);
 		r->report->need_bytes = need;
 		r->report->space_bytes = space;
 	}
@@ -538,11 +544,11 @@ check_new(struct fb_restore *r, struct fb_error *err)
 	free(m->as);
 	m->as = fb_strdup(r->new_id);
 	if (m->finishing || m->closed ||
-	    !is_taken(r, m->record.source))
+	    !is_taken(r, fb_rst_source(r, m)))
 		return FB_OK;
 	(void)fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
-	    "source '%s' has a machine '%s' already", m->record.source,
-	    r->new_id);
+	    "source '%s' has a machine '%s' already",
+	    fb_rst_source(r, m), r->new_id);
 	return fb_hint(err, "choose another name; --in-place restores over "
 	                    "a machine");
 }

@@ -180,6 +180,8 @@ fb_rst_spec_from(struct fb_restore *restore, const struct fb_restore_options *o,
 	json_object_set_new(spec, "untrusted", json_boolean(o->untrusted));
 	json_object_set_new(spec, "rollback", json_boolean(o->rollback));
 	rc = check_options(o, err);
+	if (rc >= 0)
+		rc = fb_rst_maps_write(spec, o, err);
 	if (rc < 0)
 		return rc;
 	if (o->kind == FB_RESTORE_TO_NEW)
@@ -307,7 +309,7 @@ fb_rst_spec_read(struct fb_restore *r, struct fb_error *err)
 		    r->spec, "untrusted", SPEC, &r->untrusted, err);
 	if (rc >= 0)
 		rc = fb_json_bool(r->spec, "rollback", SPEC, &r->rollback, err);
-	return rc;
+	return rc < 0 ? rc : fb_rst_maps_read(r, err);
 }
 
 void

@@ -37,6 +37,23 @@ guest_is one 'shut off' || fail "one is $(guest_state one)"
 nothing_left one
 ok "disks that were written to are as they were"
 
+# What a restore writes over is backed up first, when asked: the way back.
+poke_off 0x77 5M 70k
+raw_sums >"$work/before"
+expect 2 "$fb" -c "$conf" restore "$uuid" --as other --backup-first --yes
+expect 0 "$fb" -c "$conf" restore "$uuid" --in-place --backup-first --yes
+raw_sums | cmp -s - "$work/was" || fail "the disks are not the backup's"
+undo=$(sed -n 's/^undo: fleetbak //p' "$work/stderr")
+[ -n "$undo" ] || fail "no way back is told: $(cat "$work/stderr")"
+first=$("$fb" -c "$conf" list runs -o json | jq -r '.data[-1].run')
+# shellcheck disable=SC2086 # words
+expect 0 "$fb" -c "$conf" $undo --yes
+raw_sums | cmp -s - "$work/before" || fail "the disks are not as before the restore"
+expect 0 "$fb" -c "$conf" restore "$uuid@$first" --in-place --yes
+raw_sums | cmp -s - "$work/was" || fail "the disks are not the first run's"
+expect 0 "$fb" -c "$conf" download
+ok "a restore in place is undone from what was backed up before it"
+
 for disk in a b; do
 	rm "$guests/one-$disk.qcow2"
 	qemu-img create -q -f qcow2 "$guests/one-$disk.qcow2" 64M
@@ -271,6 +288,49 @@ untouched
 nothing_left two
 ok "a guest is restored as another one beside itself, and runs"
 
+# Elsewhere: into other pools, networks and formats, into a volume that is
+# there, with the addresses that it had.
+mkdir "$guests/kept/fast"
+expect 0 vir pool-create-as 'fast $pool' dir --target "$guests/kept/fast"
+net 'other net'
+expect 0 vir vol-create-as 'fast $pool' old 64M --format raw
+edit_guest two "s|</devices>|$nic</devices>|"
+expect 0 "$fb" -c "$conf" download two
+raw_sums >"$work/was"
+sha256sum "$guests"/one-[ab].qcow2 "$guests/kept/moved" >"$work/originals"
+vir dumpxml --inactive two >"$work/two.xml"
+vir net-destroy 'a net' >/dev/null
+elsewhere() { # [more options]
+	"$fb" -c "$conf" restore two --as four --map 'disk:vda=fast $pool/' \
+		--map 'format:vda=raw' --map 'disk:vdb=fast $pool/old' "$@"
+}
+expect 1 elsewhere --yes
+grep -q "network 'a net' is not started" "$work/stderr" ||
+	fail "a network that is not started: $(cat "$work/stderr")"
+expect 2 elsewhere --map 'network:an et=x' --yes
+grep -q 'the backup has no such network' "$work/stderr" || fail "a map of nothing"
+expect 1 elsewhere --map 'network:*=other net' --keep-mac --yes
+grep -q "is the domain 'two's" "$work/stderr" || fail "addresses: $(cat "$work/stderr")"
+expect 20 elsewhere --map 'network:*=other net' --keep-uuid --yes
+grep -q "'two' has the UUID" "$work/stderr" || fail "a UUID: $(cat "$work/stderr")"
+[ ! -e "$guests/kept/fast/four-vda.img" ] || fail "what was refused was begun"
+expect 0 elsewhere --map 'network:a net=other net' --start --yes
+guest_is four running || fail "four is $(guest_state four)"
+vir dumpxml four | grep -q "network='other net'" || fail "four is in another network"
+vir destroy four >/dev/null
+for disk in four-vda.img old; do
+	sha256sum <"$guests/kept/fast/$disk"
+done | cmp -s - "$work/was" || fail "the disks of four are not the backup's"
+vir net-start 'a net' >/dev/null
+expect 1 "$fb" -c "$conf" restore two --as five --map 'disk:vdb=fast $pool/old' --yes
+grep -q "it is the disk 'vdb' of the domain 'four'" "$work/stderr" ||
+	fail "another's volume: $(cat "$work/stderr")"
+untouched
+vir undefine four --nvram >/dev/null
+rm "$guests/kept/fast/four-vda.img"
+vir pool-destroy 'fast $pool' >/dev/null
+ok "a guest is restored into another pool, a volume that is there, another network"
+
 # A hypervisor that died, with its images: the same backup on another one.
 guest_boots=yes guest_channel=yes
 mkdir "$guests/kept/pool"
@@ -292,17 +352,38 @@ expect 0 "$fb" -c "$conf" download "$dead"
 stop_libvirtd
 rm "$guests/$dead"-[ab].qcow2 "$volume"
 start_libvirtd second
-sed -i "s|uri: \"[^\"]*\"|uri: \"$libvirt_uri\"|" "$conf"
-expect 1 "$fb" -c "$conf" restore "$dead" --in-place --yes
+cp "$conf" "$work/conf"
+sed -i "s|^  lab: .*|&\n  spare: {driver: libvirt, uri: \"$libvirt_uri\", scratch: $work/t}|" "$conf"
+expect 15 "$fb" -c "$conf" restore "$dead" --in-place --yes
+expect 2 "$fb" -c "$conf" restore "$dead" --in-place --map source:lab=spar --yes
+expect 1 "$fb" -c "$conf" restore "$dead" --in-place --map source:lab=spare --yes
 grep -q "cannot find the pool 'the pool'" "$work/stderr" ||
 	fail "a pool that is not there: $(cat "$work/stderr")"
 make_pool
-expect 0 "$fb" -c "$conf" restore "$dead" --in-place --start --yes
-[ "$(guest_uuid "$dead")" = "$uuid" ] || fail "the guest is another one"
+runs() {
+	[ "$(guest_uuid "$dead")" = "$uuid" ] || fail "the guest is another one"
+	await_agent "$dead"
+	in_guest "$dead" 'cd /mnt/vda && sha256sum -c SHA256SUMS &&
+		cd /mnt/vdb && sha256sum -c SHA256SUMS' >/dev/null || fail "files are not whole"
+}
+expect 0 "$fb" -c "$conf" restore "$dead" --in-place --map source:lab=spare --start --yes
+runs
 sha256sum --quiet -c "$work/volume" || fail "the volume is not as it was"
 [ "$(du -k "$volume" | cut -f 1)" -lt 1024 ] || fail "the volume is not sparse"
-await_agent "$dead"
-in_guest "$dead" 'cd /mnt/vda && sha256sum -c SHA256SUMS &&
-	cd /mnt/vdb && sha256sum -c SHA256SUMS' >/dev/null || fail "files are not whole"
 nothing_left "$dead"
+expect 20 "$fb" -c "$conf" restore "$dead" --in-place --map source:lab=spare --yes
+cp "$work/conf" "$conf"
+sed -i "s|uri: \"[^\"]*\"|uri: \"$libvirt_uri\"|" "$conf"
+expect 0 "$fb" -c "$conf" restore "$dead" --in-place -n
 ok "a guest of a hypervisor that died runs on another one, with all it had"
+
+# Without any: images, and XML that starts it from them.
+vir destroy "$dead" >/dev/null
+vir undefine "$dead" >/dev/null
+expect 0 "$fb" -c "$conf" restore "$dead" --target "$guests/kept/a dir"
+expect 0 vir define "$guests/kept/a dir/$uuid/domain.xml"
+expect 0 vir start "$dead"
+[ "$(vir domblklist "$dead" | grep -c "$guests/kept/a dir/$uuid/vd[abc].img")" -eq 3 ] ||
+	fail "it runs with other images: $(vir domblklist "$dead")"
+runs
+ok "a guest restored into a directory starts from what lies there"

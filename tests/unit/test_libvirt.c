@@ -188,6 +188,44 @@ a_domain_has_its_process_its_agent_and_its_chain(void **state)
 }
 
 static void
+what_is_mapped_becomes_another(void **state)
+{
+	static const char *const there[] = { "network=\"c\"",
+		"bridge=\"br1\"", "52:54:00:00:00:01", "type=\"raw\"",
+		"dev=\"/dev/y\"" };
+	static const char xml[] = "<domain><name>a</name><uuid>" ID "</uuid>"
+	    "<devices><disk type='file' device='disk'><driver type='qcow2'>"
+	    "<metadata_cache/></driver><source file='/a.qcow2'/>"
+	    "<target dev='vda'/></disk><interface type='network'>"
+	    "<mac address='52:54:00:00:00:01'/><source network='b'/>"
+	    "</interface><interface type='bridge'><source bridge='br0'/>"
+	    "</interface></devices></domain>";
+	static const struct fb_restore_map maps[] = {
+		{ "network", "*", "br1" }, { "network", "b", "c" },
+		{ "pool", "b", "d" } };
+	static const struct fb_restore_request request = { .maps = maps,
+		.map_count = FB_COUNT(maps),
+		.keep_mac = true };
+	static const struct fb_domain_place place = { .target = "vda",
+		.kind = FB_PLACE_BLOCK, .path = "/dev/y", .format = "raw" };
+	static const struct fb_digest seed = { { 1 } };
+	const struct fb_domain_change change = { .name = "n",
+		.places = &place,
+		.place_count = 1,
+		.beside = &seed,
+		.request = &request };
+	FB_AUTO_BUF struct fb_buf made = { 0 };
+
+	(void)state;
+	assert_ok(fb_domain_change(SPAN(xml), &change, &made, &err));
+	for (size_t i = 0; i < FB_COUNT(there); i++)
+		if (strstr(fb_buf_str(&made), there[i]) == NULL)
+			fail_msg("'%s' is not in %s", there[i],
+			    fb_buf_str(&made));
+	assert_null(strstr(fb_buf_str(&made), "metadata_cache"));
+}
+
+static void
 what_is_no_domain_is_refused(void **state)
 {
 	static const char *const names[] = { "bad-doctype", "bad-twice",
@@ -1356,6 +1394,7 @@ main(void)
 		    a_domain_has_its_process_its_agent_and_its_chain),
 		cmocka_unit_test(
 		    the_firmwares_variables_are_found_however_they_are_named),
+		cmocka_unit_test(what_is_mapped_becomes_another),
 		cmocka_unit_test(what_a_domain_needs_of_its_host_is_read),
 		cmocka_unit_test(
 		    what_runs_beside_another_shares_nothing_with_it),

@@ -52,6 +52,16 @@ struct fb_verb {
 typedef int fb_driver_visit_token(
     const char *machine, const char *token, void *arg, struct fb_error *err);
 
+/* What is to become something else where it is restored: of a kind ("pool",
+ * "network", "disk", "format"), the one called `from`, or with "*" all that no
+ * other map names. */
+struct fb_restore_map {
+	const char *kind, *from, *to;
+};
+/* What it is to become, borrowed; NULL: nothing else. */
+const char *fb_restore_mapped(const struct fb_restore_map *maps, size_t count,
+    const char *kind, const char *name);
+
 /* What a restore is to make. */
 enum fb_restore_mode { FB_RESTORE_IN_PLACE, FB_RESTORE_AS_NEW };
 struct fb_restore_request {
@@ -67,6 +77,11 @@ struct fb_restore_request {
 	const char *definition_dir; /* unpacked into this directory */
 	bool all_volumes; /* the whole machine; else single volumes, which
 	                   * must exist at the target */
+	/* Of drivers that take them (fb_driver_ops.maps); a "source" is not
+	 * for them. */
+	const struct fb_restore_map *maps;
+	size_t map_count;
+	bool keep_mac, keep_uuid; /* AS_NEW: as in the backup */
 };
 
 /* One answer of restore_check: what will happen to a volume. */
@@ -89,6 +104,7 @@ struct fb_restore_plan {
 struct fb_driver_ops {
 	const char *name;
 	unsigned parallel; /* machines at once that make sense, at least 1 */
+	bool maps; /* a restore may map and keep what its request says */
 
 	int (*open)(const struct fb_config_source *source,
 	    struct fb_driver **ret_driver, struct fb_error *err);
@@ -157,6 +173,12 @@ struct fb_driver_ops {
 	    const struct fb_restore_request *, const struct fb_verb *,
 	    struct fb_error *);
 
+	/* Without a source: a machine's volumes lie in `dir`, disks as
+	 * NAME.img and trees as NAME/, which will be called `final`.  Write
+	 * beside them what starts it from there. */
+	int (*restore_directory)(
+	    const char *dir, const char *final, struct fb_error *);
+
 	void (*close)(struct fb_driver *);
 };
 
@@ -173,12 +195,6 @@ size_t fb_driver_names(const char *const **ret_names);
 void fb_restore_plan_release(struct fb_restore_plan *plan);
 
 /*
-	/* Without a source: a machine's volumes lie in `dir`, disks as
-	 * NAME.img and trees as NAME/, which will be called `final`.  Write
-	 * beside them what starts it from there. */
-	int (*restore_directory)(
-	    const char *dir, const char *final, struct fb_error *);
-
  * The verbs, as callers use them: they check tokens and answers, pass the
  * seam, and wrap errors with source and machine.  NULL members answer
  * FB_EUNSUP.
@@ -219,11 +235,11 @@ FB_MUST_USE int fb_driver_restore_begin(struct fb_driver *,
 FB_MUST_USE int fb_driver_restore_open(struct fb_driver *,
     const struct fb_restore_request *, const struct fb_volume *,
     const struct fb_verb *, struct fb_target **, struct fb_error *);
+/* Of the driver of that name; nothing, where there is none. */
+FB_MUST_USE int fb_driver_restore_directory(const char *driver,
+    const char *dir, const char *final, struct fb_error *);
 FB_MUST_USE int fb_driver_restore_finish(struct fb_driver *,
     const struct fb_restore_request *, const struct fb_verb *,
     struct fb_error *);
 
 #endif
-/* Of the driver of that name; nothing, where there is none. */
-FB_MUST_USE int fb_driver_restore_directory(const char *driver,
-    const char *dir, const char *final, struct fb_error *);

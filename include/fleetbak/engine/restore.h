@@ -33,6 +33,10 @@ struct fb_restore_options {
 	bool no_start;   /* in place: leave it down */
 	bool untrusted;  /* --allow-untrusted: go on without a good signature */
 	bool rollback;   /* --allow-rollback */
+	/* "KIND:OLD=NEW" */
+	const char *const *maps;
+	size_t map_count;
+	bool keep_mac, keep_uuid; /* TO_NEW */
 	const char *resume; /* id of an unfinished restore, or NULL */
 };
 
