@@ -13,7 +13,7 @@ test='libcmocka-dev shellcheck cppcheck clang clang-tidy mandoc man-db acl
 	btrfs-progs postgresql xz-utils bzip2 file git bsdutils psmisc
 	radosgw ceph-mon ceph-osd ceph-common curl swift-proxy swift-account
 	swift-container swift-object memcached etcd-server nghttp2-proxy
-	tinyproxy slurmctld slurmd slurm-client munge
+	tinyproxy rclone slurmctld slurmd slurm-client munge
 	qemu-system-x86 qemu-utils libvirt-daemon libvirt-clients libnbd-bin lz4
 	swtpm swtpm-tools python3 openssh-client openssh-server iproute2'
 bench='jq restic borgbackup casync rclone radosgw ceph-mon ceph-osd ceph-common

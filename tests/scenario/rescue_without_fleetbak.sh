@@ -2,6 +2,7 @@
 # A repository restores itself where there is no fleetbak: only sh, coreutils,
 # awk, zstd and openssl in an otherwise empty environment.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_page.sh"
 requires zstd openssl tar
 
 make_fleet "$work/f" 2
@@ -44,6 +45,26 @@ rescue m2 definition definition.pax >"$work/stdout" 2>"$work/stderr" ||
 	fail "a definition"
 tar -tf "$work/rescue/definition.pax" | grep -q machine.yaml || fail "no machine.yaml"
 ok "trees and definitions, unpacked by tar"
+
+# As the printed page says, and RESTORE.txt, word for word.
+expect 0 "$fb" -c "$conf" keys sheet
+cp "$work/stdout" "$work/page"
+mkdir "$work/stranger"
+cd "$work/stranger"
+stranger "$work/page" m1 root disk.img
+cmp "$work/f/machines/m1/disk.img" disk.img || fail "the page: another disk"
+cd REPO
+newest=$(sed -n 's/^run //p' commits/* | sort | tail -n 1)
+for command in 'openssl pkeyutl' sha256sum; do
+	command_of RESTORE.txt "$command" |
+		sed "s|RUN|$newest|g; s|PUBKEY|../signer.pem|" >"$work/command.sh"
+	sh -eu "$work/command.sh" >"$work/stdout" 2>"$work/stderr" ||
+		fail "RESTORE.txt: $(cat "$work/command.sh")"
+done
+by_hand RESTORE.txt 1 m1 root ../hand.img
+cmp "$work/f/machines/m1/disk.img" ../hand.img || fail "by hand: another disk"
+cd "$work/f"
+ok "as the page for a stranger says, and by hand as RESTORE.txt says"
 
 if rescue m1 root new.img >"$work/stdout" 2>"$work/stderr"; then
 	fail "an existing file was overwritten"

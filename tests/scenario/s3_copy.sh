@@ -4,8 +4,9 @@
 # bucket and to a disk, from which a machine comes back.  A copy that was killed
 # goes on, and one of a single run can be opened too.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_page.sh"
 . "$(dirname "$0")/../servers/servers.sh"
-requires jq
+requires jq rclone
 
 start_radosgw
 s3_make bucket
@@ -33,6 +34,28 @@ s3_curl GET "/bucket/$(s3_keys bucket fleet/packs/ | head -n 1)" -f \
 	>"$work/pack" || fail "no pack"
 ! zstd -qt "$work/pack" 2>/dev/null || fail "a pack is not encrypted"
 ok "a bucket's repository is encrypted when nothing is said"
+
+# A stranger has the printed page, the recovery key and a key that may read; the
+# server has an authority of its own.
+sed "0,/endpoint:/s|endpoint: .*|endpoint: \"$s3_tls_url\"\\n    ca: $s3_ca|" \
+	"$conf" >tls.yaml
+expect 0 "$fb" -c tls.yaml keys sheet
+cp "$work/stdout" "$work/page"
+mkdir "$work/stranger"
+cp keys/recovery.pem "$work/stranger"
+recovery=$work/stranger/recovery.pem
+cd "$work/stranger"
+stranger "$work/page" m1 root disk.img
+cmp "$work/f/machines/m1/disk.img" disk.img || fail "the page: another disk"
+cd REPO
+by_hand "$work/page" 1 m1 root ../hand.img
+cmp "$work/f/machines/m1/disk.img" ../hand.img || fail "by hand: another disk"
+by_hand RESTORE.txt 2 m2 root ../hand2.img
+cmp "$work/f/machines/m2/disk.img" ../hand2.img ||
+	fail "RESTORE.txt: another disk"
+cd "$work/f"
+rm -r "$work/stranger"
+ok "a stranger follows the printed page, and does it by hand"
 
 mkdir "$work/offline"
 mv keys/recovery.pem "$work/offline/"
