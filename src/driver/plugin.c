@@ -12,7 +12,7 @@
 #include "plugin_internal.h"
 
 /* Machines of a fleet are many; what one says of itself is little. */
-#define DISCOVER_MAX (64u << 20)
+#define DISCOVER_MAX (32u << 20)
 
 #define TIMEOUT_MS 300000
 #define STALL_MS   300000

@@ -258,8 +258,8 @@ static int
 take_hello(
     const json_t *body, struct fb_plugin_hello *hello, struct fb_error *err)
 {
-	static const char *const keys[] = { "name", "protocol", "resume",
-		"verbs", "version", NULL };
+	static const char *const keys[] = { "changes", "name", "protocol",
+		"resume", "verbs", "version", NULL };
 	uint64_t protocol;
 	int rc;
 
@@ -283,6 +283,9 @@ take_hello(
 		rc = take_verbs(body, hello, err);
 	if (rc == FB_OK && json_object_get(body, "resume") != NULL)
 		rc = fb_json_bool(body, "resume", "hello", &hello->resume, err);
+	if (rc == FB_OK && json_object_get(body, "changes") != NULL)
+		rc = fb_json_bool(
+		    body, "changes", "hello", &hello->changes, err);
 	return rc;
 }
 

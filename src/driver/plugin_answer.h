@@ -46,6 +46,7 @@ struct fb_plugin_hello {
 	char name[129], version[129];
 	uint32_t verbs; /* 1u << verb */
 	bool resume;    /* streams go on from an offset */
+	bool changes;   /* disks tell what changed */
 };
 
 /* The answer to a verb. */

@@ -311,10 +311,10 @@ blocks_changed(struct fb_artifact *artifact, const char *since,
 
 	(void)pthread_mutex_lock(&d->lock);
 	rc = ask(d, command, line, err);
-	if (rc == FB_OK)
-		rc = bad_reply(d,
-		    take_number(&rest, FB_RANGES_TEXT_MAX, &len, err), rest,
-		    err);
+	if (rc == FB_OK) {
+		rc = take_number(&rest, FB_RANGES_TEXT_MAX, &len, err);
+		rc = bad_reply(d, rc, rest, err);
+	}
 	if (rc == FB_OK)
 		rc = fb_buf_reserve_or_fail(&map, (size_t)len, err);
 	if (rc == FB_OK)
@@ -342,6 +342,13 @@ blocks_close(struct fb_artifact *artifact)
 static const struct fb_artifact_ops blocks_ops = {
 	.extent = blocks_extent,
 	.read = blocks_read,
+	.close = blocks_close,
+};
+
+/* Of a plugin that has change maps. */
+static const struct fb_artifact_ops mapped_ops = {
+	.extent = blocks_extent,
+	.read = blocks_read,
 	.changed_blocks = blocks_changed,
 	.close = blocks_close,
 };
@@ -354,14 +361,17 @@ fb_plugin_open_blocks(struct fb_plugin *plugin, json_t *params,
 	struct fb_plugin_call call = { .verb = FB_PLUGIN_READ_BLOCKS,
 		.params = params };
 	FB_AUTO_ARTIFACT struct fb_artifact *artifact = NULL;
+	struct fb_plugin_hello hello;
 	struct blocks *blocks;
 	int rc = fb_plugin_can(plugin, call.verb, err);
 
+	if (rc == FB_OK)
+		rc = fb_plugin_greet(plugin, &hello, err);
 	if (rc < 0)
 		return rc;
 	blocks = fb_alloc(1, sizeof(*blocks));
 	artifact = &blocks->base;
-	artifact->ops = &blocks_ops;
+	artifact->ops = hello.changes ? &mapped_ops : &blocks_ops;
 	rc = open_disk(plugin, &call, &blocks->disk, artifact->token, err);
 	if (rc < 0)
 		return rc;

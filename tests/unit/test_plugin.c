@@ -540,6 +540,42 @@ a_disk_is_read_by_commands_and_replies(void **state)
 }
 
 static void
+a_disk_tells_what_changed_where_its_plugin_can(void **state)
+{
+	static const char *const hellos[] = { "\"resume\":true",
+		"\"changes\":true" };
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		FB_AUTO_FREE char *script = fb_format(
+		    "read h; echo '{\"id\":1,\"answer\":\"DONE\",\"result\":{"
+		    "\"protocol\":1,\"name\":\"x\",\"version\":\"1\",%s,"
+		    "\"verbs\":" VERBS "}}'; read v || exit 0; "
+		    "while read -r w a b <&3; do case $w in "
+		    "info) echo 'ok 8192 used' ;; "
+		    "changed) printf 'ok 19\\ntoken %%s\\n4096 512\\n' $a ;; "
+		    "esac >&4; done; " DONE,
+		    hellos[i]);
+		struct fb_driver *driver = open_script(script, json_object());
+		FB_AUTO_RANGES struct fb_ranges changed = { 0 };
+		struct fb_artifact *artifact = NULL;
+
+		assert_ok(fb_driver_open_volume(
+		    driver, &machine, &disk, "t1", &artifact, &err));
+		assert_int_equal(artifact->ops->changed_blocks != NULL, i);
+		if (i == 1) {
+			assert_ok(artifact->ops->changed_blocks(
+			    artifact, "gen", &changed, &err));
+			assert_int_equal(changed.count, 1);
+			assert_int_equal(changed.items[0].offset, 4096);
+			assert_string_equal(artifact->token, "gen");
+		}
+		fb_artifact_closep(&artifact);
+		fb_driver_close(driver);
+	}
+}
+
+static void
 a_disk_of_which_no_byte_moves_is_given_up(void **state)
 {
 	FB_AUTO_BUF struct fb_buf bytes = { 0 };
@@ -793,6 +829,8 @@ main(void)
 		cmocka_unit_test(a_variable_that_is_ours_is_not_given),
 		cmocka_unit_test(a_machine_is_judged_whole),
 		cmocka_unit_test(a_disk_is_read_by_commands_and_replies),
+		cmocka_unit_test(
+		    a_disk_tells_what_changed_where_its_plugin_can),
 		cmocka_unit_test(a_disk_of_which_no_byte_moves_is_given_up),
 		cmocka_unit_test(a_foreign_archive_gets_a_catalogue),
 		cmocka_unit_test(an_archive_that_is_none_is_refused),
