@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
@@ -14,6 +15,9 @@
 
 /* A directory may be removed by who had it between its opening and its lock. */
 #define TRIES 20
+
+/* Who only looks has it for a moment. */
+#define LOOK_NS (INT64_C(500) * 1000000)
 
 struct fb_libvirt_held {
 	struct fb_libvirt_held *next;
@@ -39,9 +43,10 @@ fail_busy(struct fb_error *err)
 	    "another run of fleetbak is at work on it");
 }
 
-/* FB_ERETRY: it is not the directory of that name any more. */
+/* To have it, or to look whether somebody has: several may look at once.
+ * FB_ERETRY: it is not the directory of that name any more. */
 static int
-try_lock(const char *path, int *ret_fd, struct fb_error *err)
+try_lock(const char *path, bool have, int *ret_fd, struct fb_error *err)
 {
 	FB_AUTO_CLOSE int fd =
 	    fb_io_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, err);
@@ -49,7 +54,7 @@ try_lock(const char *path, int *ret_fd, struct fb_error *err)
 
 	if (fd < 0)
 		return fd;
-	if (flock(fd, LOCK_EX | LOCK_NB) == -1)
+	if (flock(fd, (have ? LOCK_EX : LOCK_SH) | LOCK_NB) == -1)
 		return errno == EWOULDBLOCK
 		    ? fail_busy(err)
 		    : fb_fail_sys(err, "cannot lock '%s'", path);
@@ -61,11 +66,30 @@ try_lock(const char *path, int *ret_fd, struct fb_error *err)
 	return FB_OK;
 }
 
+static int
+lock_place(const struct fb_libvirt_driver *driver, const char *uuid,
+    int *ret_fd, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = fb_libvirt_place(driver, uuid, "");
+	int64_t give_up = fb_clock_mono_ns() + LOOK_NS;
+	int rc = FB_OK;
+
+	for (int i = 0; i < TRIES; i++) {
+		rc = fb_libvirt_make_place(driver, uuid, "", err);
+		if (rc == FB_OK)
+			rc = try_lock(path, true, ret_fd, err);
+		if (rc == FB_EBUSY && fb_clock_mono_ns() < give_up)
+			fb_clock_wait(fb_clock_mono_ns() + LOOK_NS / TRIES);
+		else if (rc != FB_ERETRY && rc != FB_ENOTFOUND)
+			break;
+	}
+	return rc;
+}
+
 int
 fb_libvirt_hold(struct fb_libvirt_driver *driver, const char *uuid,
     struct fb_error *err)
 {
-	FB_AUTO_FREE char *path = fb_libvirt_place(driver, uuid, "");
 	struct fb_libvirt_held **at;
 	int fd = -1, rc = FB_OK;
 
@@ -75,13 +99,7 @@ fb_libvirt_hold(struct fb_libvirt_driver *driver, const char *uuid,
 	at = find_held(driver, uuid);
 	if (*at != NULL)
 		goto out;
-	for (int i = 0; i < TRIES; i++) {
-		rc = fb_libvirt_make_place(driver, uuid, "", err);
-		if (rc == FB_OK)
-			rc = try_lock(path, &fd, err);
-		if (rc != FB_ERETRY && rc != FB_ENOTFOUND)
-			break;
-	}
+	rc = lock_place(driver, uuid, &fd, err);
 	if (rc == FB_OK) {
 		*at = fb_alloc(1, sizeof(**at));
 		(*at)->uuid = fb_strdup(uuid);
@@ -106,7 +124,7 @@ fb_libvirt_check_held(const struct fb_libvirt_driver *driver, const char *uuid,
 	held = *find_held(own, uuid) != NULL;
 	(void)pthread_mutex_unlock(&own->lock);
 	if (!held && driver->local)
-		rc = try_lock(path, &fd, &why);
+		rc = try_lock(path, false, &fd, &why);
 	if (fd >= 0)
 		(void)close(fd);
 	if (rc != FB_EBUSY)

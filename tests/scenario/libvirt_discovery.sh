@@ -156,6 +156,49 @@ discover
 	fail "the patterns: $(jq -r '.data[].name' "$work/stdout")"
 ok "a source says which machines, and what a disk left out means"
 
+# Of another host, as ssh reaches it.
+mkdir -p /run/sshd
+for key in host user; do
+	ssh-keygen -q -t ed25519 -N '' -f "$work/$key"
+done
+free_ports 1
+port=$free_ports
+cat >"$work/sshd_config" <<-END
+	Port $port
+	ListenAddress 127.0.0.1
+	HostKey $work/host
+	AuthorizedKeysFile $work/user.pub
+	StrictModes no
+	UsePAM no
+	PidFile none
+END
+echo "[127.0.0.1]:$port $(cat "$work/host.pub")" >"$work/known_hosts"
+printf '#!/bin/sh\nexec ssh -o UserKnownHostsFile=%s "$@"\n' \
+	"$work/known_hosts" >"$work/ssh"
+chmod +x "$work/ssh"
+in_spaces sh -c 'exec setpriv --pdeathsig KILL "$@"' - \
+	"$(command -v sshd)" -D -f "$work/sshd_config" -E "$work/sshd.log" &
+sshd_pid=$!
+server_pids="$server_pids $sshd_pid"
+here_uri=$libvirt_uri
+libvirt_uri="qemu+ssh://root@127.0.0.1:$port/system?keyfile=$work/user&command=$work/ssh&no_tty=1"
+ssh_answers() {
+	vir list --all --name >"$work/list" 2>"$work/stderr"
+}
+(await "no libvirt by ssh" $sshd_pid ssh_answers) || {
+	cat "$work/stderr" "$work/sshd.log"
+	exit 1
+}
+libvirt_fleet "$work/far"
+discover
+[ "$(jq -r '.data[].name' "$work/stdout" | sort)" = "$(sed '/^$/d' "$work/list" | sort)" ] ||
+	fail "by ssh: $(jq -r '.data[].name' "$work/stdout")"
+discovered up .error.message | grep -q 'its hypervisor is another host' ||
+	fail "by ssh: $(discovered up .error)"
+libvirt_uri=$here_uri
+kill $sshd_pid
+ok "guests of another host are described, and refused"
+
 stop_libvirtd
 conf=$work/f/fleetbak.yaml
 rc=$(status_of "$fb" -c "$conf" discover --json)

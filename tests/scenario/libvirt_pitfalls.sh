@@ -104,6 +104,79 @@ expect 0 "$fb" -c "$conf" download --json -s far
 expect 0 vir undefine far --checkpoints-metadata
 ok "a network disk is read while its guest runs, and left out of one that is off"
 
+same_as() { # <uuid> <name whose images they are>
+	rm -rf "$work/out"
+	expect 0 "$fb" -c "$conf" restore "$1" --target "$work/out"
+	for same_disk in a b; do
+		raw_image "$guests/$2-$same_disk.qcow2"
+		cmp "$raw_image" "$work/out/$1/vd$same_disk.img" ||
+			fail "$2: disk $same_disk differs"
+		rm "$raw_image"
+	done
+	[ -z "$(find "$work/s" -type s -o -type f)" ] || fail "left: $(find "$work/s")"
+}
+
+# It would be gone if it were stopped, whatever its source says.
+sed 's|<name>two</name>|<name>brief</name>|' "$guests/two.xml" >"$work/brief.xml"
+expect 0 vir create "$work/brief.xml"
+uuid=$(guest_uuid brief)
+poke brief 1 2M 64k 0x21
+expect 0 "$fb" -c "$conf" --set sources.lab.capture=stop download -s brief
+guest_is brief running || fail "brief is $(guest_state brief)"
+vir destroy brief >/dev/null
+same_as "$uuid" two
+ok "a guest that is not defined is backed up while it runs"
+
+# An image of the first qcow2 keeps no account; two disks of one file are one.
+qemu-img create -q -f qcow2 -o compat=0.10 "$guests/old-b.qcow2" 64M
+qemu-io -f qcow2 -c 'write -P 0x22 5M 100k' "$guests/old-b.qcow2" >/dev/null
+guest_devices=$(guest_disk "$guests/old-b.qcow2" vdc)
+make_guest old
+guest_devices=
+uuid=$(guest_uuid old)
+expect 0 "$fb" -c "$conf" download -n -s old
+grep -q "vdc: .*not captured: it is the same image as 'vdb'" "$work/stdout" ||
+	fail "two disks of one file: $(cat "$work/stdout")"
+expect 0 "$fb" -c "$conf" download -s old
+same_as "$uuid" old
+expect 0 vir detach-disk old vdc --config
+expect 0 vir start old
+poke old 1 6M 64k 0x23
+expect 0 "$fb" -c "$conf" download -s old
+vir destroy old >/dev/null
+same_as "$uuid" old
+ok "two disks of one file are one, and an old image is read in full"
+
+# It is on its way to another hypervisor, which waits for the end of the job.
+here_uri=$libvirt_uri here_dir=$libvirt_dir here_pid=$libvirt_pid
+start_libvirtd there
+there_uri=$libvirt_uri
+libvirt_uri=$here_uri libvirt_dir=$here_dir libvirt_pid=$here_pid
+expect 0 vir start two
+uuid=$(guest_uuid two)
+poke two 1 7M 64k 0x31
+begin two
+migrate() {
+	vir migrate --live --unsafe --persistent --undefinesource two \
+		"$there_uri" --migrateuri "unix://$work/migrate.sock"
+}
+migrate >"$work/migrate" 2>&1 &
+migrate_pid=$!
+ended
+[ $rc -eq 0 ] || fail "it was to migrate: exit $rc: $(cat "$work/stdout")"
+# libvirt itself waits for half a minute.
+wait $migrate_pid || expect 0 migrate
+! vir domuuid two >/dev/null 2>&1 || fail "two is here still"
+expect 0 "$fb" -c "$conf" recover
+libvirt_uri=$there_uri
+guest_is two running || fail "two is $(guest_state two) there"
+vir destroy two >/dev/null
+vir undefine two --checkpoints-metadata
+libvirt_uri=$here_uri
+make_guest two
+same_as "$uuid" two
+ok "a guest that is to migrate waits for the end of its backup"
+
 expect 0 vir start two
 begin two
 uuid=$(guest_uuid two)

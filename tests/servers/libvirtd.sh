@@ -239,8 +239,8 @@ await_boot() { # <name>: as far as the serial line says, without an agent
 # of the guests there are; sets $conf.
 libvirt_fleet() {
 	make_fleet "$1" 0
-	sed -i "s|^  lab: .*|  lab: {driver: libvirt, uri: \"$libvirt_uri\"${2:+, $2}}|" \
-		"$conf"
+	sed -i "s|^  lab: .*|  lab: {driver: libvirt, uri: \"$(printf %s "$libvirt_uri" |
+		sed 's/&/\\&/g')\"${2:+, $2}}|" "$conf"
 }
 
 guest_uuid() { # <name>

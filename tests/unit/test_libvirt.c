@@ -677,24 +677,32 @@ with_image(const char *dir, const char *more)
 	    dir, more);
 }
 
-/* It accepts, and says nothing. */
-static void
-a_server_that_hangs_is_given_up(void **state)
+/* One at `path` that accepts, and says nothing. */
+static int
+silent_server(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct fb_libvirt_changes none = { 0 };
-	struct fb_artifact *disk = NULL;
-	int64_t patience_ms = fb_disk_patience_ms;
-	char *dir = new_dir();
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	FB_AUTO_FREE char *path = fb_format("%s/nbd", dir);
 
-	(void)state;
 	assert_true(strlen(path) < sizeof(address.sun_path));
 	memcpy(address.sun_path, path, strlen(path) + 1);
 	assert_return_code(
 	    bind(fd, (struct sockaddr *)&address, sizeof(address)), errno);
 	assert_return_code(listen(fd, 1), errno);
+	return fd;
+}
+
+static void
+a_server_that_hangs_is_given_up(void **state)
+{
+	struct fb_libvirt_changes none = { 0 };
+	struct fb_artifact *disk = NULL;
+	int64_t patience_ms = fb_disk_patience_ms;
+	char *dir = new_dir();
+	FB_AUTO_FREE char *path = fb_format("%s/nbd", dir);
+	int fd = silent_server(path);
+
+	(void)state;
 	fb_disk_patience_ms = 100;
 	assert_fails(FB_ETIMEOUT,
 	    fb_libvirt_read_job(path, "vda", &none, &disk, &err));
