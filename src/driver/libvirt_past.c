@@ -55,9 +55,12 @@ list_all(virDomainPtr domain, virDomainSnapshotPtr **ret_list,
 	int count = fb_libvirt.virDomainListAllSnapshots(
 	    domain, ret_list, VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL);
 
-	return count < 0
-	    ? fb_libvirt_fail(err, false, "cannot list its snapshots")
-	    : count;
+	if (count < 0)
+		return fb_libvirt_fail(
+		    err, false, "cannot list its snapshots");
+	if (count == 0) /* that is a list, too */
+		free(FB_STEAL(*ret_list));
+	return count;
 }
 
 static void
