@@ -54,6 +54,17 @@ static const struct fb_explanation rows[] = {
 	    "freeze.",
 	    "Try virsh domfsfreeze and domfsthaw; raise freeze_timeout; "
 	    "freeze: never asks for none." },
+	{ "E-OVERLAY", "what a guest wrote is not merged back",
+	    "0 (a warning), 3, or 1 alone",
+	    "While a guest with an agent is read, what it writes goes to "
+	    "overlays in scratch, and then back into its images. That did not "
+	    "work, or its disk runs with an image that is neither. Nothing is "
+	    "lost: the guest goes on with its overlays, and the next run tries "
+	    "it again.",
+	    "Somebody else's snapshot, or copy, of the disk meanwhile; a host "
+	    "that is too slow for what the guest writes.",
+	    "virsh domblklist and virsh blockjob show how it is; then download "
+	    "again. Do not remove what is in scratch." },
 	{ "E-RST-MAP", "what --map or --keep says cannot be done", "2, 20 or 1",
 	    "It is not of the form KIND:OLD=NEW, names what the backup does "
 	    "not have, or is not for machines of this driver.",

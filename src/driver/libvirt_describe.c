@@ -7,6 +7,7 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/text.h"
+#include "libvirt_overlay.h"
 #include "libvirt_rest.h"
 
 /* A chain that is longer goes in a circle. */
@@ -180,7 +181,8 @@ bool
 fb_libvirt_reads_stopped(const struct fb_libvirt_driver *driver,
     const struct fb_domain *domain)
 {
-	return !driver->live && domain->agent;
+	return !driver->live && domain->agent &&
+	    !fb_libvirt_overlays(driver, domain);
 }
 
 /* Whether it is up now decides nothing: one that is down because a run died
@@ -259,10 +261,16 @@ static void
 add_way(struct fb_buf *note, const struct look *look,
     const struct fb_domain_disk *disk, const struct fb_volume *volume)
 {
-	bool job = look->running && !is_read_stopped(look);
+	bool overlay = fb_libvirt_overlays(look->driver, &look->defined);
+	bool running = look->running && !is_read_stopped(look);
+	bool job = running && !overlay;
 
 	if (!look->running)
 		fb_buf_add_str(note, "; read while it is down");
+	else if (running && overlay)
+		fb_buf_add_str(note, "; it has a guest agent, so it is read "
+		                     "below an overlay while the machine "
+		                     "runs");
 	else if (!job)
 		fb_buf_add_str(note, "; it has a guest agent, so the machine "
 		                     "stays down while it is read");
@@ -275,7 +283,7 @@ add_way(struct fb_buf *note, const struct look *look,
 		fb_buf_add_str(note, ", what changed since its last run");
 	else
 		fb_buf_add_str(note, ", in full");
-	if (job)
+	if (running)
 		add_room(note, look, volume);
 }
 
@@ -308,8 +316,10 @@ add_disk(const struct look *look, const struct fb_domain_disk *disk,
 		fb_buf_add_fmt(&note, "; not captured: %s", found);
 	} else {
 		volume->read_stopped = is_read_stopped(look);
-		volume->method =
-		    volume->read_stopped ? "read-stopped" : "backup-job";
+		volume->method = volume->read_stopped ? "read-stopped"
+		    : fb_libvirt_overlays(look->driver, &look->defined)
+		    ? "overlay"
+		    : "backup-job";
 		add_way(&note, look, disk, volume);
 	}
 	volume->note = fb_strdup(fb_buf_str(&note));
@@ -507,9 +517,11 @@ take_look(struct look *look, struct fb_machine *machine, struct fb_error *err)
 	look->persistent = fb_libvirt.virDomainIsPersistent(look->ref) != 0;
 	look->saved = !look->running &&
 	    fb_libvirt.virDomainHasManagedSaveImage(look->ref, 0) == 1;
-	rc = fb_libvirt_read(look->ref, false, &look->defined, err);
+	rc = fb_libvirt_read_without(look->driver, look->ref, machine->id,
+	    false, &look->defined, err);
 	if (rc == FB_OK && look->running)
-		rc = fb_libvirt_read(look->ref, true, &look->live, err);
+		rc = fb_libvirt_read_without(look->driver, look->ref,
+		    machine->id, true, &look->live, err);
 	return rc;
 }
 

@@ -137,6 +137,7 @@ bool fb_libvirt_is_up(int state);
  *	<uuid>/asked                 it was asked by us to shut down
  *	<uuid>/unclean               it was cut off, and has not run since
  *	<uuid>/frozen                its agent was asked by us to freeze it
+ *	<uuid>/overlay               its images have overlays of ours
  *	<uuid>/<token>/whole         made last; says what kind it is
  *	<uuid>/<token>/unclean       it was cut off before
  *	<uuid>/<token>/definition/   the XML
@@ -145,7 +146,8 @@ bool fb_libvirt_is_up(int state);
  *
  * Each is the caller's to free.
  */
-#define FB_LIBVIRT_PAUSED "paused"
+#define FB_LIBVIRT_PAUSED       "paused"
+#define FB_LIBVIRT_OVERLAY_MARK "overlay"
 char *fb_libvirt_place(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *name);
 /* Make scratch, if it is not there, passable for QEMU. */
@@ -169,6 +171,7 @@ enum fb_libvirt_kind {
 	FB_LIBVIRT_PART, /* it is not there: the capture is not whole */
 	FB_LIBVIRT_JOB,  /* a pull-mode backup job of libvirt, by QEMU */
 	FB_LIBVIRT_DOWN, /* it was off and stays so; its images are read */
+	FB_LIBVIRT_OVERLAY, /* its images, below overlays of ours */
 	FB_LIBVIRT_DEFINITION_ONLY, /* every disk is read elsewhere */
 };
 FB_MUST_USE int fb_libvirt_read_kind(const struct fb_libvirt_driver *driver,
@@ -272,6 +275,14 @@ FB_MUST_USE int fb_libvirt_job(const struct fb_libvirt_driver *driver,
 FB_MUST_USE int fb_libvirt_end_job(virDomainPtr domain, struct fb_error *err);
 /* Does QEMU hold it, because it could not write? */
 bool fb_libvirt_is_held_up(virDomainPtr domain);
+/* Then it goes on. */
+FB_MUST_USE int fb_libvirt_let_go_on(
+    virDomainPtr domain, struct fb_error *err);
+/* Start a domain that is off, paused; the mark comes first: one that is paused
+ * without it is somebody else's. */
+FB_MUST_USE int fb_libvirt_start_paused(
+    const struct fb_libvirt_driver *driver, virDomainPtr domain,
+    const char *uuid, const char *token, struct fb_error *err);
 /* The same of a dead run's job, if it has brought that about. */
 FB_MUST_USE int fb_libvirt_free_held_up(
     const struct fb_libvirt_driver *driver, virDomainPtr domain,

@@ -6,6 +6,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "libvirt_internal.h"
+#include "libvirt_overlay.h"
 
 /* How long the end of a job may take: libvirt answers before it has ended,
  * and may be busy with the guest's agent for half a minute. */
@@ -123,6 +124,9 @@ fb_libvirt_check_job(const struct fb_libvirt_driver *driver,
 
 	if (rc < 0)
 		return rc;
+	/* What works on its disks then merges them, or will be merged. */
+	if (job == FB_LIBVIRT_NO_JOB && fb_libvirt_is_overlaid(driver, uuid))
+		return fb_libvirt_check_held(driver, uuid, err);
 	if (job == FB_LIBVIRT_NO_JOB)
 		return check_disks(domain, err);
 	if (job != FB_LIBVIRT_FOREIGN_JOB)
@@ -147,8 +151,8 @@ fb_libvirt_is_held_up(virDomainPtr domain)
 	    state == VIR_DOMAIN_PAUSED && reason == VIR_DOMAIN_PAUSED_IOERROR;
 }
 
-static int
-let_go_on(virDomainPtr domain, struct fb_error *err)
+int
+fb_libvirt_let_go_on(virDomainPtr domain, struct fb_error *err)
 {
 	int rc = fb_libvirt_is_held_up(domain)
 	    ? fb_libvirt_effect(domain, "resume-held-up", err)
@@ -194,7 +198,7 @@ fb_libvirt_end_job(virDomainPtr domain, struct fb_error *err)
 		rc = FB_OK;
 	if (rc == FB_OK)
 		rc = await_end(domain, err);
-	return rc < 0 ? rc : let_go_on(domain, err);
+	return rc < 0 ? rc : fb_libvirt_let_go_on(domain, err);
 }
 
 int
@@ -206,6 +210,12 @@ fb_libvirt_free_held_up(const struct fb_libvirt_driver *driver,
 
 	if (!fb_libvirt_is_held_up(domain))
 		return FB_OK;
+	if (fb_libvirt_is_overlaid(driver, uuid)) {
+		rc = fb_libvirt_check_held(driver, uuid, err);
+		return rc < 0 ? rc
+		              : fb_libvirt_merge(
+		                    driver, domain, uuid, NULL, err);
+	}
 	rc = fb_libvirt_job(driver, domain, uuid, "", &job, err);
 	if (rc < 0 || job != FB_LIBVIRT_OLD_JOB)
 		return rc;

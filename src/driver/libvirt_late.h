@@ -40,6 +40,8 @@
 	X(virDomainListAllCheckpoints) \
 	X(virDomainBackupBegin) \
 	X(virDomainBackupGetXMLDesc) \
+	X(virDomainBlockCommit) \
+	X(virDomainBlockJobAbort) \
 	X(virDomainCreateWithFlags) \
 	X(virDomainDefineXML) \
 	X(virDomainDestroyFlags) \

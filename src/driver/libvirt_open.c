@@ -9,6 +9,7 @@
 #include "fleetbak/base/mem.h"
 #include "libvirt_checkpoint.h"
 #include "libvirt_internal.h"
+#include "libvirt_overlay.h"
 #include "local_internal.h"
 
 int
@@ -157,6 +158,9 @@ fb_libvirt_open_volume(struct fb_driver *base, const struct fb_machine *machine,
 	if (volume->kind == FB_VOLUME_DEFINITION)
 		return open_definition(
 		    driver, machine->id, token, ret_artifact, err);
+	if (kind == FB_LIBVIRT_OVERLAY)
+		return fb_libvirt_read_below(
+		    driver, machine->id, volume->name, ret_artifact, err);
 	if (kind != FB_LIBVIRT_JOB)
 		return open_image(
 		    driver, machine->id, volume->name, ret_artifact, err);

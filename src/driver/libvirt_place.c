@@ -24,6 +24,7 @@ static const char *const kinds[] = {
 	[FB_LIBVIRT_PART] = "",
 	[FB_LIBVIRT_JOB] = "job\n",
 	[FB_LIBVIRT_DOWN] = "down\n",
+	[FB_LIBVIRT_OVERLAY] = "overlay\n",
 	[FB_LIBVIRT_DEFINITION_ONLY] = "definition\n",
 };
 
@@ -256,6 +257,7 @@ visit_machine(const struct fb_libvirt_driver *driver, const char *uuid,
 		    strcmp(names[i], FB_LIBVIRT_ASKED) != 0 &&
 		    strcmp(names[i], FB_LIBVIRT_UNCLEAN) != 0 &&
 		    strcmp(names[i], FB_LIBVIRT_FROZEN) != 0 &&
+		    strcmp(names[i], FB_LIBVIRT_OVERLAY_MARK) != 0 &&
 		    fb_name_ok(names[i], strlen(names[i])))
 			rc = visit(uuid, names[i], arg, err);
 	return rc == FB_ENOTFOUND ? FB_OK : rc;

@@ -4,6 +4,7 @@
  * is whole, and of which kind it is:
  *
  *	job         a pull-mode backup job of libvirt, served by QEMU
+ *	overlay     its images, which are read while it writes above them
  *	down        the domain was off and stays so; its images are read
  *	definition  every disk is read elsewhere
  */
@@ -19,6 +20,7 @@
 #include "fleetbak/base/seam.h"
 #include "libvirt_checkpoint.h"
 #include "libvirt_internal.h"
+#include "libvirt_overlay.h"
 
 #define OWN_MODE 0700
 
@@ -88,9 +90,15 @@ judge(struct fb_libvirt_driver *driver, const char *uuid, const char *token,
 		return FB_OK;
 	if (kind == FB_LIBVIRT_JOB)
 		return judge_job(driver, &ref, uuid, token, err);
+	if (kind == FB_LIBVIRT_OVERLAY)
+		return fb_libvirt_overlay_check(
+		    driver, ref.domain, uuid, token, err);
 	if (kind == FB_LIBVIRT_DOWN)
 		return judge_down(driver, &ref, fb_buf_span(&stamp), err);
-	return fb_fail(err, FB_EFAILED, "capture '%s' is not whole", token);
+	rc = fb_libvirt_check_full(driver, uuid, err);
+	return rc < 0 ? rc
+	              : fb_fail(err, FB_EFAILED, "capture '%s' is not whole",
+	                    token);
 }
 
 int
@@ -113,6 +121,7 @@ struct capture {
 	const struct fb_libvirt_ref *ref;
 	virDomainPtr domain; /* that one's */
 	bool will_start;
+	bool overlay; /* its disks are read below overlays */
 	bool *ret_unclean;
 	struct fb_error *ret_live; /* not NULL: it is to be frozen */
 	const char **wanted; /* targets for the job; ends with NULL */
@@ -258,34 +267,52 @@ begin_job_frozen(const struct capture *capture, struct fb_error *err)
 	    freeze.why.code < 0 ? "" : FROZEN, err);
 }
 
-/* The claim comes first: a domain that is paused without it is somebody
- * else's. */
-static int
-start_paused(const struct capture *capture, struct fb_error *err)
+int
+fb_libvirt_start_paused(const struct fb_libvirt_driver *driver,
+    virDomainPtr domain, const char *uuid, const char *token,
+    struct fb_error *err)
 {
-	FB_AUTO_FREE char *path = fb_libvirt_place(
-	    capture->driver, capture->uuid, FB_LIBVIRT_PAUSED);
-	struct fb_span token = { (const uint8_t *)capture->token,
-		strlen(capture->token) };
-	int rc = fb_io_replace(path, token, 0600, err);
+	FB_AUTO_FREE char *path =
+	    fb_libvirt_place(driver, uuid, FB_LIBVIRT_PAUSED);
+	struct fb_span bytes = { (const uint8_t *)token, strlen(token) };
+	int rc = fb_io_replace(path, bytes, 0600, err);
 
 	if (rc == FB_OK)
-		rc = fb_libvirt_effect(capture->domain, "start-paused", err);
+		rc = fb_libvirt_effect(domain, "start-paused", err);
 	if (rc == FB_OK &&
 	    fb_libvirt.virDomainCreateWithFlags(
-	        capture->domain, VIR_DOMAIN_START_PAUSED) < 0) {
+	        domain, VIR_DOMAIN_START_PAUSED) < 0) {
 		struct fb_error ignored;
 		int state;
 
 		rc = fb_libvirt_fail(err, true, "cannot start it paused");
 		/* Then it is not, and whoever does so is somebody else. */
-		if (fb_libvirt_state(capture->domain, &state, &ignored) ==
-		        FB_OK &&
+		if (fb_libvirt_state(domain, &state, &ignored) == FB_OK &&
 		    fb_libvirt_is_off(state))
-			(void)!fb_libvirt_forget(capture->driver,
-			    capture->uuid, FB_LIBVIRT_PAUSED, &ignored);
+			(void)!fb_libvirt_forget(
+			    driver, uuid, FB_LIBVIRT_PAUSED, &ignored);
 	}
 	return rc;
+}
+
+static int
+begin_overlays(const struct capture *capture, struct fb_error *err)
+{
+	FB_AUTO_FREE char *own = fb_libvirt_part(
+	    capture->driver, capture->uuid, capture->token, "q");
+	FB_AUTO_DOMAIN struct fb_domain live = { 0 };
+	int rc = fb_libvirt_read(capture->domain, true, &live, err);
+
+	if (rc == FB_OK)
+		rc = give_away(capture, &live, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_begin_watch(capture->driver, err);
+	fb_libvirt_note_new_job(capture->driver, capture->uuid);
+	if (rc == FB_OK)
+		rc = fb_libvirt_overlay_begin(capture->driver,
+		    capture->domain, capture->uuid, capture->token, own,
+		    capture->wanted, err);
+	return rc < 0 ? rc : make_whole(capture, FB_LIBVIRT_OVERLAY, "", err);
 }
 
 /* How did it end?  libvirt does not remember after a restart of its own, nor
@@ -345,11 +372,14 @@ capture_now(const struct capture *capture, int state, struct fb_error *err)
 		return make_whole_down(capture, err);
 	}
 	if (off)
-		rc = start_paused(capture, err);
+		rc = fb_libvirt_start_paused(capture->driver, capture->domain,
+		    capture->uuid, capture->token, err);
 	else if (!fb_libvirt_is_up(state) &&
 	    !(state == VIR_DOMAIN_PAUSED &&
 	        fb_libvirt_is_ours_paused(capture->driver, capture->uuid)))
 		rc = fb_fail(err, FB_ECONFLICT, "it is paused or suspended");
+	if (rc == FB_OK && capture->overlay)
+		return begin_overlays(capture, err);
 	if (rc == FB_OK && capture->ret_live != NULL)
 		return begin_job_frozen(capture, err);
 	if (rc == FB_OK)
@@ -377,6 +407,8 @@ choose_disks(struct capture *capture, struct fb_error *err)
 	FB_AUTO_DOMAIN struct fb_domain defined = { 0 };
 	int rc = fb_libvirt_read(capture->domain, false, &defined, err);
 
+	capture->overlay =
+	    rc == FB_OK && fb_libvirt_overlays(capture->driver, &defined);
 	capture->wanted = fb_alloc(
 	    machine->volume_count + 1, sizeof(*capture->wanted));
 	for (size_t i = 0; rc == FB_OK &&
@@ -404,6 +436,9 @@ clear_way(const struct capture *capture, struct fb_error *err)
 		    capture->uuid, capture->token, &job, err);
 	if (rc == FB_OK && job != FB_LIBVIRT_NO_JOB)
 		rc = fb_libvirt_end_job(capture->domain, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_merge(capture->driver, capture->domain,
+		    capture->uuid, NULL, err);
 	return rc < 0 ? rc : fb_io_remove_tree(place, err);
 }
 
@@ -511,6 +546,9 @@ fb_libvirt_remove_snapshot(struct fb_driver *base,
 		    verb->token, &job, err);
 	if (rc == FB_OK && job == FB_LIBVIRT_OUR_JOB)
 		rc = fb_libvirt_end_job(ref.domain, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_merge(
+		    driver, ref.domain, machine->id, verb->token, err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_drop_checkpoints(
 		    driver, ref.domain, machine->id, verb, err);

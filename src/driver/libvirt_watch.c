@@ -11,6 +11,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "libvirt_internal.h"
+#include "libvirt_overlay.h"
 
 /* Between two looks. */
 #define LOOK_S 1
@@ -24,8 +25,16 @@ look(struct fb_libvirt_driver *driver, const char *uuid)
 	enum fb_libvirt_job job;
 
 	if (fb_libvirt_find(driver, uuid, &ref, &ignored) < 0 ||
-	    !fb_libvirt_is_held_up(ref.domain) ||
-	    fb_libvirt_job(driver, ref.domain, uuid, "", &job, &ignored) < 0 ||
+	    !fb_libvirt_is_held_up(ref.domain))
+		return;
+	/* Who reads below an overlay lets go of its image then. */
+	if (fb_libvirt_is_overlaid(driver, uuid)) {
+		fb_libvirt_note_full(driver, uuid);
+		(void)!fb_libvirt_merge(
+		    driver, ref.domain, uuid, NULL, &ignored);
+		return;
+	}
+	if (fb_libvirt_job(driver, ref.domain, uuid, "", &job, &ignored) < 0 ||
 	    job != FB_LIBVIRT_OLD_JOB)
 		return;
 	/* First: who reads it is told why it ends. */
@@ -97,8 +106,10 @@ end_unwatched(struct fb_libvirt_driver *driver, const char *uuid)
 	struct fb_error ignored = { 0 };
 	enum fb_libvirt_job job;
 
-	if (fb_libvirt_find(driver, uuid, &ref, &ignored) == FB_OK &&
-	    fb_libvirt_job(driver, ref.domain, uuid, "", &job, &ignored) ==
+	if (fb_libvirt_find(driver, uuid, &ref, &ignored) < 0)
+		return;
+	(void)!fb_libvirt_merge(driver, ref.domain, uuid, NULL, &ignored);
+	if (fb_libvirt_job(driver, ref.domain, uuid, "", &job, &ignored) ==
 	        FB_OK &&
 	    job == FB_LIBVIRT_OLD_JOB)
 		(void)!fb_libvirt_end_job(ref.domain, &ignored);

@@ -567,6 +567,30 @@ fb_domain_backup_xml(const struct fb_domain *domain, const char *const *wanted,
 }
 
 void
+fb_domain_snapshot_xml(const struct fb_domain *domain,
+    const char *const *wanted, const char *dir, struct fb_buf *dst)
+{
+	xmlNode *root = new_document("domainsnapshot");
+	xmlNode *disks = add(root, "disks");
+
+	for (size_t i = 0; i < domain->disk_count; i++) {
+		const char *target = domain->disks[i].target;
+		FB_AUTO_FREE char *path = fb_format("%s/%s", dir, target);
+		xmlNode *node = add(disks, "disk");
+		bool in = place_in(wanted, target) >= 0;
+
+		set(node, "name", target);
+		set(node, "snapshot", in ? "external" : "no");
+		if (!in)
+			continue;
+		set(node, "type", "file");
+		set(add(node, "driver"), "type", "qcow2");
+		set(add(node, "source"), "file", path);
+	}
+	write_document(root->doc, dst);
+}
+
+void
 fb_domain_checkpoint_xml(const struct fb_domain *domain,
     const char *const *wanted, const char *name, struct fb_buf *dst)
 {

@@ -147,6 +147,11 @@ void fb_domain_backup_xml(const struct fb_domain *domain,
     const char *const *wanted, const char *const *since, const char *socket,
     const char *scratch, struct fb_buf *dst);
 
+/* The XML of a snapshot of these disks, of no others, by an overlay for each in
+ * the directory `dir`. */
+void fb_domain_snapshot_xml(const struct fb_domain *domain,
+    const char *const *wanted, const char *dir, struct fb_buf *dst);
+
 /* The XML of a checkpoint of these disks, of no others. */
 void fb_domain_checkpoint_xml(const struct fb_domain *domain,
     const char *const *wanted, const char *name, struct fb_buf *dst);

@@ -10,6 +10,7 @@
 #include "../../src/driver/libvirt_checkpoint.h"
 #include "../../src/driver/libvirt_internal.h"
 #include "../../src/driver/libvirt_nbd.h"
+#include "../../src/driver/libvirt_overlay.h"
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/json.h"
@@ -828,6 +829,94 @@ another_fleetbak_keeps_away_from_one_that_is_captured(void **state)
 	fb_driver_close(other);
 }
 
+static void
+put_overlay(struct lab *lab, const char *overlay, const char *base,
+    const char *format)
+{
+	FB_AUTO_FREE char *record = fb_format(
+	    "{\"token\":\"run.1\",\"disks\":[{\"target\":\"vda\","
+	    "\"base\":\"%s\",\"format\":\"%s\",\"overlay\":\"%s\"}]}",
+	    base, format, overlay);
+
+	assert_ok(fb_libvirt_make_place(
+	    (struct fb_libvirt_driver *)lab->driver, ID, "", &err));
+	put_text(((struct fb_libvirt_driver *)lab->driver)->scratch,
+	    ID "/" FB_LIBVIRT_OVERLAY_MARK, record);
+}
+
+#define ON(path, format) \
+	PLAIN("a", "0", \
+	    "<devices><disk type='file' device='disk'>" \
+	    "<driver name='qemu' type='" format "'/><source file='" path \
+	    "'/><target dev='vda' bus='virtio'/></disk></devices>")
+
+static void
+one_with_an_overlay_of_ours_is_what_it_is_without(void **state)
+{
+	AUTO_LAB struct lab *before =
+	    open_lab(ON("/vm/a.raw", "raw"), NULL, NULL);
+	AUTO_LAB struct lab *above =
+	    open_lab(ON("/scratch/vda", "qcow2"), NULL, NULL);
+	struct fb_digest was = look(before, ID)->description;
+
+	(void)state;
+	assert_int_not_equal(
+	    fb_digest_cmp(&was, &look(above, ID)->description), 0);
+	put_overlay(above, "/scratch/vda", "/vm/a.raw", "raw");
+	assert_int_equal(
+	    fb_digest_cmp(&was, &look(above, ID)->description), 0);
+	/* Whose it is, is told by its path. */
+	put_overlay(above, "/scratch/other", "/vm/a.raw", "raw");
+	assert_int_not_equal(
+	    fb_digest_cmp(&was, &look(above, ID)->description), 0);
+}
+
+static void
+a_disk_with_another_image_than_ours_is_not_merged(void **state)
+{
+	AUTO_LAB struct lab *lab =
+	    open_lab(ON("/vm/theirs", "qcow2"), NULL, NULL);
+	const struct fb_machine *machine = look(lab, ID);
+	struct fb_verb verb_of = verb("run.1"), other = verb("run.2");
+
+	(void)state;
+	put_overlay(lab, "/scratch/vda", "/vm/a.raw", "raw");
+	assert_ok(fb_driver_remove_snapshot(
+	    lab->driver, machine, &other, &err));
+	assert_true(fb_libvirt_is_overlaid(
+	    (struct fb_libvirt_driver *)lab->driver, ID));
+	assert_fails(FB_ECONFLICT,
+	    fb_driver_remove_snapshot(lab->driver, machine, &verb_of, &err));
+	assert_string_equal(err.id, "E-OVERLAY");
+	assert_true(fb_libvirt_is_overlaid(
+	    (struct fb_libvirt_driver *)lab->driver, ID));
+}
+
+static void
+overlays_are_asked_for_the_disks_that_are_captured(void **state)
+{
+	static const char *const wanted[] = { "vda", NULL };
+	FB_AUTO_FREE char *xml = fixture("good-disks");
+	FB_AUTO_DOMAIN struct fb_domain domain = { 0 };
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+
+	(void)state;
+	read_domain(xml, &domain);
+	fb_domain_snapshot_xml(&domain, wanted, "/s/q", &text);
+	assert_non_null(strstr(fb_buf_str(&text),
+	    "<disk name=\"vda\" snapshot=\"external\" type=\"file\">"));
+	assert_non_null(strstr(
+	    fb_buf_str(&text), "<source file=\"/s/q/vda\"/>"));
+	for (size_t i = 0; i < domain.disk_count; i++) {
+		FB_AUTO_FREE char *none =
+		    fb_format("<disk name=\"%s\" snapshot=\"no\"/>",
+		        domain.disks[i].target);
+
+		assert_int_equal(strstr(fb_buf_str(&text), none) == NULL,
+		    strcmp(domain.disks[i].target, "vda") == 0);
+	}
+}
+
 /* The agent of a domain of libvirt's test driver, which has none. */
 static struct {
 	const char *status; /* NULL: it says nothing */
@@ -1389,6 +1478,12 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_digest_is_of_what_the_definition_means),
+		cmocka_unit_test(
+		    one_with_an_overlay_of_ours_is_what_it_is_without),
+		cmocka_unit_test(
+		    a_disk_with_another_image_than_ours_is_not_merged),
+		cmocka_unit_test(
+		    overlays_are_asked_for_the_disks_that_are_captured),
 		cmocka_unit_test_setup_teardown(
 		    one_that_is_frozen_counts_as_down_until_it_is_thawed,
 		    with_agent, without_agent),

@@ -1,0 +1,619 @@
+#include "libvirt_overlay.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "fleetbak/base/clock.h"
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/format/json.h"
+
+#define RECORD_MAX ((size_t)1 << 20)
+
+/* In the mark of a domain that was started paused, in a token's place. */
+#define TO_MERGE "to merge"
+
+/* Who removes a capture and who watches the guest may both want to. */
+static pthread_mutex_t merging = PTHREAD_MUTEX_INITIALIZER;
+
+/* Between two looks at a merge; and how long one may stand still. */
+#define LOOK_NS  INT64_C(20000000)
+#define STILL_NS (INT64_C(120) * 1000000000)
+
+/* Of `record`, which outlives it. */
+struct overlay {
+	const char *target;
+	const char *base, *format; /* the image that was the disk's */
+	const char *path;          /* the overlay */
+};
+
+struct overlays {
+	json_t *record;
+	const char *token;
+	struct overlay *items;
+	size_t count;
+};
+
+static void
+release_overlays(struct overlays *overlays)
+{
+	json_decref(overlays->record);
+	free(overlays->items);
+}
+#define AUTO_OVERLAYS FB_CLEANUP(release_overlays)
+
+bool
+fb_libvirt_overlays(
+    const struct fb_libvirt_driver *driver, const struct fb_domain *domain)
+{
+	if (driver->live || !domain->agent)
+		return false;
+	for (size_t i = 0; i < domain->disk_count; i++) {
+		const struct fb_domain_disk *disk = &domain->disks[i];
+
+		if (disk->device == FB_DOMAIN_DISK && disk->why == NULL &&
+		    (strcmp(disk->type, "file") != 0 ||
+		        disk->source == NULL || disk->source[0] != '/'))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The record.
+ */
+
+static char *
+record_path(const struct fb_libvirt_driver *driver, const char *uuid)
+{
+	return fb_libvirt_place(driver, uuid, FB_LIBVIRT_OVERLAY_MARK);
+}
+
+bool
+fb_libvirt_is_overlaid(
+    const struct fb_libvirt_driver *driver, const char *uuid)
+{
+	FB_AUTO_FREE char *path = record_path(driver, uuid);
+	struct fb_error ignored;
+	struct stat st;
+
+	return driver->local && fb_io_look(path, &st, &ignored) == FB_OK;
+}
+
+static int
+take_item(const json_t *entry, struct overlay *ret, struct fb_error *err)
+{
+	static const char what[] = "what lies above a guest's images";
+	int rc = fb_json_str(entry, "target", what, &ret->target, err);
+
+	if (rc == FB_OK)
+		rc = fb_json_str(entry, "base", what, &ret->base, err);
+	if (rc == FB_OK)
+		rc = fb_json_str(entry, "format", what, &ret->format, err);
+	return rc < 0 ? rc
+	              : fb_json_str(entry, "overlay", what, &ret->path, err);
+}
+
+/* Without one there are none. */
+static int
+load(const struct fb_libvirt_driver *driver, const char *uuid,
+    struct overlays *ret, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = record_path(driver, uuid);
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	json_t *list = NULL;
+	int rc = fb_libvirt_is_overlaid(driver, uuid)
+	    ? fb_io_read_file(path, RECORD_MAX, &text, err)
+	    : FB_ENOTFOUND;
+
+	if (rc == FB_ENOTFOUND)
+		return FB_OK;
+	if (rc == FB_OK)
+		rc = fb_json_parse(
+		    fb_buf_span(&text), RECORD_MAX, path, &ret->record, err);
+	if (rc == FB_OK)
+		rc = fb_json_str(
+		    ret->record, "token", path, &ret->token, err);
+	if (rc == FB_OK)
+		rc = fb_json_array(ret->record, "disks", path, &list, err);
+	if (rc < 0)
+		return rc;
+	ret->items =
+	    fb_alloc(json_array_size(list) + 1, sizeof(*ret->items));
+	for (size_t i = 0; rc == FB_OK && i < json_array_size(list); i++)
+		rc = take_item(json_array_get(list, i),
+		    &ret->items[ret->count++], err);
+	return rc;
+}
+
+static int
+write_record(const struct fb_libvirt_driver *driver, const char *uuid,
+    const char *token, const struct fb_domain *domain, const char *own,
+    const char *const *wanted, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = record_path(driver, uuid);
+	FB_AUTO_JSON json_t *record = json_object();
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	json_t *list = json_array();
+
+	(void)json_object_set_new(record, "token", json_string(token));
+	(void)json_object_set_new(record, "disks", list);
+	for (; *wanted != NULL; wanted++) {
+		const struct fb_domain_disk *disk =
+		    fb_domain_disk(domain, *wanted);
+		FB_AUTO_FREE char *overlay = fb_format("%s/%s", own, *wanted);
+
+		if (disk == NULL)
+			return fb_fail(err, FB_ESTALE,
+			    "it has no disk '%s' any more", *wanted);
+		(void)json_array_append_new(list,
+		    json_pack("{s:s, s:s, s:s, s:s}", "target", *wanted,
+		        "base", disk->source, "format", disk->format,
+		        "overlay", overlay));
+	}
+	fb_json_add(&text, record);
+	return fb_io_replace(path, fb_buf_span(&text), 0600, err);
+}
+
+/*
+ * Making them.
+ */
+
+int
+fb_libvirt_overlay_begin(const struct fb_libvirt_driver *driver,
+    virDomainPtr domain, const char *uuid, const char *token, const char *own,
+    const char *const *wanted, struct fb_error *err)
+{
+	FB_AUTO_DOMAIN struct fb_domain live = { 0 };
+	FB_AUTO_BUF struct fb_buf xml = { 0 };
+	virDomainSnapshotPtr snapshot;
+	int rc = fb_libvirt_read(domain, true, &live, err);
+
+	if (rc == FB_OK)
+		rc = write_record(
+		    driver, uuid, token, &live, own, wanted, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_effect(domain, "overlay", err);
+	if (rc < 0)
+		return rc;
+	fb_domain_snapshot_xml(&live, wanted, own, &xml);
+	snapshot = fb_libvirt.virDomainSnapshotCreateXML(domain,
+	    fb_buf_str(&xml),
+	    VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY |
+	        VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC |
+	        VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA);
+	if (snapshot == NULL)
+		return fb_libvirt_fail(
+		    err, true, "cannot put overlays above its images");
+	(void)fb_libvirt.virDomainSnapshotFree(snapshot);
+	return fb_libvirt_overlay_check(driver, domain, uuid, token, err);
+}
+
+int
+fb_libvirt_overlay_check(const struct fb_libvirt_driver *driver,
+    virDomainPtr domain, const char *uuid, const char *token,
+    struct fb_error *err)
+{
+	AUTO_OVERLAYS struct overlays overlays = { 0 };
+	FB_AUTO_DOMAIN struct fb_domain now = { 0 };
+	int rc = load(driver, uuid, &overlays, err);
+
+	if (rc == FB_OK)
+		rc = fb_libvirt_read(domain, true, &now, err);
+	if (rc < 0)
+		return rc;
+	if (overlays.count == 0 || strcmp(overlays.token, token) != 0)
+		return fb_fail(err, FB_EFAILED,
+		    "its overlays are gone, or another capture's");
+	for (size_t i = 0; i < overlays.count; i++) {
+		const struct fb_domain_disk *disk =
+		    fb_domain_disk(&now, overlays.items[i].target);
+
+		if (disk == NULL || disk->source == NULL ||
+		    strcmp(disk->source, overlays.items[i].path) != 0)
+			return fb_fail(err, FB_EFAILED,
+			    "its disk '%s' has no overlay any more",
+			    overlays.items[i].target);
+	}
+	return FB_OK;
+}
+
+/*
+ * Merging them.
+ */
+
+static int
+begin_commit(
+    virDomainPtr domain, const struct overlay *overlay, struct fb_error *err)
+{
+	int rc = fb_libvirt_effect(domain, "block-commit", err);
+
+	/* Without a base it would go into the lowest image, which may be
+	 * another guest's as well. */
+	if (rc == FB_OK &&
+	    fb_libvirt.virDomainBlockCommit(domain, overlay->target,
+	        overlay->base, NULL, 0, VIR_DOMAIN_BLOCK_COMMIT_ACTIVE) < 0)
+		rc = fb_libvirt_fail(
+		    err, true, "cannot merge its disk '%s'", overlay->target);
+	return rc;
+}
+
+static int
+pivot(
+    virDomainPtr domain, const struct overlay *overlay, struct fb_error *err)
+{
+	int rc = fb_libvirt_effect(domain, "pivot", err);
+
+	if (rc == FB_OK &&
+	    fb_libvirt.virDomainBlockJobAbort(domain, overlay->target,
+	        VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT) < 0)
+		rc = fb_libvirt_fail(err, true,
+		    "cannot give its disk '%s' its image back",
+		    overlay->target);
+	return rc;
+}
+
+enum step { MERGED, COMMIT, WAIT, PIVOT };
+
+/* What is to be done next; *ret_at: how far a merge is. */
+static int
+look(virDomainPtr domain, const struct overlay *overlay, enum step *ret_step,
+    uint64_t *ret_at, struct fb_error *err)
+{
+	FB_AUTO_DOMAIN struct fb_domain live = { 0 };
+	const struct fb_domain_disk *disk;
+	virDomainBlockJobInfo info;
+	int found, rc = fb_libvirt_read(domain, true, &live, err);
+
+	if (rc < 0)
+		return rc;
+	disk = fb_domain_disk(&live, overlay->target);
+	if (disk == NULL || disk->source == NULL ||
+	    (strcmp(disk->source, overlay->path) != 0 &&
+	        strcmp(disk->source, overlay->base) != 0))
+		return fb_fail_id(err, FB_ECONFLICT, "E-OVERLAY",
+		    "its disk '%s' runs neither with '%s' nor with '%s', "
+		    "where that is to be merged",
+		    overlay->target, overlay->path, overlay->base);
+	*ret_step = strcmp(disk->source, overlay->base) == 0 ? MERGED : COMMIT;
+	if (*ret_step == MERGED)
+		return FB_OK;
+	found = fb_libvirt.virDomainGetBlockJobInfo(
+	    domain, overlay->target, &info, 0);
+	if (found < 0)
+		return fb_libvirt_fail(err, false, "cannot tell its merge");
+	if (found == 0)
+		return FB_OK;
+	*ret_at = info.cur;
+	*ret_step = info.end > 0 && info.cur == info.end ? PIVOT : WAIT;
+	return FB_OK;
+}
+
+static int
+merge_one(
+    virDomainPtr domain, const struct overlay *overlay, struct fb_error *err)
+{
+	int64_t moved = fb_clock_mono_ns();
+	struct fb_error why = { 0 };
+	uint64_t at = 0, before = UINT64_MAX;
+	enum step step = WAIT, last = WAIT;
+
+	for (;;) {
+		int rc = look(domain, overlay, &step, &at, err);
+
+		if (rc < 0 || step == MERGED)
+			return rc;
+		if (step == COMMIT)
+			(void)!begin_commit(domain, overlay, &why);
+		if (step == PIVOT)
+			(void)!pivot(domain, overlay, &why);
+		if (at != before || step != last)
+			moved = fb_clock_mono_ns();
+		before = at;
+		last = step;
+		if (fb_clock_mono_ns() - moved >= STILL_NS) {
+			(void)fb_fail_id(err, FB_ETIMEOUT, "E-OVERLAY",
+			    "its disk '%s' is not merged: %s", overlay->target,
+			    why.msg[0] != '\0' ? why.msg : "it stands still");
+			return fb_hint(err, "the next run tries it again");
+		}
+		fb_clock_wait(fb_clock_mono_ns() + LOOK_NS);
+	}
+}
+
+static int
+drop_overlays(const struct fb_libvirt_driver *driver, const char *uuid,
+    const struct overlays *overlays, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	for (size_t i = 0; rc == FB_OK && i < overlays->count; i++) {
+		struct fb_error ignored;
+		struct stat st;
+
+		if (fb_io_look(overlays->items[i].path, &st, &ignored) ==
+		    FB_OK)
+			rc = fb_io_unlink(overlays->items[i].path, err);
+	}
+	return rc < 0 ? rc
+	              : fb_libvirt_forget(
+	                    driver, uuid, FB_LIBVIRT_OVERLAY_MARK, err);
+}
+
+/* Of a domain that is off: is there anything that names an overlay? */
+static int
+is_merged(virDomainPtr domain, const struct overlays *overlays,
+    bool *ret_merged, struct fb_error *err)
+{
+	FB_AUTO_DOMAIN struct fb_domain defined = { 0 };
+	int rc = fb_libvirt_read(domain, false, &defined, err);
+
+	*ret_merged = true;
+	for (size_t i = 0; rc == FB_OK && i < overlays->count; i++) {
+		const struct fb_domain_disk *disk =
+		    fb_domain_disk(&defined, overlays->items[i].target);
+
+		if (disk != NULL && disk->source != NULL &&
+		    strcmp(disk->source, overlays->items[i].path) == 0)
+			*ret_merged = false;
+	}
+	return rc;
+}
+
+static int
+switch_off(virDomainPtr domain, struct fb_error *err)
+{
+	int rc = fb_libvirt_effect(domain, "destroy", err);
+
+	if (rc == FB_OK &&
+	    fb_libvirt.virDomainDestroyFlags(
+	        domain, VIR_DOMAIN_DESTROY_GRACEFUL) < 0)
+		rc = fb_libvirt_fail(err, true, "cannot switch it off");
+	return rc;
+}
+
+/* What the capture has is not frozen any more from here on. */
+static int
+spoil(const struct fb_libvirt_driver *driver, const char *uuid,
+    const char *token, struct fb_error *err)
+{
+	FB_AUTO_FREE char *place = fb_libvirt_place(driver, uuid, token);
+	struct fb_error ignored;
+	struct stat st;
+
+	return fb_io_look(place, &st, &ignored) < 0
+	    ? FB_OK
+	    : fb_libvirt_write_kind(driver, uuid, token, FB_LIBVIRT_PART,
+	          (struct fb_span){ 0 }, err);
+}
+
+/* Was it started paused only to be merged? */
+static bool
+is_started_to_merge(const struct fb_libvirt_driver *driver, const char *uuid)
+{
+	FB_AUTO_FREE char *path =
+	    fb_libvirt_place(driver, uuid, FB_LIBVIRT_PAUSED);
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	struct fb_error ignored;
+
+	return fb_io_read_file(path, RECORD_MAX, &text, &ignored) == FB_OK &&
+	    strcmp(fb_buf_str(&text), TO_MERGE) == 0;
+}
+
+static int
+merge_all(const struct fb_libvirt_driver *driver, virDomainPtr domain,
+    const char *uuid, const struct overlays *overlays, struct fb_error *err)
+{
+	bool merged = false;
+	int state, rc = fb_libvirt_state(domain, &state, err);
+
+	if (rc == FB_OK && fb_libvirt_is_off(state)) {
+		rc = is_merged(domain, overlays, &merged, err);
+		if (rc == FB_OK && !merged)
+			rc = fb_libvirt_start_paused(
+			    driver, domain, uuid, TO_MERGE, err);
+	}
+	for (size_t i = 0; rc == FB_OK && !merged && i < overlays->count; i++)
+		rc = merge_one(domain, &overlays->items[i], err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_let_go_on(domain, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_state(domain, &state, err);
+	if (rc == FB_OK && state == VIR_DOMAIN_PAUSED &&
+	    is_started_to_merge(driver, uuid)) {
+		rc = switch_off(domain, err);
+		if (rc == FB_OK)
+			rc = fb_libvirt_forget(
+			    driver, uuid, FB_LIBVIRT_PAUSED, err);
+	}
+	return rc < 0 ? rc : drop_overlays(driver, uuid, overlays, err);
+}
+
+int
+fb_libvirt_merge(const struct fb_libvirt_driver *driver,
+    virDomainPtr domain, const char *uuid, const char *token, struct fb_error *err)
+{
+	AUTO_OVERLAYS struct overlays overlays = { 0 };
+	int rc;
+
+	(void)pthread_mutex_lock(&merging);
+	rc = load(driver, uuid, &overlays, err);
+	if (rc == FB_OK && overlays.record != NULL &&
+	    (token == NULL || strcmp(token, overlays.token) == 0)) {
+		rc = spoil(driver, uuid, overlays.token, err);
+		if (rc == FB_OK)
+			rc = merge_all(driver, domain, uuid, &overlays, err);
+	}
+	(void)pthread_mutex_unlock(&merging);
+	return rc;
+}
+
+/*
+ * The domain without them.
+ */
+
+int
+fb_libvirt_read_without(const struct fb_libvirt_driver *driver,
+    virDomainPtr domain, const char *uuid, bool live,
+    struct fb_domain *ret_domain, struct fb_error *err)
+{
+	AUTO_OVERLAYS struct overlays overlays = { 0 };
+	FB_AUTO_DOMAIN struct fb_domain now = { 0 };
+	FB_AUTO_BUF struct fb_buf xml = { 0 };
+	FB_AUTO_BUF struct fb_buf before = { 0 };
+	FB_AUTO_FREE struct fb_domain_place *places = NULL;
+	struct fb_domain_change change = { 0 };
+	int rc = load(driver, uuid, &overlays, err);
+
+	if (rc < 0 || overlays.count == 0)
+		return rc < 0
+		    ? rc
+		    : fb_libvirt_read(domain, live, ret_domain, err);
+	rc = fb_libvirt_xml(domain, live, &xml, err);
+	if (rc == FB_OK)
+		rc = fb_domain_read(fb_buf_span(&xml), &now, err);
+	if (rc < 0)
+		return rc;
+	places = fb_alloc(overlays.count, sizeof(*places));
+	change.places = places;
+	for (size_t i = 0; i < overlays.count; i++) {
+		const struct overlay *overlay = &overlays.items[i];
+		const struct fb_domain_disk *disk =
+		    fb_domain_disk(&now, overlay->target);
+
+		if (disk != NULL && disk->source != NULL &&
+		    strcmp(disk->source, overlay->path) == 0)
+			places[change.place_count++] =
+			    (struct fb_domain_place){
+				    .target = overlay->target,
+				    .kind = FB_PLACE_FILE,
+				    .path = overlay->base,
+				    .format = strcmp(overlay->format,
+				                  "qcow2") != 0
+				        ? overlay->format
+				        : NULL };
+	}
+	rc = fb_domain_change(fb_buf_span(&xml), &change, &before, err);
+	return rc < 0
+	    ? rc
+	    : fb_domain_read(fb_buf_span(&before), ret_domain, err);
+}
+
+/*
+ * Reading below one.
+ */
+
+struct below {
+	struct fb_artifact base;
+	struct fb_artifact *image; /* NULL: it has been given up */
+	struct fb_libvirt_driver *driver;
+	char *uuid;
+};
+
+/* The image is let go of before it fails: it is what is written to next. */
+static int
+check_full(struct below *below, struct fb_error *err)
+{
+	int rc = fb_libvirt_check_full(below->driver, below->uuid, err);
+
+	if (rc < 0 && below->image != NULL)
+		below->image->ops->close(FB_STEAL(below->image));
+	return rc == FB_OK && below->image == NULL
+	    ? fb_fail(err, FB_EFAILED, "it was given up before")
+	    : rc;
+}
+
+static int
+below_extent(struct fb_artifact *base, uint64_t from, uint64_t *ret_start,
+    uint64_t *ret_end, struct fb_error *err)
+{
+	struct below *below = (struct below *)base;
+	int rc = check_full(below, err);
+
+	return rc < 0 ? rc
+	              : below->image->ops->extent(
+	                    below->image, from, ret_start, ret_end, err);
+}
+
+static int
+below_read(struct fb_artifact *base, uint64_t offset, void *bytes, size_t len,
+    struct fb_error *err)
+{
+	struct below *below = (struct below *)base;
+	int rc = check_full(below, err);
+
+	return rc < 0 ? rc
+	              : below->image->ops->read(
+	                    below->image, offset, bytes, len, err);
+}
+
+static void
+below_close(struct fb_artifact *base)
+{
+	struct below *below = (struct below *)base;
+
+	if (below->image != NULL)
+		below->image->ops->close(below->image);
+	free(below->uuid);
+	free(below);
+}
+
+static const struct fb_artifact_ops below_ops = {
+	.extent = below_extent,
+	.read = below_read,
+	.close = below_close,
+};
+
+/* A guest that is held already is let go before anything is read. */
+static int
+look_first(struct fb_libvirt_driver *driver, const char *uuid,
+    struct fb_error *err)
+{
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+	int rc = fb_libvirt_find(driver, uuid, &ref, err);
+
+	if (rc == FB_OK && fb_libvirt_is_held_up(ref.domain)) {
+		fb_libvirt_note_full(driver, uuid);
+		rc = fb_libvirt_merge(driver, ref.domain, uuid, NULL, err);
+	}
+	if (rc == FB_OK)
+		rc = fb_libvirt_begin_watch(driver, err);
+	return rc < 0 ? rc : fb_libvirt_check_full(driver, uuid, err);
+}
+
+int
+fb_libvirt_read_below(struct fb_libvirt_driver *driver, const char *uuid,
+    const char *target, struct fb_artifact **ret_artifact,
+    struct fb_error *err)
+{
+	AUTO_OVERLAYS struct overlays overlays = { 0 };
+	FB_AUTO_ARTIFACT struct fb_artifact *image = NULL;
+	const struct overlay *overlay = NULL;
+	struct below *below;
+	int rc = look_first(driver, uuid, err);
+
+	if (rc == FB_OK)
+		rc = load(driver, uuid, &overlays, err);
+	for (size_t i = 0; rc == FB_OK && i < overlays.count; i++)
+		if (strcmp(overlays.items[i].target, target) == 0)
+			overlay = &overlays.items[i];
+	if (rc == FB_OK && overlay == NULL)
+		rc = fb_fail(err, FB_ENOTFOUND,
+		    "its disk '%s' has no overlay", target);
+	if (rc == FB_OK)
+		rc = fb_libvirt_read_image(
+		    overlay->base, overlay->format, &image, err);
+	if (rc < 0)
+		return rc;
+	below = fb_alloc(1, sizeof(*below));
+	below->base = *image;
+	below->base.ops = &below_ops;
+	below->image = FB_STEAL(image);
+	below->driver = driver;
+	below->uuid = fb_strdup(uuid);
+	*ret_artifact = &below->base;
+	return FB_OK;
+}

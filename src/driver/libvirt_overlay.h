@@ -1,0 +1,56 @@
+/*
+ * A guest whose agent comes up while it is read: its images are read while what
+ * it writes goes to overlays above them, and is merged back.  libvirt would lose
+ * sight of an agent that comes up while a backup job is active.
+ *
+ * Where the overlays are is durable before they are made, in
+ * <scratch>/<uuid>/overlay, and is forgotten when they are gone: whatever comes
+ * next to the domain merges them first.  They are merged into the image that
+ * was the disk's when they were made, and never further down.
+ */
+#ifndef DRIVER_LIBVIRT_OVERLAY_H
+#define DRIVER_LIBVIRT_OVERLAY_H
+
+#include "libvirt_internal.h"
+
+/* Can it be captured that way?  Each disk that is captured is a file. */
+bool fb_libvirt_overlays(const struct fb_libvirt_driver *driver,
+    const struct fb_domain *domain);
+
+/* Put overlays above these disks (ends with NULL) of a domain that is paused;
+ * `own` is the directory for them. */
+FB_MUST_USE int fb_libvirt_overlay_begin(const struct fb_libvirt_driver *driver,
+    virDomainPtr domain, const char *uuid, const char *token, const char *own,
+    const char *const *wanted, struct fb_error *err);
+
+/* Are they there, all of them, and made for this token?  FB_EFAILED. */
+FB_MUST_USE int fb_libvirt_overlay_check(
+    const struct fb_libvirt_driver *driver, virDomainPtr domain,
+    const char *uuid, const char *token, struct fb_error *err);
+
+/*
+ * Merge them and wait until they are gone; FB_OK when there are none.  With a
+ * token, only those that were made for it.  A domain that is off is started
+ * paused for that, and switched off again.
+ */
+FB_MUST_USE int fb_libvirt_merge(const struct fb_libvirt_driver *driver,
+    virDomainPtr domain, const char *uuid, const char *token,
+    struct fb_error *err);
+
+/* Is something to be merged? */
+bool fb_libvirt_is_overlaid(
+    const struct fb_libvirt_driver *driver, const char *uuid);
+
+/* The domain as it is without them. */
+FB_MUST_USE int fb_libvirt_read_without(
+    const struct fb_libvirt_driver *driver, virDomainPtr domain,
+    const char *uuid, bool live, struct fb_domain *ret_domain,
+    struct fb_error *err);
+
+/* Read a disk from below its overlay, with an eye on the guest, as
+ * fb_libvirt_watch(). */
+FB_MUST_USE int fb_libvirt_read_below(struct fb_libvirt_driver *driver,
+    const char *uuid, const char *target, struct fb_artifact **ret_artifact,
+    struct fb_error *err);
+
+#endif
