@@ -346,6 +346,7 @@ fit_target(struct file_target *file, bool create, struct fb_error *err)
 		return rc;
 	file->device = S_ISBLK(st.st_mode);
 	file->base.fresh = create;
+	file->base.parallel = true;
 	if (file->device && size < want)
 		return fb_fail_id(err, FB_ENOSPACE, "E-RST-SMALL",
 		    "'%s' holds %" PRIu64 " bytes, the disk has %" PRIu64,

@@ -10,6 +10,14 @@
 #include "fleetbak/base/text.h"
 #include "restore_parts.h"
 
+void
+fb_rst_tell(struct fb_restore *r, const struct fb_event *event)
+{
+	(void)pthread_mutex_lock(&r->telling);
+	fb_observe(&r->engine->observer, event);
+	(void)pthread_mutex_unlock(&r->telling);
+}
+
 static struct fb_restore_result *
 result_of(struct fb_restore *r, const struct fb_rst_machine *machine)
 {
@@ -27,7 +35,7 @@ fb_rst_failed(struct fb_restore *r, const struct fb_rst_machine *machine,
 	row->result = FB_RESULT_FAILED;
 	fb_error_drop(row->err);
 	row->err = fb_error_keep(err);
-	fb_observe(&r->engine->observer, &event);
+	fb_rst_tell(r, &event);
 }
 
 void
@@ -52,7 +60,7 @@ fb_rst_succeeded(struct fb_restore *r, const struct fb_rst_machine *machine,
 		fb_buf_add_str(&text, " as it was");
 	}
 	event.text = fb_buf_str(&text);
-	fb_observe(&r->engine->observer, &event);
+	fb_rst_tell(r, &event);
 }
 
 /* Locks, and what must be settled before machines are touched. */
@@ -179,13 +187,16 @@ carry_out(struct fb_restore *r)
 	struct fb_event event = { .kind = FB_EVENT_RUN_START,
 		.text = r->id, .total = r->report->need_bytes };
 
-	fb_observe(&r->engine->observer, &event);
+	fb_rst_tell(r, &event);
+	if (fb_store_is_far(r->repo->store))
+		r->together = fb_volumes_new(r->repo, 0);
 	if (r->kind == FB_RESTORE_TO_DIR)
 		fb_rst_run_dir(r);
 	else
 		fb_rst_run_machines(r);
+	fb_volumes_free(FB_STEAL(r->together));
 	event.kind = FB_EVENT_RUN_END;
-	fb_observe(&r->engine->observer, &event);
+	fb_rst_tell(r, &event);
 }
 
 int
@@ -248,6 +259,8 @@ fb_restore_free(struct fb_restore *r)
 	free(r->dir);
 	fb_rst_maps_free(r);
 	json_decref(r->spec);
+	(void)pthread_mutex_destroy(&r->telling);
+	(void)pthread_mutex_destroy(&r->alone);
 	free(r);
 }
 

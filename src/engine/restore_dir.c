@@ -4,15 +4,20 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "fleetbak/base/err.h"
+#include "fleetbak/base/group.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "restore_parts.h"
+
+/* Machines that are restored at once from far away. */
+#define AT_ONCE 4
 
 static bool
 is_there(const char *path)
@@ -199,35 +204,77 @@ restore_one(struct fb_restore *restore, struct fb_rst_machine *machine,
 	return rc;
 }
 
+static void
+run_machine(struct fb_restore *restore, struct fb_rst_machine *machine)
+{
+	struct fb_event event = { .kind = FB_EVENT_MACHINE_START,
+		.machine = machine->key };
+	struct fb_rst_totals totals = { 0 };
+	struct fb_error err = { 0 };
+	int rc;
+
+	if (machine->problem != NULL) {
+		fb_rst_failed(restore, machine, machine->problem);
+		return;
+	}
+	if (machine->closed) {
+		fb_rst_succeeded(restore, machine, &totals);
+		return;
+	}
+	fb_rst_tell(restore, &event);
+	rc = restore_one(restore, machine, &totals, &err);
+	if (rc < 0) {
+		(void)fb_hint(&err,
+		    "what is there stays; go on with: "
+		    "fleetbak restore --resume %s", restore->id);
+		fb_rst_failed(restore, machine, &err);
+		return;
+	}
+	machine->closed = true;
+	fb_rst_succeeded(restore, machine, &totals);
+}
+
+/* Threads that take one machine after the other. */
+struct crew {
+	struct fb_restore *restore;
+	atomic_size_t next;
+};
+
+static int
+run_some(void *arg, struct fb_error *err)
+{
+	struct crew *crew = arg;
+	struct fb_restore *restore = crew->restore;
+
+	(void)err;
+	for (;;) {
+		size_t number = atomic_fetch_add(&crew->next, 1);
+
+		if (number >= restore->count)
+			return FB_OK;
+		fb_rst_await(restore, &restore->machines[number]);
+		run_machine(restore, &restore->machines[number]);
+		fb_rst_forgo(restore, &restore->machines[number]);
+	}
+}
+
 void
 fb_rst_run_dir(struct fb_restore *restore)
 {
-	for (size_t i = 0; i < restore->count; i++) {
-		struct fb_rst_machine *machine = &restore->machines[i];
-		struct fb_event event = { .kind = FB_EVENT_MACHINE_START,
-			.machine = machine->key };
-		struct fb_rst_totals totals = { 0 };
-		struct fb_error err = { 0 };
-		int rc;
+	struct crew crew = { restore, 0 };
+	struct fb_error err = { 0 };
+	struct fb_group *group;
+	size_t count =
+	    restore->count < AT_ONCE ? restore->count : AT_ONCE;
 
-		if (machine->problem != NULL) {
-			fb_rst_failed(restore, machine, machine->problem);
-			continue;
-		}
-		if (machine->closed) {
-			fb_rst_succeeded(restore, machine, &totals);
-			continue;
-		}
-		fb_observe(&restore->engine->observer, &event);
-		rc = restore_one(restore, machine, &totals, &err);
-		if (rc < 0) {
-			(void)fb_hint(&err,
-			    "what is there stays; go on with: "
-			    "fleetbak restore --resume %s", restore->id);
-			fb_rst_failed(restore, machine, &err);
-			continue;
-		}
-		machine->closed = true;
-		fb_rst_succeeded(restore, machine, &totals);
-	}
+	if (restore->together == NULL)
+		count = 1;
+	group = fb_group_new();
+	for (size_t i = 0; i < count; i++)
+		fb_rst_await(restore, &restore->machines[i]);
+	for (size_t i = 1; i < count; i++)
+		fb_group_start(group, run_some, &crew);
+	(void)run_some(&crew, &err);
+	if (fb_group_wait(group, &err) < 0)
+		fb_rst_warn(restore, NULL, &err);
 }

@@ -466,7 +466,7 @@ stop_family(struct walk *walks, size_t count)
 		check_cancel(w);
 		if (!goes_on(w))
 			continue;
-		fb_observe(&w->restore->engine->observer, &event);
+		fb_rst_tell(w->restore, &event);
 		if (!take(w, prepare_machine))
 			put_back(w);
 	}

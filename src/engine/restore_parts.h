@@ -11,6 +11,7 @@
  *	restore_paths.c    single paths and removals, by the catalogue
  *	restore_volume.c   one volume from the repository into a target
  *	restore_disk.c     disks from one end to the other
+ *	restore_together.c disks that have none, several at once
  *	restore_update.c   disks that have content: what differs
  *	restore_dir.c      machines into a plain directory
  *	restore_machine.c  machines through their driver
@@ -20,13 +21,14 @@
 #define FB_ENGINE_RESTORE_PARTS_H
 
 #include <jansson.h>
+#include <pthread.h>
 
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "fleetbak/engine/recover.h"
 #include "fleetbak/engine/reader.h"
 #include "fleetbak/engine/restore.h"
-#include "fleetbak/repo/volume.h"
+#include "fleetbak/repo/volumes.h"
 
 /* A stretch of a tree's archive. */
 struct fb_rst_range {
@@ -84,6 +86,8 @@ struct fb_rst_machine {
 	bool finishing; /* made visible, perhaps */
 	bool finished;
 	bool closed;    /* nothing is left to do */
+
+	bool awaited; /* by what reads several machines at once */
 };
 
 struct fb_rst_others;
@@ -120,6 +124,12 @@ struct fb_restore {
 	int children_fd;
 	int own_fd; /* lock of `dir`, once that is there; -1 */
 	struct fb_restore_report *report;
+
+	/* From far away, disks are read at once; what is read as a stream is
+	 * read alone, for the memory it takes. */
+	struct fb_volumes *together; /* NULL: one after the other */
+	pthread_mutex_t alone;
+	pthread_mutex_t telling; /* whoever watches */
 };
 
 /* restore_spec.c */
@@ -206,6 +216,8 @@ FB_MUST_USE int fb_rst_open(struct fb_restore *restore,
 /* restore_disk.c */
 struct fb_rst_disk {
 	struct fb_volume_reader *reader;
+	struct fb_volumes *together; /* NULL: by itself */
+	bool expected; /* by those it goes together with */
 	struct fb_target *target;
 	uint64_t size;
 	uint64_t from; /* what lies before is there already */
@@ -224,6 +236,10 @@ FB_MUST_USE int fb_rst_disk_write(
 FB_MUST_USE int fb_rst_disk_update(
     struct fb_rst_disk *disk, struct fb_error *err);
 
+/* Write all of it to a target that is fresh, by several threads. */
+FB_MUST_USE int fb_rst_disk_together(
+    struct fb_rst_disk *disk, struct fb_error *err);
+
 /* restore_volume.c: one chosen volume of a machine. */
 struct fb_rst_totals {
 	uint64_t read_bytes, written_bytes, same_bytes, removed;
@@ -237,6 +253,10 @@ FB_MUST_USE int fb_rst_volume_to_tree(struct fb_restore *restore,
 /* Unpack the definition into a private directory. */
 FB_MUST_USE int fb_rst_definition(struct fb_restore *restore,
     struct fb_rst_machine *machine, size_t number, struct fb_error *err);
+/* Its next disk is on its way, or not any more: others wait for it to come
+ * along. */
+void fb_rst_await(struct fb_restore *restore, struct fb_rst_machine *machine);
+void fb_rst_forgo(struct fb_restore *restore, struct fb_rst_machine *machine);
 void fb_rst_warn(struct fb_restore *restore,
     const struct fb_rst_machine *machine, const struct fb_error *err);
 void fb_rst_state(struct fb_restore *restore,
@@ -245,6 +265,9 @@ void fb_rst_state(struct fb_restore *restore,
 /* restore_dir.c: would each chosen volume be a file or tree of its own? */
 FB_MUST_USE int fb_rst_check_dir(
     const struct fb_rst_machine *machine, struct fb_error *err);
+
+/* Tell whoever watches.  Threads: any. */
+void fb_rst_tell(struct fb_restore *restore, const struct fb_event *event);
 
 /* restore_dir.c, restore_machine.c: carry out; results into the report. */
 void fb_rst_run_dir(struct fb_restore *restore);

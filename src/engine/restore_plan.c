@@ -674,6 +674,8 @@ fb_restore_prepare(const struct fb_engine *engine, struct fb_repo *repo,
 	r->repo = repo;
 	r->report = report;
 	r->children_fd = r->own_fd = -1;
+	(void)pthread_mutex_init(&r->alone, NULL);
+	(void)pthread_mutex_init(&r->telling, NULL);
 	report->trusted = true;
 	rc = fb_vault_may_open(repo->vault, err);
 	if (rc >= 0)

@@ -31,7 +31,7 @@ fb_rst_warn(struct fb_restore *restore, const struct fb_rst_machine *machine,
 	struct fb_event event = { .kind = FB_EVENT_WARNING,
 		.machine = machine ? machine->key : NULL, .error = err };
 
-	fb_observe(&restore->engine->observer, &event);
+	fb_rst_tell(restore, &event);
 }
 
 void
@@ -41,7 +41,7 @@ fb_rst_state(struct fb_restore *restore, const struct fb_rst_machine *machine,
 	struct fb_event event = { .kind = FB_EVENT_STATE,
 		.machine = machine->key, .text = state };
 
-	fb_observe(&restore->engine->observer, &event);
+	fb_rst_tell(restore, &event);
 }
 
 static void
@@ -54,7 +54,7 @@ show_progress(struct copying *c, uint64_t done, uint64_t total)
 	if (done < total && done - c->shown < PROGRESS_EVERY)
 		return;
 	c->shown = done;
-	fb_observe(&c->restore->engine->observer, &event);
+	fb_rst_tell(c->restore, &event);
 }
 
 static void
@@ -117,6 +117,61 @@ check_flat(const struct fb_digester *flat, struct fb_volume_reader *reader,
 	    "the SHA-256 of what was written is not the manifest's");
 }
 
+void
+fb_rst_await(struct fb_restore *restore, struct fb_rst_machine *machine)
+{
+	if (restore->together == NULL || machine->awaited)
+		return;
+	machine->awaited = true;
+	fb_volumes_expect(restore->together);
+}
+
+void
+fb_rst_forgo(struct fb_restore *restore, struct fb_rst_machine *machine)
+{
+	if (!machine->awaited)
+		return;
+	machine->awaited = false;
+	fb_volumes_forgo(restore->together);
+}
+
+/* Nobody waits for what is read alone. */
+static void
+read_alone(struct copying *c)
+{
+	fb_rst_forgo(c->restore, c->machine);
+	(void)pthread_mutex_lock(&c->restore->alone);
+}
+
+static void
+read_alone_end(struct copying *c)
+{
+	(void)pthread_mutex_unlock(&c->restore->alone);
+}
+
+static int
+write_disk(struct copying *c, struct fb_rst_disk *disk, bool update,
+    struct fb_error *err)
+{
+	const struct fb_target *target = disk->target;
+	int rc = FB_OK;
+
+	if (disk->together != NULL && !update && disk->flat == NULL &&
+	    target->fresh && target->parallel) {
+		disk->expected = c->machine->awaited;
+		c->machine->awaited = false;
+		return fb_rst_disk_together(disk, err);
+	}
+	read_alone(c);
+	if (disk->flat)
+		rc = digest_written(disk, err);
+	if (rc >= 0)
+		rc = update ? fb_rst_disk_update(disk, err)
+		            : fb_rst_disk_write(disk, err);
+	read_alone_end(c);
+	return rc;
+}
+
 static int
 copy_disk(struct copying *c, struct fb_volume_reader *reader,
     struct fb_target *target, struct fb_rst_totals *totals,
@@ -128,22 +183,18 @@ copy_disk(struct copying *c, struct fb_volume_reader *reader,
 	FB_AUTO_DIGESTER struct fb_digester *flat =
 	    record->has_flat && !update ? fb_digester_new() : NULL;
 	struct fb_rst_disk disk = { .reader = reader, .target = target,
-		.size = record->size, .from = c->volume->offset,
+		.together = c->restore->together, .size = record->size, .from = c->volume->offset,
 		.cancel = c->restore->engine->cancel, .flat = flat,
 		.checkpoint = disk_checkpoint, .progress = disk_progress,
 		.arg = c };
-	int rc = FB_OK;
+	int rc;
 
 	if (disk.from > disk.size)
 		return fb_fail(err, FB_ECORRUPT,
 		    "the restore's journal is ahead of the volume");
 	if (c->volume->begun)
 		target->fresh = false;
-	if (flat)
-		rc = digest_written(&disk, err);
-	if (rc >= 0)
-		rc = update ? fb_rst_disk_update(&disk, err)
-		            : fb_rst_disk_write(&disk, err);
+	rc = write_disk(c, &disk, update, err);
 	totals->read_bytes += disk.read_bytes;
 	totals->written_bytes += disk.written_bytes;
 	totals->same_bytes += disk.same_bytes;
@@ -246,7 +297,7 @@ report_path(void *arg, const char *path, const char *what)
 	struct fb_event event = { .kind = FB_EVENT_NOTE,
 		.machine = to->machine->key, .text = text };
 
-	fb_observe(&to->restore->engine->observer, &event);
+	fb_rst_tell(to->restore, &event);
 }
 
 static int
@@ -265,9 +316,11 @@ absorb_tree(struct copying *c, struct fb_volume_reader *reader,
 	target->partial = c->restore->path_count > 0;
 	target->report = report_path;
 	target->report_arg = &reporter;
+	read_alone(c);
 	rc = target->ops->absorb(target, &pull, err);
 	if (rc >= 0)
 		rc = feed_end(&feed, err);
+	read_alone_end(c);
 	if (rc >= 0)
 		rc = target->ops->sync(target, err);
 	totals->read_bytes += feed.done;
@@ -322,10 +375,12 @@ fb_rst_volume_to_tree(struct fb_restore *restore,
 	int rc = open_record(restore, volume, &reader, err);
 
 	feed_begin(&feed, &copying, reader, &whole);
+	read_alone(&copying);
 	if (rc >= 0)
 		rc = fb_tree_unpack(path, &pull, &options, &stats, err);
 	if (rc >= 0)
 		rc = feed_end(&feed, err);
+	read_alone_end(&copying);
 	totals->read_bytes += feed.done;
 	totals->written_bytes += stats.written_bytes;
 	fb_digester_free(feed.flat);

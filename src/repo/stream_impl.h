@@ -13,7 +13,8 @@
 struct job {
 	uint64_t offset, length;
 	bool done;
-	uint32_t pack, first, count; /* no chunk: zeros */
+	struct fb_volume_reader *reader; /* `pack` is of its recipe */
+	uint32_t pack, first, count;     /* no chunk: zeros */
 	uint32_t stored_length;
 	struct fb_pack_chunk chunks[JOB_CHUNKS];
 	uint8_t *stored, *content;
@@ -33,7 +34,7 @@ struct fetch {
 	struct stream *stream;
 	unsigned number;
 	enum fetch_state state;
-	uint32_t pack;
+	struct fb_digest pack;
 	uint64_t begin, end;  /* in the pack */
 	uint64_t first, last; /* jobs: those between may be another's */
 	/* Of the thread that gets it. */
@@ -58,7 +59,8 @@ struct far {
 };
 
 struct stream {
-	struct fb_volume_reader *reader;
+	struct fb_repo *repo;
+	struct fb_volume_reader *reader; /* NULL: of several (volumes.c) */
 	struct cursor cursor;
 	struct job *ring;
 	size_t ring_size;
@@ -79,6 +81,22 @@ job_at(struct stream *stream, uint64_t number)
 {
 	return &stream->ring[number % stream->ring_size];
 }
+
+static inline const struct fb_recipe_pack *
+pack_of(const struct job *job)
+{
+	return &job->reader->packs[job->pack];
+}
+
+/* A job of the chunk, or one more for it: one that lies right behind, if there
+ * is room. */
+void fb_job_begin(struct job *job, struct fb_volume_reader *reader,
+    const struct piece *piece);
+bool fb_job_goes_on(const struct job *job, const struct piece *piece);
+void fb_job_add(struct job *job, const struct piece *piece);
+
+/* As many threads as are wanted; 0: as there are processors. */
+unsigned fb_stream_threads(unsigned wanted);
 
 /* volume_fetch.c; `fb_far_close` after all threads of the stream ended. */
 /* `data_size`: about as many bytes come. */

@@ -182,7 +182,8 @@ goes_on(struct fetch *fetch, const struct job *job, bool *ret_ready)
 {
 	uint64_t begin = job->chunks[0].offset;
 
-	if (fetch->state != FETCH_OPEN || fetch->pack != job->pack ||
+	if (fetch->state != FETCH_OPEN ||
+	    fb_digest_cmp(&fetch->pack, &pack_of(job)->id) != 0 ||
 	    begin < fetch->end || begin - fetch->end > GAP_MAX)
 		return false;
 	if (begin + job->stored_length - fetch->begin <= FETCH_MAX)
@@ -206,7 +207,7 @@ add_to_fetch(struct stream *stream, struct job *job, uint64_t number)
 		if (fetches[i].state == FETCH_FREE) {
 			fetch = &fetches[i];
 			fetch->state = FETCH_OPEN;
-			fetch->pack = job->pack;
+			fetch->pack = pack_of(job)->id;
 			fetch->begin = fetch->at = job->chunks[0].offset;
 			fetch->first = fetch->job = number;
 		}
@@ -284,14 +285,14 @@ take_piece(void *arg, struct fb_span piece, struct fb_error *err)
 static void
 get(struct stream *stream, struct fetch *fetch)
 {
-	struct fb_repo *repo = stream->reader->repo;
+	struct fb_repo *repo = stream->repo;
 	char key[FB_OBJECT_KEY_SIZE];
 	struct fb_error err = { 0 };
 	int rc;
 
 	fetch->state = FETCH_UNDER_WAY;
 	(void)pthread_mutex_unlock(&stream->lock);
-	fb_pack_key(&stream->reader->packs[fetch->pack].id, key);
+	fb_pack_key(&fetch->pack, key);
 	rc = fb_store_read(repo->store, key, fetch->begin,
 	    fetch->end - fetch->begin, take_piece, fetch, &err);
 	(void)pthread_mutex_lock(&stream->lock);

@@ -31,7 +31,7 @@ open_job(struct stream *stream, ZSTD_DCtx *dctx, struct job *job,
 
 	if (rc < 0)
 		return rc;
-	fb_pack_key(&reader->packs[job->pack].id, key);
+	fb_pack_key(&pack_of(job)->id, key);
 	if (stream->far == NULL)
 		rc = fb_store_get_range(reader->repo->store, key,
 		    job->chunks[0].offset, job->stored, job->stored_length,
@@ -80,8 +80,8 @@ run(void *arg)
 	return NULL;
 }
 
-static unsigned
-count_threads(unsigned wanted)
+unsigned
+fb_stream_threads(unsigned wanted)
 {
 	long count = wanted > 0 ? (long)wanted : sysconf(_SC_NPROCESSORS_ONLN);
 
@@ -108,9 +108,10 @@ fb_stream_open(struct fb_volume_reader *reader, uint64_t offset, uint64_t end,
 {
 	struct stream *stream = fb_alloc(1, sizeof(*stream));
 
+	stream->repo = reader->repo;
 	stream->reader = reader;
 	fb_cursor_open(&stream->cursor, reader, offset, end);
-	stream->thread_count = count_threads(workers);
+	stream->thread_count = fb_stream_threads(workers);
 	stream->ring_size = 2 * (size_t)stream->thread_count + 2;
 	if (fb_store_is_far(reader->repo->store)) {
 		stream->ring_size = FAR_JOBS;
@@ -158,9 +159,8 @@ fb_stream_close(struct stream *stream)
 	free(stream);
 }
 
-/* Whether the chunk lies right behind the job's, and there is room. */
-static bool
-extends(const struct job *job, const struct piece *piece)
+bool
+fb_job_goes_on(const struct job *job, const struct piece *piece)
 {
 	const struct fb_pack_chunk *last = &job->chunks[job->count - 1];
 
@@ -173,12 +173,30 @@ extends(const struct job *job, const struct piece *piece)
 	    job->stored_length + piece->chunk->stored_length <= FB_STORED_MAX;
 }
 
-static void
-add_chunk(struct job *job, const struct piece *piece)
+void
+fb_job_add(struct job *job, const struct piece *piece)
 {
 	job->chunks[job->count++] = *piece->chunk;
 	job->stored_length += piece->chunk->stored_length;
 	job->length += piece->length;
+}
+
+void
+fb_job_begin(struct job *job, struct fb_volume_reader *reader,
+    const struct piece *piece)
+{
+	job->reader = reader;
+	job->offset = piece->offset;
+	job->count = 0;
+	job->stored_length = 0;
+	job->length = 0;
+	job->done = job->here = false;
+	job->rc = FB_OK;
+	if (piece->chunk == NULL)
+		return;
+	job->pack = piece->pack;
+	job->first = piece->number;
+	fb_job_add(job, piece);
 }
 
 /* The next job from the recipe; `length` 0 at the end. */
@@ -188,32 +206,25 @@ make_job(struct stream *stream, struct job *job, struct fb_error *err)
 	struct piece piece;
 	int rc;
 
-	job->count = 0;
-	job->stored_length = 0;
-	job->length = 0;
-	job->done = job->here = false;
-	job->rc = FB_OK;
 	rc = fb_cursor_peek(&stream->cursor, &piece, err);
+	fb_job_begin(job, stream->reader, &piece);
 	if (rc < 0 || piece.length == 0)
 		return rc;
-	job->offset = piece.offset;
+	fb_cursor_take(&stream->cursor, &piece);
 	if (piece.chunk == NULL) {
 		job->length = piece.length;
-		fb_cursor_take(&stream->cursor, &piece);
 		return FB_OK;
 	}
 	if (stream->far == NULL && job->stored == NULL) {
 		job->stored = fb_alloc(FB_STORED_MAX, 1);
 		job->content = fb_alloc(FB_CHUNK_MAX, 1);
 	}
-	job->pack = piece.pack;
-	job->first = piece.number;
-	do {
-		add_chunk(job, &piece);
+	/* A failure here is met again by the next job. */
+	while (fb_cursor_peek(&stream->cursor, &piece, err) == FB_OK &&
+	    fb_job_goes_on(job, &piece)) {
+		fb_job_add(job, &piece);
 		fb_cursor_take(&stream->cursor, &piece);
-		/* A failure here is met again by the next job. */
-		rc = fb_cursor_peek(&stream->cursor, &piece, err);
-	} while (rc == FB_OK && extends(job, &piece));
+	}
 	return FB_OK;
 }
 

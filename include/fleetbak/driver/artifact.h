@@ -125,6 +125,7 @@ struct fb_target {
 	const struct fb_target_ops *ops;
 	uint64_t size;  /* disks: bytes, already as the volume's */
 	bool fresh;     /* all zeros so far: zeros need no writing */
+	bool parallel;  /* `write` may be called from several threads at once */
 	/* Trees: set by the caller before absorb ... */
 	bool partial;   /* only some paths come: remove nothing */
 	void (*report)(void *arg, const char *path, const char *what);
