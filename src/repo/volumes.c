@@ -404,6 +404,8 @@ join(struct fb_volumes *v, struct reading *reading)
 {
 	unsigned slot = 0;
 
+	/* Also who has to wait for a slot has come. */
+	(void)pthread_cond_signal(&v->stream.done);
 	while (v->slots[slot] != NULL)
 		if (++slot == READINGS_MAX) {
 			(void)pthread_cond_wait(
@@ -435,8 +437,10 @@ watch(struct fb_volumes *v, struct reading *reading)
 		    passed < reading->end ? passed : reading->end, &err);
 		(void)pthread_mutex_lock(lock);
 		reading->told = passed;
-		if (rc < 0)
+		if (rc < 0) {
 			fail_reading(reading, rc, &err);
+			(void)pthread_cond_signal(&v->stream.done);
+		}
 	}
 }
 

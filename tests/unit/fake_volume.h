@@ -10,7 +10,7 @@
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/crypto/digest_many.h"
-#include "fleetbak/repo/volume.h"
+#include "fleetbak/repo/volumes.h"
 
 /* A volume: its bytes, cut into pieces; a piece may be a run of zeros. */
 struct fake_piece {
@@ -209,6 +209,67 @@ fb_volume_packs(struct fb_volume_reader *reader, fb_volume_visit_pack *visit,
 	(void)arg;
 	(void)err;
 	return FB_OK;
+}
+
+/* Reading several at once: here it is one, in this thread. */
+struct fb_volumes *
+fb_volumes_new(struct fb_repo *repo, unsigned workers)
+{
+	(void)repo;
+	(void)workers;
+	return NULL;
+}
+
+void
+fb_volumes_free(struct fb_volumes *volumes)
+{
+	(void)volumes;
+}
+
+void
+fb_volumes_expect(struct fb_volumes *volumes)
+{
+	(void)volumes;
+}
+
+void
+fb_volumes_forgo(struct fb_volumes *volumes)
+{
+	(void)volumes;
+}
+
+struct fake_reading {
+	const struct fb_volume_sink *sink;
+	uint64_t offset, end;
+};
+
+static int
+put_piece(uint64_t offset, const void *bytes, uint64_t length, void *arg,
+    struct fb_error *err)
+{
+	const struct fake_reading *r = arg;
+	uint64_t from = offset > r->offset ? offset : r->offset;
+	uint64_t end = offset + length < r->end ? offset + length : r->end;
+	int rc = FB_OK;
+
+	if (bytes != NULL)
+		rc = r->sink->put(r->sink->arg, from,
+		    (const uint8_t *)bytes + (from - offset),
+		    (size_t)(end - from), err);
+	return rc < 0 ? rc : r->sink->passed(r->sink->arg, end, err);
+}
+
+int
+fb_volumes_read(struct fb_volumes *volumes, struct fb_volume_reader *reader,
+    uint64_t offset, uint64_t end, bool expected, const atomic_bool *cancel,
+    const struct fb_volume_sink *sink, struct fb_error *err)
+{
+	struct fake_reading reading = { sink, offset, end };
+
+	(void)volumes;
+	(void)expected;
+	return fb_volume_read(
+	    reader, offset, end, 1, cancel, put_piece, &reading, err);
 }
 
 #endif

@@ -158,8 +158,7 @@ take(void *arg, uint64_t offset, const void *bytes, size_t len,
 	/* Inside of what was asked for, and no byte twice. */
 	assert_true(offset >= reader->from && offset + len <= reader->end);
 	(void)pthread_mutex_lock(&reader->lock);
-	for (size_t i = 0; i < len; i++)
-		assert_int_equal(reader->got[offset + i], 0);
+	assert_null(memchr(reader->got + offset, 1, len));
 	memset(reader->got + offset, 1, len);
 	reader->put += len;
 	(void)pthread_mutex_unlock(&reader->lock);
@@ -174,11 +173,14 @@ see_passed(void *arg, uint64_t offset, struct fb_error *error)
 	struct reader *reader = arg;
 	const uint8_t *bytes = reader->world->bytes[reader->number];
 
+	uint64_t missing = 0;
+
 	assert_true(offset >= reader->passed && offset <= reader->end);
 	(void)pthread_mutex_lock(&reader->lock);
 	for (uint64_t i = reader->passed; i < offset; i++)
-		assert_true(reader->got[i] == 1 || bytes[i] == 0);
+		missing += reader->got[i] == 0 && bytes[i] != 0;
 	(void)pthread_mutex_unlock(&reader->lock);
+	assert_int_equal(missing, 0);
 	reader->passed = offset;
 	return error == NULL ? FB_EBUG : FB_OK;
 }
