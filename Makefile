@@ -8,7 +8,8 @@
 #   make check BUILD=asan ... under a sanitizer: asan, tsan; or: release
 #   make check BUILD=cov  and print coverage; too little of it fails
 #   make fuzz             fuzz every target for FUZZ_SECONDS (needs clang)
-#   make check-s3         the scenarios with object storage only
+#   make check-s3         the scenarios of nights to object storage only
+#   make storm            faults at random for STORM_SECONDS (ten minutes)
 #   make check-libvirt    the scenarios with virtual machines only, and count
 #   make lint             layers, headers, scripts, man pages, static analysis
 #   make tidy             clang-tidy over every source: ten minutes
@@ -249,10 +250,25 @@ check-scenario: $(B)/fleetbak $(helpers) $(B)/soak/soak $(B)/unit/test_store
 	TEST_JOBS=$${TEST_JOBS:-$$(($(cpus) + 1))} \
 	    sh tests/run.sh $(BUILD) scenario $(TESTS)
 
-# What has to do with S3, alone; STORM_SECONDS makes the storm a long one.
+# Nights to object storage, alone: buckets, encryption, copies, who runs them
+# when nobody watches, and several workers.  STORM_SECONDS makes the storm a
+# long one.
+nightly := $(patsubst tests/scenario/%.sh,%,$(sort $(wildcard \
+	$(addprefix tests/scenario/,s3_*.sh encrypted*.sh *_encrypted.sh copy*.sh \
+	crash_copy.sh rescue_without_fleetbak.sh unattended*.sh config_units.sh \
+	units_systemd.sh download_limits.sh shard_*.sh crash_shard.sh \
+	slurm_array.sh without_libcurl.sh))))
 check-s3: $(B)/fleetbak $(helpers) $(B)/unit/test_store
-	sh tests/run.sh $(BUILD) scenario \
-	    $(patsubst tests/scenario/%.sh,%,$(wildcard tests/scenario/s3_*.sh))
+	sh tests/run.sh $(BUILD) scenario $(nightly)
+
+# Ten minutes of everything that can go wrong before a server, at random; each
+# night is verified.
+STORM_SECONDS ?= 600
+storm: export STORM_SECONDS := $(STORM_SECONDS)
+storm: $(B)/fleetbak $(helpers)
+	SCENARIO_SECONDS=$$(($(STORM_SECONDS) + 900)) \
+	    sh tests/run.sh $(BUILD) scenario s3_faults
+.PHONY: storm
 
 # What has to do with virtual machines, alone; ends with the counts.  More of
 # the crashes are tried than among all the others.

@@ -239,6 +239,8 @@ while [ "$(date +%s)" -lt $end ]; do
 		expect 0 "$fb" -c "$conf" download
 		;;
 	esac
+	rules
+	expect 0 "$fb" -c "$conf" verify
 	nights=$((nights + 1))
 done
 faults=$(grep -c '^#' "$proxy_log")
