@@ -46,6 +46,36 @@ expect 2 "$fb" -c plain.yaml init
 grep -q E-S3-LOCK "$work/stderr" || fail "not refused"
 ok "a bucket without object lock is refused"
 
+# What every store promises holds in a bucket that locks objects.
+s3_curl PUT /promises -f -H 'x-amz-bucket-object-lock-enabled: true' \
+	-o "$work/stdout" || fail "no bucket with object lock"
+FB_STORE_URL=s3://promises/suite FB_STORE_ENDPOINT="$s3_url" \
+	FB_STORE_REGION=us-east-1 FB_STORE_CREDENTIALS=env FB_STORE_LARGE=1 \
+	FB_STORE_ONE_WRITER=1 \
+	FB_STORE_WITHOUT="a_list_of_thousands_is_whole_and_in_order $many_writers" \
+	"$bin/unit/test_store" >"$work/suite.out" 2>&1 || {
+	grep -v '^\[ *\(RUN\|OK\) ' "$work/suite.out" | tail -40
+	fail "a promise is not kept"
+}
+grep -q '^\[==========\] [0-9]* test(s) run' "$work/suite.out" ||
+	fail "nothing was tried"
+ok "every promise of a store for one writer"
+
+# The stricter of the two modes: nobody may shorten it.
+sed 's|s3://locked/|s3://strict/|; s|governance|compliance|
+	s|^state_dir: .*|state_dir: ./state.strict|' "$conf" >strict.yaml
+now=$(date +%s)
+expect 0 "$fb" -c strict.yaml init
+expect 0 "$fb" -c strict.yaml download
+pack=$(s3_keys strict fleet/packs/ | head -n 1)
+was=$(lock_of strict "$pack")
+[ "$was" -ge $((now + 3600)) ] || fail "$pack is locked until $was"
+grep -qi '^x-amz-object-lock-mode: COMPLIANCE' "$work/lock.head" ||
+	fail "$(cat "$work/lock.head")"
+expect 0 env FLEETBAK_REPOSITORIES_MAIN_LOCK_FOR=2h "$fb" -c strict.yaml download
+[ "$(lock_of strict "$pack")" -ge $((now + 7200)) ] || fail "not renewed"
+ok "in compliance mode, and for longer when it is used again"
+
 # Everything that is written is locked, for as long as was said.
 now=$(date +%s)
 expect 0 "$fb" -c "$conf" init --json

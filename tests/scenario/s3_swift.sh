@@ -31,6 +31,19 @@ jq -e '[.data.checks[] | select(.status == "fail")] == []' "$work/stdout" \
 	>/dev/null || fail "doctor: $(cat "$work/stdout")"
 ok "one writer: the repository, init and doctor say so"
 
+# What every store promises, but what many writers at once would need.
+FB_STORE_URL=s3://bucket/suite FB_STORE_ENDPOINT="$s3_url" \
+	FB_STORE_REGION=us-east-1 FB_STORE_CREDENTIALS=env FB_STORE_LARGE=1 \
+	FB_STORE_ONE_WRITER=1 \
+	FB_STORE_WITHOUT="a_list_of_thousands_is_whole_and_in_order $many_writers" \
+	"$bin/unit/test_store" >"$work/suite.out" 2>&1 || {
+	grep -v '^\[ *\(RUN\|OK\) ' "$work/suite.out" | tail -40
+	fail "a promise is not kept"
+}
+grep -q '^\[==========\] [0-9]* test(s) run' "$work/suite.out" ||
+	fail "nothing was tried"
+ok "every promise of a store for one writer"
+
 # Signed for another place than the server's.
 sed 's/region: us-east-1/region: eu-west-9/' "$conf" >elsewhere.yaml
 expect 2 "$fb" -c elsewhere.yaml list

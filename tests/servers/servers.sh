@@ -50,6 +50,9 @@ session_key='' session_secret='' session_token=''
 front_url='' front_log='' web_proxy_url='' web_proxy_log='' web_proxy_pid=''
 swift_token= # set: s3_make and s3_keys ask Swift
 
+# The promises of a store that one for a single writer does not make.
+many_writers='of_many_creators_exactly_one_wins of_many_creators_from_files_exactly_one_wins of_many_first_replacers_exactly_one_wins no_replace_is_lost_among_threads'
+
 stop_servers() {
 	# shellcheck disable=SC2086 # words
 	[ -z "$server_pids" ] || {

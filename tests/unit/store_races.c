@@ -197,9 +197,10 @@ of_many_first_replacers_exactly_one_wins(void **state)
 	assert_one_winner_each(state, racers, KEYS / 4);
 }
 
-/* One replaces an object by others, of one letter each and another length;
- * whoever reads meanwhile gets one of them whole. */
-#define LONGEST 300000
+/* One replaces an object by others, of one letter each and another length, as
+ * long as every store replaces one; whoever reads meanwhile gets one of them
+ * whole. */
+#define LONGEST 65536
 
 static int
 replace_often(void *arg, struct fb_error *task_err)
@@ -216,7 +217,7 @@ replace_often(void *arg, struct fb_error *task_err)
 		if (rc == FB_OK)
 			rc = fb_store_replace(arg, "letters",
 			    (struct fb_span){
-			        (uint8_t *)bytes, LONGEST - i * 7919 },
+			        (uint8_t *)bytes, LONGEST - i * 4799 },
 			    tag, task_err);
 	}
 	return rc;

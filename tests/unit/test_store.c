@@ -4,8 +4,10 @@
  * Stores that need no server are tried here.  With FB_STORE_URL in the
  * environment that one is, reached as FB_STORE_ENDPOINT, _REGION, _CA and
  * _CREDENTIALS say: each promise under a prefix of its own, without those that
- * FB_STORE_WITHOUT names (words), or only what FB_STORE_ONLY names.  With FB_STORE_ETCD the etcd there decides what
- * conditions would.
+ * FB_STORE_WITHOUT names (words), or only what FB_STORE_ONLY names.  With
+ * FB_STORE_ETCD the etcd there decides what conditions would; with
+ * FB_STORE_ONE_WRITER nobody does, and the races of many writers are no promise
+ * of that store.
  */
 #include "store_suite.h"
 
@@ -29,6 +31,8 @@ open_store(const char *url, struct fb_store **ret_store)
 	};
 	int rc = fb_store_open(url, true, &options, ret_store, &err);
 
+	if (rc == FB_OK && getenv("FB_STORE_ONE_WRITER") != NULL)
+		fb_store_set_one_writer(*ret_store, true);
 	if (rc == FB_OK && options.etcd != NULL)
 		fb_store_set_lease(*ret_store, strrchr(url, '/') + 1);
 	return rc;

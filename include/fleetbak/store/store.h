@@ -231,6 +231,7 @@ FB_MUST_USE int fb_store_create(struct fb_store *store, const char *key,
     struct fb_span bytes, struct fb_error *err);
 FB_MUST_USE int fb_store_create_file(struct fb_store *store, const char *key,
     const char *path, uint64_t size, struct fb_error *err);
+/* At most 64 KiB: where a lease service decides, it holds them too. */
 FB_MUST_USE int fb_store_replace(struct fb_store *store, const char *key,
     struct fb_span bytes, const char *tag, struct fb_error *err);
 FB_MUST_USE int fb_store_get(struct fb_store *store, const char *key,
