@@ -59,8 +59,41 @@ ok "a stranger follows the printed page, and does it by hand"
 
 mkdir "$work/offline"
 mv keys/recovery.pem "$work/offline/"
+# Its key is another user's, out of systemd's directory of credentials, who may
+# list, read and write, and delete nothing.
+rgw_admin user create --uid=host --display-name=host \
+	--access-key=HOSTACCESSKEY0000001 --secret-key=hostsecret000000000001 \
+	--max-buckets=-1 >"$work/user" 2>&1 || fail "no user: $(cat "$work/user")"
+# What it puts is its own with radosgw: who restores is allowed to read it too.
+policy() { # [statement]: beside what it may do
+	s3_curl PUT '/bucket?policy=' -f -o "$work/policy" --data-binary '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam:::user/host"]},"Action":["s3:PutObject","s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::bucket","arn:aws:s3:::bucket/*"]},{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam:::user/test"]},"Action":["s3:*"],"Resource":["arn:aws:s3:::bucket","arn:aws:s3:::bucket/*"]}'"${1:+,$1}"']}' ||
+		fail "no policy: $(cat "$work/policy")"
+}
+mkdir "$work/credentials"
+(umask 077 && printf 'aws_access_key_id=%s\naws_secret_access_key=%s\n' \
+	HOSTACCESSKEY0000001 hostsecret000000000001 >"$work/credentials/s3")
+sed '0,/credentials: env/s//credentials: "cred:s3"/' "$conf" >host.yaml
+host() { # <exit> <argument>...
+	host_exit=$1
+	shift
+	expect "$host_exit" env -u AWS_ACCESS_KEY_ID -u AWS_SECRET_ACCESS_KEY \
+		CREDENTIALS_DIRECTORY="$work/credentials" "$fb" -c host.yaml "$@"
+}
+host 16 list
+grep -q E-S3-DENIED "$work/stderr" || fail "a stranger reads the bucket"
+policy '{"Effect":"Deny","Principal":{"AWS":["arn:aws:iam:::user/host"]},"Action":["s3:GetObject"],"Resource":["arn:aws:s3:::bucket/fleet/packs/*"]}'
+echo 'much' >machines/m1/data/much.txt
+host 0 download
+policy
 echo 'more' >machines/m1/data/more.txt
-expect 0 "$fb" -c "$conf" download
+host 0 download
+[ -e machines/m1/up ] && [ -e machines/m2/up ] || fail "a machine is down"
+commit=$(s3_keys bucket fleet/commits/ | head -n 1)
+[ "$(s3_key=HOSTACCESSKEY0000001 s3_secret=hostsecret000000000001 \
+	s3_curl DELETE "/bucket/$commit" -o "$work/denied" -w '%{http_code}')" = 403 ] ||
+	fail "the host's key deletes"
+ok "a host that may not delete backs up, also where it may not read packs"
+
 expect 12 "$fb" -c "$conf" restore m1 --target "$work/out" --yes
 expect 0 "$fb" -c "$conf" verify
 ok "the host writes without the private key, and opens nothing"

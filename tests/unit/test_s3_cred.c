@@ -204,6 +204,8 @@ the_metadata_service(void **state)
 	s3_cred_free(cred);
 	script_end(&script);
 	assert_non_null(strstr(script.asked[0], "PUT /latest/api/token "));
+	assert_non_null(strstr(script.asked[0],
+	    "\r\nx-aws-ec2-metadata-token-ttl-seconds: 300\r\n"));
 	assert_non_null(
 	    strstr(script.asked[2], "\r\nx-aws-ec2-metadata-token: token\r\n"));
 	assert_non_null(strstr(script.asked[2],
