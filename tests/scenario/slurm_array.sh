@@ -45,6 +45,7 @@ cat >task <<-END
 	#!/bin/sh
 	cd "$work/f" || exit 1
 	echo \$\$ >"pid.\$SLURM_ARRAY_TASK_ID"
+	echo "\$SLURMD_NODENAME" >"node.\$SLURM_ARRAY_TASK_ID"
 	echo "\$SLURMD_NODENAME" >>nodes
 	# No node has room for two tasks while others wait for theirs.
 	until [ "\$(wc -l <nodes)" -ge $tasks ]; do sleep 0.05; done
@@ -86,13 +87,15 @@ expect 20 "$fb" -c "$conf" seal --run "$job"
 grep -q "has 6 of $tasks shards" "$work/stderr" || fail "not 6 shards"
 ok "two tasks were killed: the run is not sealed"
 
-# Who comes after the array does what it left.
+# Who comes after the array does what it left, on another node than the lost one.
+lost=$(cat "node.$(task_of "$two")")
 cat >after <<-END
 	#!/bin/sh
+	echo "\$SLURMD_NODENAME" >"$work/f/node.after"
 	exec env FLEETBAK_STATE_DIR="$work/f/state.after" "$fb" -c "$conf" \\
 		download --shard any/$tasks --run $job --take-over --json
 END
-expect 0 sbatch --wait -n 1 -o "$work/after.out" -e "$work/after.err" after
+expect 0 sbatch --wait -n 1 --exclude="$lost" -o "$work/after.out" -e "$work/after.err" after
 id=$(jq -r .sealed "$work/after.out")
 [ -n "$id" ] && [ "$id" != null ] || fail "$(cat "$work"/after.*)"
 for m in $machines; do
@@ -107,7 +110,9 @@ for m in $machines; do
 	[ "$(cat "machines/$m/effects")" = "$(printf 'stop\nstart')" ] ||
 		fail "$m: $(tr '\n' ' ' <"machines/$m/effects")"
 done
-ok "a job after the array finishes it: run $id"
+[ -s node.after ] && [ "$(cat node.after)" != "$lost" ] ||
+	fail "on the lost node: $lost"
+ok "a job on another node finishes the array: run $id"
 
 sed "s|^state_dir: .*|state_dir: ./elsewhere|" "$conf" >other.yaml
 expect 0 "$fb" -c other.yaml verify --full
