@@ -28,10 +28,10 @@ static const struct task tasks[] = {
 	    "-q status --check", "*-*-* 08:30:00", false },
 };
 
-/* Everything that would be special to systemd or to its reading of a command
- * line is escaped; a word is quoted when it has to be. */
-void
-fb_timetable_quote(struct fb_buf *dst, const char *text)
+/* Everything that would be special to systemd is escaped; a word is quoted when
+ * it has to be.  Only in a command line is '$' special. */
+static void
+quote(struct fb_buf *dst, const char *text, bool command)
 {
 	bool plain = text[0] != '\0' &&
 	    text[strspn(text,
@@ -43,7 +43,7 @@ fb_timetable_quote(struct fb_buf *dst, const char *text)
 	for (; *text != '\0'; text++) {
 		unsigned char c = (unsigned char)*text;
 
-		if (c == '%' || c == '$')
+		if (c == '%' || (c == '$' && command))
 			fb_buf_add_fmt(dst, "%c%c", c, c);
 		else if (c == '"' || c == '\\')
 			fb_buf_add_fmt(dst, "\\%c", c);
@@ -54,6 +54,12 @@ fb_timetable_quote(struct fb_buf *dst, const char *text)
 	}
 	if (!plain)
 		fb_buf_add_str(dst, "\"");
+}
+
+void
+fb_timetable_quote(struct fb_buf *dst, const char *text)
+{
+	quote(dst, text, true);
 }
 
 /* For the shell, and then for cron, which makes a newline of each '%' that
@@ -105,7 +111,7 @@ static void
 add_writable(struct fb_buf *dst, const char *path)
 {
 	fb_buf_add_str(dst, "ReadWritePaths=-");
-	fb_timetable_quote(dst, path);
+	quote(dst, path, false);
 	fb_buf_add_str(dst, "\n");
 }
 

@@ -43,6 +43,8 @@ grep -q '^LoadCredential=sign:/etc/fleetbak/credentials/sign$' \
 	units/fleetbak-download.service || fail "the credential is not loaded"
 grep -q '^ReadWritePaths=-/var/lib/prometheus/node-exporter$' \
 	units/fleetbak-verify.service || fail "the metrics cannot be written"
+grep -qxF "ReadWritePaths=-\"$work/a b%%c\$d'e/state\"" \
+	units/fleetbak-download.service || fail "the state cannot be written"
 grep -q '^WantedBy=multi-user.target$' units/fleetbak-recover.service ||
 	fail "nothing recovers at boot"
 grep -q '^Persistent=yes$' units/fleetbak-download.timer ||

@@ -1,7 +1,8 @@
 #!/bin/sh
 # systemd itself runs the units of `config units`: a night under its
 # confinement, one that is killed while a machine is down, one that is told to
-# stop, and a host that dies and boots.
+# stop, and a host that dies and boots; below a path with all that systemd reads
+# as something else.
 . "$(dirname "$0")/lib.sh"
 requires jq unshare chroot
 requires_root
@@ -9,8 +10,9 @@ requires_faults
 [ -x /lib/systemd/systemd ] || fail "no systemd"
 
 lab=$work/lab
+fleet=$lab/"a b%c\$d'e"
 mkdir "$lab" "$lab/told"
-make_fleet "$lab/fleet" 2
+make_fleet "$fleet" 2
 install -m 755 "$fb" "$lab/fleetbak"
 cat >>"$conf" <<-'EOF'
 	metrics: {textfile: /srv/lab/told/fleetbak.prom}
@@ -26,12 +28,12 @@ chmod 755 "$lab/told/notify"
 # A start that waits, for as long as there is a file: it must be able to wait
 # when nobody else holds it back.
 sed -i 's|^start)$|start) while [ -e wait ]; do : >waiting; sleep 0.05; done|' \
-	"$lab"/fleet/machines/*/ctl
+	"$fleet"/machines/*/ctl
 
 # What each boot begins with: everything under /etc is new every time.
 cat >"$lab/install" <<'EOF'
 set -u
-cd /srv/lab/fleet
+cd "/srv/lab/a b%c\$d'e" || exit 1
 bad() { echo "BAD: $*"; systemctl --no-pager status 'fleetbak-*'; journalctl --no-pager | tail -50; exit 1; }
 state() { systemctl show -p "$1" --value "fleetbak-$2.service"; }
 until_is() { # <value> <property> <unit>
@@ -78,7 +80,7 @@ all_up() { # <when>
 	[ -e machines/m1/up ] && [ -e machines/m2/up ] || bad "down after $1"
 }
 useradd --system fleetbak || bad useradd
-chown -R fleetbak /srv/lab/fleet /srv/lab/told
+chown -R fleetbak . /srv/lab/told
 chmod 755 /srv /srv/lab
 /srv/lab/fleetbak -c fleetbak.yaml config units --target /etc/systemd/system ||
 	bad "no units"
@@ -127,6 +129,24 @@ until_is inactive ActiveState download
 all_up "a stop"
 whole_night
 
+# What goes wrong is an error in the journal, and the rest is not.
+: >machines/m2/fail-stop
+start
+until_is failed ActiveState download
+rm machines/m2/fail-stop
+journalctl --sync
+said() { # <unit> <priority>
+	journalctl --no-pager -o cat "_SYSTEMD_UNIT=$1.service" "PRIORITY=$2"
+}
+said fleetbak-download 3 | grep 'lab/m2' || bad "no error in the journal"
+systemd-run --quiet --wait --unit=loud -p User=fleetbak \
+	/srv/lab/fleetbak -c "$PWD/fleetbak.yaml" download --full || bad loud
+journalctl --sync
+said loud 6 | grep ' ok ' || bad "no information in the journal"
+! said loud 3 | grep . || bad "errors of a good night"
+! journalctl --no-pager -o cat _SYSTEMD_UNIT=loud.service | grep '^<' ||
+	bad "bare priorities"
+
 # And the power fails while m1 is down.
 hold_down
 echo reached
@@ -153,12 +173,13 @@ boot() { # <script>
 boot night
 [ -s "$lab/status" ] || fail "it tells systemd nothing"
 ok "a night, a kill and a stop under systemd: machines are up"
-[ ! -e "$lab/fleet/machines/m1/up" ] || fail "m1 was not down at the end"
+ok "below an odd path, with errors as errors in the journal"
+[ ! -e "$fleet/machines/m1/up" ] || fail "m1 was not down at the end"
 boot boot
 for m in m1 m2; do
-	[ -e "$lab/fleet/machines/$m/up" ] || fail "$m is down"
+	[ -e "$fleet/machines/$m/up" ] || fail "$m is down"
 done
-cd "$lab/fleet"
+cd "$fleet"
 expect 0 "$fb" -c "$conf" verify --full
 expect 0 "$fb" -c "$conf" status
 ok "a host that died boots, and brings up what was down"
