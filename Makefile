@@ -16,6 +16,7 @@
 #   make soak             a random walk for SOAK_SECONDS (an hour)
 #   make bench            speed, memory and stored bytes, next to the peers'
 #   make bench-s3         the same of a bucket, next to what its server gives
+#   make bench-guests     the same of guests, next to nbdcopy and virtnbdbackup
 #   make install          PREFIX=/usr/local DESTDIR=
 #
 # Variants live side by side in build/<variant>; switching needs no clean.
@@ -360,7 +361,16 @@ bench-s3:
 	    $(addprefix build/release/bench/,measure mkfleet mkruns s3bench) \
 	    build/release/servers/free_ports
 	sh tests/bench/s3.sh build/release/fleetbak build/release/bench
-.PHONY: bench bench-tools bench-scale bench-s3
+# Guests, beside nbdcopy and virtnbdbackup; tests/bench/guests.md explains the
+# settings GUESTS_* and VIRTNBDBACKUP.
+bench-guests:
+	sh tests/setup.sh all
+	$(again) -j$(cpus) BUILD=release build/release/fleetbak \
+	    build/release/bench/measure build/release/bench/mkfleet \
+	    build/release/servers/free_ports
+	$(again) guest
+	sh tests/bench/guests.sh build/release/fleetbak build/release/bench
+.PHONY: bench bench-tools bench-scale bench-s3 bench-guests
 
 # A random walk against a model; SOAK_SECONDS, SOAK_SEED and SOAK_STEPS are
 # explained in tests/soak/main.c.

@@ -32,7 +32,7 @@ later() {
 # files of it that were opened in $work/opened.
 run_it() {
 	later
-	expect 0 strace -f -y -o trace -e trace=openat "$fb" -c "$conf" \
+	expect 0 traced trace openat "$fb" -c "$conf" \
 		download --json "$@"
 	run=$(jq -r .run "$work/stdout")
 	manifest=repo/runs/$run/manifest.json

@@ -61,7 +61,7 @@ run_it
 is_not_read "unchanged"
 [ "$root" = "$first_root" ] || fail "another root"
 later
-expect 0 strace -f -y -o trace -e trace=read,pread64,readv,preadv,mmap \
+expect 0 traced trace read,pread64,readv,preadv,mmap \
 	"$fb" -c "$conf" download --json
 ! grep -q 'disk\.img' trace || fail "bytes were read: $(grep disk.img trace)"
 ok "no byte of it is read"

@@ -108,6 +108,15 @@ expect() {
 		fail "exit $expect_got instead of $expect_want: $*"
 }
 
+# traced <trace> <calls> <command>...: its calls, in a file.  Nobody looks for
+# leaks there: that takes a tracer too.
+traced() {
+	traced_to=$1 traced_calls=$2
+	shift 2
+	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 \
+		strace -f -y -o "$traced_to" -e "trace=$traced_calls" "$@"
+}
+
 # field <name> [file]: the first value of a member of a JSON document that our
 # program wrote; strings without their quotes.
 field() {
