@@ -14,7 +14,8 @@
 # VIRTNBDBACKUP=DIR  its source tree, to be measured too
 # GUESTS_OUT=FILE    rows as JSON lines; else build/bench/guests.jsonl
 #
-# shellcheck disable=SC2154 # servers.sh and lib.sh have the other half
+# shellcheck disable=SC2086,SC2154 # $names is words; servers.sh and lib.sh have
+# the other half
 set -eu
 
 fleetbak=$(realpath "$1") tools=$(realpath "$2")
@@ -54,7 +55,6 @@ rm -r "$work/images"
 for name in $names; do
 	make_guest "$name" fb.writer=16
 done
-# shellcheck disable=SC2086 # words
 boot_guest $names
 libvirt_fleet "$work/f" "scratch: $work/s${GUESTS_MORE:+, $GUESTS_MORE}"
 cd "$work/f"
