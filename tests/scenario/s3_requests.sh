@@ -100,3 +100,40 @@ rules 'error=503,SlowDown times=7' 'slow=60000000 path=*/packs/*'
 expect 0 "$fb" -c "$conf" restore m1 --target "$work/out" --yes
 cmp machines/m1/disk.img "$work/out/m1/root.img" || fail "another disk"
 ok "restored from a server that wants it slower"
+
+# Clones: what they share comes once, also where one was killed in the middle of
+# all three.
+rules
+for m in m2 m3; do
+	cp -a machines/m1 "machines/$m"
+	sed -i "s/^id: m1/id: $m/" "machines/$m/machine.yaml"
+done
+rm -rf "$work/out"
+damage machines/m2/disk.img 40000000
+expect 0 "$fb" -c "$conf" download
+: >"$proxy_log"
+expect 0 "$fb" -c "$conf" restore --run latest --all --target "$work/out" --yes
+came=$(down '/packs/')
+for m in m1 m2 m3; do
+	cmp "machines/$m/disk.img" "$work/out/$m/root.img" || fail "another disk"
+	same_tree "machines/$m/data" "$work/out/$m/data" || fail "another tree"
+done
+rm -r "$work/out"
+nothing_wrong
+# Each joins when its thread gets that far: what was read by then comes again.
+[ "$came" -lt $((all * 5 / 2)) ] || fail "$came bytes came, $all are one's"
+ok "three clones took less than three times one's bytes"
+
+got=$(FLEETBAK_CRASH=write.150:kill status_of "$fb" -c "$conf" restore \
+	--run latest --all --target "$work/out" --yes)
+[ "$got" -eq 137 ] || fail "it ended with $got"
+for m in m1 m2 m3; do
+	[ ! -e "$work/out/$m" ] || fail "$m passes for whole"
+done
+id=$(ls state/restores)
+expect 0 "$fb" -c "$conf" restore --resume "$id" --yes
+for m in m1 m2 m3; do
+	cmp "machines/$m/disk.img" "$work/out/$m/root.img" || fail "another disk"
+	same_tree "machines/$m/data" "$work/out/$m/data" || fail "another tree"
+done
+ok "killed in the middle of three and resumed"
