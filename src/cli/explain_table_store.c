@@ -42,6 +42,15 @@ static const struct fb_explanation rows[] = {
 	    "Write where it was; or make a copy with fleetbak copy. If it "
 	    "was moved for good: remove the key "
 	    "fleetbak/REPOSITORY/place from etcd." },
+	{ "E-LIST-BEHIND", "the store's list of runs lags", "11",
+	    "A run is committed, and the store's list of the runs does not "
+	    "show it. Prune keeps what the listed runs need, so it deletes "
+	    "nothing while one is missing in the list.",
+	    "A server, or a cache before it, whose lists show what was written "
+	    "only later; a replica that is behind.",
+	    "Wait until fleetbak list runs shows the run, and prune again. Ask "
+	    "the server itself, not a cache or a replica; fleetbak doctor "
+	    "tries its lists out." },
 	{ "E-LOCK-RENEW", "what the run uses is not locked as long as wanted",
 	    "3",
 	    "The run is stored and committed. Of what it uses again, some "

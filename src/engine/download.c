@@ -313,10 +313,25 @@ is_part(const struct fb_run *run)
 	return run->shard.of[0] != '\0' && !run->fenced;
 }
 
+/* Best effort. */
+static void
+remember_run(struct download *download, const struct fb_run *run)
+{
+	FB_AUTO_FREE char *path = fb_state_memory(
+	    download->engine, download->repo->format.repository);
+	struct fb_error ignored = { 0 };
+
+	(void)!check_history(download, &ignored);
+	/* Above all this one, which a list may not show yet. */
+	if (!is_part(run))
+		(void)!fb_history_remember(download->repo,
+		    download->engine->config->fleet_name, path, run->id,
+		    &ignored);
+}
+
 static int
 conclude(struct download *download, struct fb_run *run, struct fb_error *err)
 {
-	struct fb_error ignored = { 0 };
 	int rc = FB_OK;
 
 	if (run->finished[0] == '\0')
@@ -329,7 +344,7 @@ conclude(struct download *download, struct fb_run *run, struct fb_error *err)
 			if (run->jobs[i].state != FB_MACHINE_FAILED)
 				fb_run_announce(run, &run->jobs[i],
 				    FB_EVENT_MACHINE_OK);
-		(void)!check_history(download, &ignored);
+		remember_run(download, run);
 	}
 	if (rc == FB_OK)
 		rc = fb_run_release(run, err);

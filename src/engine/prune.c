@@ -222,8 +222,8 @@ class_of(const struct fb_run_ref *ref, void *arg)
 	return FB_GC_KEPT; /* another fleet's */
 }
 
-/* Runs that were seen and are gone: whoever removed them, prune does not
- * build upon that. */
+/* Runs that were seen and are gone, or are not listed: whoever removed them,
+ * prune does not build upon that. */
 static int
 check_history(struct pruning *pruning, struct fb_error *err)
 {
@@ -231,10 +231,8 @@ check_history(struct pruning *pruning, struct fb_error *err)
 	const char *fleet = engine->config->fleet_name;
 	FB_AUTO_FREE char *path = fb_state_memory(
 	    engine, pruning->repo->format.repository);
-	bool known;
 
-	return fb_history_check(
-	    pruning->repo, fleet, path, false, &known, err);
+	return fb_history_check_lists(pruning->repo, fleet, path, err);
 }
 
 static int

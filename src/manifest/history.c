@@ -34,6 +34,7 @@ struct history {
 	size_t damaged_count;
 	char (*forgotten)[FB_RUN_ID_SIZE]; /* runs */
 	size_t forgotten_count;
+	bool strict; /* what is there and not listed is an error */
 };
 
 static void
@@ -353,6 +354,8 @@ is_gone(const struct history *history, const char *run, bool *ret_gone,
 		return FB_OK;
 	rc = fb_store_head(history->repo->store, key, &size, err);
 	*ret_gone = rc == FB_ENOTFOUND;
+	if (rc == FB_OK && history->strict)
+		return fb_repo_fail_unlisted(run, err);
 	return rc == FB_ENOTFOUND ? FB_OK : rc;
 }
 
@@ -477,12 +480,11 @@ remember_newest(const struct history *history, const struct memory *memory,
 	    history, path, history->entries[0].ref.run, &digest, err);
 }
 
-int
-fb_history_check(struct fb_repo *repo, const char *fleet,
-    const char *memory_path, bool remember, bool *ret_known,
-    struct fb_error *err)
+static int
+check(struct fb_repo *repo, const char *fleet, const char *memory_path,
+    bool remember, bool strict, bool *ret_known, struct fb_error *err)
 {
-	struct history history = { 0 };
+	struct history history = { .strict = strict };
 	struct memory memory = { 0 };
 	int rc = load_history(repo, fleet, &history, err);
 
@@ -499,6 +501,54 @@ fb_history_check(struct fb_repo *repo, const char *fleet,
 	release_history(&history);
 	*ret_known = memory.known;
 	return rc < 0 ? fb_wrap(err, "history of fleet '%s'", fleet) : FB_OK;
+}
+
+int
+fb_history_check(struct fb_repo *repo, const char *fleet,
+    const char *memory_path, bool remember, bool *ret_known,
+    struct fb_error *err)
+{
+	return check(
+	    repo, fleet, memory_path, remember, false, ret_known, err);
+}
+
+int
+fb_history_check_lists(struct fb_repo *repo, const char *fleet,
+    const char *memory_path, struct fb_error *err)
+{
+	bool known;
+
+	return check(repo, fleet, memory_path, false, true, &known, err);
+}
+
+int
+fb_history_remember(struct fb_repo *repo, const char *fleet,
+    const char *memory_path, const char *session, struct fb_error *err)
+{
+	struct history history = { .repo = repo, .fleet = fleet };
+	struct memory memory = { 0 };
+	struct entry entry = { 0 };
+	struct fb_register reg = { 0 };
+	struct fb_digest digest;
+	int rc = load_memory(&history, memory_path, &memory, err);
+
+	if (rc == FB_OK)
+		rc = fb_repo_register(repo, session, &reg, err);
+	if (rc < 0 || reg.fence)
+		return rc;
+	memcpy(entry.ref.run, reg.run, sizeof(entry.ref.run));
+	memcpy(entry.ref.signer, reg.signer, sizeof(entry.ref.signer));
+	memcpy(
+	    entry.ref.signature, reg.signature, sizeof(entry.ref.signature));
+	entry.ref.sums = reg.sums;
+	if (!memory.known || strcmp(reg.run, memory.run) > 0) {
+		rc = manifest_digest(&history, &entry, &digest, err);
+		if (rc == FB_OK)
+			rc = save_memory(
+			    &history, memory_path, reg.run, &digest, err);
+	}
+	fb_register_release(&reg);
+	return rc;
 }
 
 int

@@ -46,6 +46,8 @@ struct fb_gc {
 	struct fb_gc_session *sessions;
 	size_t session_count;
 	struct fb_gc_sizes packs, recipes; /* of what we condemned */
+	struct fb_run_ids makers;    /* of what is in the set ... */
+	uint64_t makers_of;          /* ... of this generation; 0: of none */
 };
 
 struct fb_gc *
@@ -70,6 +72,7 @@ fb_gc_free(struct fb_gc *gc)
 	fb_gc_set_release(&gc->set);
 	fb_gc_sizes_release(&gc->packs);
 	fb_gc_sizes_release(&gc->recipes);
+	fb_run_ids_release(&gc->makers);
 	free(gc->sessions);
 	free(gc);
 }
@@ -149,15 +152,53 @@ check_unneeded(const struct fb_id_list *ids, struct fb_gc_mark_list *marked,
 	return FB_OK;
 }
 
+static int
+find_makers(struct fb_gc *gc, struct fb_error *err)
+{
+	int rc = FB_OK;
+
+	if (gc->makers_of == gc->set.generation)
+		return FB_OK;
+	fb_run_ids_release(&gc->makers);
+	rc = fb_gc_makers(
+	    gc->repo, &gc->request, &gc->set, &gc->makers, err);
+	if (rc == FB_OK)
+		rc = check_cancel(gc, err);
+	if (rc == FB_OK)
+		gc->makers_of = gc->set.generation;
+	return rc;
+}
+
+/* What runs need, and with `makers` of those above all who made what is to
+ * go.  Registers are asked for before they are listed: then whatever commits
+ * in between is no sign of a list that lags. */
+static int
+mark_needs(struct fb_gc *gc, bool makers, struct fb_gc_marks *marks,
+    struct fb_error *err)
+{
+	struct fb_run_ids there = { 0 };
+	int rc = fb_gc_resolved_sessions(gc->repo, &there, err);
+
+	if (rc == FB_OK && makers)
+		rc = find_makers(gc, err);
+	if (rc == FB_OK && makers)
+		rc = fb_gc_have_registers(
+		    gc->repo, &gc->makers, &there, err);
+	fb_gc_marks_make(marks, gc->request.dir);
+	if (rc == FB_OK)
+		rc = fb_gc_mark(
+		    gc->repo, &gc->set.forgotten, &there, marks, err);
+	fb_run_ids_release(&there);
+	return rc;
+}
+
 /* Before anything goes. */
 static int
 check_fixed_set(struct fb_gc *gc, struct fb_error *err)
 {
 	struct fb_gc_marks marks;
-	int rc;
+	int rc = mark_needs(gc, true, &marks, err);
 
-	fb_gc_marks_make(&marks, gc->request.dir);
-	rc = fb_gc_mark(gc->repo, &gc->set.forgotten, &marks, err);
 	if (rc == FB_OK)
 		rc = check_unneeded(&gc->set.packs, &marks.packs, err);
 	if (rc == FB_OK)
@@ -288,10 +329,11 @@ mark(struct fb_gc *gc, struct fb_error *err)
 	fb_gc_sizes_release(&gc->packs);
 	fb_gc_sizes_release(&gc->recipes);
 	gc->report->locks = (struct fb_gc_locks){ 0 };
-	fb_gc_marks_make(&marks, gc->request.dir);
-	if (rc == FB_OK)
-		rc = fb_gc_mark(
-		    gc->repo, &gc->set.forgotten, &marks, err);
+	if (rc < 0) {
+		fb_run_ids_release(&runs);
+		return rc;
+	}
+	rc = mark_needs(gc, false, &marks, err);
 	if (rc == FB_OK)
 		rc = fb_gc_list_packs(gc->repo, find_unmarked, &packs, err);
 	if (rc == FB_OK)
@@ -433,10 +475,8 @@ static int
 remark(struct fb_gc *gc, struct fb_error *err)
 {
 	struct fb_gc_marks marks;
-	int rc;
+	int rc = mark_needs(gc, true, &marks, err);
 
-	fb_gc_marks_make(&marks, gc->request.dir);
-	rc = fb_gc_mark(gc->repo, &gc->set.forgotten, &marks, err);
 	if (rc == FB_OK)
 		rc = subtract(&gc->set.packs, &marks.packs, err);
 	if (rc == FB_OK)

@@ -16,10 +16,11 @@
  * before it deletes, whose records go, and what is left of dead sessions. */
 #define LOOKS 5
 
-/* Requests whatever there is: gc/current and its set, the sessions. */
-#define OVERHEAD_GETS  8
+/* Requests whatever there is: gc/current and its set, the sessions and, by
+ * name, their registers. */
+#define OVERHEAD_GETS  24
 #define OVERHEAD_PUTS  5
-#define OVERHEAD_LISTS 14
+#define OVERHEAD_LISTS 19
 
 static int
 compare(struct fb_span a, struct fb_span b, void *arg)

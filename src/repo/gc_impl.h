@@ -66,9 +66,33 @@ typedef bool fb_gc_wants(const struct fb_run_ref *run, void *arg);
 FB_MUST_USE int fb_gc_needs_ahead(struct fb_repo *repo, enum fb_gc_scope scope,
     fb_gc_wants *wants, void *arg, struct fb_error *err);
 
-/* What the committed runs need, those of `except` left out; begun. */
+/*
+ * What the committed runs need, those of `except` left out; begun.
+ * Errors: FB_EBUSY, id E-LIST-BEHIND: one of the sessions `there`, whose
+ * registers were seen before this call, has committed and is not listed.
+ */
 int fb_gc_mark(struct fb_repo *repo, const struct fb_run_ids *except,
-    struct fb_gc_marks *marks, struct fb_error *err);
+    const struct fb_run_ids *there, struct fb_gc_marks *marks,
+    struct fb_error *err);
+
+/* Add the sessions that made what the set holds, as it says itself; but for
+ * what the register of a forgotten run names. */
+FB_MUST_USE int fb_gc_makers(struct fb_repo *repo,
+    const struct fb_gc_request *request, const struct fb_gc_set *set,
+    struct fb_run_ids *ret_makers, struct fb_error *err);
+/* Add to `there` those of these sessions whose registers are there, fences
+ * too: each is asked for by its name. */
+FB_MUST_USE int fb_gc_have_registers(struct fb_repo *repo,
+    const struct fb_run_ids *sessions, struct fb_run_ids *there,
+    struct fb_error *err);
+/* The same, of all that sessions/ has and that have not ended otherwise. */
+FB_MUST_USE int fb_gc_resolved_sessions(
+    struct fb_repo *repo, struct fb_run_ids *there, struct fb_error *err);
+/* FB_EBUSY, id E-LIST-BEHIND: one of `there`, which is no fence, is not
+ * listed. */
+FB_MUST_USE int fb_gc_check_listed(struct fb_repo *repo,
+    const struct fb_run_ids *there, const struct fb_run_ids *listed,
+    struct fb_error *err);
 
 /* Weigh the bytes that these packs store and none of these recipes needs.
  * FB_OK also when it is not worth that; FB_ECORRUPT, FB_ENOTFOUND: a recipe
@@ -191,10 +215,11 @@ struct fb_gc_removing {
 FB_MUST_USE int fb_gc_remove_set(
     struct fb_gc_removing *removing, struct fb_error *err);
 
-/* Remove the keys of packs that are gone. */
+/* Remove the keys of packs that are gone.  `kept`, `forgotten`: sessions of
+ * runs; one that has committed and is neither is not listed yet. */
 FB_MUST_USE int fb_gc_tidy_keys(struct fb_repo *repo,
-    const struct fb_run_ids *kept, struct fb_gc_report *report,
-    struct fb_error *err);
+    const struct fb_run_ids *kept, const struct fb_run_ids *forgotten,
+    struct fb_gc_report *report, struct fb_error *err);
 
 /* Remove what is left of dead sessions, forgotten runs and old sets. */
 int fb_gc_tidy(struct fb_repo *repo, struct fb_gc_report *report,

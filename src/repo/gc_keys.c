@@ -25,7 +25,7 @@
 struct key_tidying {
 	struct fb_repo *repo;
 	struct fb_gc_report *report;
-	const struct fb_run_ids *kept;
+	const struct fb_run_ids *kept, *forgotten;
 	struct fb_run_ids all;    /* sessions that have keys */
 	struct fb_run_ids over;   /* nobody uses their packs */
 	struct fb_run_ids doubts; /* only tables know */
@@ -112,6 +112,8 @@ judge(struct key_tidying *tidying, const char *session, struct fb_error *err)
 		return FB_OK; /* it is open, or not to be judged */
 	if (rc < 0)
 		return rc;
+	if (!fence && !fb_run_ids_have(tidying->forgotten, session))
+		return FB_OK; /* its run is not listed yet */
 	if (!fence)
 		return judge_committed(tidying, session, err);
 	fb_run_ids_add(&tidying->over, session);
@@ -232,11 +234,13 @@ remove_keys(struct key_tidying *tidying, struct fb_error *err)
 
 int
 fb_gc_tidy_keys(struct fb_repo *repo, const struct fb_run_ids *kept,
-    struct fb_gc_report *report, struct fb_error *err)
+    const struct fb_run_ids *forgotten, struct fb_gc_report *report,
+    struct fb_error *err)
 {
-	struct key_tidying tidying = {
-		.repo = repo, .report = report, .kept = kept
-	};
+	struct key_tidying tidying = { .repo = repo,
+		.report = report,
+		.kept = kept,
+		.forgotten = forgotten };
 	bool copied = false;
 	int rc =
 	    fb_store_list(repo->store, PREFIX, note_session, &tidying, err);

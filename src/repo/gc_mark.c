@@ -201,6 +201,8 @@ mark_run(struct fb_repo *repo, const struct fb_run_ref *run,
 struct marking {
 	struct fb_repo *repo;
 	const struct fb_run_ids *except;
+	const struct fb_run_ids *there;
+	struct fb_run_ids listed; /* of those */
 	struct fb_gc_marks *marks;
 	bool damaged;
 	struct fb_error damage; /* the first */
@@ -220,6 +222,8 @@ visit_run(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 	struct marking *marking = arg;
 	int rc;
 
+	if (fb_run_ids_have(marking->there, run->session))
+		fb_run_ids_add(&marking->listed, run->session);
 	if (fb_run_ids_have(marking->except, run->session))
 		return FB_OK;
 	if (run->damage != NULL) {
@@ -252,10 +256,12 @@ fail_damage(const struct fb_error *damage, struct fb_error *err)
 
 int
 fb_gc_mark(struct fb_repo *repo, const struct fb_run_ids *except,
-    struct fb_gc_marks *marks, struct fb_error *err)
+    const struct fb_run_ids *there, struct fb_gc_marks *marks,
+    struct fb_error *err)
 {
 	struct marking marking = { .repo = repo,
 		.except = except,
+		.there = there,
 		.marks = marks };
 	int rc = fb_gc_needs_ahead(
 	    repo, FB_GC_ALL_RUNS, is_marked, &marking, err);
@@ -263,6 +269,9 @@ fb_gc_mark(struct fb_repo *repo, const struct fb_run_ids *except,
 	if (rc == FB_OK)
 		rc = fb_repo_all_runs(repo, visit_run, &marking, err);
 	fb_repo_read_ahead_end(repo);
+	if (rc == FB_OK)
+		rc = fb_gc_check_listed(repo, there, &marking.listed, err);
+	fb_run_ids_release(&marking.listed);
 	if (rc == FB_OK && marking.damaged)
 		return fail_damage(&marking.damage, err);
 	return rc < 0 ? rc : fb_gc_marks_begin(marks, err);
@@ -276,6 +285,7 @@ struct estimating {
 	struct fb_gc_marks kept, later; /* later: by those too */
 	struct fb_gc_ages packs, recipes;
 	int64_t now_ns;
+	uint64_t going; /* runs, whose registers are asked once more */
 	struct fb_gc_estimate *estimate;
 };
 
@@ -304,6 +314,7 @@ classify(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 	if (run->damage != NULL)
 		return fail_damage(run->damage, err);
 	class = class_of(estimating, run);
+	estimating->going += class == FB_GC_NOW;
 	if (class == FB_GC_NOW)
 		return FB_OK;
 	if (mark_run(estimating->repo, run,
@@ -432,6 +443,7 @@ look_once(struct estimating *e, struct fb_error *err)
 	after.gets -= before.gets;
 	after.read_bytes -= before.read_bytes;
 	fb_gc_forecast(e->repo->store, e->estimate, &after);
+	e->estimate->requests.gets += e->going;
 	return rc;
 }
 

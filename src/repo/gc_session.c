@@ -125,6 +125,24 @@ read_session(struct fb_repo *repo, struct fb_gc_session *session,
 }
 
 int
+fb_gc_resolved_sessions(
+    struct fb_repo *repo, struct fb_run_ids *there, struct fb_error *err)
+{
+	struct listing listing = { .repo = repo };
+	struct fb_run_ids sessions = { 0 };
+	int rc = fb_store_list(
+	    repo->store, SESSIONS, visit_session, &listing, err);
+
+	for (size_t i = 0; rc == FB_OK && i < listing.count; i++)
+		fb_run_ids_add(&sessions, listing.items[i].id);
+	if (rc == FB_OK)
+		rc = fb_gc_have_registers(repo, &sessions, there, err);
+	fb_run_ids_release(&sessions);
+	free(listing.items);
+	return rc;
+}
+
+int
 fb_gc_open_sessions(struct fb_repo *repo, struct fb_gc_session **ret_sessions,
     size_t *ret_count, struct fb_error *err)
 {

@@ -158,6 +158,15 @@ is_fenced(struct fb_repo *repo, const char *session, bool *ret_fenced,
 	return rc == FB_ECORRUPT || rc == FB_ETOONEW ? FB_OK : rc;
 }
 
+/* A session that is committed, and not listed so yet, stays: it is what the
+ * next prune knows that by. */
+static bool
+is_unlisted(const struct tidying *tidying, const char *session, bool fenced)
+{
+	return !fenced && !fb_run_ids_have(&tidying->kept, session) &&
+	    !fb_run_ids_have(&tidying->forgotten, session);
+}
+
 /* A session that has ended without a commit never makes one, even when
  * somebody should resume it. */
 static int
@@ -208,7 +217,8 @@ tidy_sessions(struct tidying *tidying, struct fb_error *err)
 			rc = is_fenced(tidying->repo, id, &fenced, err);
 		if (rc == FB_ENOTFOUND)
 			rc = FB_OK; /* it is open */
-		else if (rc == FB_OK)
+		else if (rc == FB_OK &&
+		    (ended || !is_unlisted(tidying, id, fenced)))
 			add_key(strlen(key) > strlen(prefix) + FB_RUN_ID_LEN
 			        ? &ends
 			        : &tidying->doomed,
@@ -382,7 +392,8 @@ fb_gc_tidy(
 		rc = tidy_runs(&tidying, err);
 	/* The hints are asked which packs a session had. */
 	if (rc == FB_OK && repo->vault != NULL)
-		rc = fb_gc_tidy_keys(repo, &tidying.kept, report, err);
+		rc = fb_gc_tidy_keys(
+		    repo, &tidying.kept, &tidying.forgotten, report, err);
 	if (rc == FB_OK && repo->vault != NULL)
 		rc = tidy_attests(&tidying, err);
 	if (rc == FB_OK)

@@ -291,6 +291,18 @@ fb_repo_forgets(struct fb_repo *repo, fb_repo_visit_forget *visit, void *arg,
 	return rc < 0 ? rc : FB_OK;
 }
 
+int
+fb_repo_fail_unlisted(const char *session, struct fb_error *err)
+{
+	(void)fb_fail_id(err, FB_EBUSY, "E-LIST-BEHIND",
+	    "'commits/%s' is there, and the store's list of 'commits/' does "
+	    "not show it",
+	    session);
+	return fb_hint(err,
+	    "nothing more was deleted: wait until the list shows it, then run "
+	    "it again");
+}
+
 void
 fb_repo_hold_lists(struct fb_repo *repo, bool hold)
 {

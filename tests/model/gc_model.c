@@ -17,6 +17,11 @@
  * collectors delete the same, sealed or not, and either rule alone suffices
  * for the writers.
  *
+ * A list shows here all that was put before it began.  A store whose list of
+ * registers does not is no part of this: src/repo/gc_unlisted.c asks for them
+ * by name before G1, G5 and G7 list them, and stops the collector there, which
+ * is a collector that stops for ever.
+ *
  * All of it at once has too many states for every build; what is explored is
  * in the table of scopes.  MODEL_SCOPE="WRITERS READER UNDO ROUNDS" explores
  * another one, as "2 1 1 1".

@@ -86,6 +86,30 @@ expect 0 "$fb" -c second.yaml list runs -o tsv --no-header
 [ ! -s "$work/stdout" ] || fail "the list does not lag: $(cat "$work/stdout")"
 whole "a list that lags behind what was put"
 
+# A prune whose lists show no run deletes nothing of what is there: on another
+# host, which knows of the runs by their sessions, or, when a prune has tidied
+# these away, by what it would delete; and on this one, which remembers.
+echo 'retention: {keep: "last 2", min: 1, grace: 0s, max_remove: "100%"}' >>second.yaml
+objects() {
+	{ s3_keys bucket fleet/packs/ && s3_keys bucket fleet/recipes/; } >"$work/$1"
+}
+behind() { # <config> <what>
+	objects before
+	rules 'lag=3600000 path=*prefix=fleet%2Fcommits*'
+	expect 11 "$fb" -c "$1" prune -y --fence-after 0s
+	grep -q E-LIST-BEHIND "$work/stderr" || fail "$2: another error"
+	rules
+	objects after
+	cmp "$work/before" "$work/after" || fail "$2: objects are gone"
+}
+behind second.yaml "by sessions"
+expect 0 "$fb" -c second.yaml prune -y
+objects after
+! cmp -s "$work/before" "$work/after" || fail "nothing was pruned"
+behind second.yaml "by objects"
+behind "$conf" "by memory"
+whole "a prune whose list of runs lags deletes nothing"
+
 # The keys expire in the middle; the file has new ones by then.
 s3_session
 one=$session_key

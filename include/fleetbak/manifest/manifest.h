@@ -182,6 +182,16 @@ FB_MUST_USE int fb_history_check(struct fb_repo *repo, const char *fleet,
     const char *memory_path, bool remember, bool *ret_known,
     struct fb_error *err);
 
+/* The same for one who deletes: a run that is there is to be listed too.
+ * Errors: besides, FB_EBUSY, id E-LIST-BEHIND. */
+FB_MUST_USE int fb_history_check_lists(struct fb_repo *repo, const char *fleet,
+    const char *memory_path, struct fb_error *err);
+
+/* Move the memory forward to the run that this session has committed: a list
+ * may not show it yet. */
+FB_MUST_USE int fb_history_remember(struct fb_repo *repo, const char *fleet,
+    const char *memory_path, const char *session, struct fb_error *err);
+
 /* A writer was told to go on without the runs that are missing: remember the
  * newest of those that are there. */
 FB_MUST_USE int fb_history_accept(struct fb_repo *repo, const char *fleet,

@@ -130,6 +130,10 @@ FB_MUST_USE int fb_repo_kept_runs(struct fb_repo *repo,
 /* The same with the forgotten ones too. */
 FB_MUST_USE int fb_repo_all_runs(struct fb_repo *repo, fb_repo_visit_run *visit,
     void *arg, struct fb_error *err);
+/* A run of this session is there, and a list of all runs did not show it.
+ * Returns FB_EBUSY, id E-LIST-BEHIND. */
+int fb_repo_fail_unlisted(const char *session, struct fb_error *err);
+
 
 /* The forgets/ records that a trusted key signed. */
 typedef int fb_repo_visit_forget(

@@ -1,0 +1,259 @@
+/* Deletion where the store's list of registers lags. */
+#include "gc_world.h"
+
+#include "../../src/repo/gc_impl.h"
+#include "fleetbak/format/recipe.h"
+
+static const struct fb_store_ops *plain_ops;
+static struct fb_store_ops lagging_ops;
+static char hidden[64]; /* a key that no list shows; "": all are shown */
+
+struct hiding {
+	fb_store_visit *visit;
+	void *arg;
+};
+
+static int
+pass_on(const char *key, uint64_t size, void *arg, struct fb_error *error)
+{
+	const struct hiding *hiding = arg;
+
+	return strcmp(key, hidden) == 0
+	    ? FB_OK
+	    : hiding->visit(key, size, hiding->arg, error);
+}
+
+static int
+list(struct fb_store *store, const char *prefix, fb_store_visit *visit,
+    void *arg, struct fb_error *error)
+{
+	struct hiding hiding = { visit, arg };
+
+	return plain_ops->list(store, prefix, pass_on, &hiding, error);
+}
+
+static int
+make_lagging_world(void **state)
+{
+	struct world *world;
+
+	if (make_world(state) != 0)
+		return -1;
+	world = *state;
+	plain_ops = world->repo->store->ops;
+	lagging_ops = *plain_ops;
+	lagging_ops.list = list;
+	world->repo->store->ops = &lagging_ops;
+	hidden[0] = '\0';
+	return 0;
+}
+
+static void
+hide(const char *session)
+{
+	(void)snprintf(hidden, sizeof(hidden), "commits/%s", session);
+}
+
+static void
+collects(struct world *world, int expected)
+{
+	struct fb_gc_request request = { .fence_after_ms = 0 };
+	struct fb_gc_report report = { 0 };
+	int rc = fb_gc_collect(world->repo, &request, &report, &err);
+
+	assert_int_equal(rc, expected);
+	if (rc < 0)
+		assert_string_equal(err.id, "E-LIST-BEHIND");
+	if (rc < 0)
+		assert_int_equal(
+		    report.removed.packs + report.removed.recipes, 0);
+	fb_gc_report_release(&report);
+}
+
+/* Its session is known, so that its register is asked for. */
+static void
+a_run_that_is_not_listed_stops_the_collection(void **state)
+{
+	struct world *world = *state;
+	struct fb_digest old, pack;
+	char first[FB_RUN_ID_SIZE], second[FB_RUN_ID_SIZE];
+
+	make_run(world, first, &old);
+	make_run(world, second, &pack);
+	forget(world, first);
+	hide(second);
+	collects(world, FB_EBUSY);
+	collects(world, FB_EBUSY);
+	assert_true(is_there(world, &pack));
+	assert_true(is_there(world, &old));
+	hidden[0] = '\0';
+	collects(world, FB_OK);
+	assert_true(is_there(world, &pack));
+	assert_false(is_there(world, &old));
+}
+
+/* The list begins to lag when the set is published already. */
+static void
+the_second_marking_is_not_deceived_either(void **state)
+{
+	struct world *world = *state;
+	struct fb_gc_request request = { .fence_after_ms = UINT64_MAX };
+	struct fb_gc_report report = { 0 };
+	struct fb_session session = { 0 };
+	struct fb_digest old, used, recipe;
+	char first[FB_RUN_ID_SIZE], late[FB_RUN_ID_SIZE];
+	struct fb_gc *gc = fb_gc_new(world->repo, &request, &report);
+	struct fb_gc_doc doc = { 0 };
+	char tag[FB_STORE_TAG_SIZE];
+	bool done = false;
+	int rc;
+
+	make_run(world, first, &old);
+	make_run(world, first, &used);
+	forget(world, first);
+	new_id(world, late);
+	assert_ok(fb_session_begin(
+	    world->repo, late, "download", "demo", &session, &err));
+	while (doc.phase != FB_GC_CONDEMNED) {
+		assert_ok(fb_gc_step(gc, &done, &err));
+		assert_ok(fb_gc_read_current(world->repo, &doc, tag, &err));
+	}
+	recipe = put_object(world, false);
+	assert_ok(commit(world, late, &used, &recipe));
+	fb_session_release(&session);
+	hide(late);
+	do
+		rc = fb_gc_step(gc, &done, &err);
+	while (rc == FB_OK && !done);
+	assert_int_equal(rc, FB_EBUSY);
+	assert_string_equal(err.id, "E-LIST-BEHIND");
+	assert_true(is_there(world, &used));
+	hidden[0] = '\0';
+	fb_gc_free(gc);
+	fb_gc_report_release(&report);
+	collects(world, FB_OK);
+	assert_true(is_there(world, &used));
+}
+
+/* A pack or a recipe that says whose it is. */
+static struct fb_digest
+put_signed(struct world *world, bool pack, const char *session)
+{
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	struct fb_digest id = { { 0 } };
+	char key[FB_OBJECT_KEY_SIZE];
+
+	world->made++;
+	id.bytes[0] = (uint8_t)world->made;
+	id.bytes[31] = pack;
+	if (pack) {
+		struct fb_pack_table table = { 0 };
+		FB_AUTO_BUF struct fb_buf text = { 0 };
+
+		memcpy(table.session, session, sizeof(table.session));
+		fb_pack_table_encode(&table, &text);
+		assert_in_range(text.len, 1, 255);
+		fb_buf_add(&bytes,
+		    (uint8_t[]){
+		        0x5e, 0x2a, 0x4d, 0x18, (uint8_t)text.len, 0, 0, 0 },
+		    FB_PACK_SKIP_LEN);
+		fb_buf_add(&bytes, text.data, text.len);
+		fb_pack_key(&id, key);
+	} else {
+		struct fb_recipe_head head = { .kind = "disk" };
+
+		memcpy(head.session, session, sizeof(head.session));
+		fb_recipe_add_head(&bytes, &head);
+		fb_recipe_key(&id, key);
+	}
+	assert_ok(fb_store_create(
+	    world->repo->store, key, fb_buf_span(&bytes), &err));
+	return id;
+}
+
+/* Nothing but what is to go tells of the run. */
+static void
+what_is_to_go_says_whose_it_is(void **state)
+{
+	struct world *world = *state;
+
+	for (int pack = 0; pack < 2; pack++) {
+		FB_AUTO_FREE char *session = NULL;
+		char run[FB_RUN_ID_SIZE];
+		struct fb_digest ids[2];
+
+		new_id(world, run);
+		ids[0] = pack ? put_object(world, false)
+		              : put_signed(world, false, run);
+		ids[1] = pack ? put_signed(world, true, run)
+		              : put_object(world, true);
+		assert_ok(commit(world, run, &ids[1], &ids[0]));
+		session = fb_format("sessions/%s", run);
+		(void)!fb_store_remove(world->repo->store, session, &err);
+		hide(run);
+		collects(world, FB_EBUSY);
+		assert_true(is_there(world, &ids[1]));
+		hidden[0] = '\0';
+		collects(world, FB_OK);
+		assert_true(is_there(world, &ids[1]));
+	}
+}
+
+/* Who was fenced off has a register too, and nothing that anybody needs. */
+static void
+a_fence_that_is_not_listed_does_not_matter(void **state)
+{
+	struct world *world = *state;
+	struct fb_session session = { 0 };
+	struct fb_digest pack;
+	char id[FB_RUN_ID_SIZE];
+	FB_AUTO_FREE char *key = NULL;
+
+	new_id(world, id);
+	assert_ok(fb_session_begin(
+	    world->repo, id, "download", "demo", &session, &err));
+	fb_session_release(&session);
+	pack = put_signed(world, true, id);
+	hide(id);
+	collects(world, FB_OK);
+	assert_false(is_there(world, &pack));
+}
+
+/* The session of a run that is not listed is what the next prune goes by. */
+static void
+tidying_leaves_what_the_next_one_goes_by(void **state)
+{
+	struct world *world = *state;
+	struct fb_gc_request request = { .fence_after_ms = 0 };
+	struct fb_gc_report report = { 0 };
+	struct fb_digest pack;
+	char id[FB_RUN_ID_SIZE];
+	FB_AUTO_FREE char *key = NULL;
+	uint64_t size;
+
+	make_run(world, id, &pack);
+	key = fb_format("sessions/%s", id);
+	hide(id);
+	assert_ok(fb_gc_tidy(world->repo, &report, &err));
+	assert_ok(fb_store_head(world->repo->store, key, &size, &err));
+	hidden[0] = '\0';
+	assert_ok(fb_gc_collect(world->repo, &request, &report, &err));
+	assert_fails(
+	    FB_ENOTFOUND, fb_store_head(world->repo->store, key, &size, &err));
+	fb_gc_report_release(&report);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, make_lagging_world, end_world)
+		T(a_run_that_is_not_listed_stops_the_collection),
+		T(the_second_marking_is_not_deceived_either),
+		T(what_is_to_go_says_whose_it_is),
+		T(a_fence_that_is_not_listed_does_not_matter),
+		T(tidying_leaves_what_the_next_one_goes_by),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
