@@ -251,12 +251,14 @@ fb_driver_create_snapshot(struct fb_driver *driver,
     const struct fb_machine *machine, const struct fb_verb *verb,
     struct fb_error *err)
 {
-	enum fb_fault fault;
+	enum fb_fault fault = FB_FAULT_NONE;
 	int rc;
 
 	if (driver->ops->create_snapshot == NULL)
 		return lacks(driver, "make a snapshot", err);
-	rc = effect(driver, machine, verb, "create_snapshot", &fault, err);
+	rc = verb->adopts
+	    ? question(driver, machine, "create_snapshot", err)
+	    : effect(driver, machine, verb, "create_snapshot", &fault, err);
 	if (rc == FB_OK)
 		rc = answer(fb_seam_answer(fault,
 		                driver->ops->create_snapshot(

@@ -124,7 +124,7 @@ stop_job(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 
 static int
 make_snapshot(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
-    struct fb_error *ret_live, struct fb_error *err)
+    bool adopts, struct fb_error *ret_live, struct fb_error *err)
 {
 	size_t count = job->now->volume_count;
 	FB_AUTO_FREE const char **since = fb_alloc(count + 1, sizeof(*since));
@@ -140,6 +140,7 @@ make_snapshot(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 	}
 	fb_run_verb(run, job, verb_timeout(0, deadline_ns), &verb);
 	verb.will_start = job->owes_start && is_stopped_lifecycle(job);
+	verb.adopts = adopts;
 	verb.ret_unclean = &job->unclean;
 	if (job->lifecycle == FB_LIFECYCLE_PAUSE_IN_CREATE)
 		verb.ret_live = ret_live;
@@ -228,7 +229,7 @@ snapshot_job(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 	if (rc == FB_OK)
 		rc = pause_begin(run, job, err);
 	if (rc == FB_OK)
-		rc = make_snapshot(run, job, deadline_ns, &live, err);
+		rc = make_snapshot(run, job, deadline_ns, false, &live, err);
 	if (rc == FB_OK)
 		rc = pause_end(run, job, &live, err);
 	if (rc < 0)
@@ -244,7 +245,7 @@ fb_run_adopt_snapshot(
     struct fb_run *run, struct fb_job *job, struct fb_error *err)
 {
 	struct fb_error live = { 0 };
-	int rc = make_snapshot(run, job, 0, &live, err);
+	int rc = make_snapshot(run, job, 0, true, &live, err);
 
 	if (rc < 0)
 		return rc;

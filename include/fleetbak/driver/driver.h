@@ -33,6 +33,9 @@ struct fb_verb {
 	int lock_fd;               /* for children to hold; -1: none */
 	bool will_start;           /* create_snapshot: the machine was stopped
 	                            * for it, and start follows */
+	bool adopts;       /* create_snapshot: find_by_token says that it is
+	                    * there; nothing is made, and what it is worth is
+	                    * told */
 	bool *ret_unclean; /* create_snapshot: set when it was off because it
 	                    * was cut off, not shut down; may be NULL */
 	/* create_snapshot, of a machine that is paused in it: set when it was
