@@ -532,6 +532,7 @@ transfer(struct fb_http *http, struct exchange *exchange, struct fb_error *err)
 {
 	struct connection *connection = take_connection(http);
 	struct curl_slist *headers = NULL;
+	curl_off_t retry_after = 0;
 	CURLcode code;
 	long status = 0;
 	int rc = FB_OK;
@@ -548,11 +549,15 @@ transfer(struct fb_http *http, struct exchange *exchange, struct fb_error *err)
 	code = perform(http, connection, exchange);
 	(void)curl_easy_getinfo(
 	    connection->curl, CURLINFO_RESPONSE_CODE, &status);
+	(void)curl_easy_getinfo(
+	    connection->curl, CURLINFO_RETRY_AFTER, &retry_after);
 	if (code != CURLE_OK)
 		rc = fail(exchange, code, connection->why, err);
 	else if (status == 0)
 		rc = fb_fail(err, FB_EPROTO, "an answer without a status");
 	exchange->response->status = (int)status;
+	exchange->response->retry_after_s =
+	    retry_after > 0 ? (uint64_t)retry_after : 0;
 	/* The list is the handle's as long as it may be used. */
 	(void)curl_easy_setopt(connection->curl, CURLOPT_HTTPHEADER, NULL);
 	curl_slist_free_all(headers);

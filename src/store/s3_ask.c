@@ -16,7 +16,7 @@
 
 #define PAUSE_FIRST_NS (100 * NS_PER_MS)
 #define PAUSE_MAX_NS   (20 * NS_PER_S)
-#define PAUSE_ASKED_NS (120 * NS_PER_S) /* of Retry-After */
+#define PAUSE_ASKED_NS (120 * NS_PER_S) /* of Retry-After, at most */
 #define HURRY_NS       (5 * NS_PER_S)
 
 #define READ_STEP ((size_t)1 << 20)
@@ -223,11 +223,9 @@ send_once(struct s3_store *s3, const struct s3_ask *ask,
 static int64_t
 pause_of(const struct s3_answer *answer, unsigned tries)
 {
-	const char *after = fb_http_header(&answer->http, "retry-after");
+	uint64_t seconds = answer->http.retry_after_s;
 	int64_t pause = PAUSE_FIRST_NS;
-	uint64_t seconds;
 	uint16_t dice;
-	struct fb_error why;
 
 	for (unsigned i = 1; i < tries && pause < PAUSE_MAX_NS; i++)
 		pause *= 2;
@@ -235,11 +233,9 @@ pause_of(const struct s3_answer *answer, unsigned tries)
 		pause = PAUSE_MAX_NS;
 	fb_random(&dice, sizeof(dice));
 	pause = pause / 2 + pause / 2 * dice / UINT16_MAX;
-	if (after != NULL &&
-	    fb_text_u64(
-	        (struct fb_span){ (const uint8_t *)after, strlen(after) },
-	        PAUSE_ASKED_NS / NS_PER_S, &seconds, &why) == FB_OK &&
-	    (int64_t)seconds * NS_PER_S > pause)
+	if (seconds > PAUSE_ASKED_NS / NS_PER_S)
+		seconds = PAUSE_ASKED_NS / NS_PER_S;
+	if ((int64_t)seconds * NS_PER_S > pause)
 		pause = (int64_t)seconds * NS_PER_S;
 	return pause;
 }

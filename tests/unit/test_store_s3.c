@@ -395,6 +395,59 @@ a_failing_server_has_a_budget(void **state)
 	script_release(&script);
 }
 
+/* How often it asks a server that says this, and has 1.5 seconds. */
+static size_t
+asked_of(const char *answer, const char *then)
+{
+	const char *const answers[] = { answer, then, then, then, then, then,
+		then, then, then, then, then, then, then, then, then, then };
+	struct fb_store_options options = { .credentials = "env",
+		.proxy = "",
+		.retry_ms = 1500 };
+	FB_AUTO_FREE char *endpoint = NULL;
+	struct fb_store *store;
+	struct script script;
+	uint64_t size;
+	size_t count;
+	int rc;
+
+	set_keys();
+	script_start(&script, answers, FB_COUNT(answers));
+	endpoint = fb_format("http://127.0.0.1:%u", script.port);
+	options.endpoint = endpoint;
+	assert_ok(fb_store_open("s3://b-1", false, &options, &store, &err));
+	rc = fb_store_head(store, "k", &size, &err);
+	assert_int_equal(rc, then == answer ? FB_EUNREACH : FB_OK);
+	fb_store_close(store);
+	script_stop(&script);
+	count = script.asked_count;
+	script_release(&script);
+	return count;
+}
+
+#define BUSY_UNTIL(when) \
+	"HTTP/1.1 503 X\r\nRetry-After: " when "\r\nContent-Length: 0\r\n\r\n"
+
+static void
+a_server_that_is_busy_says_for_how_long(void **state)
+{
+	static const char once[] = BUSY_UNTIL("1");
+	static const char *const longer[] = { BUSY_UNTIL("2"),
+		BUSY_UNTIL("300"), BUSY_UNTIL("100000000000"),
+		BUSY_UNTIL("Fri, 01 Jan 2100 00:00:00 GMT") };
+	int64_t before = fb_clock_mono_ns();
+
+	(void)state;
+	assert_int_equal(asked_of(once, OK), 2);
+	assert_true(fb_clock_mono_ns() - before >= INT64_C(1000000000));
+	for (size_t i = 0; i < FB_COUNT(longer); i++)
+		assert_int_equal(asked_of(longer[i], longer[i]), 1);
+	/* What is past, or is no time, asks for nothing. */
+	assert_in_range(asked_of(
+	    BUSY_UNTIL("Fri, 01 Jan 2010 00:00:00 GMT"), OK), 2, 2);
+	assert_in_range(asked_of(BUSY_UNTIL("soon"), OK), 2, 2);
+}
+
 static void
 nobody_there_is_unreachable(void **state)
 {
@@ -553,6 +606,7 @@ main(void)
 		cmocka_unit_test(an_endless_header_is_no_answer),
 		cmocka_unit_test(an_error_says_what_to_do),
 		cmocka_unit_test(a_failing_server_has_a_budget),
+		cmocka_unit_test(a_server_that_is_busy_says_for_how_long),
 		cmocka_unit_test(nobody_there_is_unreachable),
 		cmocka_unit_test(without_conditions_it_is_looked_first),
 		cmocka_unit_test(a_bucket_is_tried_out),

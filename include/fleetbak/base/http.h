@@ -80,6 +80,8 @@ struct fb_http_request {
 
 struct fb_http_response {
 	int status;            /* 200, 404, ... */
+	uint64_t retry_after_s; /* what Retry-After asks for, as a number or a
+	                         * date; 0: nothing */
 	struct fb_buf headers; /* "name: value", NUL, ...; use the function */
 	struct fb_buf body;    /* what the sink did not take; that of a failed
 	                        * request is cut at body_max */
