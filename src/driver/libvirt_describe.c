@@ -178,11 +178,16 @@ is_swapped(const struct look *look, const struct fb_domain_disk *disk)
 /* A job would be in the way when the guest's agent comes up again: libvirt
  * then takes it for absent until it is restarted itself. */
 bool
-fb_libvirt_reads_stopped(const struct fb_libvirt_driver *driver,
-    const struct fb_domain *domain)
+fb_libvirt_reads_stopped(bool live, const struct fb_domain *domain)
 {
-	return !driver->live && domain->agent &&
-	    !fb_libvirt_overlays(driver, domain);
+	return !live && domain->agent && !fb_libvirt_overlays(live, domain);
+}
+
+/* One that is not defined would be gone when it has stopped. */
+static bool
+is_live(const struct look *look)
+{
+	return look->driver->live || !look->persistent;
 }
 
 /* Whether it is up now decides nothing: one that is down because a run died
@@ -190,7 +195,7 @@ fb_libvirt_reads_stopped(const struct fb_libvirt_driver *driver,
 static bool
 is_read_stopped(const struct look *look)
 {
-	return fb_libvirt_reads_stopped(look->driver, &look->defined);
+	return fb_libvirt_reads_stopped(is_live(look), &look->defined);
 }
 
 /* Of a disk that the XML allows: does it run as it is defined, and how large
@@ -261,7 +266,7 @@ static void
 add_way(struct fb_buf *note, const struct look *look,
     const struct fb_domain_disk *disk, const struct fb_volume *volume)
 {
-	bool overlay = fb_libvirt_overlays(look->driver, &look->defined);
+	bool overlay = fb_libvirt_overlays(is_live(look), &look->defined);
 	bool running = look->running && !is_read_stopped(look);
 	bool job = running && !overlay;
 
@@ -317,7 +322,7 @@ add_disk(const struct look *look, const struct fb_domain_disk *disk,
 	} else {
 		volume->read_stopped = is_read_stopped(look);
 		volume->method = volume->read_stopped ? "read-stopped"
-		    : fb_libvirt_overlays(look->driver, &look->defined)
+		    : fb_libvirt_overlays(is_live(look), &look->defined)
 		    ? "overlay"
 		    : "backup-job";
 		add_way(&note, look, disk, volume);
@@ -389,8 +394,7 @@ lifecycle_of(const struct look *look)
 {
 	if (look->driver->live && !look->running)
 		return FB_LIFECYCLE_READ_DOWN;
-	/* One that is not defined would be gone when it has stopped. */
-	if (look->driver->live || !look->persistent)
+	if (is_live(look))
 		return fb_libvirt_freezes(look->driver, &look->live)
 		    ? FB_LIFECYCLE_PAUSE_IN_CREATE
 		    : FB_LIFECYCLE_SNAPSHOT_LIVE;

@@ -107,9 +107,9 @@ void fb_libvirt_describe(const struct fb_libvirt_driver *driver,
     virConnectPtr connection, virDomainPtr domain,
     struct fb_machine *machine);
 
-/* Is it down while its disks are read, although it runs otherwise? */
-bool fb_libvirt_reads_stopped(const struct fb_libvirt_driver *driver,
-    const struct fb_domain *domain);
+/* Is it down while its disks are read, although it runs otherwise?  `live`: it
+ * is not stopped, because its source says so or because it would be gone. */
+bool fb_libvirt_reads_stopped(bool live, const struct fb_domain *domain);
 
 /* The domain of this UUID, on a connection that is given back with it.
  * FB_ENOTFOUND (E-MACHINE-GONE). */

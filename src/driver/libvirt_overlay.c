@@ -28,9 +28,11 @@ struct overlay {
 	const char *target;
 	const char *base, *format; /* the image that was the disk's */
 	const char *path;          /* the overlay */
+	json_t *entry;
 };
 
 struct overlays {
+	char *path; /* of the record */
 	json_t *record;
 	const char *token;
 	struct overlay *items;
@@ -42,14 +44,14 @@ release_overlays(struct overlays *overlays)
 {
 	json_decref(overlays->record);
 	free(overlays->items);
+	free(overlays->path);
 }
 #define AUTO_OVERLAYS FB_CLEANUP(release_overlays)
 
 bool
-fb_libvirt_overlays(
-    const struct fb_libvirt_driver *driver, const struct fb_domain *domain)
+fb_libvirt_overlays(bool live, const struct fb_domain *domain)
 {
-	if (driver->live || !domain->agent)
+	if (live || !domain->agent)
 		return false;
 	for (size_t i = 0; i < domain->disk_count; i++) {
 		const struct fb_domain_disk *disk = &domain->disks[i];
@@ -84,11 +86,12 @@ fb_libvirt_is_overlaid(
 }
 
 static int
-take_item(const json_t *entry, struct overlay *ret, struct fb_error *err)
+take_item(json_t *entry, struct overlay *ret, struct fb_error *err)
 {
 	static const char what[] = "what lies above a guest's images";
 	int rc = fb_json_str(entry, "target", what, &ret->target, err);
 
+	ret->entry = entry;
 	if (rc == FB_OK)
 		rc = fb_json_str(entry, "base", what, &ret->base, err);
 	if (rc == FB_OK)
@@ -102,7 +105,7 @@ static int
 load(const struct fb_libvirt_driver *driver, const char *uuid,
     struct overlays *ret, struct fb_error *err)
 {
-	FB_AUTO_FREE char *path = record_path(driver, uuid);
+	char *path = ret->path = record_path(driver, uuid);
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 	json_t *list = NULL;
 	int rc = fb_libvirt_is_overlaid(driver, uuid)
@@ -241,12 +244,43 @@ begin_commit(
 	return rc;
 }
 
-static int
-pivot(
-    virDomainPtr domain, const struct overlay *overlay, struct fb_error *err)
+static bool
+is_there(const struct overlay *overlay)
 {
-	int rc = fb_libvirt_effect(domain, "pivot", err);
+	struct fb_error ignored;
+	struct stat st;
 
+	return fb_io_look(overlay->path, &st, &ignored) == FB_OK;
+}
+
+/* What the definition says proves nothing: it may have been put back as it was
+ * by somebody, with all that was written since in an overlay that nothing
+ * names.  So that it is about to be merged is durable first. */
+static int
+note_pivot(const struct overlays *overlays, const struct overlay *overlay,
+    struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+
+	(void)json_object_set_new(overlay->entry, "pivot", json_true());
+	fb_json_add(&text, overlays->record);
+	return fb_io_replace(overlays->path, fb_buf_span(&text), 0600, err);
+}
+
+static bool
+is_noted(const struct overlay *overlay)
+{
+	return json_is_true(json_object_get(overlay->entry, "pivot"));
+}
+
+static int
+pivot(virDomainPtr domain, const struct overlays *overlays,
+    const struct overlay *overlay, struct fb_error *err)
+{
+	int rc = note_pivot(overlays, overlay, err);
+
+	if (rc == FB_OK)
+		rc = fb_libvirt_effect(domain, "pivot", err);
 	if (rc == FB_OK &&
 	    fb_libvirt.virDomainBlockJobAbort(domain, overlay->target,
 	        VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT) < 0)
@@ -258,28 +292,46 @@ pivot(
 
 enum step { MERGED, COMMIT, WAIT, PIVOT };
 
+/* Of what the domain has: the overlay, or its image without anything left in
+ * one; anything else is for a person. */
+static int
+judge_source(const struct fb_domain *domain, const struct overlay *overlay,
+    bool *ret_merged, struct fb_error *err)
+{
+	const struct fb_domain_disk *disk =
+	    fb_domain_disk(domain, overlay->target);
+	const char *source =
+	    disk != NULL && disk->source != NULL ? disk->source : "nothing";
+
+	*ret_merged = strcmp(source, overlay->base) == 0;
+	if (strcmp(source, overlay->path) == 0 ||
+	    (*ret_merged && (is_noted(overlay) || !is_there(overlay))))
+		return FB_OK;
+	(void)fb_fail_id(err, FB_ECONFLICT, "E-OVERLAY",
+	    "its disk '%s' has '%s', and what was written to '%s' is not "
+	    "merged into '%s'",
+	    overlay->target, source, overlay->path, overlay->base);
+	return fb_hint(err,
+	    "'qemu-img commit -b' of the overlay while the machine is off, "
+	    "or remove it when it is not needed");
+}
+
 /* What is to be done next; *ret_at: how far a merge is. */
 static int
 look(virDomainPtr domain, const struct overlay *overlay, enum step *ret_step,
     uint64_t *ret_at, struct fb_error *err)
 {
 	FB_AUTO_DOMAIN struct fb_domain live = { 0 };
-	const struct fb_domain_disk *disk;
 	virDomainBlockJobInfo info;
+	bool merged = false;
 	int found, rc = fb_libvirt_read(domain, true, &live, err);
 
+	if (rc == FB_OK)
+		rc = judge_source(&live, overlay, &merged, err);
 	if (rc < 0)
 		return rc;
-	disk = fb_domain_disk(&live, overlay->target);
-	if (disk == NULL || disk->source == NULL ||
-	    (strcmp(disk->source, overlay->path) != 0 &&
-	        strcmp(disk->source, overlay->base) != 0))
-		return fb_fail_id(err, FB_ECONFLICT, "E-OVERLAY",
-		    "its disk '%s' runs neither with '%s' nor with '%s', "
-		    "where that is to be merged",
-		    overlay->target, overlay->path, overlay->base);
-	*ret_step = strcmp(disk->source, overlay->base) == 0 ? MERGED : COMMIT;
-	if (*ret_step == MERGED)
+	*ret_step = merged ? MERGED : COMMIT;
+	if (merged)
 		return FB_OK;
 	found = fb_libvirt.virDomainGetBlockJobInfo(
 	    domain, overlay->target, &info, 0);
@@ -293,8 +345,8 @@ look(virDomainPtr domain, const struct overlay *overlay, enum step *ret_step,
 }
 
 static int
-merge_one(
-    virDomainPtr domain, const struct overlay *overlay, struct fb_error *err)
+merge_one(virDomainPtr domain, const struct overlays *overlays,
+    const struct overlay *overlay, struct fb_error *err)
 {
 	int64_t moved = fb_clock_mono_ns();
 	struct fb_error why = { 0 };
@@ -309,7 +361,7 @@ merge_one(
 		if (step == COMMIT)
 			(void)!begin_commit(domain, overlay, &why);
 		if (step == PIVOT)
-			(void)!pivot(domain, overlay, &why);
+			(void)!pivot(domain, overlays, overlay, &why);
 		if (at != before || step != last)
 			moved = fb_clock_mono_ns();
 		before = at;
@@ -324,26 +376,7 @@ merge_one(
 	}
 }
 
-static int
-drop_overlays(const struct fb_libvirt_driver *driver, const char *uuid,
-    const struct overlays *overlays, struct fb_error *err)
-{
-	int rc = FB_OK;
-
-	for (size_t i = 0; rc == FB_OK && i < overlays->count; i++) {
-		struct fb_error ignored;
-		struct stat st;
-
-		if (fb_io_look(overlays->items[i].path, &st, &ignored) ==
-		    FB_OK)
-			rc = fb_io_unlink(overlays->items[i].path, err);
-	}
-	return rc < 0 ? rc
-	              : fb_libvirt_forget(
-	                    driver, uuid, FB_LIBVIRT_OVERLAY_MARK, err);
-}
-
-/* Of a domain that is off: is there anything that names an overlay? */
+/* Is there anything in its definition that names an overlay? */
 static int
 is_merged(virDomainPtr domain, const struct overlays *overlays,
     bool *ret_merged, struct fb_error *err)
@@ -353,14 +386,32 @@ is_merged(virDomainPtr domain, const struct overlays *overlays,
 
 	*ret_merged = true;
 	for (size_t i = 0; rc == FB_OK && i < overlays->count; i++) {
-		const struct fb_domain_disk *disk =
-		    fb_domain_disk(&defined, overlays->items[i].target);
+		bool merged;
 
-		if (disk != NULL && disk->source != NULL &&
-		    strcmp(disk->source, overlays->items[i].path) == 0)
-			*ret_merged = false;
+		rc = judge_source(
+		    &defined, &overlays->items[i], &merged, err);
+		*ret_merged = *ret_merged && merged;
 	}
 	return rc;
+}
+
+static int
+drop_overlays(const struct fb_libvirt_driver *driver, virDomainPtr domain,
+    const char *uuid, const struct overlays *overlays, struct fb_error *err)
+{
+	bool merged = true;
+	int rc = is_merged(domain, overlays, &merged, err);
+
+	/* It would not start again. */
+	if (rc == FB_OK && !merged)
+		rc = fb_fail_id(err, FB_ECONFLICT, "E-OVERLAY",
+		    "its definition names an overlay that is merged");
+	for (size_t i = 0; rc == FB_OK && i < overlays->count; i++)
+		if (is_there(&overlays->items[i]))
+			rc = fb_io_unlink(overlays->items[i].path, err);
+	return rc < 0 ? rc
+	              : fb_libvirt_forget(
+	                    driver, uuid, FB_LIBVIRT_OVERLAY_MARK, err);
 }
 
 static int
@@ -417,7 +468,7 @@ merge_all(const struct fb_libvirt_driver *driver, virDomainPtr domain,
 			    driver, domain, uuid, TO_MERGE, err);
 	}
 	for (size_t i = 0; rc == FB_OK && !merged && i < overlays->count; i++)
-		rc = merge_one(domain, &overlays->items[i], err);
+		rc = merge_one(domain, overlays, &overlays->items[i], err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_let_go_on(domain, err);
 	if (rc == FB_OK)
@@ -429,7 +480,7 @@ merge_all(const struct fb_libvirt_driver *driver, virDomainPtr domain,
 			rc = fb_libvirt_forget(
 			    driver, uuid, FB_LIBVIRT_PAUSED, err);
 	}
-	return rc < 0 ? rc : drop_overlays(driver, uuid, overlays, err);
+	return rc < 0 ? rc : drop_overlays(driver, domain, uuid, overlays, err);
 }
 
 int
@@ -449,6 +500,25 @@ fb_libvirt_merge(const struct fb_libvirt_driver *driver,
 	}
 	(void)pthread_mutex_unlock(&merging);
 	return rc;
+}
+
+int
+fb_libvirt_overlay_lost(const struct fb_libvirt_driver *driver,
+    const char *uuid, struct fb_error *err)
+{
+	AUTO_OVERLAYS struct overlays overlays = { 0 };
+	int rc = load(driver, uuid, &overlays, err);
+
+	if (rc < 0)
+		return rc;
+	(void)fb_fail_id(err, FB_ECONFLICT, "E-OVERLAY",
+	    "the domain is gone, and what it wrote to '%s' is not merged into "
+	    "'%s'",
+	    overlays.count > 0 ? overlays.items[0].path : overlays.path,
+	    overlays.count > 0 ? overlays.items[0].base : "its images");
+	return fb_hint(err,
+	    "'qemu-img commit -b' of the overlays while the machine is off, "
+	    "or remove '%s' when they are not needed", overlays.path);
 }
 
 /*

@@ -13,9 +13,9 @@
 
 #include "libvirt_internal.h"
 
-/* Can it be captured that way?  Each disk that is captured is a file. */
-bool fb_libvirt_overlays(const struct fb_libvirt_driver *driver,
-    const struct fb_domain *domain);
+/* Is it captured that way?  Each disk that is captured is a file; `live` as in
+ * fb_libvirt_reads_stopped(): overlays are put above what is not written to. */
+bool fb_libvirt_overlays(bool live, const struct fb_domain *domain);
 
 /* Put overlays above these disks (ends with NULL) of a domain that is paused;
  * `own` is the directory for them. */
@@ -36,6 +36,11 @@ FB_MUST_USE int fb_libvirt_overlay_check(
 FB_MUST_USE int fb_libvirt_merge(const struct fb_libvirt_driver *driver,
     virDomainPtr domain, const char *uuid, const char *token,
     struct fb_error *err);
+
+/* The domain went before they were merged: they are kept, and E-OVERLAY says
+ * where they are. */
+FB_MUST_USE int fb_libvirt_overlay_lost(const struct fb_libvirt_driver *driver,
+    const char *uuid, struct fb_error *err);
 
 /* Is something to be merged? */
 bool fb_libvirt_is_overlaid(

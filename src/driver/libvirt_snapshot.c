@@ -378,6 +378,9 @@ capture_now(const struct capture *capture, int state, struct fb_error *err)
 	    !(state == VIR_DOMAIN_PAUSED &&
 	        fb_libvirt_is_ours_paused(capture->driver, capture->uuid)))
 		rc = fb_fail(err, FB_ECONFLICT, "it is paused or suspended");
+	/* A guest that runs is never given one: it is not frozen. */
+	if (rc == FB_OK && capture->overlay && fb_libvirt_is_up(state))
+		return fb_fail(err, FB_ECONFLICT, "somebody started it");
 	if (rc == FB_OK && capture->overlay)
 		return begin_overlays(capture, err);
 	if (rc == FB_OK && capture->ret_live != NULL)
@@ -405,14 +408,15 @@ choose_disks(struct capture *capture, struct fb_error *err)
 {
 	const struct fb_machine *machine = capture->machine;
 	FB_AUTO_DOMAIN struct fb_domain defined = { 0 };
+	bool live = capture->driver->live ||
+	    fb_libvirt.virDomainIsPersistent(capture->domain) == 0;
 	int rc = fb_libvirt_read(capture->domain, false, &defined, err);
 
-	capture->overlay =
-	    rc == FB_OK && fb_libvirt_overlays(capture->driver, &defined);
+	capture->overlay = rc == FB_OK && fb_libvirt_overlays(live, &defined);
 	capture->wanted = fb_alloc(
 	    machine->volume_count + 1, sizeof(*capture->wanted));
 	for (size_t i = 0; rc == FB_OK &&
-	     !fb_libvirt_reads_stopped(capture->driver, &defined) &&
+	     !fb_libvirt_reads_stopped(live, &defined) &&
 	     i < machine->volume_count; i++)
 		if (machine->volumes[i].kind == FB_VOLUME_DISK &&
 		    is_wanted(&defined, &machine->volumes[i]))
@@ -552,6 +556,8 @@ fb_libvirt_remove_snapshot(struct fb_driver *base,
 	if (rc == FB_OK)
 		rc = fb_libvirt_drop_checkpoints(
 		    driver, ref.domain, machine->id, verb, err);
+	if (rc == FB_ENOTFOUND && fb_libvirt_is_overlaid(driver, machine->id))
+		return fb_libvirt_overlay_lost(driver, machine->id, err);
 	if (rc == FB_ENOTFOUND) /* the domain went, and its job with it */
 		rc = FB_OK;
 	if (rc == FB_OK)

@@ -102,3 +102,22 @@ crash bare 'driver libvirt overlay' 'driver libvirt resume' 'journal volume ' \
 	'driver libvirt block-commit' 'driver libvirt pivot'
 [ "$(sha256sum <"$guests/kept-template")" = "$template" ] ||
 	fail "the template was changed"
+
+# Its definition is put back as it was before anything is merged: what it wrote is
+# in an overlay that nothing names any more, and that is nobody's to remove.
+fresh bare
+vir dumpxml --inactive bare >"$work/bare.xml"
+step=$(sed -n '/block-commit/{s/ .*//p;q;}' "$work/named")
+[ "$(run FLEETBAK_CRASH="$step:kill" download)" -eq 137 ] || fail "not killed"
+left_alone "$work/f"
+overlay=$(vir domblklist bare | sed -n 's/^ *vda *//p')
+vir destroy bare >/dev/null
+expect 0 vir define "$work/bare.xml"
+expect 0 vir start bare
+rc=$(run download) # it was read as a whole before
+grep -q 'is not merged into' "$work/stderr" || fail "not told: $(cat "$work/stderr")"
+[ "$(run download)" -ne 0 ] || fail "the next night is called a success"
+grep -q E-OVERLAY "$work/stderr" || fail "not refused: $(cat "$work/stderr")"
+[ -e "$overlay" ] || fail "$overlay is gone"
+guest_is bare running || fail "bare is $(guest_state bare)"
+ok "an overlay that was not merged is kept, whatever the definition says"
