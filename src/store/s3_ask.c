@@ -219,11 +219,10 @@ send_once(struct s3_store *s3, const struct s3_ask *ask,
 }
 
 /* Half of it at least, the rest at random, so that many that failed at once
- * do not come back at once; at least what the server asks for. */
+ * do not come back at once. */
 static int64_t
-pause_of(const struct s3_answer *answer, unsigned tries)
+pause_of(unsigned tries)
 {
-	uint64_t seconds = answer->http.retry_after_s;
 	int64_t pause = PAUSE_FIRST_NS;
 	uint16_t dice;
 
@@ -232,12 +231,18 @@ pause_of(const struct s3_answer *answer, unsigned tries)
 	if (pause > PAUSE_MAX_NS)
 		pause = PAUSE_MAX_NS;
 	fb_random(&dice, sizeof(dice));
-	pause = pause / 2 + pause / 2 * dice / UINT16_MAX;
-	if (seconds > PAUSE_ASKED_NS / NS_PER_S)
-		seconds = PAUSE_ASKED_NS / NS_PER_S;
-	if ((int64_t)seconds * NS_PER_S > pause)
-		pause = (int64_t)seconds * NS_PER_S;
-	return pause;
+	return pause / 2 + pause / 2 * dice / UINT16_MAX;
+}
+
+/* What the server asks for. */
+static int64_t
+asked_pause(const struct s3_answer *answer)
+{
+	uint64_t seconds = answer->http.retry_after_s;
+
+	return seconds > PAUSE_ASKED_NS / NS_PER_S
+	    ? PAUSE_ASKED_NS
+	    : (int64_t)seconds * NS_PER_S;
 }
 
 static bool
@@ -251,8 +256,15 @@ static bool
 wait_again(const struct s3_store *s3, const struct s3_answer *answer,
     unsigned tries, int64_t begin_ns)
 {
-	int64_t until = fb_clock_mono_ns() + pause_of(answer, tries);
+	int64_t began = fb_clock_mono_ns();
+	int64_t until = began + pause_of(tries);
+	int64_t end = begin_ns + (int64_t)s3->retry_ns;
 
+	/* One that asks for more than is left is asked once more at the end. */
+	if (until < began + asked_pause(answer) && until < end) {
+		until = began + asked_pause(answer);
+		until = until < end ? until : end;
+	}
 	for (;;) {
 		int64_t budget = hurries(s3) && (int64_t)s3->retry_ns > HURRY_NS
 		    ? HURRY_NS
