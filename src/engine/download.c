@@ -320,10 +320,11 @@ remember_run(struct download *download, const struct fb_run *run)
 	FB_AUTO_FREE char *path = fb_state_memory(
 	    download->engine, download->repo->format.repository);
 	struct fb_error ignored = { 0 };
+	int rc = check_history(download, &ignored);
 
-	(void)!check_history(download, &ignored);
-	/* Above all this one, which a list may not show yet. */
-	if (!is_part(run))
+	/* Above all this one, which a list may not show yet; but what was lost
+	 * meanwhile is for the next run to find. */
+	if (rc != FB_EUNTRUSTED && !is_part(run))
 		(void)!fb_history_remember(download->repo,
 		    download->engine->config->fleet_name, path, run->id,
 		    &ignored);

@@ -159,10 +159,11 @@ second() { # [variable]: a second run, after a first
 }
 second
 number=$(grep ' rename ' "$steps" |
-	grep -n 'rename .*/newest/[0-9a-f]*\.demo$' | cut -d: -f1)
+	grep -n 'rename .*/newest/[0-9a-f]*\.demo$' | head -n 1 | cut -d: -f1)
 [ -n "$number" ] || fail "$what: no such step"
 ! cmp -s "$work/newest" state/newest/*.demo || fail "$what: nothing is new"
-second "FLEETBAK_FAULT=rename.$number:EIO"
+# It is tried twice.
+second "FLEETBAK_FAULT=rename.$number:EIO,rename.$((number + 1)):EIO"
 grep -q 'rename .*/newest/' "$steps" || fail "$what: not reached"
 cmp -s "$work/newest" state/newest/*.demo || fail "$what: it has changed"
 [ -z "$(find state/newest -name '*.tmp')" ] || fail "$what: a rest"
