@@ -63,7 +63,7 @@ worker_main(void *arg)
 	return NULL;
 }
 
-void
+bool
 fb_group_start(struct fb_group *group, fb_task *task, void *arg)
 {
 	struct worker *worker = fb_alloc(1, sizeof(*worker));
@@ -77,10 +77,11 @@ fb_group_start(struct fb_group *group, fb_task *task, void *arg)
 		    &err, FB_ESYS, "cannot start a thread: %s", strerror(sys));
 		group_fail(group, &err);
 		free(worker);
-		return;
+		return false;
 	}
 	worker->next = group->workers;
 	group->workers = worker;
+	return true;
 }
 
 int

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -238,6 +239,7 @@ run_machine(struct fb_restore *restore, struct fb_rst_machine *machine)
 struct crew {
 	struct fb_restore *restore;
 	atomic_size_t next;
+	pthread_mutex_t begins; /* held until all that begin are known */
 };
 
 static int
@@ -247,6 +249,8 @@ run_some(void *arg, struct fb_error *err)
 	struct fb_restore *restore = crew->restore;
 
 	(void)err;
+	(void)pthread_mutex_lock(&crew->begins);
+	(void)pthread_mutex_unlock(&crew->begins);
 	for (;;) {
 		size_t number = atomic_fetch_add(&crew->next, 1);
 
@@ -261,19 +265,22 @@ run_some(void *arg, struct fb_error *err)
 void
 fb_rst_run_dir(struct fb_restore *restore)
 {
-	struct crew crew = { restore, 0 };
+	struct crew crew = { restore, 0, PTHREAD_MUTEX_INITIALIZER };
 	struct fb_error err = { 0 };
 	struct fb_group *group;
-	size_t count =
-	    restore->count < AT_ONCE ? restore->count : AT_ONCE;
+	size_t count = restore->count < AT_ONCE ? restore->count : AT_ONCE;
+	size_t begins = restore->count > 0;
 
 	if (restore->together == NULL)
 		count = 1;
 	group = fb_group_new();
-	for (size_t i = 0; i < count; i++)
-		fb_rst_await(restore, &restore->machines[i]);
+	(void)pthread_mutex_lock(&crew.begins);
 	for (size_t i = 1; i < count; i++)
-		fb_group_start(group, run_some, &crew);
+		begins += fb_group_start(group, run_some, &crew);
+	/* One that is awaited and has no thread would be awaited for ever. */
+	for (size_t i = 0; i < begins; i++)
+		fb_rst_await(restore, &restore->machines[i]);
+	(void)pthread_mutex_unlock(&crew.begins);
 	(void)run_some(&crew, &err);
 	if (fb_group_wait(group, &err) < 0)
 		fb_rst_warn(restore, NULL, &err);

@@ -8,6 +8,8 @@
 #ifndef FB_BASE_GROUP_H
 #define FB_BASE_GROUP_H
 
+#include <stdbool.h>
+
 #include "fleetbak/base/attr.h"
 
 struct fb_error;
@@ -22,8 +24,9 @@ struct fb_group *fb_group_new(void);
  * the queue must live until fb_group_wait() returns. */
 void fb_group_guard(struct fb_group *group, struct fb_queue *queue);
 
-/* Run task(arg) on a thread of its own. */
-void fb_group_start(struct fb_group *group, fb_task *task, void *arg);
+/* Run task(arg) on a thread of its own.  False: there is none to be had, and
+ * fb_group_wait() says why. */
+bool fb_group_start(struct fb_group *group, fb_task *task, void *arg);
 
 /* Wait for every task and free the group.  Returns FB_OK, or the failure
  * that came first; FB_ECANCELED only if nothing else failed. */
