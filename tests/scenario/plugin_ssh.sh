@@ -88,6 +88,26 @@ seq 1 20000 | cmp - "$(find out -name numbers)" || fail "another file"
 expect 1 "$fb" -c fleetbak.yaml restore h1 --as h3 --yes
 ok "hosts are backed up and come back as they were"
 
+# What a path's backup lacks because it lies on another file system.
+refused() { # HOST
+	on "$1" 'echo kept >/srv/www/below/file'
+	expect 1 "$fb" -c fleetbak.yaml restore h"$1" --in-place --yes
+	grep -q 'would be removed' "$work/stderr" || fail "another reason"
+	[ "$(on "$1" 'cat /srv/www/below/file')" = kept ] || fail "it is gone"
+	image "$1" >"after-$1"
+	grep -q numbers "after-$1" || fail "the rest is gone"
+}
+on 2 'mkdir /srv/www/below && mount -t tmpfs tmpfs /srv/www/below'
+refused 2
+on 2 'umount /srv/www/below && mkdir /srv/elsewhere &&
+	mount --bind /srv/elsewhere /srv/www/below'
+refused 2
+on 2 'umount /srv/www/below'
+on 1 'btrfs -q subvolume create /srv/www/below'
+refused 1
+on 1 'btrfs -q subvolume delete /srv/www/below'
+ok "a tree is not restored over what lies mounted below it"
+
 ssh_host_stop "$hosts" 2
 expect 3 "$fb" -c fleetbak.yaml download
 grep -q 'h2.*cannot be reached' "$work/stderr" || fail "h2 is not told"
