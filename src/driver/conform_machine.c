@@ -37,6 +37,16 @@ verb_of(const struct stage *g)
 		.lock_fd = -1, .cancel = g->s->conform->cancel };
 }
 
+/* Of what brings the machine back: it is done also when we are to stop. */
+static struct fb_verb
+steady_verb_of(const struct stage *g)
+{
+	struct fb_verb verb = verb_of(g);
+
+	verb.cancel = NULL;
+	return verb;
+}
+
 static int
 open_scratch(struct fb_error *err)
 {
@@ -54,7 +64,8 @@ open_scratch(struct fb_error *err)
 static int
 is_power(struct stage *g, enum fb_power wanted, struct fb_error *err)
 {
-	struct fb_verb verb = verb_of(g);
+	struct fb_verb verb =
+	    wanted == FB_POWER_UP ? steady_verb_of(g) : verb_of(g);
 	enum fb_power power;
 	int rc;
 
@@ -72,7 +83,7 @@ static bool
 check_power(struct stage *g, const char *name, bool up)
 {
 	struct fb_error err = { 0 };
-	struct fb_verb verb = verb_of(g);
+	struct fb_verb verb = up ? steady_verb_of(g) : verb_of(g);
 	int rc = FB_OK;
 
 	for (int i = 0; rc == FB_OK && i < 2; i++) {
@@ -143,7 +154,7 @@ static void
 check_removed(struct stage *g)
 {
 	struct fb_error err = { 0 };
-	struct fb_verb verb = verb_of(g);
+	struct fb_verb verb = steady_verb_of(g);
 	int rc = FB_OK;
 
 	for (int i = 0; rc == FB_OK && i < 2; i++)
@@ -514,27 +525,29 @@ capture(struct stage *g)
 	        FB_LIFECYCLE_PAUSE_IN_CREATE &&
 	    g->machine->lifecycle != FB_LIFECYCLE_SNAPSHOT_LIVE;
 	size_t failed = g->s->conform->failed;
-	bool frozen = false;
+	bool stopped = true, tried = false, frozen = false;
 
-	if (stops && !check_power(g, "stop-twice", false))
-		return;
-	if (!stops)
+	if (stops)
+		stopped = check_power(g, "stop-twice", false);
+	else
 		fb_conform_skip(g->s, "stop-twice",
 		    up ? "its lifecycle does not stop it"
 		       : "the machine is down");
-	check_volumes(g, true);
-	if (fb_conform_can(g->s, FB_PLUGIN_CREATE_SNAPSHOT))
+	if (stopped)
+		check_volumes(g, true);
+	if (stopped && fb_conform_can(g->s, FB_PLUGIN_CREATE_SNAPSHOT)) {
+		tried = true;
 		frozen = check_snapshot(g);
-	else
+	} else if (stopped)
 		fb_conform_skip(
 		    g->s, "snapshot-twice-is-once", "it makes none");
 	/* Whatever went wrong, what was up comes up. */
 	if (stops)
 		(void)check_power(g, "start-twice", true);
-	if (frozen) {
+	if (frozen)
 		check_volumes(g, false);
+	if (tried)
 		check_removed(g);
-	}
 	if (g->s->conform->as_new == NULL)
 		fb_conform_skip(g->s, "restore-check",
 		    "name a new machine with --as");
