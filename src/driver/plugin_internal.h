@@ -87,7 +87,8 @@ FB_MUST_USE int fb_pipe_write(
     struct fb_pipe *pipe, struct fb_span bytes, struct fb_error *err);
 FB_MUST_USE int fb_pipe_end(
     struct fb_pipe *pipe, json_t **ret_result, struct fb_error *err);
-/* Ends it, however it stands. */
+/* Ends it, however it stands: a stream that is written and was not ended by
+ * fb_pipe_end() is killed before its end can be seen. */
 void fb_pipe_close(struct fb_pipe *pipe);
 void fb_pipe_closep(struct fb_pipe **pipe);
 #define FB_AUTO_PIPE FB_CLEANUP(fb_pipe_closep)

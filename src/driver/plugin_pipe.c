@@ -265,14 +265,18 @@ fb_pipe_close(struct fb_pipe *pipe)
 {
 	struct pollfd over = { pipe->over[0], POLLIN, 0 };
 	struct fb_error ignored;
+	/* The end of a stream that broke off would pass for that of all. */
+	bool cut = pipe->call.verb == FB_PLUGIN_WRITE_STREAM && pipe->to >= 0;
 
-	close_one(&pipe->to);
+	if (!cut)
+		close_one(&pipe->to);
 	close_one(&pipe->from); /* whoever still writes is not held up */
 	if (pipe->group != NULL) {
-		if (poll(&over, 1, LINGER_MS) <= 0)
+		if (cut || poll(&over, 1, LINGER_MS) <= 0)
 			atomic_store(&pipe->stop, true);
 		(void)!join(pipe, &ignored);
 	}
+	close_one(&pipe->to);
 	for (int i = 0; i < 2; i++)
 		close_one(&pipe->theirs[i]);
 	close_one(&pipe->over[0]);

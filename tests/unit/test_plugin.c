@@ -763,6 +763,43 @@ a_stream_is_written_when_all_of_it_was_read(void **state)
 }
 
 static int
+fail_midway(void *arg, struct fb_span *ret_bytes, struct fb_error *error)
+{
+	size_t *left = arg;
+	static const uint8_t bytes[512];
+
+	if (*left == 0)
+		return fb_fail(error, FB_ECORRUPT, "a chunk is damaged");
+	*left -= 1;
+	*ret_bytes = (struct fb_span){ bytes, sizeof(bytes) };
+	return FB_OK;
+}
+
+static void
+a_stream_that_breaks_off_does_not_look_complete(void **state)
+{
+	AUTO_DIR char *dir = new_dir();
+	FB_AUTO_FREE char *mark = fb_format("%s/mark", dir);
+	FB_AUTO_FREE char *script = fb_format(
+	    HELLO("1") "cat <&3 >/dev/null; echo >%s; " DONE, mark);
+	struct fb_driver *driver = open_script(script, json_object());
+	struct fb_restore_request request = { .machine = &machine,
+		.new_id = machine_id };
+	struct fb_verb v = verb();
+	size_t left = 2;
+	struct fb_pull pull = { &left, fail_midway };
+	struct fb_target *target = NULL;
+
+	(void)state;
+	assert_ok(fb_driver_restore_open(
+	    driver, &request, &tree, &v, &target, &err));
+	assert_fails(FB_ECORRUPT, target->ops->absorb(target, &pull, &err));
+	fb_target_closep(&target);
+	assert_int_equal(access(mark, F_OK), -1);
+	fb_driver_close(driver);
+}
+
+static int
 visit(void *arg, const char *path, struct fb_error *error)
 {
 	(void)error;
@@ -837,6 +874,8 @@ main(void)
 		cmocka_unit_test(a_stream_counts_when_its_end_was_said),
 		cmocka_unit_test(a_stream_that_broke_off_goes_on),
 		cmocka_unit_test(a_stream_is_written_when_all_of_it_was_read),
+		cmocka_unit_test(
+		    a_stream_that_breaks_off_does_not_look_complete),
 		cmocka_unit_test(paths_of_a_tree_are_listed_with_nuls),
 	};
 
