@@ -19,6 +19,9 @@
 /* The end marker, padded to a record of tar's. */
 #define TAIL_MAX (2u << 20)
 
+/* What libarchive may read ahead: no header is longer. */
+#define LATE_MAX (8u << 20)
+
 struct reading {
 	const struct fb_pull *pull;
 	const struct fb_sink *sink;
@@ -44,6 +47,14 @@ take(struct archive *archive, void *arg, const void **ret_bytes)
 	r->rc = r->pull->next(r->pull->arg, &bytes, &r->failure);
 	if (r->rc < 0) {
 		archive_set_error(archive, ECANCELED, "the source failed");
+		return -1;
+	}
+	if (bytes.len > LATE_MAX - (r->late.len - r->given)) {
+		(void)fb_fail(&r->failure, FB_EPROTO,
+		    "the plugin's archive: a header is longer than %u bytes",
+		    LATE_MAX);
+		r->rc = fb_plugin_broken(&r->failure);
+		archive_set_error(archive, ECANCELED, "too much at once");
 		return -1;
 	}
 	r->ended = bytes.len == 0;
