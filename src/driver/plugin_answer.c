@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "fleetbak/base/err.h"
+#include "fleetbak/base/log.h"
 #include "fleetbak/base/mem.h"
 
 static const char *const verb_names[FB_PLUGIN_VERBS] = {
@@ -84,6 +85,32 @@ struct decoder {
 	uint64_t id; /* of the answer that is due */
 };
 
+/* Whatever it says as text, without secrets: in JSON one may hide behind
+ * escapes.  How deep it goes fb_json_parse() has bounded. */
+static void
+redact_all(json_t *value) /* NOLINT(misc-no-recursion) */
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	const char *key;
+	json_t *member;
+	size_t index;
+	void *next;
+
+	json_object_foreach_safe(value, next, key, member)
+		redact_all(member);
+	json_array_foreach(value, index, member)
+		redact_all(member);
+	if (json_string_length(value) == 0) /* of what is none, too */
+		return;
+	fb_buf_add(
+	    &text, json_string_value(value), json_string_length(value));
+	fb_redact(&text);
+	if (text.len != json_string_length(value) ||
+	    memcmp(text.data, json_string_value(value), text.len) != 0)
+		(void)json_string_setn(
+		    value, (const char *)text.data, text.len);
+}
+
 static int
 next_line(struct decoder *d, json_t **ret_line, struct fb_error *err)
 {
@@ -106,6 +133,8 @@ next_line(struct decoder *d, json_t **ret_line, struct fb_error *err)
 	rc = fb_json_parse(line, FB_PLUGIN_LINE_MAX, "answer", ret_line, err);
 	if (rc == FB_OK && !json_is_object(*ret_line))
 		rc = fb_fail(err, FB_EPROTO, "it is no object");
+	if (rc == FB_OK)
+		redact_all(*ret_line);
 	return rc < 0 ? fb_wrap(err, "line %zu", d->line) : FB_OK;
 }
 

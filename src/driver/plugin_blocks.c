@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "fleetbak/base/err.h"
+#include "fleetbak/base/log.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
 #include "plugin_internal.h"
@@ -115,6 +116,7 @@ ask(struct disk *d, const char *command, char line[REPLY_MAX],
     struct fb_error *err)
 {
 	struct fb_span bytes = { (const uint8_t *)command, strlen(command) };
+	FB_AUTO_BUF struct fb_buf text = { 0 };
 	int rc = FB_OK;
 
 	if (d->broken)
@@ -135,12 +137,15 @@ ask(struct disk *d, const char *command, char line[REPLY_MAX],
 		memmove(line, line + 3, strlen(line + 3) + 1);
 		return FB_OK;
 	}
+	fb_buf_add_str(&text, line);
+	fb_redact(&text);
 	if (strncmp(line, "no ", 3) == 0)
 		return fb_fail(err, FB_EFAILED, "the plugin says '%.*s': %s",
-		    (int)strcspn(command, "\n"), command, line + 3);
+		    (int)strcspn(command, "\n"), command,
+		    fb_buf_str(&text) + 3);
 	(void)fb_fail(err, FB_EPROTO,
-	    "the plugin replies '%.64s' to '%.*s', neither ok nor no", line,
-	    (int)strcspn(command, "\n"), command);
+	    "the plugin replies '%.64s' to '%.*s', neither ok nor no",
+	    fb_buf_str(&text), (int)strcspn(command, "\n"), command);
 	return broken(d, err);
 }
 

@@ -369,12 +369,12 @@ a_secret_reaches_the_plugin_and_nobody_else(void **state)
 	    "[ \"$COLOUR\" = blue ] || exit 9; "
 	    "echo \"it is $PASSWORD\" >&2; "
 	    "echo \"{\\\"id\\\":2,\\\"answer\\\":\\\"AUTH\\\","
-	    "\\\"text\\\":\\\"bad $PASSWORD\\\"}\"",
+	    "\\\"text\\\":\\\"bad $PASSWORD, hunter2\\\\u002dhunter2\\\"}\"",
 	    json_pack("{s:{s:s},s:{s:s}}", "secrets", "PASSWORD", reference,
 	        "environment", "COLOUR", "blue"));
 	assert_fails(
 	    FB_EDENIED, fb_driver_stop(driver, &machine, &v, &err));
-	assert_non_null(strstr(err.msg, "bad [secret]"));
+	assert_non_null(strstr(err.msg, "bad [secret], [secret]"));
 	assert_null(strstr(err.msg, "hunter2"));
 	fb_driver_close(driver);
 }
