@@ -318,6 +318,16 @@ take_hello(
 	return rc;
 }
 
+/* Whoever refused hello has not been asked for the verb: what he says is not
+ * about it. */
+static enum fb_code
+code_of_hello(enum fb_code code)
+{
+	return code == FB_EDENIED || code == FB_EPROTO || code == FB_ERETRY
+	    ? code
+	    : FB_EUNREACH;
+}
+
 static int
 read_all(struct decoder *d, bool verb, struct fb_plugin_hello *hello,
     struct fb_plugin_reply *reply, struct fb_error *err)
@@ -340,6 +350,7 @@ read_all(struct decoder *d, bool verb, struct fb_plugin_hello *hello,
 		d->id = 2;
 		rc = read_answer(d, reply, err);
 	} else if (rc == FB_OK && verb) {
+		reply->code = code_of_hello(reply->code);
 		return FB_OK; /* what it says after a refusal is nothing */
 	}
 	if (rc == FB_OK && d->rest.len > 0)

@@ -265,7 +265,8 @@ fb_plugin_greet(struct fb_plugin *plugin, struct fb_plugin_hello *ret_hello,
 		*ret_hello = plugin->hello;
 	(void)pthread_mutex_unlock(&plugin->lock);
 	/* Nothing but hello was asked for: whatever was wanted did not happen. */
-	if (rc == FB_EUNKNOWN || rc == FB_ETIMEOUT)
+	if (rc < 0 && rc != FB_EDENIED && rc != FB_EPROTO &&
+	    rc != FB_ECANCELED)
 		rc = err->code = FB_EUNREACH;
 	return rc;
 }

@@ -219,6 +219,23 @@ a_plugin_of_another_protocol_is_not_used(void **state)
 }
 
 static void
+a_refused_hello_says_nothing_of_the_verb(void **state)
+{
+	AUTO_DIR char *dir = new_dir();
+	FB_AUTO_FREE char *later = fb_format(
+	    "[ ! -d %s/x ] || { read h; "
+	    "echo '{\"id\":1,\"answer\":\"NOT_FOUND\"}'; exit 0; }; "
+	    "mkdir %s/x; " HELLO("1") DONE,
+	    dir, dir);
+
+	(void)state;
+	/* Not that there is no such machine. */
+	assert_fails(FB_EUNREACH,
+	    stop("read h; echo '{\"id\":1,\"answer\":\"NOT_FOUND\"}'"));
+	assert_fails(FB_EUNREACH, stop(later));
+}
+
+static void
 a_verb_that_it_lacks_is_not_asked_for(void **state)
 {
 	AUTO_DIR char *dir = new_dir();
@@ -854,6 +871,7 @@ main(void)
 		    what_is_pending_is_asked_again_until_it_is_done),
 		cmocka_unit_test(what_stays_pending_times_out),
 		cmocka_unit_test(a_plugin_of_another_protocol_is_not_used),
+		cmocka_unit_test(a_refused_hello_says_nothing_of_the_verb),
 		cmocka_unit_test(a_verb_that_it_lacks_is_not_asked_for),
 		cmocka_unit_test(what_cannot_be_started_did_nothing),
 		cmocka_unit_test(a_plugin_that_dies_leaves_an_effect_unknown),
