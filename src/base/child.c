@@ -21,8 +21,11 @@
 #define TICK_MS 50
 
 /* What is left in the pipes of an ended child is there already; who still
- * writes after that is a grandchild, and not waited for. */
-#define DRAIN_MS 100
+ * writes after that is a grandchild, and not waited for: so many looks that
+ * find nothing, and no more than the largest pipe holds. */
+#define DRAIN_MS    10
+#define DRAIN_IDLE  10
+#define DRAIN_LOOKS 128
 
 #define READ_STEP 16384
 
@@ -39,6 +42,7 @@ struct run {
 	int64_t deadline_ns; /* INT64_MAX: none */
 	int64_t kill_ns;     /* when SIGKILL is due, INT64_MAX: not ending */
 	bool killed;
+	bool idle; /* the last look found nothing */
 	bool overflow; /* of stdout_max */
 	struct fb_spawn_fault fault;
 	size_t fault_len;
@@ -219,7 +223,8 @@ serve_streams(struct run *run, int wait_ms)
 			i == IN ? POLLOUT : POLLIN, 0 };
 	polls[END] =
 	    (struct pollfd){ run->ended ? -1 : run->pid_fd, POLLIN, 0 };
-	if (poll(polls, POLLED, wait_ms) <= 0)
+	run->idle = poll(polls, POLLED, wait_ms) <= 0;
+	if (run->idle)
 		memset(polls, 0, sizeof(polls));
 	if (polls[IN].revents != 0)
 		write_input(run);
@@ -292,7 +297,6 @@ is_over(struct run *run)
 static void
 attend(struct run *run)
 {
-	int64_t drained;
 	int wait_ms = TICK_MS, silent_ms = run->pid_fd >= 0 ? TICK_MS : 1;
 
 	while (!is_over(run)) {
@@ -309,10 +313,14 @@ attend(struct run *run)
 		reap(run);
 		watch_the_time(run);
 	}
-	drained = later(DRAIN_MS);
 	close_one(&run->fds[IN]);
-	while (serve_streams(run, 10) && fb_clock_mono_ns() < drained)
-		;
+	/* Not by the clock: we may be the ones who are late. */
+	for (int looks = 0, idle = 0;
+	     looks < DRAIN_LOOKS && idle < DRAIN_IDLE; looks++) {
+		if (!serve_streams(run, DRAIN_MS))
+			break;
+		idle += run->idle;
+	}
 }
 
 static int
