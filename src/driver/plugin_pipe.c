@@ -177,9 +177,10 @@ int
 fb_pipe_read(struct fb_pipe *pipe, void *bytes, size_t len, size_t *ret_len,
     struct fb_error *err)
 {
+	bool over = false;
+
 	*ret_len = 0;
 	for (;;) {
-		bool over;
 		ssize_t got = read(pipe->from, bytes, len);
 		int rc;
 
@@ -189,11 +190,13 @@ fb_pipe_read(struct fb_pipe *pipe, void *bytes, size_t len, size_t *ret_len,
 		}
 		if (got == -1 && errno != EAGAIN && errno != EINTR)
 			return fb_fail_sys(err, "cannot read from a plugin");
+		/* What it wrote before its end is in the pipe by then, and
+		 * may have come after our last look. */
+		if (over)
+			return FB_OK;
 		rc = wait_ready(pipe, pipe->from, POLLIN, &over, err);
 		if (rc < 0)
 			return rc;
-		if (over) /* what it wrote before is in the pipe already */
-			return FB_OK;
 	}
 }
 
