@@ -18,7 +18,7 @@ on() { # HOST COMMAND
 	ssh -F "$hosts/ssh_config" -o BatchMode=yes -n "10.77.0.1$1" "$2"
 }
 for h in 1 2; do
-	until on $h true 2>/dev/null; do sleep 0.1; done
+	ssh_until on $h true || fail "h$h does not come up"
 	on $h "mkdir -p /srv/www/sub && cd /srv/www &&
 		seq 1 20000 >numbers && echo hello >sub/file &&
 		ln sub/file hard && ln -s sub/file soft && chmod 640 numbers &&

@@ -66,11 +66,28 @@ ssh_hosts_up() { # DIR N
 	END
 }
 
+# Until it is so, and no longer than a minute.
+ssh_until() { # COMMAND...
+	ssh_tries=0
+	until "$@" 2>/dev/null; do
+		ssh_tries=$((ssh_tries + 1))
+		[ $ssh_tries -lt 600 ] || {
+			echo "ssh_hosts: it never came to '$*'" >&2
+			return 1
+		}
+		sleep 0.1
+	done
+}
+
+ssh_is_gone() { # PID
+	! kill -0 "$1"
+}
+
 ssh_host_stop() { # DIR K
-	until [ -s "$1/sshd-$2.pid" ]; do sleep 0.05; done
+	ssh_until test -s "$1/sshd-$2.pid"
 	ssh_pid=$(cat "$1/sshd-$2.pid")
 	kill "$ssh_pid"
-	while kill -0 "$ssh_pid" 2>/dev/null; do sleep 0.05; done
+	ssh_until ssh_is_gone "$ssh_pid"
 	rm -f "$1/sshd-$2.pid"
 }
 
