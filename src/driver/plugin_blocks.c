@@ -122,6 +122,13 @@ ask(struct disk *d, const char *command, char line[REPLY_MAX],
 	if (d->broken)
 		return fb_fail(err, FB_EPROTO, "the plugin's disk is not "
 		                               "usable any more");
+	/* It would pass for the reply to what it has not heard yet. */
+	if (d->from != d->to || fb_pipe_spoke(d->pipe)) {
+		(void)fb_fail(err, FB_EPROTO,
+		    "the plugin replies before it is asked '%.*s'",
+		    (int)strcspn(command, "\n"), command);
+		return broken(d, err);
+	}
 	rc = fb_pipe_write(d->pipe, bytes, err);
 	if (rc == FB_OK)
 		rc = read_line(d, line, err);

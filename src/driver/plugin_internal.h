@@ -83,6 +83,8 @@ FB_MUST_USE int fb_pipe_open(struct fb_plugin *plugin,
     struct fb_error *err);
 FB_MUST_USE int fb_pipe_read(struct fb_pipe *pipe, void *bytes, size_t len,
     size_t *ret_len, struct fb_error *err);
+/* Is there something to be read already? */
+bool fb_pipe_spoke(const struct fb_pipe *pipe);
 FB_MUST_USE int fb_pipe_write(
     struct fb_pipe *pipe, struct fb_span bytes, struct fb_error *err);
 FB_MUST_USE int fb_pipe_end(

@@ -225,6 +225,14 @@ fb_pipe_write(
 	return FB_OK;
 }
 
+bool
+fb_pipe_spoke(const struct fb_pipe *pipe)
+{
+	struct pollfd look = { pipe->from, POLLIN, 0 };
+
+	return poll(&look, 1, 0) > 0 && (look.revents & POLLIN) != 0;
+}
+
 /* What it did not read is lost: it has not taken all. */
 static bool
 left_unread(struct fb_pipe *pipe)

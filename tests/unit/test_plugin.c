@@ -536,6 +536,12 @@ a_disk_is_read_by_commands_and_replies(void **state)
 		{ FB_EPROTO,
 		    DISK("ok 8192 used", "ok 0 8192",
 		        "{ echo ok; exec 3<&-; }") },
+		/* A reply before its command. */
+		{ FB_EPROTO,
+		    "while read -r w a b <&3; do case $w in "
+		    "info) printf 'ok 8192 used\\nok 0 8192\\n' ;; "
+		    "read) echo ok; head -c $b /dev/zero ;; "
+		    "esac >&4; done; " DONE },
 		{ FB_EPROTO, "head -c 100000 /dev/zero >&4; " DONE },
 		{ FB_EPROTO, "yes | tr -d '\\n' >&4; " DONE },
 		{ FB_EPROTO, DONE },
