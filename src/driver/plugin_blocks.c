@@ -371,7 +371,7 @@ fb_plugin_open_blocks(struct fb_plugin *plugin, json_t *params,
 {
 	FB_AUTO_JSON json_t *owned = params;
 	struct fb_plugin_call call = { .verb = FB_PLUGIN_READ_BLOCKS,
-		.params = params };
+		.params = owned };
 	FB_AUTO_ARTIFACT struct fb_artifact *artifact = NULL;
 	struct fb_plugin_hello hello;
 	struct blocks *blocks;
@@ -500,7 +500,7 @@ fb_plugin_target_blocks(struct fb_plugin *plugin, json_t *params,
 {
 	FB_AUTO_JSON json_t *owned = params;
 	struct fb_plugin_call call = { .verb = FB_PLUGIN_WRITE_BLOCKS,
-		.effect = true, .params = params, .how = verb };
+		.effect = true, .params = owned, .how = verb };
 	FB_AUTO_TARGET struct fb_target *target = NULL;
 	struct writing *w;
 	int rc = fb_plugin_can(plugin, call.verb, err);
