@@ -105,6 +105,7 @@ check_spec(void)
 	free(restore.volumes);
 	free(restore.paths);
 	free(restore.directory);
+	fb_rst_maps_free(&restore);
 	json_decref(restore.spec);
 }
 

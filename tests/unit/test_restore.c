@@ -574,6 +574,7 @@ release_spec(struct fb_restore *r)
 	free(r->volumes);
 	free(r->paths);
 	free(r->directory);
+	fb_rst_maps_free(r);
 	json_decref(r->spec);
 }
 
