@@ -1000,7 +1000,11 @@ static int
 without_agent(void **state)
 {
 	(void)state;
-	fb_libvirt = real;
+	/* These alone: a thread calls another one all the time. */
+	fb_libvirt.virDomainGetXMLDesc = real.virDomainGetXMLDesc;
+	fb_libvirt.virDomainFSFreeze = real.virDomainFSFreeze;
+	fb_libvirt.virDomainFSThaw = real.virDomainFSThaw;
+	fb_libvirt.virDomainQemuAgentCommand = real.virDomainQemuAgentCommand;
 	return 0;
 }
 
