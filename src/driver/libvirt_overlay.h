@@ -4,8 +4,8 @@
  * sight of an agent that comes up while a backup job is active.
  *
  * Where the overlays are is durable before they are made, in
- * <scratch>/<uuid>/overlay, and is forgotten when they are gone: whatever comes
- * next to the domain merges them first.  They are merged into the image that
+ * <scratch>/<uuid>/overlay, and is forgotten when they are gone: the next capture
+ * merges them first.  They are merged into the image that
  * was the disk's when they were made, and never further down.
  */
 #ifndef DRIVER_LIBVIRT_OVERLAY_H
