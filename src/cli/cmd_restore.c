@@ -205,7 +205,8 @@ back_up(struct fb_cli *cli, const struct fb_restore_report *report,
 	FB_AUTO_PROGRESS struct fb_progress *progress = NULL;
 	FB_AUTO_FREE const char **machines =
 	    fb_alloc(report->action_count + 1, sizeof(*machines));
-	struct fb_download_request request = { .machines = machines };
+	struct fb_download_request request = { .machines = machines,
+		.anew = true };
 	struct fb_download_report download = { 0 };
 	int rc;
 

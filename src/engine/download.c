@@ -467,7 +467,8 @@ is_continued(const struct download *download, const struct fb_run *run)
 
 	if (download->request->resume != NULL)
 		return strcmp(download->request->resume, run->id) == 0;
-	if (was_being_closed(run) || holds_only_failures(run))
+	if (download->request->anew || was_being_closed(run) ||
+	    holds_only_failures(run))
 		return false;
 	if (is_part(run) != (download->part != NULL))
 		return false;

@@ -112,3 +112,22 @@ expect 0 "$fb" -c "$conf" restore --run latest --all --in-place --yes
 [ -e "$work/a/machines/m1/up" ] || fail "m1 is down"
 [ -e "$work/a/machines/m2/up" ] || fail "m2 is down"
 ok "a whole run: children stop before their parents"
+
+# What a download that was cut off has captured is older than what is written over.
+requires_faults
+make_fleet "$work/g" 1
+cd "$work/g"
+expect 0 "$fb" -c "$conf" init
+expect 0 "$fb" -c "$conf" download
+first=$(ls repo/runs)
+printf one >>machines/m1/disk.img
+rc=$(FLEETBAK_CRASH=store.6:kill status_of "$fb" -c "$conf" download -s m1)
+[ "$rc" -eq 137 ] || fail "not killed: $rc"
+[ -n "$(ls state/runs)" ] || fail "nothing was cut off"
+printf two >>machines/m1/disk.img
+cp machines/m1/disk.img "$work/now"
+left_alone "$work/g"
+expect 0 "$fb" -c "$conf" restore "m1@$first" --in-place --backup-first --yes
+expect 0 "$fb" -c "$conf" restore m1 --run latest --target "$work/back" --yes
+cmp "$work/now" "$work/back/m1/root.img" || fail "the way back is an older one"
+ok "the backup before a restore is of this moment"

@@ -15,6 +15,8 @@ struct fb_download_request {
 	unsigned jobs;     /* 0: as configured */
 	const char *plan;  /* carry out exactly this plan id, or NULL */
 	const char *resume; /* run id, or NULL */
+	bool anew; /* one that was cut off is closed, not gone on with: what it
+	            * has is older than this request */
 	bool rollback;      /* go on although newer runs are missing */
 	bool full;          /* read what has not changed, too */
 	/* A part of a run that several workers share; engine/shard.h. */
