@@ -102,22 +102,6 @@ broken(struct reading *r, struct fb_error *err)
 	return fb_plugin_broken(err);
 }
 
-/* "./a/b/" as "a/b", "" as ".". */
-static char *
-plain_path(const char *raw)
-{
-	size_t len;
-
-	while (raw[0] == '.' && raw[1] == '/') {
-		raw += 2;
-		raw += strspn(raw, "/");
-	}
-	len = strlen(raw);
-	while (len > 1 && raw[len - 1] == '/')
-		len--;
-	return len == 0 ? fb_strdup(".") : fb_format("%.*s", (int)len, raw);
-}
-
 static int
 check_path(const char *raw, char **ret_path, struct fb_error *err)
 {
@@ -127,7 +111,7 @@ check_path(const char *raw, char **ret_path, struct fb_error *err)
 		return fb_plugin_broken(err);
 	}
 	free(*ret_path);
-	*ret_path = plain_path(raw);
+	*ret_path = fb_tree_plain_path(raw);
 	if (strcmp(*ret_path, ".") == 0)
 		return FB_OK;
 	if (fb_path_check_inside("member of the plugin's archive", *ret_path,

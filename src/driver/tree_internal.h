@@ -107,4 +107,8 @@ void fb_tree_meta_read(int fd, int dirfd, const char *name,
 void fb_tree_meta_write(int fd, bool opened, struct archive_entry *entry,
     bool owners, fb_tree_note *note, void *arg);
 
+/* The path of an archive's member, "./a/b/" as "a/b", "" as "."; not checked,
+ * and the caller's. */
+char *fb_tree_plain_path(const char *raw);
+
 #endif

@@ -355,9 +355,8 @@ unpack_symlink(struct fb_unpacker *u, struct archive_entry *entry,
 	return FB_OK;
 }
 
-/* "./a/b/" as "a/b", "" as "."; the caller checks and frees it. */
-static char *
-plain_path(const char *raw)
+char *
+fb_tree_plain_path(const char *raw)
 {
 	size_t len;
 
@@ -374,7 +373,7 @@ plain_path(const char *raw)
 static int
 unpack_hardlink(struct fb_unpacker *u, const char *raw, struct fb_error *err)
 {
-	FB_AUTO_FREE char *target = plain_path(raw);
+	FB_AUTO_FREE char *target = fb_tree_plain_path(raw);
 	FB_AUTO_CLOSE int from = -1;
 	const char *name = fb_unpack_base(u->path);
 	struct fb_tree_link *kept;
@@ -507,7 +506,7 @@ take_path(struct fb_unpacker *u, struct archive_entry *entry,
 		return fb_fail(err, FB_ECORRUPT,
 		    "a member of the archive has no readable name");
 	free(u->path);
-	u->path = plain_path(raw);
+	u->path = fb_tree_plain_path(raw);
 	if (strcmp(u->path, ".") != 0 &&
 	    fb_path_check_inside("member of the archive", u->path,
 	        strlen(u->path), FB_TREE_PATH_MAX, err) < 0)
