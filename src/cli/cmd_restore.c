@@ -3,9 +3,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/cli/progress.h"
 #include "fleetbak/engine/download.h"
+#include "fleetbak/format/maps.h"
 #include "fleetbak/cli/restore.h"
 
 static int
@@ -87,6 +89,39 @@ take_patterns(struct fb_restore_options *options, char **expr)
 	options->selectors = (const char *const *)expr;
 	options->selector_count = 1;
 	options->machine_count = 0;
+}
+
+/* What the words say is before what a file says of the same; the list is the
+ * caller's. */
+static int
+take_map_file(const struct fb_arguments *args, char ***from_file,
+    const char ***ret_all, struct fb_restore_options *options,
+    struct fb_error *err)
+{
+	const char *path = fb_arguments_value(args, FB_OPT_MAP_FILE);
+	FB_AUTO_BUF struct fb_buf yaml = { 0 };
+	const char **all;
+	size_t count = 0;
+	int rc = FB_OK;
+
+	if (path == NULL)
+		return FB_OK;
+	rc = fb_io_read_file(path, FB_MAPS_MAX, &yaml, err);
+	if (rc == FB_OK)
+		rc = fb_maps_read(fb_buf_span(&yaml), path, from_file, err);
+	if (rc < 0)
+		return rc;
+	while ((*from_file)[count] != NULL)
+		count++;
+	all = fb_alloc(options->map_count + count + 1, sizeof(*all));
+	for (size_t i = 0; i < options->map_count; i++)
+		all[i] = options->maps[i];
+	for (size_t i = 0; i < count; i++)
+		all[options->map_count + i] = (*from_file)[i];
+	options->maps = all;
+	options->map_count += count;
+	*ret_all = all;
+	return FB_OK;
 }
 
 static int
@@ -279,6 +314,8 @@ static int
 restore_run(struct fb_cli *cli, struct fb_error *err)
 {
 	FB_AUTO_FREE char *expr = NULL;
+	FB_AUTO_MAPS char **mapped = NULL;
+	FB_AUTO_FREE const char **maps = NULL;
 	FB_AUTO_REPO struct fb_repo *repo = NULL;
 	struct fb_restore_options options;
 	struct fb_restore_report report = { 0 };
@@ -288,6 +325,9 @@ restore_run(struct fb_cli *cli, struct fb_error *err)
 	int rc;
 
 	rc = read_options(&cli->args, &expr, &options, err);
+	if (rc == FB_OK)
+		rc = take_map_file(
+		    &cli->args, &mapped, &maps, &options, err);
 	if (rc == FB_OK)
 		rc = fb_cli_configure(cli, err);
 	if (rc == FB_OK)

@@ -4,12 +4,8 @@
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/format/maps.h"
 #include "restore_parts.h"
-
-#define MAP_BYTES_MAX 8192
-
-static const char *const kinds[] = { "source", "pool", "network", "disk",
-	"format" };
 
 static int
 fail_map(const char *text, const char *why, struct fb_error *err)
@@ -27,14 +23,11 @@ take(struct fb_restore_map *map, const char *text, struct fb_error *err)
 	FB_AUTO_FREE char *copy = fb_strdup(text);
 	char *colon = strchr(copy, ':');
 	char *equals = colon != NULL ? strchr(colon, '=') : NULL;
-	size_t kind = 0;
 
 	if (equals == NULL || equals == colon + 1 || equals[1] == '\0')
 		return fail_map(text, "it is not of this form", err);
 	*colon = *equals = '\0';
-	while (kind < FB_COUNT(kinds) && strcmp(kinds[kind], copy) != 0)
-		kind++;
-	if (kind == FB_COUNT(kinds))
+	if (!fb_map_kind_ok(copy, strlen(copy)))
 		return fail_map(text, "there is no such kind", err);
 	map->from = colon + 1;
 	map->to = equals + 1;
@@ -55,7 +48,7 @@ fb_rst_maps_read(struct fb_restore *restore, struct fb_error *err)
 		const char *text = json_string_value(item);
 		int rc;
 
-		if (text == NULL || strlen(text) > MAP_BYTES_MAX)
+		if (text == NULL || strlen(text) > FB_MAP_BYTES_MAX)
 			return fb_fail(err, FB_ECORRUPT,
 			    "restore journal: 'maps' holds something else");
 		rc = take(&restore->maps[i], text, err);
@@ -81,7 +74,7 @@ fb_rst_maps_write(json_t *spec, const struct fb_restore_options *options,
 	json_object_set_new(
 	    spec, "keep_uuid", json_boolean(options->keep_uuid));
 	for (size_t i = 0; i < options->map_count; i++)
-		if (strlen(options->maps[i]) > MAP_BYTES_MAX ||
+		if (strlen(options->maps[i]) > FB_MAP_BYTES_MAX ||
 		    json_array_append_new(
 		        list, json_string(options->maps[i])) != 0)
 			return fail_map(options->maps[i],
