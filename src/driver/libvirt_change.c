@@ -226,23 +226,42 @@ set_apart(xmlNode *node, const struct fb_domain_change *change, size_t *macs)
  * Storage.
  */
 
+/* NULL when it is no XML. */
+static xmlDoc *
+read_pool(struct fb_span xml)
+{
+	return xml.len == 0 || xml.len > FB_DOMAIN_XML_MAX
+	    ? NULL
+	    : xmlReadMemory((const char *)xml.ptr, (int)xml.len, NULL, NULL,
+	          XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+}
+
 bool
 fb_pool_has_files(struct fb_span xml)
 {
 	static const char *const types[] = { "dir", "fs", "netfs" };
 	bool has = false;
-	xmlDoc *document;
+	xmlDoc *document = read_pool(xml);
 
-	if (xml.len == 0 || xml.len > FB_DOMAIN_XML_MAX)
-		return false;
-	document = xmlReadMemory((const char *)xml.ptr, (int)xml.len, NULL,
-	    NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
 	for (size_t i = 0; document != NULL && i < FB_COUNT(types); i++)
 		has = has ||
 		    attribute_is(
 		        xmlDocGetRootElement(document), "type", types[i]);
 	xmlFreeDoc(document);
 	return has;
+}
+
+char *
+fb_pool_path(struct fb_span xml)
+{
+	xmlDoc *document = read_pool(xml);
+	char *path = document == NULL
+	    ? NULL
+	    : content(child_of(
+	          child_of(xmlDocGetRootElement(document), "target"), "path"));
+
+	xmlFreeDoc(document);
+	return path;
 }
 
 static xmlNode *

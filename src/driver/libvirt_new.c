@@ -14,6 +14,7 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/seam.h"
+#include "libvirt_clash.h"
 #include "libvirt_fresh.h"
 #include "libvirt_rest.h"
 #include "libvirt_where.h"
@@ -33,6 +34,7 @@ struct making {
 	struct fb_libvirt_where *wheres; /* of then.disks */
 	char *nvram;
 	struct fb_libvirt_boot boot;
+	struct fb_libvirt_images *images; /* of others; once they are asked */
 	size_t left_out; /* disks that are not in the backup */
 };
 
@@ -46,6 +48,7 @@ release_making(struct making *making)
 	free(making->places);
 	free(making->nvram);
 	fb_libvirt_boot_release(&making->boot);
+	fb_libvirt_images_free(&making->images);
 	fb_domain_release(&making->then);
 	fb_domain_release(&making->made);
 	fb_buf_release(&making->xml);
@@ -326,6 +329,28 @@ fresh_of(const struct making *making, const struct fb_volume *wanted,
 	};
 }
 
+static int
+ask_others(struct making *making, struct fb_error *err)
+{
+	return fb_libvirt_images_read(making->driver, making->connection,
+	    making->uuid, &making->images, err);
+}
+
+/* The caller's; NULL: nobody has what it is going to have. */
+static char *
+find_clash(const struct making *making, const char *target)
+{
+	const struct fb_domain_disk *disk =
+	    fb_domain_disk(&making->made, target);
+	char *clash = disk != NULL
+	    ? fb_libvirt_clash(making->images, making->connection, disk)
+	    : NULL;
+
+	return clash != NULL ? clash
+	                     : fb_libvirt_clash_of_own(making->images,
+	                           making->connection, &making->made, target);
+}
+
 /* The caller's; NULL: its image can be made. */
 static char *
 disk_problem(const struct making *making, const struct fb_volume *wanted)
@@ -333,15 +358,19 @@ disk_problem(const struct making *making, const struct fb_volume *wanted)
 	const struct fb_domain_disk *then =
 	    fb_domain_disk(&making->then, wanted->name);
 	const struct fb_libvirt_where *where;
+	FB_AUTO_FREE char *clash = NULL;
 
 	if (then == NULL || then->source == NULL)
 		return fb_strdup("the backup's definition has no such disk");
 	where = where_of(making, wanted->name);
 	if (where->problem != NULL)
 		return fb_strdup(where->problem);
-	return where->existing ? fb_libvirt_clash(making->connection,
-	                             &making->made, wanted->name, false)
-	                       : NULL;
+	clash = find_clash(making, wanted->name);
+	return clash == NULL ? NULL
+	    : where->path != NULL
+	    ? fb_format("'%s': %s", where->path, clash)
+	    : fb_format("volume '%s' of pool '%s': %s", where->volume,
+	          where->pool, clash);
 }
 
 static void
@@ -400,8 +429,8 @@ rest_problem(const struct making *making, struct fb_buf *text)
 		problem = fb_libvirt_host_check(
 		    making->connection, &making->made);
 	if (problem == NULL && making->request->keep_mac)
-		problem = fb_libvirt_clash(
-		    making->connection, &making->made, NULL, true);
+		problem = fb_libvirt_clash_of_macs(
+		    making->connection, &making->made);
 	fb_libvirt_boot_say(&making->boot, &making->then, text);
 	fb_libvirt_past_check(&past, text);
 	return problem;
@@ -438,6 +467,8 @@ fb_libvirt_new_check(struct fb_libvirt_driver *driver,
 
 	if (rc == FB_OK)
 		rc = find_made(&making, &domain, err);
+	if (rc == FB_OK)
+		rc = ask_others(&making, err);
 	if (rc < 0)
 		return rc;
 	if (making.other)
@@ -490,6 +521,8 @@ fb_libvirt_new_open(struct fb_libvirt_driver *driver,
 	struct fb_libvirt_fresh fresh;
 	int rc = make_up(driver, request, &making, err);
 
+	if (rc == FB_OK)
+		rc = ask_others(&making, err);
 	if (rc < 0)
 		return rc;
 	problem = disk_problem(&making, wanted);

@@ -11,6 +11,7 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
+#include "libvirt_clash.h"
 #include "libvirt_fresh.h"
 #include "libvirt_new.h"
 #include "libvirt_rest.h"
@@ -27,6 +28,7 @@ struct site {
 	char *was_called;      /* its name in the backup, if that was another */
 	struct fb_domain kept; /* `then`, before it got the names of now */
 	struct fb_libvirt_boot boot;
+	struct fb_libvirt_images *images; /* of others; once they are asked */
 };
 
 static void
@@ -38,6 +40,7 @@ release_site(struct site *site)
 	fb_domain_release(&site->kept);
 	fb_buf_release(&site->xml);
 	fb_libvirt_boot_release(&site->boot);
+	fb_libvirt_images_free(&site->images);
 	free(site->was_called);
 }
 #define AUTO_SITE FB_CLEANUP(release_site)
@@ -269,6 +272,17 @@ free_beside(const char *path)
 	    : (uint64_t)fs.f_bavail * fs.f_frsize;
 }
 
+/* What is written to the image others would read, through theirs above it. */
+static char *
+clash_of(const struct site *site, const struct fb_domain_disk *disk,
+    const char *path)
+{
+	FB_AUTO_FREE char *clash =
+	    fb_libvirt_clash(site->images, site->ref.connection, disk);
+
+	return clash != NULL ? fb_format("'%s': %s", path, clash) : NULL;
+}
+
 static void
 check_disk(const struct site *site, const struct fb_volume *wanted,
     struct fb_restore_plan *plan, struct fb_restore_volume_plan *volume)
@@ -284,6 +298,8 @@ check_disk(const struct site *site, const struct fb_volume *wanted,
 	if (volume->problem == NULL &&
 	    fb_libvirt_image(site->ref.connection, disk, &path, &err) < 0)
 		volume->problem = fb_strdup(err.msg);
+	if (volume->problem == NULL)
+		volume->problem = clash_of(site, disk, path);
 	volume->location = fb_strdup(path != NULL ? path : wanted->name);
 	if (volume->problem != NULL)
 		return;
@@ -391,6 +407,9 @@ fb_libvirt_restore_check(struct fb_driver *base, const struct fb_fleet *fleet,
 		rc = find_site(base, request, &site, err);
 	if (rc == FB_OK)
 		rc = check_saved(&site, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_images_read(site.driver, site.ref.connection,
+		    site.now.uuid, &site.images, err);
 	if (rc < 0)
 		return rc;
 	ret_plan->now = fb_fleet_find(fleet, base->source, machine->id);

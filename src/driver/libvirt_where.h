@@ -40,9 +40,4 @@ void fb_libvirt_where(const struct fb_libvirt_made *made,
 FB_MUST_USE int fb_libvirt_check_maps(const struct fb_restore_request *request,
     const struct fb_domain *then, struct fb_error *err);
 
-/* What another domain of this libvirt has that this one is to have: an image,
- * or with `macs` an address.  The caller's; NULL: nothing. */
-char *fb_libvirt_clash(virConnectPtr connection, const struct fb_domain *made,
-    const char *target, bool macs);
-
 #endif

@@ -169,6 +169,9 @@ char *fb_volume_backing(struct fb_span xml);
 /* The format of a storage volume, the same. */
 char *fb_volume_format(struct fb_span xml);
 
+/* The path of the directory that a pool's volumes are in, the same. */
+char *fb_pool_path(struct fb_span xml);
+
 /* Are a pool's volumes files, by the pool's XML? */
 bool fb_pool_has_files(struct fb_span xml);
 

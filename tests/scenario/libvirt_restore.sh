@@ -314,7 +314,17 @@ grep -q "is the domain 'two's" "$work/stderr" || fail "addresses: $(cat "$work/s
 expect 20 elsewhere --map 'network:*=other net' --keep-uuid --yes
 grep -q "'two' has the UUID" "$work/stderr" || fail "a UUID: $(cat "$work/stderr")"
 [ ! -e "$guests/kept/fast/four-vda.img" ] || fail "what was refused was begun"
-expect 0 elsewhere --map 'network:a net=other net' --start --yes
+# From a file, of which the words of an option have precedence.
+cat >"$work/maps" <<-'END'
+	network: {a net: other net}
+	disk: {vda: nowhere/}
+	formats: {}
+END
+expect 2 elsewhere --map-file "$work/maps" --yes
+grep -q "maps:3:1: there is no such kind" "$work/stderr" ||
+	fail "a file of maps: $(cat "$work/stderr")"
+sed -i /formats/d "$work/maps"
+expect 0 elsewhere --map-file "$work/maps" --start --yes
 guest_is four running || fail "four is $(guest_state four)"
 vir dumpxml four | grep -q "network='other net'" || fail "four is in another network"
 vir destroy four >/dev/null
@@ -328,6 +338,40 @@ grep -q "it is the disk 'vdb' of the domain 'four'" "$work/stderr" ||
 untouched
 vir undefine four --nvram >/dev/null
 rm "$guests/kept/fast/four-vda.img"
+
+# Not two disks in one place, by whatever names, and nothing below an image of
+# another guest's, which would read what is written there.
+ln -s fast "$guests/kept/quick"
+refused() { # <what is said> <options>...
+	refused_why=$1
+	shift
+	expect 1 "$fb" -c "$conf" restore two "$@" --yes
+	grep -qF "$refused_why" "$work/stderr" ||
+		fail "'$refused_why' is not said: $(cat "$work/stderr")"
+}
+refused "its disk 'vdb' goes there too" --as five --map 'disk:vda=fast $pool/both' \
+	--map "disk:vdb=$guests/kept/quick/both"
+[ ! -e "$guests/kept/fast/both" ] || fail "what was refused was begun"
+clone_of() { # <image> <format>
+	qemu-img create -q -f qcow2 -b "$1" -F "$2" "$guests/clone-a.qcow2"
+	make_guest clone
+}
+clone_gone() {
+	vir undefine clone >/dev/null
+	rm "$guests"/clone*
+}
+clone_of "$guests/kept/quick/old" raw
+refused "the disk 'vda' of the domain 'clone' lies above it" --as five \
+	--map 'disk:vdb=fast $pool/old'
+refused "it is the disk 'vda' of the domain 'clone'" --as five \
+	--map "disk:vdb=$guests/kept/../clone-a.qcow2"
+clone_gone
+clone_of "$guests/one-b.qcow2" qcow2
+refused "the disk 'vda' of the domain 'clone' lies above it" --in-place
+clone_gone
+untouched
+rm "$guests/kept/quick"
+ok "two disks are not put in one place, and nothing is written below another guest's"
 vir pool-destroy 'fast $pool' >/dev/null
 ok "a guest is restored into another pool, a volume that is there, another network"
 
