@@ -21,12 +21,8 @@
 #define RECORD     "changes"
 #define RECORD_MAX ((size_t)1 << 20)
 
-/* How NBD calls the changes of an export, and the flag of what changed. */
-#define BITMAP  "qemu:dirty-bitmap:backup-%s"
-#define CHANGED UINT32_C(1)
-
-/* More changes than these are told of too coarsely, never too few. */
-#define CHANGES_MAX ((size_t)1 << 20)
+/* The bitmap that a job has of a disk's changes. */
+#define JOB_BITMAP "backup-%s"
 
 /* One disk of a job that is to begin. */
 struct disk {
@@ -45,6 +41,7 @@ struct job {
 	struct disk *disks;
 	size_t count;
 	char *name; /* of its checkpoint; NULL: it has none */
+	bool asks_image; /* for changes, not the job */
 };
 
 /* From what is best to what always works. */
@@ -395,7 +392,14 @@ write_record(const struct job *job, uint64_t created, struct fb_error *err)
 			make_token(job, disk, job->name, created, token);
 			set(item, "token", token);
 		}
-		set(item, "since", disk->since);
+		if (disk->since != NULL) {
+			FB_AUTO_FREE char *bitmap = job->asks_image
+			    ? fb_strdup(disk->from)
+			    : fb_format(JOB_BITMAP, disk->target);
+
+			set(item, "since", disk->since);
+			set(item, "bitmap", bitmap);
+		}
 		set(item, "why", disk->why);
 		(void)json_object_set_new(record, disk->target, item);
 	}
@@ -435,27 +439,78 @@ choose_name(const struct fb_libvirt_begin *begin)
 	return fb_name_ok(name, strlen(name)) ? FB_STEAL(name) : NULL;
 }
 
-int
-fb_libvirt_begin_backup(
-    const struct fb_libvirt_begin *begin, struct fb_error *err)
+static int
+prepare(struct job *job, const struct fb_libvirt_begin *begin,
+    struct fb_error *err)
 {
-	AUTO_JOB struct job job = { .begin = begin };
 	size_t count = 0;
 	int rc = FB_OK;
 
 	while (begin->wanted[count] != NULL)
 		count++;
-	job.disks = fb_alloc(count + 1, sizeof(*job.disks));
-	job.name = choose_name(begin);
-	for (; rc == FB_OK && job.count < count; job.count++) {
-		job.disks[job.count].target = begin->wanted[job.count];
-		rc = look_at(&job, &job.disks[job.count], err);
+	job->begin = begin;
+	job->disks = fb_alloc(count + 1, sizeof(*job->disks));
+	job->name = choose_name(begin);
+	for (; rc == FB_OK && job->count < count; job->count++) {
+		job->disks[job->count].target = begin->wanted[job->count];
+		rc = look_at(job, &job->disks[job->count], err);
 	}
-	if (rc == FB_OK)
-		rc = clear_name(&job, err);
+	return rc < 0 ? rc : clear_name(job, err);
+}
+
+int
+fb_libvirt_begin_backup(
+    const struct fb_libvirt_begin *begin, struct fb_error *err)
+{
+	AUTO_JOB struct job job = { 0 };
+	int rc = prepare(&job, begin, err);
+
 	if (rc == FB_OK)
 		rc = begin_best(&job, err);
 	return rc < 0 ? rc : note_job(&job, err);
+}
+
+static int
+make_checkpoint(const struct job *job, struct fb_error *err)
+{
+	FB_AUTO_FREE const char **kept =
+	    fb_alloc(job->count + 1, sizeof(*kept));
+	AUTO_CHECKPOINT virDomainCheckpointPtr made = NULL;
+	FB_AUTO_BUF struct fb_buf xml = { 0 };
+	size_t count = 0;
+	int rc;
+
+	for (size_t i = 0; i < job->count; i++)
+		if (job->disks[i].keeps)
+			kept[count++] = job->disks[i].target;
+	fb_domain_checkpoint_xml(job->begin->live, kept, job->name, &xml);
+	rc = fb_libvirt_effect(job->begin->domain, "checkpoint-create", err);
+	if (rc < 0)
+		return rc;
+	made = fb_libvirt.virDomainCheckpointCreateXML(
+	    job->begin->domain, fb_buf_str(&xml), 0);
+	return made != NULL
+	    ? FB_OK
+	    : fb_libvirt_fail(err, true, "cannot make a checkpoint");
+}
+
+int
+fb_libvirt_begin_account(
+    const struct fb_libvirt_begin *begin, struct fb_error *err)
+{
+	AUTO_JOB struct job job = { .asks_image = true };
+	struct fb_error why = { 0 };
+	int rc = prepare(&job, begin, err);
+
+	if (rc < 0)
+		return rc;
+	if (any_keeps(&job))
+		rc = make_checkpoint(&job, &why);
+	if (is_refusal(rc))
+		give_up(&job, WITH_CHECKPOINT, &why);
+	else if (rc < 0)
+		*err = why;
+	return rc < 0 && !is_refusal(rc) ? rc : note_job(&job, err);
 }
 
 static int
@@ -496,88 +551,13 @@ fb_libvirt_read_changes(const struct fb_libvirt_driver *driver,
 	ret_changes->since = copy_of(item, "since");
 	ret_changes->why = copy_of(item, "why");
 	if (ret_changes->since != NULL)
-		ret_changes->bitmap = fb_format(BITMAP, target);
+		ret_changes->bitmap = copy_of(item, "bitmap");
+	if (ret_changes->since != NULL && ret_changes->bitmap == NULL)
+		ret_changes->bitmap = fb_format(JOB_BITMAP, target);
 	if (ret_changes->token != NULL &&
 	    !fb_change_token_ok(ret_changes->token))
 		free(FB_STEAL(ret_changes->token));
 	return FB_OK;
-}
-
-/*
- * What changed.
- */
-
-struct walk {
-	const char *bitmap;
-	struct fb_ranges *changed;
-	uint64_t size, told;
-};
-
-/* Called with pairs of length and flags from `offset` on. */
-static int
-take_changes(void *arg, const char *context, uint64_t offset,
-    uint32_t *entries, size_t count, int *error)
-{
-	struct walk *walk = arg;
-
-	(void)error;
-	if (strcmp(context, walk->bitmap) != 0 || offset != walk->told)
-		return 0;
-	for (size_t i = 0; i + 1 < count; i += 2) {
-		uint64_t left = walk->size - walk->told;
-		uint64_t len = entries[i] < left ? entries[i] : left;
-
-		if ((entries[i + 1] & CHANGED) != 0 && len > 0)
-			fb_ranges_add(walk->changed, walk->told,
-			    walk->told + len, CHANGES_MAX);
-		walk->told += len;
-	}
-	return 0;
-}
-
-static int
-read_bitmap(struct fb_artifact *disk, const char *bitmap,
-    struct fb_ranges *changed, struct fb_error *err)
-{
-	struct walk walk = {
-		.bitmap = bitmap, .changed = changed, .size = disk->size
-	};
-
-	while (walk.told < walk.size) {
-		uint64_t from = walk.told;
-		int rc = fb_libvirt_ask_context(disk, bitmap, from,
-		    (nbd_extent_callback){
-		        .callback = take_changes, .user_data = &walk },
-		    err);
-
-		if (rc == FB_OK && walk.told == from)
-			rc = fb_fail(err, FB_EPROTO,
-			    "it does not say what changed at %" PRIu64, from);
-		if (rc < 0)
-			return rc;
-	}
-	return FB_OK;
-}
-
-int
-fb_libvirt_tell_changes(struct fb_artifact *disk,
-    const struct fb_libvirt_changes *changes, const char *since,
-    struct fb_ranges *ret_changed, struct fb_error *err)
-{
-	if (changes->why != NULL)
-		return fb_fail_id(
-		    err, FB_EFAILED, "E-CHANGE-MAP", "%s", changes->why);
-	if (since[0] == '\0') {
-		ret_changed->all = true;
-		return FB_OK;
-	}
-	if (changes->since == NULL || strcmp(changes->since, since) != 0)
-		return fb_fail_id(err, FB_EFAILED, "E-CHANGE-MAP",
-		    "its backup job tells of no changes since the last run");
-	if (read_bitmap(disk, changes->bitmap, ret_changed, err) == FB_OK)
-		return FB_OK;
-	fb_ranges_release(ret_changed);
-	return err->code;
 }
 
 /*

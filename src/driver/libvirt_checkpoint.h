@@ -2,21 +2,22 @@
  * What changed in a domain's disks since the last run, by checkpoints of
  * libvirt: bitmaps that QEMU keeps in the images.
  *
- * Each backup job begins with a checkpoint of ours, "fb-OWNER-TOKEN".  Its name
- * is in the change token of each disk that it is of, and so in what the archive
- * keeps of that run; the next job is begun with what changed since.  Where
- * anything of that is not as it was, the disk is read in full.
+ * Each backup job begins with a checkpoint of ours, "fb-OWNER-TOKEN", and so
+ * does each capture below overlays.  Its name is in the change token of each
+ * disk that it is of, and so in what the archive keeps of that run; the next job
+ * is begun with what changed since, or the image below the next overlay is asked.
+ * Where anything of that is not as it was, the disk is read in full.
  */
 #ifndef DRIVER_LIBVIRT_CHECKPOINT_H
 #define DRIVER_LIBVIRT_CHECKPOINT_H
 
 #include "libvirt_internal.h"
 
-/* What a job can tell of a disk's changes.  All-zero: nothing. */
+/* What a capture can tell of a disk's changes.  All-zero: nothing. */
 struct fb_libvirt_changes {
-	char *token; /* of what the job serves, or NULL */
+	char *token; /* of what is read, or NULL */
 	char *since; /* the token of what it tells the changes from, or NULL */
-	char *bitmap; /* how NBD calls where it does; NULL with `since` */
+	char *bitmap; /* where it does; NULL with `since` */
 	char *why;   /* in words: why it cannot although it should; or NULL */
 };
 void fb_libvirt_changes_release(struct fb_libvirt_changes *changes);
@@ -29,8 +30,9 @@ struct fb_libvirt_begin {
 	const struct fb_verb *verb;
 	const struct fb_domain *live;
 	const char *const *wanted; /* targets; ends with NULL */
-	const char *socket;        /* where the job is served */
-	const char *scratch;       /* directory of its files */
+	/* Of a job alone: where it is served, the directory of its files. */
+	const char *socket;
+	const char *scratch;
 };
 
 /*
@@ -43,12 +45,27 @@ struct fb_libvirt_begin {
 FB_MUST_USE int fb_libvirt_begin_backup(
     const struct fb_libvirt_begin *begin, struct fb_error *err);
 
+/*
+ * Make such a checkpoint, and the record, without a job: of a domain that is
+ * paused, whose images will be read.  Where it cannot be made there is none.
+ */
+FB_MUST_USE int fb_libvirt_begin_account(
+    const struct fb_libvirt_begin *begin, struct fb_error *err);
+
 /* What the record of a capture says of a disk; nothing without a record. */
 FB_MUST_USE int fb_libvirt_read_changes(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *token, const char *target,
     struct fb_libvirt_changes *ret_changes, struct fb_error *err);
 
-/* fb_artifact_ops.changed_blocks of a job's disk. */
+/* Is it in the image itself, and does it have all that was written?
+ * FB_EFAILED: it cannot be used, and why. */
+FB_MUST_USE int fb_libvirt_check_bitmap(
+    const char *path, const char *bitmap, struct fb_error *err);
+
+/* How NBD calls a bitmap; the caller's. */
+char *fb_libvirt_context(const char *bitmap);
+
+/* fb_artifact_ops.changed_blocks of a capture's disk. */
 FB_MUST_USE int fb_libvirt_tell_changes(struct fb_artifact *disk,
     const struct fb_libvirt_changes *changes, const char *since,
     struct fb_ranges *ret_changed, struct fb_error *err);

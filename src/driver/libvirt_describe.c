@@ -268,7 +268,6 @@ add_way(struct fb_buf *note, const struct look *look,
 {
 	bool overlay = fb_libvirt_overlays(is_live(look), &look->defined);
 	bool running = look->running && !is_read_stopped(look);
-	bool job = running && !overlay;
 
 	if (!look->running)
 		fb_buf_add_str(note, "; read while it is down");
@@ -276,14 +275,14 @@ add_way(struct fb_buf *note, const struct look *look,
 		fb_buf_add_str(note, "; it has a guest agent, so it is read "
 		                     "below an overlay while the machine "
 		                     "runs");
-	else if (!job)
+	else if (!running)
 		fb_buf_add_str(note, "; it has a guest agent, so the machine "
 		                     "stays down while it is read");
 	else
 		fb_buf_add_str(note, "; read from a backup job while the "
 		                     "machine runs");
 	/* Only QEMU tells what changed, and of this format only. */
-	if (job && look->driver->checkpoints &&
+	if (running && look->driver->checkpoints &&
 	    strcmp(disk->format, "qcow2") == 0)
 		fb_buf_add_str(note, ", what changed since its last run");
 	else

@@ -15,7 +15,7 @@
 struct artifact {
 	struct fb_artifact base;
 	struct fb_disk disk;
-	struct fb_libvirt_changes changes; /* of a job */
+	struct fb_libvirt_changes changes;
 };
 
 /* A target is used by several threads; one at a time. */
@@ -70,17 +70,17 @@ fb_libvirt_ask_context(struct fb_artifact *base, const char *context,
 }
 
 static int
-job_blocks(struct fb_artifact *base, const char *since,
+changed_blocks(struct fb_artifact *base, const char *since,
     struct fb_ranges *ret_changed, struct fb_error *err)
 {
 	return fb_libvirt_tell_changes(
 	    base, &((struct artifact *)base)->changes, since, ret_changed, err);
 }
 
-static const struct fb_artifact_ops job_ops = {
+static const struct fb_artifact_ops changes_ops = {
 	.extent = artifact_extent,
 	.read = artifact_read,
-	.changed_blocks = job_blocks,
+	.changed_blocks = changed_blocks,
 	.close = artifact_close,
 };
 
@@ -188,46 +188,74 @@ static const struct fb_target_ops target_ops = {
 	.close = target_close,
 };
 
+static struct artifact *
+new_artifact(struct fb_libvirt_changes *changes)
+{
+	struct artifact *artifact = fb_alloc(1, sizeof(*artifact));
+
+	artifact->base.ops = changes->token != NULL || changes->why != NULL
+	    ? &changes_ops
+	    : &artifact_ops;
+	artifact->changes = *changes;
+	*changes = (struct fb_libvirt_changes){ 0 };
+	if (artifact->changes.token != NULL)
+		(void)snprintf(artifact->base.token,
+		    sizeof(artifact->base.token), "%s",
+		    artifact->changes.token);
+	return artifact;
+}
+
 int
 fb_libvirt_read_job(const char *socket, const char *export_,
     struct fb_libvirt_changes *changes, struct fb_artifact **ret_artifact,
     struct fb_error *err)
 {
 	FB_AUTO_FREE char *what = fb_format("backup job, disk '%s'", export_);
-	FB_AUTO_ARTIFACT struct fb_artifact *base = NULL;
-	struct artifact *artifact = fb_alloc(1, sizeof(*artifact));
-	struct fb_disk *disk = &artifact->disk;
-	int rc;
+	FB_AUTO_FREE char *context = changes->bitmap != NULL
+	    ? fb_libvirt_context(changes->bitmap)
+	    : NULL;
+	struct artifact *artifact = new_artifact(changes);
+	FB_AUTO_ARTIFACT struct fb_artifact *base = &artifact->base;
+	int rc = fb_disk_open_socket(
+	    &artifact->disk, what, socket, export_, context, err);
 
-	base = &artifact->base;
-	base->ops = changes->token != NULL || changes->why != NULL
-	    ? &job_ops
-	    : &artifact_ops;
-	artifact->changes = *changes;
-	*changes = (struct fb_libvirt_changes){ 0 };
-	rc = fb_disk_open_socket(
-	    disk, what, socket, export_, artifact->changes.bitmap, err);
 	if (rc < 0)
 		return rc;
-	base->size = disk->size;
-	if (artifact->changes.token != NULL)
-		(void)snprintf(base->token, sizeof(base->token), "%s",
-		    artifact->changes.token);
+	base->size = artifact->disk.size;
 	*ret_artifact = FB_STEAL(base);
 	return FB_OK;
 }
 
+/* What its bitmap is worth is seen before it is served: qemu-nbd would not
+ * serve the image with a broken one, and with that of an image below it. */
+static int
+open_image(struct artifact *artifact, const char *path, const char *format,
+    struct fb_error *err)
+{
+	struct fb_libvirt_changes *changes = &artifact->changes;
+	FB_AUTO_FREE char *context = NULL;
+	struct fb_error why = { 0 };
+
+	if (changes->bitmap != NULL && changes->why == NULL &&
+	    fb_libvirt_check_bitmap(path, changes->bitmap, &why) < 0)
+		changes->why = fb_strdup(why.msg);
+	if (changes->bitmap == NULL || changes->why != NULL)
+		return fb_disk_open_image(
+		    &artifact->disk, path, format, false, err);
+	context = fb_libvirt_context(changes->bitmap);
+	return fb_disk_open_changes(
+	    &artifact->disk, path, format, changes->bitmap, context, err);
+}
+
 int
 fb_libvirt_read_image(const char *path, const char *format,
-    struct fb_artifact **ret_artifact, struct fb_error *err)
+    struct fb_libvirt_changes *changes, struct fb_artifact **ret_artifact,
+    struct fb_error *err)
 {
-	FB_AUTO_ARTIFACT struct fb_artifact *base = NULL;
-	struct artifact *artifact = fb_alloc(1, sizeof(*artifact));
-	int rc;
+	struct artifact *artifact = new_artifact(changes);
+	FB_AUTO_ARTIFACT struct fb_artifact *base = &artifact->base;
+	int rc = open_image(artifact, path, format, err);
 
-	base = &artifact->base;
-	base->ops = &artifact_ops;
-	rc = fb_disk_open_image(&artifact->disk, path, format, false, err);
 	if (rc < 0)
 		return rc;
 	base->size = artifact->disk.size;

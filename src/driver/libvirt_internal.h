@@ -311,14 +311,15 @@ void fb_libvirt_let_go_of(struct fb_libvirt_driver *driver, const char *uuid);
 FB_MUST_USE int fb_libvirt_check_job(const struct fb_libvirt_driver *driver,
     virDomainPtr domain, const char *uuid, struct fb_error *err);
 
-/* Read a disk from the socket of a backup job, with what this can tell of its
- * changes, which it takes over; or, of a domain that is off, from its image. */
+/* Read a disk from the socket of a backup job, or from its image while nobody
+ * writes to it, with what this can tell of its changes, which it takes over. */
 struct fb_libvirt_changes;
 FB_MUST_USE int fb_libvirt_read_job(const char *socket, const char *export_,
     struct fb_libvirt_changes *changes, struct fb_artifact **ret_artifact,
     struct fb_error *err);
 FB_MUST_USE int fb_libvirt_read_image(const char *path, const char *format,
-    struct fb_artifact **ret_artifact, struct fb_error *err);
+    struct fb_libvirt_changes *changes, struct fb_artifact **ret_artifact,
+    struct fb_error *err);
 
 /*
  * From the first job on the domains that are held are watched: when the scratch

@@ -31,6 +31,7 @@
 	X(virEventRunDefaultImpl) \
 	X(virDomainAbortJob) \
 	X(virDomainAgentSetResponseTimeout) \
+	X(virDomainCheckpointCreateXML) \
 	X(virDomainCheckpointDelete) \
 	X(virDomainCheckpointFree) \
 	X(virDomainCheckpointGetName) \

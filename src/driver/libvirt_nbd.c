@@ -464,18 +464,19 @@ fb_disk_open_socket(struct fb_disk *disk, const char *what, const char *socket,
 
 /* In a session of its own: what interrupts us is not meant for it.  It ends
  * with its only client, however that ends. */
-int
-fb_disk_open_image(struct fb_disk *disk, const char *path, const char *format,
-    bool write, struct fb_error *err)
+static int
+serve_image(struct fb_disk *disk, const char *path, const char *const *words,
+    const char *context, struct fb_error *err)
 {
-	const char *const words[] = { "setsid", "qemu-nbd", "--format", format,
-		write ? "--discard=unmap" : "--read-only", path, NULL };
 	static const char tried[] = "run qemu-nbd for it";
 	FB_AUTO_FREE char *what = fb_format("image '%s'", path);
 	int rc = make(disk, what, err);
 
 	if (rc == FB_OK && path[0] != '/')
 		rc = fb_fail(err, FB_EPROTO, "'%s' is no absolute path", path);
+	if (rc == FB_OK && context != NULL &&
+	    fb_nbd.nbd_add_meta_context(disk->nbd, context) < 0)
+		rc = fail_nbd(disk, "begin", err);
 	if (rc == FB_OK && fb_seam_fails(FB_STEP_CHILD, "qemu-nbd"))
 		rc = fb_fail_sys(err, "cannot run qemu-nbd");
 	if (rc < 0)
@@ -489,4 +490,25 @@ fb_disk_open_image(struct fb_disk *disk, const char *path, const char *format,
 	return fb_hint(err,
 	    "is qemu-nbd installed (qemu-utils), and the image "
 	    "not in use?");
+}
+
+int
+fb_disk_open_image(struct fb_disk *disk, const char *path, const char *format,
+    bool write, struct fb_error *err)
+{
+	const char *const words[] = { "setsid", "qemu-nbd", "--format", format,
+		write ? "--discard=unmap" : "--read-only", path, NULL };
+
+	return serve_image(disk, path, words, NULL, err);
+}
+
+int
+fb_disk_open_changes(struct fb_disk *disk, const char *path,
+    const char *format, const char *bitmap, const char *context,
+    struct fb_error *err)
+{
+	const char *const words[] = { "setsid", "qemu-nbd", "--format", format,
+		"--read-only", "--bitmap", bitmap, path, NULL };
+
+	return serve_image(disk, path, words, context, err);
 }

@@ -53,6 +53,10 @@ FB_MUST_USE int fb_disk_open_socket(struct fb_disk *disk, const char *what,
     struct fb_error *err);
 FB_MUST_USE int fb_disk_open_image(struct fb_disk *disk, const char *path,
     const char *format, bool write, struct fb_error *err);
+/* ... to be read, with a bitmap that it has, and the context of that. */
+FB_MUST_USE int fb_disk_open_changes(struct fb_disk *disk, const char *path,
+    const char *format, const char *bitmap, const char *context,
+    struct fb_error *err);
 void fb_disk_close(struct fb_disk *disk);
 
 /* The next range from `from` on that is not known to be zeros, or a piece of

@@ -91,6 +91,7 @@ open_image(struct fb_libvirt_driver *driver, const char *uuid,
 	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
 	FB_AUTO_DOMAIN struct fb_domain domain = { 0 };
 	FB_AUTO_FREE char *path = NULL;
+	struct fb_libvirt_changes unknown = { 0 };
 	const struct fb_domain_disk *disk;
 	int state, rc = fb_libvirt_find(driver, uuid, &ref, err);
 
@@ -110,7 +111,8 @@ open_image(struct fb_libvirt_driver *driver, const char *uuid,
 	rc = fb_libvirt_image(ref.connection, disk, &path, err);
 	return rc < 0
 	    ? rc
-	    : fb_libvirt_read_image(path, disk->format, ret_artifact, err);
+	    : fb_libvirt_read_image(
+	          path, disk->format, &unknown, ret_artifact, err);
 }
 
 /* What the domain does not write could wait until it is up again. */
@@ -158,15 +160,15 @@ fb_libvirt_open_volume(struct fb_driver *base, const struct fb_machine *machine,
 	if (volume->kind == FB_VOLUME_DEFINITION)
 		return open_definition(
 		    driver, machine->id, token, ret_artifact, err);
-	if (kind == FB_LIBVIRT_OVERLAY)
-		return fb_libvirt_read_below(
-		    driver, machine->id, volume->name, ret_artifact, err);
-	if (kind != FB_LIBVIRT_JOB)
+	if (kind != FB_LIBVIRT_JOB && kind != FB_LIBVIRT_OVERLAY)
 		return open_image(
 		    driver, machine->id, volume->name, ret_artifact, err);
-	socket = fb_libvirt_socket(driver, machine->id, token);
 	rc = fb_libvirt_read_changes(
 	    driver, machine->id, token, volume->name, &changes, err);
+	if (rc == FB_OK && kind == FB_LIBVIRT_OVERLAY)
+		return fb_libvirt_read_below(driver, machine->id, volume->name,
+		    &changes, ret_artifact, err);
+	socket = fb_libvirt_socket(driver, machine->id, token);
 	if (rc == FB_OK)
 		rc = fb_libvirt_begin_watch(driver, err);
 	if (rc == FB_OK)

@@ -52,10 +52,15 @@ FB_MUST_USE int fb_libvirt_read_without(
     const char *uuid, bool live, struct fb_domain *ret_domain,
     struct fb_error *err);
 
-/* Read a disk from below its overlay, with an eye on the guest, as
- * fb_libvirt_watch(). */
-FB_MUST_USE int fb_libvirt_read_below(struct fb_libvirt_driver *driver,
-    const char *uuid, const char *target, struct fb_artifact **ret_artifact,
+/* The image below a disk's overlay; both are the caller's. */
+FB_MUST_USE int fb_libvirt_overlay_base(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *target, char **ret_base, char **ret_format,
     struct fb_error *err);
+
+/* Read a disk from below its overlay, with an eye on the guest, as
+ * fb_libvirt_watch(), and with its changes, as fb_libvirt_read_image(). */
+FB_MUST_USE int fb_libvirt_read_below(struct fb_libvirt_driver *driver,
+    const char *uuid, const char *target, struct fb_libvirt_changes *changes,
+    struct fb_artifact **ret_artifact, struct fb_error *err);
 
 #endif

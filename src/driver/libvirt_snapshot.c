@@ -301,6 +301,12 @@ begin_overlays(const struct capture *capture, struct fb_error *err)
 	FB_AUTO_FREE char *own = fb_libvirt_part(
 	    capture->driver, capture->uuid, capture->token, "q");
 	FB_AUTO_DOMAIN struct fb_domain live = { 0 };
+	struct fb_libvirt_begin begin = { .driver = capture->driver,
+		.domain = capture->domain,
+		.machine = capture->machine,
+		.verb = capture->verb,
+		.live = &live,
+		.wanted = capture->wanted };
 	int rc = fb_libvirt_read(capture->domain, true, &live, err);
 
 	if (rc == FB_OK)
@@ -308,6 +314,9 @@ begin_overlays(const struct capture *capture, struct fb_error *err)
 	if (rc == FB_OK)
 		rc = fb_libvirt_begin_watch(capture->driver, err);
 	fb_libvirt_note_new_job(capture->driver, capture->uuid);
+	/* It is paused: what is written from now on goes above them. */
+	if (rc == FB_OK)
+		rc = fb_libvirt_begin_account(&begin, err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_overlay_begin(capture->driver,
 		    capture->domain, capture->uuid, capture->token, own,

@@ -61,6 +61,34 @@ image=$work/out/$uuid/vda.img
 	fail "not the moment between its stop and its start"
 ok "a guest with an agent is read while it runs, and its agent answers"
 
+# The next night: what it wrote since, above its overlays too, and little else.
+read_bytes() {
+	jq '[.machines[0].volumes[] | select(.kind == "disk").read_bytes] | add' \
+		"$(find repo/runs -name manifest.json | sort | tail -n 1)"
+}
+first=$(read_bytes)
+in_guest one 'head -c 1000000 /dev/urandom >/mnt/vdb/news && sync'
+news=$(in_guest one 'sha256sum </mnt/vdb/news')
+expect 0 "$fb" -c "$conf" download --json
+! grep -q 'read as a whole' "$work/stderr" || fail "$(cat "$work/stderr")"
+await_agent one
+left_nothing
+second=$(read_bytes)
+[ "$second" -ge 1000000 ] && [ "$second" -le $((first / 2)) ] ||
+	fail "$first bytes were read the first time, then $second"
+rm -r "$work/out"
+expect 0 "$fb" -c "$conf" restore "$uuid" --target "$work/out"
+for disk in vda vdb; do
+	image_clean "$work/out/$uuid/$disk.img"
+done
+[ "$(image_cat "$work/out/$uuid/vda.img" after)" = after ] ||
+	fail "what was written above the overlay"
+image_cat "$work/out/$uuid/vdb.img" news >"$work/news"
+[ "$(sha256sum <"$work/news")" = "$news" ] || fail "what was written since"
+[ "$(image_cat "$work/out/$uuid/vda.img" stop.log | wc -l)" -eq 2 ] ||
+	fail "not the moment after its second stop"
+ok "the next night reads what it wrote since: $second bytes after $first"
+
 # What it writes has no room: it is held while it is read.
 sed 's|^download: {|&limit_read: 8MiB/s, |' "$conf" >slow.yaml
 definition_there() {
@@ -98,7 +126,8 @@ make_guest bare
 fleet bare 'stop, after_stop_timeout: force'
 sed -i 's/stop_timeout: 60s/stop_timeout: 1s/' "$work/bare.0/fleetbak.yaml"
 expect 0 vir start bare
-crash bare 'driver libvirt overlay' 'driver libvirt resume' 'journal volume ' \
+crash bare 'driver libvirt checkpoint-create' 'driver libvirt overlay' \
+	'driver libvirt resume' 'journal volume ' \
 	'driver libvirt block-commit' 'driver libvirt pivot'
 [ "$(sha256sum <"$guests/kept-template")" = "$template" ] ||
 	fail "the template was changed"

@@ -11,6 +11,7 @@
 #include "../../src/driver/libvirt_internal.h"
 #include "../../src/driver/libvirt_nbd.h"
 #include "../../src/driver/libvirt_overlay.h"
+#include "fleetbak/base/child.h"
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/format/json.h"
@@ -1310,6 +1311,7 @@ an_image_is_read_where_it_has_data(void **state)
 	FB_AUTO_FREE uint8_t *bytes = fb_alloc(IMAGE_SIZE, 1);
 	FB_AUTO_FREE uint8_t *got = fb_alloc(IMAGE_SIZE, 1);
 	FB_AUTO_ARTIFACT struct fb_artifact *artifact = NULL;
+	struct fb_libvirt_changes none = { 0 };
 	uint64_t start, end, at = 0, data = 0;
 
 	(void)state;
@@ -1326,7 +1328,8 @@ an_image_is_read_where_it_has_data(void **state)
 		assert_int_equal(pwrite(fd, bytes + IMAGE_SIZE - 65536, 65536,
 		                     IMAGE_SIZE - 65536), 65536);
 	}
-	assert_ok(fb_libvirt_read_image(path, "raw", &artifact, &err));
+	assert_ok(
+	    fb_libvirt_read_image(path, "raw", &none, &artifact, &err));
 	assert_int_equal(artifact->size, IMAGE_SIZE);
 	while (at < artifact->size) {
 		assert_ok(artifact->ops->extent(
@@ -1349,9 +1352,81 @@ an_image_is_read_where_it_has_data(void **state)
 	fb_artifact_closep(&artifact);
 	artifact = NULL;
 	assert_fails(FB_EFAILED,
-	    fb_libvirt_read_image("/nowhere/x.raw", "raw", &artifact, &err));
+	    fb_libvirt_read_image(
+	        "/nowhere/x.raw", "raw", &none, &artifact, &err));
 	assert_fails(FB_EPROTO,
-	    fb_libvirt_read_image("json:{}", "raw", &artifact, &err));
+	    fb_libvirt_read_image(
+	        "json:{}", "raw", &none, &artifact, &err));
+	drop_dir(&dir);
+}
+
+static void
+qemu_img(const char *const *words)
+{
+	struct fb_child_spec spec = { .argv = words, .lock_fd = -1 };
+	FB_AUTO_CHILD struct fb_child_result result = { 0 };
+
+	assert_ok(fb_child_run(&spec, &result, &err));
+	assert_int_equal(result.exit_code, 0);
+}
+
+static void
+a_bitmap_that_lacks_something_is_not_used(void **state)
+{
+	char *dir = new_dir();
+	FB_AUTO_FREE char *below = fb_format("%s/below $HOME.qcow2", dir);
+	FB_AUTO_FREE char *path = fb_format("%s/disk $HOME.qcow2", dir);
+	const char *const makes[][10] = {
+		{ "qemu-img", "create", "-q", "-f", "qcow2", below, "8M" },
+		{ "qemu-img", "bitmap", "--add", below, "only-below" },
+		{ "qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2",
+		    "-b", below, path },
+		{ "qemu-img", "bitmap", "--add", path, "whole" },
+		{ "qemu-img", "bitmap", "--add", "--disable", path, "stopped" },
+	};
+	struct fb_libvirt_changes changes = { .token = fb_strdup("now"),
+		.since = fb_strdup("then"),
+		.bitmap = fb_strdup("whole") };
+	FB_AUTO_ARTIFACT struct fb_artifact *artifact = NULL;
+	FB_AUTO_RANGES struct fb_ranges changed = { 0 };
+	FB_AUTO_RANGES struct fb_ranges unknown = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < FB_COUNT(makes); i++) {
+		const char *words[11] = { 0 };
+
+		memcpy(words, makes[i], sizeof(makes[i]));
+		qemu_img(words);
+	}
+	assert_ok(fb_libvirt_check_bitmap(path, "whole", &err));
+	assert_fails(
+	    FB_EFAILED, fb_libvirt_check_bitmap(path, "stopped", &err));
+	assert_fails(
+	    FB_EFAILED, fb_libvirt_check_bitmap(path, "only-below", &err));
+	assert_fails(
+	    FB_EFAILED, fb_libvirt_check_bitmap("/nowhere", "whole", &err));
+	assert_ok(fb_libvirt_read_image(
+	    path, "qcow2", &changes, &artifact, &err));
+	assert_string_equal(artifact->token, "now");
+	assert_ok(artifact->ops->changed_blocks(
+	    artifact, "then", &changed, &err));
+	assert_false(changed.all);
+	assert_int_equal(changed.count, 0);
+	assert_fails(FB_EFAILED,
+	    artifact->ops->changed_blocks(artifact, "other", &unknown, &err));
+	fb_artifact_closep(&artifact);
+	artifact = NULL;
+	changes = (struct fb_libvirt_changes){ .token = fb_strdup("now"),
+		.since = fb_strdup("then"),
+		.bitmap = fb_strdup("stopped") };
+	/* It is read all the same, and says that it does not know. */
+	assert_ok(fb_libvirt_read_image(
+	    path, "qcow2", &changes, &artifact, &err));
+	assert_int_equal(artifact->size, 8u << 20);
+	assert_fails(FB_EFAILED,
+	    artifact->ops->changed_blocks(artifact, "then", &unknown, &err));
+	assert_string_equal(err.id, "E-CHANGE-MAP");
+	assert_string_equal(artifact->token, "now");
 	drop_dir(&dir);
 }
 
@@ -1533,6 +1608,7 @@ main(void)
 		cmocka_unit_test(
 		    a_job_is_of_the_wanted_disks_and_has_its_socket),
 		cmocka_unit_test(an_image_is_read_where_it_has_data),
+		cmocka_unit_test(a_bitmap_that_lacks_something_is_not_used),
 		cmocka_unit_test(an_image_is_written_at_any_place),
 		cmocka_unit_test(what_it_starts_with_is_captured_and_put_back),
 		cmocka_unit_test(what_cannot_be_restored_is_said_before),
