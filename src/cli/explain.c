@@ -26,6 +26,7 @@ fb_explanations(const struct fb_explanation **ret_rows)
 		fb_explain_copy,
 		fb_explain_guests,
 		fb_explain_plugin,
+		fb_explain_script,
 		fb_explain_shard,
 	};
 	static struct fb_explanation *all;

@@ -6,8 +6,7 @@
 #include <sys/stat.h>
 
 #include "../../src/engine/run.h"
-#include "fleetbak/journal/record.h"
-#include "fuzz.h"
+#include "journal_writer.h"
 
 #define RUN "20261121-013205123-3fa92c17"
 
@@ -28,35 +27,6 @@ make_state(void)
 	dir = fb_format("%s/runs/" RUN, config.state_dir);
 	must(fb_io_mkdirs_later(dir, 0700, &err) == FB_OK);
 	journal = fb_format("%s/journal", dir);
-}
-
-struct writer {
-	struct fb_buf text;
-	struct fb_digest chain;
-	uint64_t sequence;
-};
-
-static void
-add(struct writer *writer, const char *type, const json_t *body)
-{
-	struct fb_error ignored;
-	struct fb_digest chain = writer->chain;
-
-	if (fb_journal_line_add(&writer->text, writer->sequence + 1, &chain,
-	        type, body, &ignored) < 0)
-		return;
-	writer->chain = chain;
-	writer->sequence++;
-}
-
-static void
-begin(struct writer *writer)
-{
-	FB_AUTO_JSON json_t *body = json_pack("{s:i}", "format", 1);
-
-	*writer = (struct writer){ 0 };
-	fb_journal_seed(&writer->chain);
-	add(writer, "journal", body);
 }
 
 /* Do facts of this type stand in a run for ever? */
