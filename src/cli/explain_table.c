@@ -234,14 +234,18 @@ static const struct fb_explanation rows[] = {
 	    "A damaged disk; somebody removed objects by hand.",
 	    "fleetbak verify --structure names it. Put the object back from a "
 	    "copy, or fleetbak forget the run." },
-	{ "E-GC-SET", "what is to be deleted is not what a prune decided", "14",
+	{ "E-GC-SET", "what is to be deleted is not what a prune decided",
+	    "0, 14",
 	    "gc/current names a set that counts a run as given up which nobody "
-	    "signed away, or holds what a run needs. Nothing of it was "
-	    "deleted.",
+	    "signed away: nothing of it was deleted. Or one that held what a "
+	    "run needs: that was taken out of it, and prune went on.",
 	    "Somebody who can write to the repository made it; a signer whose "
-	    "forgets counted is not trusted any more.",
-	    "Find out who; trust that signer again, or remove gc/current when "
-	    "no command runs, and prune again." },
+	    "forgets counted is not trusted any more; a list of the store that "
+	    "lagged until the set was fixed; a copy that was given up and "
+	    "committed all the same.",
+	    "fleetbak verify, and find out who, or which server lags. Trust "
+	    "that signer again, or remove gc/current when no command runs, and "
+	    "prune again." },
 	{ "E-HALF-RESTORED", "a machine is half restored and kept down",
 	    "0, 3, 20",
 	    "A restore in place was cut off. What the machine holds is neither "

@@ -295,6 +295,26 @@ put_waiting(struct fb_cli *cli, const struct fb_gc_report *gc)
 	(void)json_object_set_new(cli->data, "waiting_for", list);
 }
 
+/* Nothing is lost by it; but lists that lag, and people who put sets there,
+ * are to be known of. */
+static void
+warn_spared(struct fb_cli *cli, const struct fb_gc_report *gc)
+{
+	struct fb_error why = { 0 };
+
+	fb_json_put_u64(cli->data, "spared_objects", gc->spared);
+	if (gc->spared == 0)
+		return;
+	(void)fb_fail_id(&why, FB_ECORRUPT, "E-GC-SET",
+	    "%llu objects that runs need were in what was to be deleted, and "
+	    "were taken out of it",
+	    (unsigned long long)gc->spared);
+	(void)fb_hint(&why,
+	    "run fleetbak doctor, and see 'fleetbak explain E-GC-SET': a list "
+	    "of the store lagged, or somebody else wrote gc/current");
+	fb_cli_warn(cli, NULL, &why);
+}
+
 void
 fb_cli_prune_report(struct fb_cli *cli, const struct fb_prune_report *report)
 {
@@ -307,6 +327,7 @@ fb_cli_prune_report(struct fb_cli *cli, const struct fb_prune_report *report)
 	put_usage(cli->data, "removed", &gc->removed);
 	fb_json_put_u64(cli->data, "fenced_sessions", gc->fenced);
 	fb_json_put_u64(cli->data, "abandoned_uploads", gc->uploads);
+	warn_spared(cli, gc);
 	put_waiting(cli, gc);
 	fb_cli_prune_requests(cli, &report->requests);
 	fb_buf_add_fmt(&cli->text,

@@ -107,15 +107,23 @@ look_again(struct fb_gc *gc, int rc)
 /*
  * gc/current and its set are signed by nobody, and whoever may write to the
  * store may put others there.  So what they say is held against what is
- * signed: that a run is given up, and what the others need.
+ * signed: that a run is given up, and what the others need.  The record is
+ * asked for by its name: a list that lags is no liar.
  */
 static int
-fail_set(const char *what, const char *id, struct fb_error *err)
+check_one_forgotten(
+    struct fb_repo *repo, const char *session, struct fb_error *err)
 {
+	bool forgotten;
+	int rc = fb_repo_is_forgotten(repo, session, &forgotten, err);
+
+	if (rc < 0 || forgotten)
+		return rc;
 	(void)fb_fail_id(err, FB_ECORRUPT, "E-GC-SET",
 	    "nothing more is deleted, because the set that '" CURRENT
-	    "' names %s '%s'",
-	    what, id);
+	    "' names counts as given up, though nobody signed it, the run of "
+	    "session '%s'",
+	    session);
 	return fb_hint(err, "no prune makes such a set: find out who did");
 }
 
@@ -127,29 +135,10 @@ check_forgotten(struct fb_gc *gc, struct fb_error *err)
 
 	for (size_t i = 0; rc == FB_OK && i < gc->set.forgotten.count; i++)
 		if (!fb_run_ids_have(&known, gc->set.forgotten.ids[i]))
-			rc = fail_set("counts as given up, though nobody "
-			              "signed it, the run of session",
-			    gc->set.forgotten.ids[i], err);
+			rc = check_one_forgotten(
+			    gc->repo, gc->set.forgotten.ids[i], err);
 	fb_run_ids_release(&known);
 	return rc;
-}
-
-static int
-check_unneeded(const struct fb_id_list *ids, struct fb_gc_mark_list *marked,
-    struct fb_error *err)
-{
-	for (size_t i = 0; i < ids->count; i++) {
-		char hex[FB_DIGEST_HEX_SIZE];
-		bool needed;
-		int rc = fb_gc_has(marked, &ids->ids[i], &needed, err);
-
-		if (rc < 0)
-			return rc;
-		fb_digest_hex(&ids->ids[i], hex);
-		if (needed)
-			return fail_set("holds what a run needs:", hex, err);
-	}
-	return FB_OK;
 }
 
 static int
@@ -189,21 +178,6 @@ mark_needs(struct fb_gc *gc, bool makers, struct fb_gc_marks *marks,
 		rc = fb_gc_mark(
 		    gc->repo, &gc->set.forgotten, &there, marks, err);
 	fb_run_ids_release(&there);
-	return rc;
-}
-
-/* Before anything goes. */
-static int
-check_fixed_set(struct fb_gc *gc, struct fb_error *err)
-{
-	struct fb_gc_marks marks;
-	int rc = mark_needs(gc, true, &marks, err);
-
-	if (rc == FB_OK)
-		rc = check_unneeded(&gc->set.packs, &marks.packs, err);
-	if (rc == FB_OK)
-		rc = check_unneeded(&gc->set.recipes, &marks.recipes, err);
-	fb_gc_marks_release(&marks);
 	return rc;
 }
 
@@ -468,11 +442,8 @@ subtract(struct fb_id_list *from, struct fb_gc_mark_list *what,
 	return FB_OK;
 }
 
-/* G5: without what was committed meanwhile.  Runs that were forgotten since
- * the set was published count as if they were not: a reader may have seen
- * them there. */
 static int
-remark(struct fb_gc *gc, struct fb_error *err)
+leave_out_needed(struct fb_gc *gc, struct fb_error *err)
 {
 	struct fb_gc_marks marks;
 	int rc = mark_needs(gc, true, &marks, err);
@@ -481,13 +452,23 @@ remark(struct fb_gc *gc, struct fb_error *err)
 		rc = subtract(&gc->set.packs, &marks.packs, err);
 	if (rc == FB_OK)
 		rc = subtract(&gc->set.recipes, &marks.recipes, err);
-	if (rc == FB_OK)
-		gc->next = STEP_SEAL;
 	fb_gc_marks_release(&marks);
+	return rc;
+}
+
+/* G5: without what was committed meanwhile.  Runs that were forgotten since
+ * the set was published count as if they were not: a reader may have seen
+ * them there. */
+static int
+remark(struct fb_gc *gc, struct fb_error *err)
+{
+	int rc = leave_out_needed(gc, err);
+
+	gc->next = STEP_SEAL;
 	return rc < 0 ? judge_damage(gc, rc) : FB_OK;
 }
 
-/* G6: from here on every collector deletes the same set. */
+/* G6: from here on every collector deletes the same set, or less (G9). */
 static int
 seal(struct fb_gc *gc, struct fb_error *err)
 {
@@ -497,28 +478,28 @@ seal(struct fb_gc *gc, struct fb_error *err)
 	return rc < 0 ? look_again(gc, rc) : FB_OK;
 }
 
-static bool
-is_set_error(const struct fb_error *err)
-{
-	return strcmp(err->id, "E-GC-SET") == 0;
-}
-
-/* A copy that was given up may have committed a run all the same, just after
- * it was looked for the last time: it does not commit under its own name, so
- * that nothing keeps it from doing so.  Then the set is made anew without what
- * the run needs.  Where there was no such copy, somebody lies. */
+/*
+ * G9: the sealed set once more, before anything goes.  What a run needs of it
+ * after all is given up: a set gets smaller, never larger, so that nobody who
+ * still has the one before deletes what is used again by then.  It happens
+ * where a list of the registers lagged until the set was sealed; by a copy that
+ * was given up and committed a run all the same, as it does not commit under
+ * its own name; or somebody put the set there.
+ */
 static int
-spare_copied(struct fb_gc *gc, struct fb_error *err)
+spare_needed(struct fb_gc *gc, struct fb_error *err)
 {
-	struct fb_error why = *err;
-	bool copied;
-	int rc = fb_gc_had_copy(gc->repo, &copied, err);
+	size_t before = gc->set.packs.count + gc->set.recipes.count;
+	size_t spared;
+	int rc = leave_out_needed(gc, err);
 
-	if (rc == FB_OK && !copied) {
-		*err = why;
-		return FB_ECORRUPT;
-	}
-	return rc < 0 ? rc : remark(gc, err);
+	spared = before - gc->set.packs.count - gc->set.recipes.count;
+	if (rc < 0 || spared == 0)
+		return rc;
+	rc = put_set(gc, FB_GC_DELETE, err);
+	gc->report->spared += rc == FB_OK ? spared : 0;
+	gc->next = STEP_LOOK;
+	return rc < 0 ? look_again(gc, rc) : FB_OK;
 }
 
 /* The runs that the set counts as forgotten, and nobody else has. */
@@ -594,12 +575,12 @@ remove_all(struct fb_gc *gc, struct fb_error *err)
 		.tag = gc->tag,
 		.packs = &gc->packs,
 		.recipes = &gc->recipes };
-	int rc = check_fixed_set(gc, err);
+	int rc = spare_needed(gc, err);
 
-	if (rc == FB_ECORRUPT && is_set_error(err))
-		return spare_copied(gc, err);
 	if (rc < 0)
 		return judge_damage(gc, rc);
+	if (gc->next != STEP_REMOVE)
+		return FB_OK;
 	rc = fb_gc_remove_set(&removing, err);
 	if (rc == FB_OK)
 		rc = remove_runs(gc, err);

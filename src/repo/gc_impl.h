@@ -138,8 +138,6 @@ int fb_gc_list_recipes(struct fb_repo *repo, fb_gc_visit_object *visit,
 int fb_gc_read_set(struct fb_repo *repo, const struct fb_digest *id,
     struct fb_gc_set *ret_set, struct fb_error *err);
 
-/* Is there one of a copy that has ended, or was given up? */
-int fb_gc_had_copy(struct fb_repo *repo, bool *ret_had, struct fb_error *err);
 /* So that it can never commit, or is known to be gone. */
 int fb_gc_fence(struct fb_repo *repo, const struct fb_gc_session *session,
     struct fb_error *err);

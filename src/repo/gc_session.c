@@ -57,7 +57,6 @@ struct listing {
 	struct fb_repo *repo;
 	struct fb_gc_session *items;
 	size_t count;
-	bool ended; /* those too */
 };
 
 static int
@@ -74,8 +73,7 @@ visit_session(const char *key, uint64_t size, void *arg, struct fb_error *err)
 		    listing->count + 1, sizeof(*listing->items));
 		listing->items[listing->count] = (struct fb_gc_session){ 0 };
 		memcpy(listing->items[listing->count++].id, id, len + 1);
-	} else if (!listing->ended && listing->count > 0 &&
-	    len > FB_RUN_ID_LEN &&
+	} else if (listing->count > 0 && len > FB_RUN_ID_LEN &&
 	    strcmp(id + FB_RUN_ID_LEN, ".end") == 0 &&
 	    memcmp(id, listing->items[listing->count - 1].id,
 	        FB_RUN_ID_LEN) == 0) {
@@ -175,25 +173,6 @@ fb_gc_open_sessions(struct fb_repo *repo, struct fb_gc_session **ret_sessions,
 	*ret_sessions = listing.items;
 	*ret_count = open;
 	return FB_OK;
-}
-
-int
-fb_gc_had_copy(struct fb_repo *repo, bool *ret_had, struct fb_error *err)
-{
-	struct listing all = { .repo = repo, .ended = true };
-	int rc = fb_store_list(
-	    repo->store, SESSIONS, visit_session, &all, err);
-
-	*ret_had = false;
-	for (size_t i = 0; rc == FB_OK && i < all.count && !*ret_had; i++) {
-		rc = read_session(repo, &all.items[i], err);
-		*ret_had = rc == FB_OK &&
-		    strcmp(all.items[i].doc.kind, "copy") == 0;
-		if (rc == FB_ENOTFOUND)
-			rc = FB_OK;
-	}
-	free(all.items);
-	return rc;
 }
 
 /* Only these are known never to commit under their own name. */

@@ -17,14 +17,18 @@
  * collectors delete the same, sealed or not, and either rule alone suffices
  * for the writers.
  *
- * A list shows here all that was put before it began.  A store whose list of
- * registers does not is no part of this: src/repo/gc_unlisted.c asks for them
- * by name before G1, G5 and G7 list them, and stops the collector there, which
- * is a collector that stops for ever.
+ * A list shows here all that was put before it began, but for a scope in
+ * which that of the registers lags until a set is sealed: then G1 and G5 may
+ * miss a commit, and what keeps its run whole is that G7 looks once more at
+ * what it is about to remove, and seals the set anew without what is needed
+ * (G9).  A list that lags for longer is no part of this: src/repo/
+ * gc_unlisted.c asks for registers by name before G1, G5 and G7 list them, and
+ * stops the collector there, which is a collector that stops for ever; what
+ * that relies on stands in fleetbak-format(5).
  *
  * All of it at once has too many states for every build; what is explored is
- * in the table of scopes.  MODEL_SCOPE="WRITERS READER UNDO ROUNDS" explores
- * another one, as "2 1 1 1".
+ * in the table of scopes.  MODEL_SCOPE="WRITERS READER UNDO ROUNDS LAG"
+ * explores another one, as "2 1 1 1 0".
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,18 +67,24 @@ enum mutation {
 	REMARK_FORGETS_MORE,
 	REPLACE_UNCONDITIONALLY,
 	TAKEOVER_DELETES_CONDEMNED,
+	REMOVES_UNSEEN,
+	ANEW_BY_PLAIN_PUT,
+	ANEW_FORGETS_MORE,
 	MUTATIONS,
 };
 
 /* How much of the world is looked at. */
 struct scope {
 	unsigned writers, reader, undo, rounds; /* of each collector */
+	unsigned lag; /* of the list of registers, until a set is sealed */
 };
 
 static const struct scope whole[] = {
-	{ 2, 0, 0, 1 },
-	{ 1, 1, 1, 1 },
-	{ 1, 1, 0, 2 },
+	{ 2, 0, 0, 1, 0 },
+	{ 1, 1, 1, 1, 0 },
+	{ 1, 1, 0, 2, 0 },
+	{ 1, 0, 0, 2, 1 },
+	{ 2, 0, 0, 1, 1 },
 };
 
 /* Each mutation in a scope in which it is soon found. */
@@ -82,35 +92,41 @@ static const struct {
 	const char *name;
 	struct scope scope;
 } mutations[MUTATIONS] = {
-	[NO_SEAL] = { "no seal", { 2, 0, 0, 1 } },
+	[NO_SEAL] = { "no seal", { 2, 0, 0, 1, 0 } },
 	[GC_BEFORE_SESSION] = { "gc/current read before the session",
-	    { 1, 0, 0, 2 } },
+	    { 1, 0, 0, 2, 0 } },
 	[SESSIONS_BEFORE_PUBLISH] = { "sessions listed before publishing",
-	    { 1, 0, 0, 2 } },
-	[NO_WAIT] = { "no waiting", { 1, 0, 0, 2 } },
-	[SKIP_FENCE] = { "no fence", { 1, 0, 0, 2 } },
-	[NO_REMARK] = { "no second marking", { 1, 0, 0, 2 } },
-	[IGNORE_CONDEMNED] = { "condemned packs used again", { 1, 0, 0, 2 } },
-	[NO_EXISTENCE_CHECK] = { "existence not checked", { 1, 0, 0, 2 } },
-	[CONTENT_NAMED_PACKS] = { "packs named by content", { 1, 0, 0, 2 } },
+	    { 1, 0, 0, 2, 0 } },
+	[NO_WAIT] = { "no waiting", { 1, 0, 0, 2, 0 } },
+	[SKIP_FENCE] = { "no fence", { 1, 0, 0, 2, 0 } },
+	[NO_REMARK] = { "no second marking", { 1, 0, 0, 2, 0 } },
+	[IGNORE_CONDEMNED] = { "condemned packs used again", { 1, 0, 0, 2, 0 } },
+	[NO_EXISTENCE_CHECK] = { "existence not checked", { 1, 0, 0, 2, 0 } },
+	[CONTENT_NAMED_PACKS] = { "packs named by content", { 1, 0, 0, 2, 0 } },
 	[CONTENT_NAMED_RECIPES] = { "recipes named by content",
-	    { 1, 0, 0, 2 } },
-	[PLAIN_PUT_COMMIT] = { "commit by plain put", { 1, 0, 0, 2 } },
+	    { 1, 0, 0, 2, 0 } },
+	[PLAIN_PUT_COMMIT] = { "commit by plain put", { 1, 0, 0, 2, 0 } },
 	[COMMIT_BEFORE_RECIPE] = { "commit before the recipe",
-	    { 1, 0, 0, 1 } },
-	[FORGET_DELETES_REGISTER] = { "registers deleted", { 1, 0, 0, 2 } },
+	    { 1, 0, 0, 1, 0 } },
+	[FORGET_DELETES_REGISTER] = { "registers deleted", { 1, 0, 0, 2, 0 } },
 	[UNDO_IN_ONE_WAY] = { "undo inside the one-way step",
-	    { 1, 0, 1, 1 } },
+	    { 1, 0, 1, 1, 0 } },
 	[READER_WITHOUT_SESSION] = { "reader without a session",
-	    { 1, 1, 0, 1 } },
+	    { 1, 1, 0, 1, 0 } },
 	[READER_LOOKS_FIRST] = { "reader looks before its session",
-	    { 1, 1, 0, 1 } },
+	    { 1, 1, 0, 1, 0 } },
 	[REMARK_FORGETS_MORE] = { "second marking forgets more",
-	    { 1, 1, 0, 1 } },
+	    { 1, 1, 0, 1, 0 } },
 	[REPLACE_UNCONDITIONALLY] = { "gc/current replaced unconditionally",
-	    { 2, 0, 0, 1 } },
+	    { 2, 0, 0, 1, 0 } },
 	[TAKEOVER_DELETES_CONDEMNED] = { "takeover deletes what is condemned",
-	    { 1, 0, 0, 1 } },
+	    { 1, 0, 0, 1, 0 } },
+	[REMOVES_UNSEEN] = { "set not looked at before it is removed",
+	    { 1, 0, 0, 1, 1 } },
+	[ANEW_BY_PLAIN_PUT] = { "set sealed anew by plain put",
+	    { 2, 0, 0, 1, 1 } },
+	[ANEW_FORGETS_MORE] = { "sealed anew with more that is forgotten",
+	    { 1, 1, 0, 1, 1 } },
 };
 
 static enum mutation mutation;
@@ -121,7 +137,7 @@ enum phase { IDLE, CONDEMNED, DELETE };
 enum writer_pc { W_NEW, W_LOOK, W_PACK, W_RECIPE, W_COMMIT, W_DONE };
 enum reader_pc { R_NEW, R_FIND, R_READ, R_DONE };
 enum gc_pc { G_LOOK, G_FORGETS, G_MARK, G_LIST, G_PUBLISH, G_SESSIONS,
-	G_RESOLVE, G_REMARK, G_SEAL, G_REMOVE, G_CLOSE };
+	G_RESOLVE, G_REMARK, G_SEAL, G_CHECK, G_ANEW, G_REMOVE, G_CLOSE };
 
 /* Registers: 0 none, 1 a fence, 2 + n a commit that names pack n and the
  * session's own recipe. */
@@ -137,6 +153,7 @@ struct collector {
 
 struct state {
 	unsigned objects, reg[SESSIONS], sessions, ended, forgets;
+	unsigned hidden; /* registers that are not listed yet */
 	unsigned pending[SESSIONS], undoer;
 	unsigned generation, phase, set, forgotten; /* gc/current */
 	struct writer writer[2];
@@ -190,6 +207,7 @@ each_field(struct state *s, field *visit, void *arg)
 	visit(arg, &s->undoer, 2);
 	for (unsigned i = 0; i < SESSIONS; i++)
 		visit(arg, &s->reg[i], 3);
+	visit(arg, &s->hidden, 3);
 	visit(arg, &s->sessions, 4);
 	visit(arg, &s->ended, 1);
 	visit(arg, &s->forgets, 3);
@@ -312,6 +330,7 @@ judge(struct packed packed)
 enum reached {
 	PACK_DELETED = 1, RECIPE_DELETED = 2, RESCUED = 4, FENCED = 8,
 	UNDID = 16, READ_FORGOTTEN = 32, CLOSED = 64, READER_FENCED = 128,
+	SEALED_NEEDED = 256, FREED_BESIDE = 512,
 };
 
 static unsigned
@@ -328,7 +347,13 @@ reaches(struct packed packed)
 	    (s.reader == R_READ && (s.forgets >> s.reads & 1) != 0
 	            ? READ_FORGOTTEN : 0) |
 	    (s.generation > 0 && s.phase == IDLE ? CLOSED : 0) |
-	    (s.ended && s.reader == R_READ ? READER_FENCED : 0);
+	    (s.ended && s.reader == R_READ ? READER_FENCED : 0) |
+	    (s.phase == DELETE && (s.set & needs(&s, 1)) != 0
+	            ? SEALED_NEEDED : 0) |
+	    (s.phase == IDLE && s.generation > 0 && is_commit(s.reg[1]) &&
+	            (s.objects & 8) == 0 && (s.objects & 1) != 0 &&
+	            s.reg[1] == 2
+	            ? FREED_BESIDE : 0);
 }
 
 static void
@@ -458,6 +483,13 @@ writer_steps(struct explorer *e, struct state s, unsigned w)
 		writer->pc = writer->pc == W_RECIPE ? W_COMMIT : W_DONE;
 		writer->seen = 0;
 		writer->pack = writer->pc == W_DONE ? 0 : writer->pack;
+		if (scope.lag && s.phase != DELETE &&
+		    is_commit(s.reg[session])) {
+			struct state t = s;
+
+			t.hidden |= 1u << session;
+			step(e, t, "W4 commits, and is not listed", session, 0);
+		}
 		step(e, s, "W4 commits, if it may", session, s.reg[session]);
 		return;
 	case W_DONE:
@@ -514,6 +546,14 @@ go_look(struct collector *gc)
 	*gc = (struct collector){ .left = gc->left };
 }
 
+/* Where no list lags, what is sealed is never needed, and looking at it would
+ * only make more states. */
+static unsigned
+before_removal(void)
+{
+	return scope.lag && mutation != REMOVES_UNSEEN ? G_CHECK : G_REMOVE;
+}
+
 /* Where a collector goes on: by gc/current. */
 static void
 look(struct explorer *e, struct state s, unsigned g)
@@ -533,7 +573,7 @@ look(struct explorer *e, struct state s, unsigned g)
 	gc->set = s.set;
 	gc->forgotten = s.forgotten;
 	gc->pc = s.phase == DELETE || mutation == TAKEOVER_DELETES_CONDEMNED
-	    ? G_REMOVE
+	    ? before_removal()
 	    : G_SESSIONS;
 	if (mutation == NO_WAIT && gc->pc == G_SESSIONS)
 		gc->pc = G_REMARK;
@@ -551,21 +591,26 @@ mark_steps(struct explorer *e, struct state s, unsigned g)
 	if (gc->pc == G_REMARK &&
 	    (mutation == REMARK_FORGETS_MORE || mutation == NO_SEAL))
 		forgotten |= s.forgets;
-	if ((forgotten >> gc->at & 1) == 0)
+	if (gc->pc == G_CHECK && mutation == ANEW_FORGETS_MORE)
+		forgotten |= s.forgets;
+	if (((forgotten | s.hidden) >> gc->at & 1) == 0)
 		gc->marked |= needs(&s, gc->at);
 	if (++gc->at < SESSIONS) {
-		step(e, s, "G1/G5 reads a register", g, gc->at - 1);
+		step(e, s, "G1/G5/G7 reads a register", g, gc->at - 1);
 		return;
 	}
 	gc->at = 0;
 	if (gc->pc == G_MARK) {
 		gc->pc = G_LIST;
+	} else if (gc->pc == G_CHECK) {
+		gc->marked &= gc->set;
+		gc->pc = gc->marked != 0 ? G_ANEW : G_REMOVE;
 	} else {
 		gc->set &= ~gc->marked;
 		gc->marked = 0;
 		gc->pc = G_SEAL;
 		if (mutation == NO_SEAL)
-			gc->pc = G_REMOVE;
+			gc->pc = before_removal();
 	}
 	step(e, s, "G1/G5 has marked", g, gc->set);
 }
@@ -661,6 +706,7 @@ collector_steps(struct explorer *e, struct state s, unsigned g)
 		return;
 	case G_MARK:
 	case G_REMARK:
+	case G_CHECK:
 		mark_steps(e, s, g);
 		return;
 	case G_LIST:
@@ -691,9 +737,22 @@ collector_steps(struct explorer *e, struct state s, unsigned g)
 		if (is_current(&s, gc, CONDEMNED)) {
 			s.phase = DELETE;
 			s.set = gc->set;
+			s.hidden = 0;
 		}
 		go_look(gc);
 		step(e, s, "G6 seals, if it may", g, s.set);
+		return;
+	case G_ANEW:
+		if (mutation == ANEW_BY_PLAIN_PUT) {
+			s.generation = gc->generation;
+			s.phase = DELETE;
+			s.forgotten = gc->forgotten;
+			s.set = gc->set & ~gc->marked;
+		} else if (is_current(&s, gc, DELETE) && s.set == gc->set) {
+			s.set &= ~gc->marked;
+		}
+		go_look(gc);
+		step(e, s, "G9 seals anew, if it may", g, s.set);
 		return;
 	case G_REMOVE:
 		remove_steps(e, s, g);
@@ -739,6 +798,7 @@ must_reach(void)
 {
 	return PACK_DELETED | RECIPE_DELETED | RESCUED | FENCED | CLOSED |
 	    (scope.undo ? UNDID : 0) |
+	    (scope.lag ? SEALED_NEEDED | FREED_BESIDE : 0) |
 	    (scope.reader ? READ_FORGOTTEN | READER_FENCED : 0);
 }
 
@@ -759,10 +819,11 @@ run(enum mutation which, struct scope in, bool verbose)
 	                        : outcome.broken == NULL && !outcome.full &&
 	        (outcome.reached & must_reach()) == must_reach();
 	states += outcome.states;
-	printf("%s  %u writers, %u readers, %s, %u rounds: %-35s %8zu states "
+	printf("%s  %u writers, %u readers, %s, %u rounds%s: %-35s %8zu states "
 	       "%5.1f s  ",
 	    good ? "ok  " : "FAIL", in.writers, in.reader,
 	    in.undo ? "undo" : "no undo", in.rounds,
+	    in.lag ? ", a list that lags" : "",
 	    which == NOTHING ? "the protocol" : mutations[which].name,
 	    outcome.states, seconds() - began);
 	if (outcome.broken != NULL)
@@ -797,10 +858,11 @@ main(void)
 
 	if (wanted == NULL)
 		return run_all() ? 0 : 1;
-	if (sscanf(wanted, "%u %u %u %u", &in.writers, &in.reader, &in.undo,
-	        &in.rounds) != 4 ||
-	    in.writers > 2 || in.reader > 1 || in.undo > 1 || in.rounds > 3) {
-		fprintf(stderr, "MODEL_SCOPE: four small numbers\n");
+	if (sscanf(wanted, "%u %u %u %u %u", &in.writers, &in.reader,
+	        &in.undo, &in.rounds, &in.lag) != 5 ||
+	    in.writers > 2 || in.reader > 1 || in.undo > 1 || in.rounds > 3 ||
+	    in.lag > 1) {
+		fprintf(stderr, "MODEL_SCOPE: five small numbers\n");
 		return 2;
 	}
 	return run(NOTHING, in, true) ? 0 : 1;

@@ -70,6 +70,16 @@ collects(struct world *world, int expected)
 	fb_gc_report_release(&report);
 }
 
+static void
+collects_and_spares(struct world *world, uint64_t spared)
+{
+	struct fb_gc_report report;
+
+	collect(world, FB_OK, &report);
+	assert_int_equal(report.spared, spared);
+	fb_gc_report_release(&report);
+}
+
 /* Its session is known, so that its register is asked for. */
 static void
 a_run_that_is_not_listed_stops_the_collection(void **state)
@@ -133,6 +143,42 @@ the_second_marking_is_not_deceived_either(void **state)
 	fb_gc_report_release(&report);
 	collects(world, FB_OK);
 	assert_true(is_there(world, &used));
+}
+
+/* Nothing shows the run until the set is sealed; what it uses again says of
+ * another one that it made it. */
+static void
+a_sealed_set_gives_up_what_turns_out_to_be_needed(void **state)
+{
+	struct world *world = *state;
+	struct fb_gc_request request = { .fence_after_ms = UINT64_MAX };
+	struct fb_gc_report report = { 0 };
+	struct fb_digest old, used, recipe;
+	char first[FB_RUN_ID_SIZE], second[FB_RUN_ID_SIZE];
+	char late[FB_RUN_ID_SIZE], tag[FB_STORE_TAG_SIZE];
+	struct fb_gc *gc = fb_gc_new(world->repo, &request, &report);
+	struct fb_gc_doc doc = { 0 };
+	bool done = false;
+
+	make_run(world, first, &old);
+	make_run(world, second, &used);
+	new_id(world, late);
+	recipe = put_object(world, false);
+	assert_ok(commit(world, late, &used, &recipe));
+	forget(world, first);
+	forget(world, second);
+	hide(late);
+	while (doc.phase != FB_GC_DELETE) {
+		assert_ok(fb_gc_step(gc, &done, &err));
+		assert_ok(fb_gc_read_current(world->repo, &doc, tag, &err));
+	}
+	fb_gc_free(gc);
+	fb_gc_report_release(&report);
+	hidden[0] = '\0';
+	collects_and_spares(world, 2);
+	assert_true(is_there(world, &used));
+	assert_false(is_there(world, &old));
+	collects_and_spares(world, 0);
 }
 
 /* A pack or a recipe that says whose it is. */
@@ -250,6 +296,7 @@ main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, make_lagging_world, end_world)
 		T(a_run_that_is_not_listed_stops_the_collection),
 		T(the_second_marking_is_not_deceived_either),
+		T(a_sealed_set_gives_up_what_turns_out_to_be_needed),
 		T(what_is_to_go_says_whose_it_is),
 		T(a_fence_that_is_not_listed_does_not_matter),
 		T(tidying_leaves_what_the_next_one_goes_by),

@@ -5,7 +5,7 @@
  * Many may collect at once, beside writers and readers, and each may die at
  * any moment or wake up late: the next one goes on from gc/current.  No
  * clock decides what is deleted; one decides only how long a session that
- * gives no more signs of life is waited for.  The steps G1 to G8 are those of
+ * gives no more signs of life is waited for.  The steps G1 to G9 are those of
  * tests/model/gc_model.c.  Spec: fleetbak-format(5), "Deletion".
  */
 #ifndef FB_REPO_GC_H
@@ -54,6 +54,7 @@ struct fb_gc_report {
 	struct fb_gc_usage removed; /* by this call */
 	uint64_t runs;     /* whose records were removed */
 	uint64_t fenced;   /* sessions */
+	uint64_t spared;   /* objects of a sealed set that a run needs */
 	uint64_t tidied;   /* small objects that nobody needs any more */
 	struct fb_gc_locks locks;
 	uint64_t uploads;  /* that were begun in parts and never ended */
