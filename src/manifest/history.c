@@ -105,14 +105,19 @@ add_forget(const struct fb_forget *forget, void *arg, struct fb_error *err)
 	return FB_OK;
 }
 
-static int
-load_history(struct fb_repo *repo, const char *fleet, struct history *history,
-    struct fb_error *err)
+static struct history
+begin_history(struct fb_repo *repo, const char *fleet, bool strict)
 {
-	history->repo = repo;
-	history->fleet = fleet;
+	return (struct history){
+		.repo = repo, .fleet = fleet, .strict = strict
+	};
+}
+
+static int
+load_history(struct history *history, struct fb_error *err)
+{
 	return fb_repo_runs_and_forgets(
-	    repo, add_run, add_forget, history, err);
+	    history->repo, add_run, add_forget, history, err);
 }
 
 /* Newest first, so a run is found by halving. */
@@ -210,11 +215,11 @@ fb_history_heads(struct fb_repo *repo, const char *fleet,
     struct fb_predecessor **ret_heads, size_t *ret_count,
     struct fb_error *err)
 {
-	struct history history = { 0 };
+	struct history history = begin_history(repo, fleet, false);
 	FB_AUTO_FREE struct fb_predecessor *heads = NULL;
 	size_t count = 0;
 	bool again = true;
-	int rc = load_history(repo, fleet, &history, err);
+	int rc = load_history(&history, err);
 
 	if (rc == FB_OK)
 		heads = fb_alloc(history.count, sizeof(*heads));
@@ -459,20 +464,25 @@ complete_newest(const struct history *history)
 		(void)!fb_repo_complete(history->repo, run, &ignored);
 }
 
-/* The memory goes forward only. */
+/* The memory goes forward only: another command may have gone further since
+ * it was read. */
 static int
-remember_newest(const struct history *history, const struct memory *memory,
-    const char *path, struct fb_error *err)
+remember_newest(
+    const struct history *history, const char *path, struct fb_error *err)
 {
 	struct fb_error ignored = { 0 };
+	struct memory memory = { 0 };
 	struct fb_digest digest;
+	int rc;
 
 	if (history->count == 0 || path == NULL)
 		return FB_OK;
 	complete_newest(history);
-	if (memory->known &&
-	    strcmp(history->entries[0].ref.run, memory->run) <= 0)
-		return FB_OK;
+	rc = load_memory(history, path, &memory, err);
+	if (rc < 0 ||
+	    (memory.known &&
+	        strcmp(history->entries[0].ref.run, memory.run) <= 0))
+		return rc;
 	if (manifest_digest(
 	        history, &history->entries[0], &digest, &ignored) < 0)
 		return FB_OK; /* what is not sound is not remembered */
@@ -480,24 +490,41 @@ remember_newest(const struct history *history, const struct memory *memory,
 	    history, path, history->entries[0].ref.run, &digest, err);
 }
 
+/* What is remembered is read before the list begins: then whatever commits
+ * meanwhile, here too, is no sign of a list that lags. */
+static int
+check_once(struct history *history, const char *memory_path,
+    struct memory *memory, struct fb_error *err)
+{
+	int rc = load_memory(history, memory_path, memory, err);
+
+	if (rc == FB_OK)
+		rc = load_history(history, err);
+	if (rc == FB_OK && memory->known)
+		rc = check_memory(history, memory, err);
+	if (rc == FB_OK)
+		rc = check_links(history, err);
+	return rc < 0 ? rc : check_newest(history, err);
+}
+
 static int
 check(struct fb_repo *repo, const char *fleet, const char *memory_path,
     bool remember, bool strict, bool *ret_known, struct fb_error *err)
 {
-	struct history history = { .strict = strict };
+	struct history history = begin_history(repo, fleet, strict);
 	struct memory memory = { 0 };
-	int rc = load_history(repo, fleet, &history, err);
+	int rc = check_once(&history, memory_path, &memory, err);
 
-	if (rc == FB_OK)
-		rc = load_memory(&history, memory_path, &memory, err);
-	if (rc == FB_OK && memory.known)
-		rc = check_memory(&history, &memory, err);
-	if (rc == FB_OK)
-		rc = check_links(&history, err);
-	if (rc == FB_OK)
-		rc = check_newest(&history, err);
+	/* A run and one that names it may both have been committed while the
+	 * list was made, which then has only one: the next one has both. */
+	if (rc == FB_EBUSY && strict) {
+		release_history(&history);
+		history = begin_history(repo, fleet, strict);
+		memory = (struct memory){ 0 };
+		rc = check_once(&history, memory_path, &memory, err);
+	}
 	if (rc == FB_OK && remember)
-		rc = remember_newest(&history, &memory, memory_path, err);
+		rc = remember_newest(&history, memory_path, err);
 	release_history(&history);
 	*ret_known = memory.known;
 	return rc < 0 ? fb_wrap(err, "history of fleet '%s'", fleet) : FB_OK;
@@ -525,7 +552,7 @@ int
 fb_history_remember(struct fb_repo *repo, const char *fleet,
     const char *memory_path, const char *session, struct fb_error *err)
 {
-	struct history history = { .repo = repo, .fleet = fleet };
+	struct history history = begin_history(repo, fleet, false);
 	struct memory memory = { 0 };
 	struct entry entry = { 0 };
 	struct fb_register reg = { 0 };
@@ -534,8 +561,10 @@ fb_history_remember(struct fb_repo *repo, const char *fleet,
 
 	if (rc == FB_OK)
 		rc = fb_repo_register(repo, session, &reg, err);
-	if (rc < 0 || reg.fence)
+	if (rc < 0 || reg.fence) {
+		fb_register_release(&reg);
 		return rc;
+	}
 	memcpy(entry.ref.run, reg.run, sizeof(entry.ref.run));
 	memcpy(entry.ref.signer, reg.signer, sizeof(entry.ref.signer));
 	memcpy(
@@ -555,9 +584,9 @@ int
 fb_history_accept(struct fb_repo *repo, const char *fleet,
     const char *memory_path, struct fb_error *err)
 {
-	struct history history = { 0 };
+	struct history history = begin_history(repo, fleet, false);
 	struct fb_digest digest;
-	int rc = load_history(repo, fleet, &history, err);
+	int rc = load_history(&history, err);
 
 	if (rc == FB_OK && history.count > 0)
 		rc = manifest_digest(

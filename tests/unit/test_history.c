@@ -609,6 +609,105 @@ predecessors_are_the_same_when_all_of_them_are(void **state)
 	assert_false(fb_predecessors_same(a, 2, b, 2));
 }
 
+/* Lists that do not show RUN2, as many as that. */
+static const struct fb_store_ops *plain_ops;
+static unsigned lists_without;
+
+struct hiding {
+	fb_store_visit *visit;
+	void *arg;
+	bool hides;
+};
+
+static int
+pass_on(const char *key, uint64_t size, void *arg, struct fb_error *error)
+{
+	const struct hiding *hiding = arg;
+
+	return hiding->hides && strcmp(key, "commits/" RUN2) == 0
+	    ? FB_OK
+	    : hiding->visit(key, size, hiding->arg, error);
+}
+
+static int
+list_without(struct fb_store *store, const char *prefix, fb_store_visit *visit,
+    void *arg, struct fb_error *error)
+{
+	struct hiding hiding = { visit, arg,
+		strcmp(prefix, "commits/") == 0 && lists_without > 0 };
+
+	lists_without -= hiding.hides;
+	return plain_ops->list(store, prefix, pass_on, &hiding, error);
+}
+
+/* A run that others committed while the list was made is not one that the
+ * list fails to show: neither who remembers it says so, nor who follows it. */
+static void
+a_list_that_began_before_a_commit_does_not_lag(void **state)
+{
+	struct depot *depot = *state;
+	FB_AUTO_FREE char *path = memory_path(depot);
+	struct fb_store_ops ops;
+	bool known;
+
+	make_run(depot, RUN1, &machine, 1);
+	make_run(depot, RUN2, &machine, 1);
+	assert_ok(check(depot, true, &known));
+	plain_ops = depot->repo->store->ops;
+	ops = *plain_ops;
+	ops.list = list_without;
+	depot->repo->store->ops = &ops;
+	lists_without = 1;
+	assert_ok(fb_history_check_lists(depot->repo, "demo", path, &err));
+	make_run(depot, RUN3, &machine, 1);
+	lists_without = 1;
+	assert_ok(fb_history_check_lists(depot->repo, "demo", NULL, &err));
+	lists_without = 2;
+	assert_fails(FB_EBUSY,
+	    fb_history_check_lists(depot->repo, "demo", path, &err));
+	assert_string_equal(err.id, "E-LIST-BEHIND");
+	lists_without = 0;
+	depot->repo->store->ops = plain_ops;
+}
+
+/* Who looked before somebody else remembered a newer run. */
+static int
+list_and_remember(struct fb_store *store, const char *prefix,
+    fb_store_visit *visit, void *arg, struct fb_error *error)
+{
+	int rc = list_without(store, prefix, visit, arg, error);
+
+	(void)store;
+	if (strcmp(prefix, "commits/") == 0 && rename("newer", "memory") < 0)
+		rc = FB_ESYS;
+	return rc;
+}
+
+static void
+the_memory_goes_forward_only(void **state)
+{
+	struct depot *depot = *state;
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	struct fb_store_ops ops;
+	bool known;
+
+	make_run(depot, RUN1, &machine, 1);
+	make_run(depot, RUN2, &machine, 1);
+	assert_int_equal(chdir(depot->dir), 0);
+	assert_ok(fb_history_check(
+	    depot->repo, "demo", "newer", true, &known, &err));
+	plain_ops = depot->repo->store->ops;
+	ops = *plain_ops;
+	ops.list = list_and_remember;
+	depot->repo->store->ops = &ops;
+	lists_without = 1;
+	assert_ok(fb_history_check(
+	    depot->repo, "demo", "memory", true, &known, &err));
+	depot->repo->store->ops = plain_ops;
+	assert_ok(fb_io_read_file("memory", 4096, &text, &err));
+	assert_non_null(strstr(fb_buf_str(&text), RUN2));
+}
+
 int
 main(void)
 {
@@ -639,6 +738,8 @@ main(void)
 		IN(checksums_of_what_cannot_be_read_are_none),
 		IN(checksums_that_no_reader_takes_are_not_written),
 		IN(a_run_that_was_replaced_is_found_out),
+		IN(a_list_that_began_before_a_commit_does_not_lag),
+		IN(the_memory_goes_forward_only),
 		IN(predecessors_are_the_same_when_all_of_them_are),
 	};
 
