@@ -24,6 +24,7 @@ struct job {
 	/* Of a job that is fetched together with its neighbours. */
 	unsigned fetch;  /* which one of the stream's */
 	bool here;       /* the stored bytes are */
+	bool harmed;     /* `rc` is of bytes that others wanted, or nobody */
 	size_t room_end; /* where the room behind them begins */
 };
 
@@ -113,6 +114,8 @@ void fb_far_begin(struct stream *stream);
 /* Can the next job be opened?  Then take room for its content. */
 bool fb_far_can_open(const struct stream *stream);
 void fb_far_take_content(struct stream *stream, struct job *job);
+/* Without the lock: what failed with others is got by itself. */
+void fb_far_get_alone(struct stream *stream, struct job *job);
 /* A job was opened; the oldest one is not used any more. */
 void fb_far_opened(struct stream *stream);
 void fb_far_let_go(struct stream *stream, const struct job *job);

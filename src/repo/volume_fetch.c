@@ -6,6 +6,8 @@
  * one request; its bytes go where the jobs have room, and wait when there is
  * none.  Room is given in the order of the jobs, and every fetch that is not
  * free has a thread: so the one that the oldest job waits for always goes on.
+ * When a fetch fails, the jobs that it left are got one by one by whoever opens
+ * them: they have no part in what befell the others, or a gap.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -302,11 +304,26 @@ get(struct stream *stream, struct fetch *fetch)
 
 		job->rc = rc;
 		job->err = err;
+		job->harmed = rc != FB_ECANCELED &&
+		    fetch->end - fetch->begin > job->stored_length;
 		job->here = true;
 	}
 	fetch->state = FETCH_FREE;
 	(void)pthread_cond_broadcast(&stream->work);
 	(void)pthread_cond_broadcast(&stream->done);
+}
+
+void
+fb_far_get_alone(struct stream *stream, struct job *job)
+{
+	char key[FB_OBJECT_KEY_SIZE];
+
+	if (!job->harmed)
+		return;
+	job->harmed = false;
+	fb_pack_key(&pack_of(job)->id, key);
+	job->rc = fb_store_get_range(stream->repo->store, key,
+	    job->chunks[0].offset, job->stored, job->stored_length, &job->err);
 }
 
 /* The first one that is ready and whose first job has room. */

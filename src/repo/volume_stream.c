@@ -67,6 +67,7 @@ run(void *arg)
 		if (stream->far != NULL)
 			fb_far_take_content(stream, job);
 		(void)pthread_mutex_unlock(&stream->lock);
+		fb_far_get_alone(stream, job);
 		if (job->count > 0 && job->rc == FB_OK)
 			job->rc = open_job(stream, dctx, job, &job->err);
 		(void)pthread_mutex_lock(&stream->lock);
@@ -190,7 +191,7 @@ fb_job_begin(struct job *job, struct fb_volume_reader *reader,
 	job->count = 0;
 	job->stored_length = 0;
 	job->length = 0;
-	job->done = job->here = false;
+	job->done = job->here = job->harmed = false;
 	job->rc = FB_OK;
 	if (piece->chunk == NULL)
 		return;

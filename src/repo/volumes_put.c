@@ -121,6 +121,7 @@ bring(struct hand *hand, struct job *job, const struct shares *shares)
 
 	if (!is_wanted(v, shares))
 		return;
+	fb_far_get_alone(&v->stream, job);
 	if (job->rc == FB_OK)
 		job->rc = open_part(
 		    hand, job, 0, job->count, job->stored, &job->err);

@@ -109,12 +109,15 @@ end_world(struct world *world)
 
 static atomic_size_t pack_reads;
 static const struct fb_store_ops *store_ops;
+static atomic_bool away; /* the store */
 
 static int
 count_pack_reads(struct fb_store *store, const char *key, uint64_t offset,
     void *bytes, size_t len, struct fb_error *error)
 {
 	pack_reads += strncmp(key, "packs/", 6) == 0;
+	if (away)
+		return fb_fail(error, FB_EUNREACH, "it is away");
 	return store_ops->get_range(store, key, offset, bytes, len, error);
 }
 
@@ -537,6 +540,7 @@ chunks_are_visited_without_their_bytes(void **unused)
 /* The same store as if it were far away. */
 static atomic_size_t requests;
 static atomic_size_t fail_at; /* this request, when it has brought some */
+static bool stays_away;       /* the store, from then on */
 
 static int
 read_far(struct fb_store *store, const char *key, uint64_t offset,
@@ -557,8 +561,10 @@ read_far(struct fb_store *store, const char *key, uint64_t offset,
 			    arg, (struct fb_span){ piece, step }, error);
 		offset += step;
 		len -= step;
-		if (rc == FB_OK && fails)
-			rc = fb_fail(error, FB_EUNREACH, "cut off");
+		if (rc < 0 || !fails)
+			continue;
+		away = stays_away;
+		rc = fb_fail(error, FB_EUNREACH, "cut off");
 	}
 	return rc;
 }
@@ -690,9 +696,11 @@ from_far_away_a_failure_comes_in_its_place(void **unused)
 	move_away(&world, &far);
 	for (size_t i = 1; i <= world.packs.count; i++) {
 		fail_at = i;
+		stays_away = true;
 		at = read_from_far(&world, &rc);
 		assert_fails(FB_EUNREACH, rc);
 		assert_true(at < LEN);
+		away = stays_away = false;
 	}
 	world.repo.store->ops = store_ops;
 	end_world(&world);

@@ -41,6 +41,33 @@ count_bytes(struct fb_store *store, const char *key, uint64_t offset,
 	return store_ops->get_range(store, key, offset, bytes, len, error);
 }
 
+/* A byte that no request may cover: the server breaks off before the first
+ * one of its answer. */
+static char bad_key[FB_OBJECT_KEY_SIZE];
+static uint64_t bad_at;
+
+static int
+refuse_bad(struct fb_store *store, const char *key, uint64_t offset,
+    void *bytes, size_t len, struct fb_error *error)
+{
+	return strcmp(key, bad_key) == 0 && offset <= bad_at &&
+	        bad_at - offset < len
+	    ? fb_fail(error, FB_EUNREACH, "the answer breaks off")
+	    : count_bytes(store, key, offset, bytes, len, error);
+}
+
+static int
+read_unless_bad(struct fb_store *store, const char *key, uint64_t offset,
+    uint64_t len, fb_store_take *visit, void *arg, struct fb_error *error)
+{
+	FB_AUTO_FREE uint8_t *bytes = fb_alloc((size_t)len, 1);
+	int rc = refuse_bad(store, key, offset, bytes, (size_t)len, error);
+
+	return rc < 0 ? rc
+	              : visit(arg, (struct fb_span){ bytes, (size_t)len },
+	                    error);
+}
+
 static void
 fill(uint8_t *bytes, size_t len, uint64_t seed)
 {
@@ -371,14 +398,13 @@ find_pack(const struct fb_recipe_pack *pack, void *arg, struct fb_error *error)
 	return FB_OK;
 }
 
-/* Damage a stored byte of the chunk that is at `offset` of volume `number`. */
-static void
-damage(struct world *world, unsigned number, uint64_t offset)
+/* A stored byte of the chunk that is at `offset` of volume `number`. */
+static uint32_t
+find_byte(struct world *world, unsigned number, uint64_t offset,
+    char key[FB_OBJECT_KEY_SIZE])
 {
 	FB_AUTO_VOLUME struct fb_volume_reader *volume = NULL;
-	FB_AUTO_BUF struct fb_buf bytes = { 0 };
 	struct search search = { .offset = offset };
-	char key[FB_OBJECT_KEY_SIZE];
 	uint32_t at;
 
 	assert_ok(fb_volume_open(
@@ -388,6 +414,16 @@ damage(struct world *world, unsigned number, uint64_t offset)
 	at = search.chunk.stored.offset + search.chunk.stored.stored_length / 2;
 	assert_ok(fb_volume_packs(volume, find_pack, &search, &err));
 	fb_pack_key(&search.chunk.stored.id, key);
+	return at;
+}
+
+static void
+damage(struct world *world, unsigned number, uint64_t offset)
+{
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	char key[FB_OBJECT_KEY_SIZE];
+	uint32_t at = find_byte(world, number, offset, key);
+
 	assert_ok(fb_store_get(
 	    world->repo.store, key, 16 * MIB, &bytes, NULL, &err));
 	bytes.data[at] ^= 1;
@@ -427,6 +463,53 @@ damage_is_met_by_those_that_need_it(void **state)
 	fb_volumes_free(volumes);
 }
 
+static int
+compare(uint64_t offset, const void *bytes, uint64_t len, void *arg,
+    struct fb_error *error)
+{
+	const struct world *world = arg;
+
+	(void)error;
+	if (bytes != NULL)
+		assert_memory_equal(
+		    bytes, world->bytes[1] + offset, (size_t)len);
+	return FB_OK;
+}
+
+/* What is got with others, or a gap, and fails is got by itself. */
+static void
+a_fetch_that_fails_harms_no_neighbours(void **state)
+{
+	struct world *world = *state;
+	struct fb_volumes *volumes = fb_volumes_new(&world->repo, 2);
+	FB_AUTO_VOLUME struct fb_volume_reader *volume = NULL;
+	struct reader readers[3];
+
+	bad_at = find_byte(world, 0, EDIT_AT + EDIT_LEN / 2, bad_key);
+	world->far.get_range = refuse_bad;
+	world->far.read = read_unless_bad;
+	/* Two neighbours, and who needs all but what lies between. */
+	for (unsigned i = 0; i < 3; i++)
+		make_reader(&readers[i], world, volumes, i / 2);
+	readers[0].from = readers[0].passed = 6 * MIB;
+	readers[0].end = readers[1].from = readers[1].passed = 8 * MIB;
+	readers[1].end = 9 * MIB;
+	read_together(readers, 2);
+	assert_fails(FB_EUNREACH, readers[0].rc);
+	assert_whole(&readers[1]);
+	read_together(readers + 2, 1);
+	assert_whole(&readers[2]);
+	for (unsigned i = 0; i < 3; i++)
+		end_reader(&readers[i]);
+	fb_volumes_free(volumes);
+
+	assert_ok(fb_volume_open(
+	    &world->repo, &world->recipes[1], &volume, &err));
+	assert_ok(fb_volume_read(
+	    volume, 0, LEN, 2, NULL, compare, world, &err));
+	bad_key[0] = '\0';
+}
+
 int
 main(void)
 {
@@ -437,6 +520,7 @@ main(void)
 		TEST(more_than_fit_at_once_come_all),
 		TEST(who_fails_or_stops_does_so_alone),
 		TEST(damage_is_met_by_those_that_need_it),
+		TEST(a_fetch_that_fails_harms_no_neighbours),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
