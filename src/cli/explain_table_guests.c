@@ -83,9 +83,12 @@ static const struct fb_explanation rows[] = {
 	    "0 (a warning)",
 	    "The guest was off because it was switched off or had crashed. "
 	    "Its disks are as a power cut leaves them: its backup counts as "
-	    "one of a machine that ran (level crash).",
+	    "one of a machine that ran (level crash). So does one whose "
+	    "driver made the snapshot, and did not say how its machine went "
+	    "down.",
 	    "A guest that did not shut down within stop_timeout, and "
-	    "after_stop_timeout: force; virsh destroy.",
+	    "after_stop_timeout: force; virsh destroy; a plugin that died "
+	    "or hung after it had made a snapshot.",
 	    "Look why it does not shut down; its file systems check "
 	    "themselves at the next boot." },
 	{ "E-THAW", "a guest's file systems may be frozen", "3, or 1 alone",

@@ -56,6 +56,7 @@ struct fb_job {
 	bool owed_before;             /* a dead run did, and it is open */
 	bool stop_failed;             /* and it may go down yet */
 	bool unclean;                 /* it was cut off: as a power cut leaves it */
+	bool unsure;                  /* ... or nobody knows */
 	bool resumed;
 	int64_t down_since_ns;        /* monotonic; 0: not down by us */
 	int64_t owed_since_ns;        /* replay: when its start came to be owed */

@@ -109,7 +109,7 @@ begin_again(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 		fb_part_reset(&job->parts[i]);
 	job->token[0] = '\0';
 	job->lifecycle = job->machine->lifecycle;
-	job->unclean = false;
+	job->unclean = job->unsure = false;
 	job->down_since_ns = 0;
 	job->downtime_ms = 0;
 	return job->state == FB_MACHINE_PLANNED

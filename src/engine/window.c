@@ -122,13 +122,45 @@ stop_job(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 	return rc;
 }
 
+/* Who made a snapshot is asked once more what it is worth: that waits no longer
+ * than this, for its machine may be down. */
+#define LOOK_UP_MS 60000
+
+/* The answer was lost: is it there, and what did it say of its machine?  What
+ * nobody says is not taken for good. */
+static int
+look_up_snapshot(struct fb_run *run, struct fb_job *job,
+    const struct fb_verb *made, int64_t deadline_ns, struct fb_error *ret_live,
+    int rc)
+{
+	struct fb_error ignored = { 0 };
+	struct fb_verb verb;
+
+	if ((rc != FB_EUNKNOWN && rc != FB_ETIMEOUT) ||
+	    fb_driver_find_by_token(
+	        job->driver, job->now, job->token, &ignored) < 0)
+		return rc;
+	(void)fb_fail(ret_live, FB_EUNKNOWN,
+	    "it is not known whether it was frozen");
+	fb_run_verb(run, job, verb_timeout(LOOK_UP_MS, deadline_ns), &verb);
+	verb.will_start = made->will_start;
+	verb.adopts = true;
+	verb.ret_unclean = &job->unclean;
+	if ((made->adopts ||
+	        fb_driver_create_snapshot(
+	            job->driver, job->now, &verb, &ignored) < 0) &&
+	    job->lifecycle != FB_LIFECYCLE_SNAPSHOT_LIVE &&
+	    job->lifecycle != FB_LIFECYCLE_PAUSE_IN_CREATE && !job->unclean)
+		job->unclean = job->unsure = true;
+	return FB_OK;
+}
+
 static int
 make_snapshot(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
     bool adopts, struct fb_error *ret_live, struct fb_error *err)
 {
 	size_t count = job->now->volume_count;
 	FB_AUTO_FREE const char **since = fb_alloc(count + 1, sizeof(*since));
-	struct fb_error ignored = { 0 };
 	struct fb_verb verb;
 	int rc;
 
@@ -146,14 +178,7 @@ make_snapshot(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 		verb.ret_live = ret_live;
 	verb.since = since;
 	rc = fb_driver_create_snapshot(job->driver, job->now, &verb, err);
-	if ((rc == FB_EUNKNOWN || rc == FB_ETIMEOUT) &&
-	    fb_driver_find_by_token(
-	        job->driver, job->now, job->token, &ignored) == FB_OK) {
-		rc = FB_OK;
-		(void)fb_fail(ret_live, FB_EUNKNOWN,
-		    "it is not known whether it was frozen");
-	}
-	return rc;
+	return look_up_snapshot(run, job, &verb, deadline_ns, ret_live, rc);
 }
 
 /* Its disks are worth what those of a live machine are. */
@@ -164,8 +189,11 @@ note_unclean(struct fb_run *run, struct fb_job *job)
 
 	job->lifecycle = FB_LIFECYCLE_SNAPSHOT_LIVE;
 	(void)fb_fail_id(&why, FB_ECONFLICT, "E-STOP-UNCLEAN",
-	    "it was cut off instead of shut down: what is captured is what a "
-	    "power cut leaves");
+	    "%s: what is captured is what a power cut leaves%s",
+	    job->unsure
+	        ? "it is not known whether it was shut down or cut off"
+	        : "it was cut off instead of shut down",
+	    job->unsure ? ", or better" : "");
 	fb_run_notify(run,
 	    &(struct fb_event){ .kind = FB_EVENT_WARNING,
 	        .machine = job->name,

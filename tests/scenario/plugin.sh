@@ -93,9 +93,9 @@ same_tree machines/copy/data before/data || fail "another tree"
 rm -r machines/copy
 ok "in place and as a new one"
 
-# fault VERB:HOW [once]
+# fault VERB:HOW [once [unclean]]
 fault() {
-	sed -i "s/options: .*/options: {root: .\/machines, fault: \"$1\"${2:+, once: \"1\"}}/" $conf
+	sed -i "s/options: .*/options: {root: .\/machines, fault: \"$1\"${2:+, once: \"$2\"}${3:+, unclean: \"1\"}}/" $conf
 	: >machines/.fault
 	: >machines/.effects
 }
@@ -107,6 +107,19 @@ for verb in stop create_snapshot start remove_snapshot; do
 	[ -e machines/m1/up ] || fail "$verb: it is down"
 done
 ok "an effect whose answer was lost happens once"
+
+# What it would have said of the machine is asked for; where nobody says it,
+# the machine does not count as shut down.
+fault create_snapshot:done-then-die once unclean
+expect 0 "$fb" -c $conf download -s m1
+grep -q 'cut off instead of shut down' "$work/stderr" || fail "it counts as shut down, or nobody asked"
+[ "$(effects m1)" = 'stop create_snapshot start remove_snapshot ' ] ||
+	fail "asked for twice: $(effects m1)"
+fault create_snapshot:done-then-die
+expect 0 "$fb" -c $conf download -s m1
+grep -q 'not known whether it was shut down' "$work/stderr" ||
+	fail "an unknown machine counts as shut down"
+ok "whether a machine was shut down is asked for once more, or unknown"
 
 fault create_snapshot:FAILED
 expect 1 "$fb" -c $conf download -s m1

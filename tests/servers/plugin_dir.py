@@ -126,14 +126,17 @@ class Plugin:
     def create_snapshot(self, request):
         source = self.machine(request)
         path = self.snap(request["machine"], request["token"])
+        # It was cut off, with the option "unclean".
+        told = {"unclean": True} if "unclean" in self.options else None
         if os.path.isdir(path):
-            return
+            return told
         self.note("create_snapshot " + request["machine"])
         shutil.rmtree(path + "+", ignore_errors=True)
         os.makedirs(path + "+")
         shutil.copyfile(source + "/disk.img", path + "+/disk.img")
         shutil.copytree(source + "/data", path + "+/data", symlinks=True)
         os.rename(path + "+", path)
+        return told
 
     def find_by_token(self, request):
         self.machine(request)
