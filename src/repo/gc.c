@@ -48,6 +48,8 @@ struct fb_gc {
 	struct fb_gc_sizes packs, recipes; /* of what we condemned */
 	struct fb_run_ids makers;    /* of what is in the set ... */
 	uint64_t makers_of;          /* ... of this generation; 0: of none */
+	struct fb_id_list left_out;  /* recipes that no run needs either ... */
+	uint64_t left_out_of;        /* ... and that generation's set lacks */
 };
 
 struct fb_gc *
@@ -73,6 +75,7 @@ fb_gc_free(struct fb_gc *gc)
 	fb_gc_sizes_release(&gc->packs);
 	fb_gc_sizes_release(&gc->recipes);
 	fb_run_ids_release(&gc->makers);
+	fb_id_list_release(&gc->left_out);
 	free(gc->sessions);
 	free(gc);
 }
@@ -141,16 +144,34 @@ check_forgotten(struct fb_gc *gc, struct fb_error *err)
 	return rc;
 }
 
+/* Who made a set knows what is not in it; who takes it over looks. */
+static int
+find_left_out(struct fb_gc *gc, struct fb_error *err)
+{
+	int rc;
+
+	if (gc->left_out_of == gc->set.generation)
+		return FB_OK;
+	fb_id_list_release(&gc->left_out);
+	rc = fb_gc_unneeded_recipes(gc->repo, &gc->request,
+	    &gc->set.forgotten, &gc->left_out, err);
+	if (rc == FB_OK)
+		gc->left_out_of = gc->set.generation;
+	return rc;
+}
+
 static int
 find_makers(struct fb_gc *gc, struct fb_error *err)
 {
-	int rc = FB_OK;
+	int rc;
 
 	if (gc->makers_of == gc->set.generation)
 		return FB_OK;
 	fb_run_ids_release(&gc->makers);
-	rc = fb_gc_makers(
-	    gc->repo, &gc->request, &gc->set, &gc->makers, err);
+	rc = find_left_out(gc, err);
+	if (rc == FB_OK)
+		rc = fb_gc_makers(gc->repo, &gc->request, &gc->set,
+		    &gc->left_out, &gc->makers, err);
 	if (rc == FB_OK)
 		rc = check_cancel(gc, err);
 	if (rc == FB_OK)
@@ -253,12 +274,16 @@ find_unmarked(const struct fb_digest *id, uint64_t size, void *arg,
 	finding->key_of(id, key);
 	rc = fb_gc_look_at_lock(
 	    gc->repo, key, &gc->report->locks, &locked, err);
-	if (rc < 0 || locked)
+	if (rc < 0)
 		return rc;
-	gc->part = gc->set.packs.count + gc->set.recipes.count >=
-	    gc->request.set_max;
-	if (gc->part)
+	if (!locked)
+		gc->part = gc->set.packs.count + gc->set.recipes.count >=
+		    gc->request.set_max;
+	if (locked || gc->part) {
+		if (finding->ids == &gc->set.recipes)
+			fb_id_list_add(&gc->left_out, id);
 		return FB_OK;
+	}
 	fb_id_list_add(finding->ids, id);
 	fb_gc_sizes_add(finding->sizes, id, size);
 	return FB_OK;
@@ -300,6 +325,8 @@ mark(struct fb_gc *gc, struct fb_error *err)
 	int rc = fb_gc_forgotten(gc->repo, &gc->set.forgotten, &runs, err);
 
 	gc->part = false;
+	gc->left_out_of = 0;
+	fb_id_list_release(&gc->left_out);
 	fb_gc_sizes_release(&gc->packs);
 	fb_gc_sizes_release(&gc->recipes);
 	gc->report->locks = (struct fb_gc_locks){ 0 };
@@ -364,6 +391,7 @@ publish(struct fb_gc *gc, struct fb_error *err)
 	if (rc < 0)
 		return look_again(gc, rc);
 	/* The next look reads the tag, and leads to G3. */
+	gc->left_out_of = gc->set.generation;
 	gc->fresh = true;
 	gc->next = STEP_LOOK;
 	return FB_OK;

@@ -75,11 +75,17 @@ int fb_gc_mark(struct fb_repo *repo, const struct fb_run_ids *except,
     const struct fb_run_ids *there, struct fb_gc_marks *marks,
     struct fb_error *err);
 
-/* Add the sessions that made what the set holds, as it says itself; but for
- * what the register of a forgotten run names. */
+/* Add the sessions that made what the set holds, and these other recipes, as
+ * it says itself; but for what the register of a forgotten run names. */
 FB_MUST_USE int fb_gc_makers(struct fb_repo *repo,
     const struct fb_gc_request *request, const struct fb_gc_set *set,
-    struct fb_run_ids *ret_makers, struct fb_error *err);
+    const struct fb_id_list *others, struct fb_run_ids *ret_makers,
+    struct fb_error *err);
+/* The recipes that are there and that no listed run needs but the forgotten
+ * ones. */
+FB_MUST_USE int fb_gc_unneeded_recipes(struct fb_repo *repo,
+    const struct fb_gc_request *request, const struct fb_run_ids *forgotten,
+    struct fb_id_list *ret_ids, struct fb_error *err);
 /* Add to `there` those of these sessions whose registers are there, fences
  * too: each is asked for by its name. */
 FB_MUST_USE int fb_gc_have_registers(struct fb_repo *repo,

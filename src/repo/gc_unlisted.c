@@ -5,8 +5,9 @@
  * show all that was put before.  Where one does not, a run would lose what it
  * needs.  So the registers of sessions that may matter are asked for, each by
  * its name, before they are listed: of those that sessions/ has, and of those
- * that made what is to go.  One that is there and not in the list stops the
- * collection.
+ * that made what is to go, or a recipe that is to go later: a run has one of
+ * its own, and packs of others.  One that is there and not in the list stops
+ * the collection.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -234,9 +235,10 @@ add_unnamed(const struct fb_id_list *from, struct fb_gc_mark_list *named,
 
 int
 fb_gc_makers(struct fb_repo *repo, const struct fb_gc_request *request,
-    const struct fb_gc_set *set, struct fb_run_ids *ret_makers,
-    struct fb_error *err)
+    const struct fb_gc_set *set, const struct fb_id_list *others,
+    struct fb_run_ids *ret_makers, struct fb_error *err)
 {
+	struct fb_id_list recipes = { 0 };
 	struct naming naming = { .repo = repo, .forgotten = &set->forgotten };
 	struct asking asking = {
 		.repo = repo, .request = request, .makers = ret_makers
@@ -246,11 +248,13 @@ fb_gc_makers(struct fb_repo *repo, const struct fb_gc_request *request,
 
 	if (set->packs.count + set->recipes.count == 0)
 		return FB_OK;
+	fb_id_list_join(&recipes, &set->recipes);
+	fb_id_list_join(&recipes, others);
 	fb_gc_marks_make(&named, request->dir);
 	rc = load_names(&naming, &named, err);
 	if (rc == FB_OK)
 		rc = add_unnamed(
-		    &set->recipes, &named.recipes, &asking.recipes, err);
+		    &recipes, &named.recipes, &asking.recipes, err);
 	if (rc == FB_OK)
 		rc = add_unnamed(&set->packs, &named.packs, &asking.packs, err);
 	if (rc == FB_OK)
@@ -260,6 +264,44 @@ fb_gc_makers(struct fb_repo *repo, const struct fb_gc_request *request,
 	fb_run_ids_release(&naming.sessions);
 	fb_id_list_release(&asking.packs);
 	fb_id_list_release(&asking.recipes);
+	fb_id_list_release(&recipes);
+	return rc;
+}
+
+struct finding {
+	struct fb_gc_mark_list *needed;
+	struct fb_id_list *ids;
+};
+
+static int
+note_unneeded(const struct fb_digest *id, uint64_t size, void *arg,
+    struct fb_error *err)
+{
+	const struct finding *finding = arg;
+	bool needed;
+	int rc = fb_gc_has(finding->needed, id, &needed, err);
+
+	(void)size;
+	if (rc == FB_OK && !needed)
+		fb_id_list_add(finding->ids, id);
+	return rc;
+}
+
+int
+fb_gc_unneeded_recipes(struct fb_repo *repo,
+    const struct fb_gc_request *request, const struct fb_run_ids *forgotten,
+    struct fb_id_list *ret_ids, struct fb_error *err)
+{
+	const struct fb_run_ids nobody = { 0 };
+	struct fb_gc_marks marks;
+	struct finding finding = { &marks.recipes, ret_ids };
+	int rc;
+
+	fb_gc_marks_make(&marks, request->dir);
+	rc = fb_gc_mark(repo, forgotten, &nobody, &marks, err);
+	if (rc == FB_OK)
+		rc = fb_gc_list_recipes(repo, note_unneeded, &finding, err);
+	fb_gc_marks_release(&marks);
 	return rc;
 }
 

@@ -217,6 +217,57 @@ put_signed(struct world *world, bool pack, const char *session)
 	return id;
 }
 
+/* All that tells of the run is a recipe that does not go this time; `late`
+ * others make the set and come by its end. */
+static void
+what_is_left_out_says_whose_it_is(struct world *world, bool late)
+{
+	struct fb_gc_request request = { .fence_after_ms = 0, .set_max = 1 };
+	struct fb_gc_report report = { 0 };
+	struct fb_gc *gc = fb_gc_new(world->repo, &request, &report);
+	FB_AUTO_FREE char *session = NULL;
+	char first[FB_RUN_ID_SIZE], run[FB_RUN_ID_SIZE];
+	struct fb_digest used, recipe;
+	struct fb_gc_doc doc = { 0 };
+	char tag[FB_STORE_TAG_SIZE];
+	bool done = false;
+	int rc = FB_OK;
+
+	make_run(world, first, &used);
+	new_id(world, run);
+	recipe = put_signed(world, false, run);
+	assert_ok(commit(world, run, &used, &recipe));
+	session = fb_format("sessions/%s", run);
+	(void)!fb_store_remove(world->repo->store, session, &err);
+	forget(world, first);
+	hide(run);
+	while (late && doc.phase != FB_GC_CONDEMNED) {
+		assert_ok(fb_gc_step(gc, &done, &err));
+		assert_ok(fb_gc_read_current(world->repo, &doc, tag, &err));
+	}
+	if (late) {
+		fb_gc_free(gc);
+		gc = fb_gc_new(world->repo, &request, &report);
+	}
+	while (rc == FB_OK && !done)
+		rc = fb_gc_step(gc, &done, &err);
+	assert_int_equal(rc, FB_EBUSY);
+	assert_string_equal(err.id, "E-LIST-BEHIND");
+	assert_true(is_there(world, &used));
+	fb_gc_free(gc);
+	fb_gc_report_release(&report);
+	hidden[0] = '\0';
+	collects(world, FB_OK);
+	assert_true(is_there(world, &used));
+}
+
+static void
+what_does_not_go_yet_says_whose_it_is_too(void **state)
+{
+	what_is_left_out_says_whose_it_is(*state, false);
+	what_is_left_out_says_whose_it_is(*state, true);
+}
+
 /* Nothing but what is to go tells of the run. */
 static void
 what_is_to_go_says_whose_it_is(void **state)
@@ -298,6 +349,7 @@ main(void)
 		T(the_second_marking_is_not_deceived_either),
 		T(a_sealed_set_gives_up_what_turns_out_to_be_needed),
 		T(what_is_to_go_says_whose_it_is),
+		T(what_does_not_go_yet_says_whose_it_is_too),
 		T(a_fence_that_is_not_listed_does_not_matter),
 		T(tidying_leaves_what_the_next_one_goes_by),
 	};
