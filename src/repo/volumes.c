@@ -5,6 +5,7 @@
  * and put what they hold into all its places; whoever reads waits.
  */
 #include <stdlib.h>
+#include <time.h>
 
 #include "fleetbak/base/mem.h"
 
@@ -241,6 +242,7 @@ admit(struct fb_volumes *v)
 		if (v->slots[i] == NULL || v->active[i] != NULL)
 			continue;
 		v->active[i] = v->slots[i];
+		v->active[i]->admitted = true;
 		for (size_t k = 0; k < JOBS; k++)
 			v->shares[k].passed[i] = 0;
 	}
@@ -325,6 +327,33 @@ plan(void *arg)
 	return NULL;
 }
 
+/* Who is not admitted yet is looked after by nobody else: it looks itself
+ * whether it is stopped. */
+#define LOOK_EVERY_NS 100000000L
+
+static void
+init_changing(pthread_cond_t *cond)
+{
+	pthread_condattr_t attr;
+
+	(void)pthread_condattr_init(&attr);
+	(void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(cond, &attr);
+	(void)pthread_condattr_destroy(&attr);
+}
+
+static void
+wait_a_little(pthread_cond_t *cond, pthread_mutex_t *lock)
+{
+	struct timespec until;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += LOOK_EVERY_NS;
+	until.tv_sec += until.tv_nsec / 1000000000L;
+	until.tv_nsec %= 1000000000L;
+	(void)pthread_cond_timedwait(cond, lock, &until);
+}
+
 struct fb_volumes *
 fb_volumes_new(struct fb_repo *repo, unsigned workers)
 {
@@ -340,7 +369,7 @@ fb_volumes_new(struct fb_repo *repo, unsigned workers)
 	(void)pthread_mutex_init(&stream->lock, NULL);
 	(void)pthread_cond_init(&stream->work, NULL);
 	(void)pthread_cond_init(&stream->done, NULL);
-	(void)pthread_cond_init(&v->slot_free, NULL);
+	init_changing(&v->slot_free);
 	stream->threads =
 	    fb_alloc(stream->thread_count, sizeof(*stream->threads));
 	for (unsigned i = 0; i < stream->thread_count; i++)
@@ -398,6 +427,27 @@ fb_volumes_forgo(struct fb_volumes *v)
 	(void)pthread_mutex_unlock(&v->stream.lock);
 }
 
+/* Both with the lock held. */
+static bool
+is_stopped(const struct reading *reading)
+{
+	return reading->cancel != NULL && atomic_load(reading->cancel);
+}
+
+static void
+withdraw(struct fb_volumes *v, struct reading *reading)
+{
+	struct fb_error err = { 0 };
+	int rc = fb_fail(&err, FB_ECANCELED, "stopped on request");
+
+	for (unsigned i = 0; i < READINGS_MAX; i++)
+		if (v->slots[i] == reading)
+			v->slots[i] = NULL;
+	(void)pthread_cond_broadcast(&v->slot_free);
+	fail_reading(reading, rc, &err);
+	reading->over = true;
+}
+
 /* With the lock held. */
 static void
 join(struct fb_volumes *v, struct reading *reading)
@@ -406,12 +456,13 @@ join(struct fb_volumes *v, struct reading *reading)
 
 	/* Also who has to wait for a slot has come. */
 	(void)pthread_cond_signal(&v->stream.done);
-	while (v->slots[slot] != NULL)
+	while (v->slots[slot] != NULL && !is_stopped(reading))
 		if (++slot == READINGS_MAX) {
-			(void)pthread_cond_wait(
-			    &v->slot_free, &v->stream.lock);
+			wait_a_little(&v->slot_free, &v->stream.lock);
 			slot = 0;
 		}
+	if (v->slots[slot] != NULL)
+		return; /* it is stopped, as is seen soon */
 	v->slots[slot] = reading;
 	(void)pthread_cond_signal(&v->stream.done);
 }
@@ -428,6 +479,13 @@ watch(struct fb_volumes *v, struct reading *reading)
 		uint64_t passed = reading->passed;
 		int rc;
 
+		if (!reading->admitted) {
+			if (is_stopped(reading))
+				withdraw(v, reading);
+			else
+				wait_a_little(&reading->changed, lock);
+			continue;
+		}
 		if (reading->rc < 0 || passed - reading->told < PASSED_EVERY) {
 			(void)pthread_cond_wait(&reading->changed, lock);
 			continue;
@@ -456,7 +514,7 @@ fb_volumes_read(struct fb_volumes *v, struct fb_volume_reader *reader,
 	if (end > reader->head.size)
 		reading.end = end = reader->head.size;
 	fb_cursor_open(&reading.cursor, reader, offset, end);
-	(void)pthread_cond_init(&reading.changed, NULL);
+	init_changing(&reading.changed);
 	(void)pthread_mutex_lock(&v->stream.lock);
 	v->expected -= expected;
 	join(v, &reading);

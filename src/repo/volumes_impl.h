@@ -24,7 +24,7 @@ struct reading {
 	/* With the lock held. */
 	pthread_cond_t changed;
 	uint64_t passed, told;
-	bool over;
+	bool admitted, over;
 	int rc;
 	struct fb_error err;
 };

@@ -463,6 +463,36 @@ damage_is_met_by_those_that_need_it(void **state)
 	fb_volumes_free(volumes);
 }
 
+/* Others are expected, and do not come. */
+static void
+who_waits_to_begin_can_be_stopped(void **state)
+{
+	struct fb_volumes *volumes =
+	    fb_volumes_new(&((struct world *)*state)->repo, 2);
+	struct reader readers[10];
+
+	fb_volumes_expect(volumes);
+	for (unsigned i = 0; i < 10; i++)
+		make_reader(&readers[i], *state, volumes, i % COUNT);
+	/* More than there are slots, so that some wait for one. */
+	for (unsigned i = 1; i < 10; i++)
+		assert_int_equal(pthread_create(&readers[i].thread, NULL,
+		                     read_one, &readers[i]),
+		    0);
+	for (unsigned i = 1; i < 10; i++)
+		atomic_store(&readers[i].cancel, true);
+	for (unsigned i = 1; i < 10; i++) {
+		(void)pthread_join(readers[i].thread, NULL);
+		assert_fails(FB_ECANCELED, readers[i].rc);
+	}
+	fb_volumes_forgo(volumes);
+	read_together(&readers[0], 1);
+	assert_whole(&readers[0]);
+	for (unsigned i = 0; i < 10; i++)
+		end_reader(&readers[i]);
+	fb_volumes_free(volumes);
+}
+
 static int
 compare(uint64_t offset, const void *bytes, uint64_t len, void *arg,
     struct fb_error *error)
@@ -521,6 +551,7 @@ main(void)
 		TEST(who_fails_or_stops_does_so_alone),
 		TEST(damage_is_met_by_those_that_need_it),
 		TEST(a_fetch_that_fails_harms_no_neighbours),
+		TEST(who_waits_to_begin_can_be_stopped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
