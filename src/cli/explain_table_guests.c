@@ -42,6 +42,15 @@ static const struct fb_explanation rows[] = {
 	    "A build without libvirt-dev, libnbd-dev or libxml2-dev.",
 	    "Install libvirt0 and libnbd0; build fleetbak again where the "
 	    "message says so." },
+	{ "E-EXPORT", "a snapshot of a guest does not stand still",
+	    "3, or 1 alone",
+	    "A guest is read from a place where its disks are as they were at "
+	    "one moment. Something wrote there meanwhile, samples of it are "
+	    "not what they were, or it is not as long as the disk: what was "
+	    "read is given up.",
+	    "Somebody who writes to an image below an overlay, or deletes a "
+	    "checkpoint or a bitmap in it.",
+	    "See who does that; then download again." },
 	{ "E-FREEZE", "a guest's file systems were not frozen",
 	    "0 (a warning); 3, or 1 alone with freeze: require",
 	    "A guest that is captured without being stopped has its file "

@@ -34,7 +34,10 @@ static struct fb_verb
 verb_of(const struct stage *g)
 {
 	return (struct fb_verb){ .token = g->s->token,
-		.lock_fd = -1, .cancel = g->s->conform->cancel };
+		.lock_fd = -1,
+		.cancel = g->s->conform->cancel,
+		.for_backup = true,
+		.for_export = true };
 }
 
 /* Of what brings the machine back: it is done also when we are to stop. */

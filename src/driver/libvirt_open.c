@@ -10,6 +10,7 @@
 #include "libvirt_checkpoint.h"
 #include "libvirt_internal.h"
 #include "libvirt_overlay.h"
+#include "libvirt_record.h"
 #include "local_internal.h"
 
 int
@@ -132,14 +133,49 @@ open_definition(struct fb_libvirt_driver *driver, const char *uuid,
 	return rc;
 }
 
+static int
+open_job(struct fb_libvirt_driver *driver, const char *uuid,
+    const char *target, const char *token, struct fb_libvirt_changes *changes,
+    struct fb_artifact **ret_artifact, struct fb_error *err)
+{
+	FB_AUTO_FREE char *socket = fb_libvirt_socket(driver, uuid, token);
+	struct fb_artifact *disk = NULL;
+	int rc = fb_libvirt_begin_watch(driver, err);
+
+	if (rc == FB_OK)
+		rc = fb_libvirt_read_job(socket, target, changes, &disk, err);
+	if (rc == FB_OK)
+		*ret_artifact = fb_libvirt_watch(driver, uuid, disk);
+	return rc;
+}
+
+static int
+open_frozen(struct fb_libvirt_driver *driver, const char *uuid,
+    const char *target, const char *token, enum fb_libvirt_kind kind,
+    struct fb_artifact **ret_artifact, struct fb_error *err)
+{
+	FB_AUTO_CHANGES struct fb_libvirt_changes changes = { 0 };
+	int rc;
+
+	if (kind != FB_LIBVIRT_JOB && kind != FB_LIBVIRT_OVERLAY)
+		return open_image(driver, uuid, target, ret_artifact, err);
+	rc = fb_libvirt_read_changes(
+	    driver, uuid, token, target, &changes, err);
+	if (rc < 0)
+		return rc;
+	return kind == FB_LIBVIRT_OVERLAY
+	    ? fb_libvirt_read_below(
+	          driver, uuid, target, &changes, ret_artifact, err)
+	    : open_job(
+	          driver, uuid, target, token, &changes, ret_artifact, err);
+}
+
 int
 fb_libvirt_open_volume(struct fb_driver *base, const struct fb_machine *machine,
     const struct fb_volume *volume, const char *token,
     struct fb_artifact **ret_artifact, struct fb_error *err)
 {
 	struct fb_libvirt_driver *driver = (struct fb_libvirt_driver *)base;
-	FB_AUTO_CHANGES struct fb_libvirt_changes changes = { 0 };
-	FB_AUTO_FREE char *socket = NULL;
 	struct fb_artifact *disk = NULL;
 	FB_AUTO_BUF struct fb_buf stamp = { 0 };
 	enum fb_libvirt_kind kind;
@@ -160,21 +196,9 @@ fb_libvirt_open_volume(struct fb_driver *base, const struct fb_machine *machine,
 	if (volume->kind == FB_VOLUME_DEFINITION)
 		return open_definition(
 		    driver, machine->id, token, ret_artifact, err);
-	if (kind != FB_LIBVIRT_JOB && kind != FB_LIBVIRT_OVERLAY)
-		return open_image(
-		    driver, machine->id, volume->name, ret_artifact, err);
-	rc = fb_libvirt_read_changes(
-	    driver, machine->id, token, volume->name, &changes, err);
-	if (rc == FB_OK && kind == FB_LIBVIRT_OVERLAY)
-		return fb_libvirt_read_below(driver, machine->id, volume->name,
-		    &changes, ret_artifact, err);
-	socket = fb_libvirt_socket(driver, machine->id, token);
-	if (rc == FB_OK)
-		rc = fb_libvirt_begin_watch(driver, err);
-	if (rc == FB_OK)
-		rc = fb_libvirt_read_job(
-		    socket, volume->name, &changes, &disk, err);
-	if (rc == FB_OK)
-		*ret_artifact = fb_libvirt_watch(driver, machine->id, disk);
-	return rc;
+	rc = open_frozen(
+	    driver, machine->id, volume->name, token, kind, &disk, err);
+	return rc < 0 ? rc
+	              : fb_libvirt_prove(driver, machine->id, token,
+	                    volume->name, disk, ret_artifact, err);
 }

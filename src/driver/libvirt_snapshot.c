@@ -21,6 +21,7 @@
 #include "libvirt_checkpoint.h"
 #include "libvirt_internal.h"
 #include "libvirt_overlay.h"
+#include "libvirt_record.h"
 
 #define OWN_MODE 0700
 
@@ -148,12 +149,35 @@ make_place(const struct capture *capture, bool running, struct fb_error *err)
 }
 
 static int
+write_record(const struct capture *capture, enum fb_libvirt_kind kind,
+    struct fb_error *err)
+{
+	FB_AUTO_DOMAIN struct fb_domain domain = { 0 };
+	struct fb_libvirt_made made = { .driver = capture->driver,
+		.connection = capture->ref->connection,
+		.machine = capture->machine,
+		.verb = capture->verb,
+		.kind = kind,
+		.domain = &domain,
+		.wanted = capture->wanted };
+	int rc = fb_libvirt_read_without(capture->driver, capture->domain,
+	    capture->uuid, true, &domain, err);
+
+	return rc < 0 ? rc : fb_libvirt_write_record(&made, err);
+}
+
+static int
 make_whole(const struct capture *capture, enum fb_libvirt_kind kind,
     const char *stamp, struct fb_error *err)
 {
-	return fb_libvirt_write_kind(capture->driver, capture->uuid,
-	    capture->token, kind,
-	    (struct fb_span){ (const uint8_t *)stamp, strlen(stamp) }, err);
+	int rc = write_record(capture, kind, err);
+
+	return rc < 0
+	    ? rc
+	    : fb_libvirt_write_kind(capture->driver, capture->uuid,
+	          capture->token, kind,
+	          (struct fb_span){ (const uint8_t *)stamp, strlen(stamp) },
+	          err);
 }
 
 static int
@@ -163,9 +187,8 @@ make_whole_down(const struct capture *capture, struct fb_error *err)
 	int rc = fb_libvirt_stamp(capture->driver, capture->ref, &stamp, err);
 
 	return rc < 0 ? rc
-	              : fb_libvirt_write_kind(capture->driver, capture->uuid,
-	                    capture->token, FB_LIBVIRT_DOWN,
-	                    fb_buf_span(&stamp), err);
+	              : make_whole(capture, FB_LIBVIRT_DOWN,
+	                    fb_buf_str(&stamp), err);
 }
 
 /* QEMU, which is another user, makes its socket there. */

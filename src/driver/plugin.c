@@ -237,6 +237,12 @@ call_machine(struct fb_driver *base, enum fb_plugin_verb name,
 		    name == FB_PLUGIN_REMOVE_SNAPSHOT,
 		.params = params, .how = verb };
 
+	if (name == FB_PLUGIN_CREATE_SNAPSHOT) {
+		(void)json_object_set_new(
+		    params, "for_backup", json_boolean(verb->for_backup));
+		(void)json_object_set_new(
+		    params, "for_export", json_boolean(verb->for_export));
+	}
 	return fb_plugin_call(
 	    (struct fb_plugin *)base, &call, ret_result, err);
 }

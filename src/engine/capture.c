@@ -195,6 +195,8 @@ read_disk(struct capture *capture, struct fb_error *err)
 	bool changed;
 	int rc = fb_capture_disk(capture, err);
 
+	if (rc == FB_OK && artifact->ops->prove != NULL)
+		rc = artifact->ops->prove(artifact, err);
 	if (rc < 0)
 		return rc;
 	changed = artifact->ops->changed != NULL &&

@@ -173,6 +173,8 @@ make_snapshot(struct fb_run *run, struct fb_job *job, int64_t deadline_ns,
 	fb_run_verb(run, job, verb_timeout(0, deadline_ns), &verb);
 	verb.will_start = job->owes_start && is_stopped_lifecycle(job);
 	verb.adopts = adopts;
+	verb.for_backup = true;
+	verb.for_export = true;
 	verb.ret_unclean = &job->unclean;
 	if (job->lifecycle == FB_LIFECYCLE_PAUSE_IN_CREATE)
 		verb.ret_live = ret_live;

@@ -125,6 +125,8 @@ class Plugin:
 
     def create_snapshot(self, request):
         source = self.machine(request)
+        if not (request["for_backup"] is request["for_export"] is True):
+            raise ValueError("what is it for?")
         path = self.snap(request["machine"], request["token"])
         # It was cut off, with the option "unclean".
         told = {"unclean": True} if "unclean" in self.options else None

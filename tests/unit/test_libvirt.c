@@ -11,6 +11,7 @@
 #include "../../src/driver/libvirt_internal.h"
 #include "../../src/driver/libvirt_nbd.h"
 #include "../../src/driver/libvirt_overlay.h"
+#include "../../src/driver/libvirt_record.h"
 #include "fleetbak/base/child.h"
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/mem.h"
@@ -1430,6 +1431,105 @@ a_bitmap_that_lacks_something_is_not_used(void **state)
 	drop_dir(&dir);
 }
 
+/* ------------------------------------------------------------- exports */
+
+struct export_lab {
+	char *dir, *path;
+	struct fb_libvirt_driver driver;
+	struct fb_machine machine;
+	struct fb_volume volume;
+};
+
+static int
+prove_export(struct export_lab *lab, bool for_export,
+    struct fb_artifact **ret_artifact)
+{
+	struct fb_domain_disk disk = { .target = (char *)"vda",
+		.type = (char *)"file", .source = lab->path };
+	struct fb_domain domain = { .disks = &disk, .disk_count = 1 };
+	const char *const wanted[] = { "vda", NULL };
+	struct fb_verb verb = { .token = "t",
+		.for_backup = true,
+		.for_export = for_export };
+	struct fb_libvirt_made made = { .driver = &lab->driver,
+		.machine = &lab->machine,
+		.verb = &verb,
+		.kind = FB_LIBVIRT_OVERLAY,
+		.domain = &domain,
+		.wanted = wanted };
+	struct fb_libvirt_changes none = { 0 };
+	struct fb_artifact *image = NULL;
+
+	assert_ok(fb_libvirt_make_place(&lab->driver, ID, "t", &err));
+	assert_ok(fb_libvirt_write_record(&made, &err));
+	assert_ok(
+	    fb_libvirt_read_image(lab->path, "raw", &none, &image, &err));
+	return fb_libvirt_prove(
+	    &lab->driver, ID, "t", "vda", image, ret_artifact, &err);
+}
+
+static void
+write_half(const struct export_lab *lab, char byte)
+{
+	FB_AUTO_FREE uint8_t *bytes = fb_alloc(IMAGE_SIZE / 2, 1);
+	FB_AUTO_CLOSE int fd = open(lab->path, O_WRONLY | O_CLOEXEC);
+
+	memset(bytes, byte, IMAGE_SIZE / 2);
+	assert_int_equal(
+	    pwrite(fd, bytes, IMAGE_SIZE / 2, 0), IMAGE_SIZE / 2);
+}
+
+static void
+what_is_exported_stands_still(void **state)
+{
+	FB_AUTO_FREE uint8_t *bytes = fb_alloc(IMAGE_SIZE, 1);
+	struct export_lab lab = { .dir = new_dir() };
+	FB_AUTO_ARTIFACT struct fb_artifact *artifact = NULL;
+	struct timespec times[2];
+	struct stat st;
+
+	(void)state;
+	memset(bytes, 'd', IMAGE_SIZE / 2);
+	put_file(lab.dir, "disk.raw", bytes, IMAGE_SIZE);
+	lab.path = fb_format("%s/disk.raw", lab.dir);
+	lab.driver.scratch = fb_format("%s/scratch", lab.dir);
+	lab.volume = (struct fb_volume){ .name = (char *)"vda",
+		.kind = FB_VOLUME_DISK, .size = IMAGE_SIZE };
+	lab.machine = (struct fb_machine){ .id = (char *)ID,
+		.volumes = &lab.volume, .volume_count = 1 };
+
+	assert_fails(FB_EUNSUP, prove_export(&lab, false, &artifact));
+	assert_ok(prove_export(&lab, true, &artifact));
+	assert_int_equal(artifact->size, IMAGE_SIZE);
+	assert_ok(artifact->ops->prove(artifact, &err));
+	assert_ok(artifact->ops->prove(artifact, &err));
+
+	/* Somebody writes, and puts the file's times back. */
+	assert_int_equal(stat(lab.path, &st), 0);
+	write_half(&lab, 'e');
+	times[0] = st.st_atim;
+	times[1] = st.st_mtim;
+	assert_int_equal(utimensat(AT_FDCWD, lab.path, times, 0), 0);
+	assert_fails(FB_EFAILED, artifact->ops->prove(artifact, &err));
+	assert_string_equal(err.id, "E-EXPORT");
+	assert_non_null(strstr(err.msg, "not what it was"));
+	write_half(&lab, 'd');
+	times[1].tv_sec++;
+	assert_int_equal(utimensat(AT_FDCWD, lab.path, times, 0), 0);
+	assert_fails(FB_EFAILED, artifact->ops->prove(artifact, &err));
+	assert_non_null(strstr(err.msg, "somebody wrote"));
+	fb_artifact_closep(&artifact);
+	artifact = NULL;
+
+	/* It is not as long as the disk. */
+	lab.volume.size = IMAGE_SIZE / 2;
+	assert_fails(FB_EFAILED, prove_export(&lab, true, &artifact));
+	assert_string_equal(err.id, "E-EXPORT");
+	free(lab.driver.scratch);
+	free(lab.path);
+	drop_dir(&lab.dir);
+}
+
 /* ------------------------------------------------------------- restores */
 
 static void
@@ -1609,6 +1709,7 @@ main(void)
 		    a_job_is_of_the_wanted_disks_and_has_its_socket),
 		cmocka_unit_test(an_image_is_read_where_it_has_data),
 		cmocka_unit_test(a_bitmap_that_lacks_something_is_not_used),
+		cmocka_unit_test(what_is_exported_stands_still),
 		cmocka_unit_test(an_image_is_written_at_any_place),
 		cmocka_unit_test(what_it_starts_with_is_captured_and_put_back),
 		cmocka_unit_test(what_cannot_be_restored_is_said_before),

@@ -33,6 +33,9 @@ struct fb_verb {
 	int lock_fd;               /* for children to hold; -1: none */
 	bool will_start;           /* create_snapshot: the machine was stopped
 	                            * for it, and start follows */
+	/* create_snapshot: the caller removes it when it has what it needs;
+	 * its volumes will be opened.  The driver keeps both with it. */
+	bool for_backup, for_export;
 	bool adopts;       /* create_snapshot: find_by_token says that it is
 	                    * there; nothing is made, and what it is worth is
 	                    * told */
