@@ -38,6 +38,9 @@ struct fetch {
 	struct fb_digest pack;
 	uint64_t begin, end;  /* in the pack */
 	uint64_t first, last; /* jobs: those between may be another's */
+	pthread_cond_t room;  /* for a job that its thread waits for ... */
+	bool waits;
+	uint64_t awaited;     /* ... this one */
 	/* Of the thread that gets it. */
 	uint64_t at;  /* in the pack */
 	uint64_t job; /* that the bytes at hand are for */
@@ -50,7 +53,7 @@ struct far {
 	struct fetch fetches[FETCHES_MAX];
 	pthread_t threads[FETCHES_MAX];
 	unsigned thread_count;
-	pthread_cond_t room; /* for stored bytes; and a fetch that is ready */
+	pthread_cond_t ready; /* a fetch is, and its first job has room */
 	uint8_t *stored; /* a ring of bytes: jobs get and give it in order */
 	size_t room_size, head, tail, used;
 	uint64_t granted, freed; /* jobs: have room; gave it back */
@@ -114,6 +117,9 @@ void fb_far_begin(struct stream *stream);
 /* Can the next job be opened?  Then take room for its content. */
 bool fb_far_can_open(const struct stream *stream);
 void fb_far_take_content(struct stream *stream, struct job *job);
+/* A thread that opens waits only while it cannot: wake one if the next job is
+ * here.  Whoever takes one calls it for the one after. */
+void fb_far_wake_opener(struct stream *stream);
 /* Without the lock: what failed with others is got by itself. */
 void fb_far_get_alone(struct stream *stream, struct job *job);
 /* A job was opened; the oldest one is not used any more. */

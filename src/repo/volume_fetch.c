@@ -37,8 +37,9 @@ fb_far_open(struct stream *stream, uint64_t data_size)
 	far->stored = fb_realloc(NULL, far->room_size, 1);
 	far->content_count = (size_t)stream->thread_count + 2;
 	far->contents = fb_alloc(far->content_count, sizeof(*far->contents));
-	(void)pthread_cond_init(&far->room, NULL);
+	(void)pthread_cond_init(&far->ready, NULL);
 	for (unsigned i = 0; i < FETCHES_MAX; i++) {
+		(void)pthread_cond_init(&far->fetches[i].room, NULL);
 		far->fetches[i].stream = stream;
 		far->fetches[i].number = i;
 	}
@@ -52,7 +53,9 @@ fb_far_close(struct far *far)
 		free(far->contents[i]);
 	free(far->contents);
 	free(far->stored);
-	(void)pthread_cond_destroy(&far->room);
+	for (unsigned i = 0; i < FETCHES_MAX; i++)
+		(void)pthread_cond_destroy(&far->fetches[i].room);
+	(void)pthread_cond_destroy(&far->ready);
 	free(far);
 }
 
@@ -62,7 +65,9 @@ fb_far_stop(struct stream *stream)
 	struct far *far = stream->far;
 
 	(void)pthread_mutex_lock(&stream->lock);
-	(void)pthread_cond_broadcast(&far->room);
+	(void)pthread_cond_broadcast(&far->ready);
+	for (unsigned i = 0; i < FETCHES_MAX; i++)
+		(void)pthread_cond_signal(&far->fetches[i].room);
 	(void)pthread_mutex_unlock(&stream->lock);
 	for (unsigned i = 0; i < far->thread_count; i++)
 		(void)pthread_join(far->threads[i], NULL);
@@ -85,6 +90,41 @@ find_room(const struct far *far, size_t len, size_t *ret_at)
 	return len <= far->tail;
 }
 
+/* The first one that is ready and whose first job has room. */
+static struct fetch *
+find_ready(struct far *far)
+{
+	struct fetch *found = NULL;
+
+	for (unsigned i = 0; i < FETCHES_MAX; i++) {
+		struct fetch *fetch = &far->fetches[i];
+
+		if (fetch->state == FETCH_READY &&
+		    fetch->first < far->granted &&
+		    (found == NULL || fetch->first < found->first))
+			found = fetch;
+	}
+	return found;
+}
+
+/* Nobody is woken who would only wait again: that costs more than it seems,
+ * for each job. */
+static void
+wake(struct stream *stream)
+{
+	struct far *far = stream->far;
+
+	for (unsigned i = 0; i < FETCHES_MAX; i++) {
+		struct fetch *fetch = &far->fetches[i];
+
+		if (fetch->waits && fetch->awaited < far->granted)
+			(void)pthread_cond_signal(&fetch->room);
+	}
+	if (find_ready(far) != NULL)
+		(void)pthread_cond_broadcast(&far->ready);
+	fb_far_wake_opener(stream);
+}
+
 static void
 grant_room(struct stream *stream)
 {
@@ -105,10 +145,8 @@ grant_room(struct stream *stream)
 			far->used += len;
 		}
 	}
-	if (far->granted > before) {
-		(void)pthread_cond_broadcast(&far->room);
-		(void)pthread_cond_broadcast(&stream->work);
-	}
+	if (far->granted > before)
+		wake(stream);
 }
 
 void
@@ -143,6 +181,13 @@ fb_far_can_open(const struct stream *stream)
 }
 
 void
+fb_far_wake_opener(struct stream *stream)
+{
+	if (fb_far_can_open(stream))
+		(void)pthread_cond_signal(&stream->work);
+}
+
+void
 fb_far_take_content(struct stream *stream, struct job *job)
 {
 	struct far *far = stream->far;
@@ -163,7 +208,7 @@ fb_far_let_go(struct stream *stream, const struct job *job)
 	if (job->count == 0)
 		return;
 	stream->far->contents_given++;
-	(void)pthread_cond_broadcast(&stream->work);
+	fb_far_wake_opener(stream);
 }
 
 /* Planning.  A fetch that is open may become longer. */
@@ -241,8 +286,11 @@ wait_for_room(struct fetch *fetch, struct fb_error *err)
 	bool closing;
 
 	(void)pthread_mutex_lock(&stream->lock);
+	fetch->awaited = fetch->job;
+	fetch->waits = true;
 	while (!stream->closing && fetch->job >= stream->far->granted)
-		(void)pthread_cond_wait(&stream->far->room, &stream->lock);
+		(void)pthread_cond_wait(&fetch->room, &stream->lock);
+	fetch->waits = false;
 	closing = stream->closing;
 	(void)pthread_mutex_unlock(&stream->lock);
 	return closing ? fb_fail(err, FB_ECANCELED, "nobody reads on") : FB_OK;
@@ -276,7 +324,7 @@ take_piece(void *arg, struct fb_span piece, struct fb_error *err)
 			continue;
 		(void)pthread_mutex_lock(&stream->lock);
 		job->here = true;
-		(void)pthread_cond_broadcast(&stream->work);
+		fb_far_wake_opener(stream);
 		(void)pthread_mutex_unlock(&stream->lock);
 		next_job(fetch);
 	}
@@ -309,7 +357,7 @@ get(struct stream *stream, struct fetch *fetch)
 		job->here = true;
 	}
 	fetch->state = FETCH_FREE;
-	(void)pthread_cond_broadcast(&stream->work);
+	fb_far_wake_opener(stream);
 	(void)pthread_cond_broadcast(&stream->done);
 }
 
@@ -326,23 +374,6 @@ fb_far_get_alone(struct stream *stream, struct job *job)
 	    job->chunks[0].offset, job->stored, job->stored_length, &job->err);
 }
 
-/* The first one that is ready and whose first job has room. */
-static struct fetch *
-find_ready(struct far *far)
-{
-	struct fetch *found = NULL;
-
-	for (unsigned i = 0; i < FETCHES_MAX; i++) {
-		struct fetch *fetch = &far->fetches[i];
-
-		if (fetch->state == FETCH_READY &&
-		    fetch->first < far->granted &&
-		    (found == NULL || fetch->first < found->first))
-			found = fetch;
-	}
-	return found;
-}
-
 static void *
 run(void *arg)
 {
@@ -354,7 +385,7 @@ run(void *arg)
 
 		if (fetch == NULL)
 			(void)pthread_cond_wait(
-			    &stream->far->room, &stream->lock);
+			    &stream->far->ready, &stream->lock);
 		else
 			get(stream, fetch);
 	}
@@ -378,8 +409,8 @@ start_ready(struct stream *stream)
 		if (pthread_create(&far->threads[far->thread_count], NULL, run,
 		        stream) != 0)
 			abort();
-	if (ready > 0)
-		(void)pthread_cond_broadcast(&far->room);
+	if (find_ready(far) != NULL)
+		(void)pthread_cond_broadcast(&far->ready);
 }
 
 void

@@ -64,8 +64,10 @@ run(void *arg)
 			continue;
 		}
 		job = job_at(stream, stream->next++);
-		if (stream->far != NULL)
+		if (stream->far != NULL) {
 			fb_far_take_content(stream, job);
+			fb_far_wake_opener(stream);
+		}
 		(void)pthread_mutex_unlock(&stream->lock);
 		fb_far_get_alone(stream, job);
 		if (job->count > 0 && job->rc == FB_OK)
@@ -236,7 +238,8 @@ put_job(struct stream *stream)
 	stream->newest++;
 	if (stream->far != NULL)
 		fb_far_plan(stream);
-	(void)pthread_cond_signal(&stream->work);
+	else
+		(void)pthread_cond_signal(&stream->work);
 	(void)pthread_mutex_unlock(&stream->lock);
 }
 

@@ -204,7 +204,6 @@ plan_job(struct fb_volumes *v)
 	(void)pthread_mutex_lock(&stream->lock);
 	stream->newest++;
 	fb_far_plan(stream);
-	(void)pthread_cond_signal(&stream->work);
 	(void)pthread_mutex_unlock(&stream->lock);
 	return true;
 }

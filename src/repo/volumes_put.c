@@ -167,6 +167,7 @@ fb_volumes_work(void *arg)
 		}
 		number = stream->next++;
 		job = job_at(stream, number);
+		fb_far_wake_opener(stream);
 		(void)pthread_mutex_unlock(&stream->lock);
 		bring(&hand, job, shares_at(v, number));
 		(void)pthread_mutex_lock(&stream->lock);
