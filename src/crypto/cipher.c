@@ -1,4 +1,5 @@
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <openssl/core_names.h>
@@ -28,41 +29,83 @@ fetch(void)
 	hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
 }
 
+struct fb_cipher_stream {
+	EVP_CIPHER_CTX *ctx;
+};
+
+struct fb_cipher_stream *
+fb_cipher_stream_new(const struct fb_cipher_key *key)
+{
+	struct fb_cipher_stream *stream = fb_alloc(1, sizeof(*stream));
+
+	(void)pthread_once(&fetched, fetch);
+	stream->ctx = EVP_CIPHER_CTX_new();
+	if (stream->ctx == NULL || aes_ctr == NULL ||
+	    EVP_EncryptInit_ex2(
+	        stream->ctx, aes_ctr, key->bytes, NULL, NULL) != 1)
+		fb_crypto_broken("there is no AES-256-CTR");
+	return stream;
+}
+
 static void
-apply(EVP_CIPHER_CTX *ctx, uint8_t *bytes, size_t len)
+apply(EVP_CIPHER_CTX *ctx, const uint8_t *from, uint8_t *to, size_t len)
 {
 	int done = (int)len;
 
-	if (EVP_EncryptUpdate(ctx, bytes, &done, bytes, (int)len) != 1 ||
+	if (EVP_EncryptUpdate(ctx, to, &done, from, (int)len) != 1 ||
 	    (size_t)done != len)
 		fb_crypto_broken("AES-256-CTR fails");
+}
+
+void
+fb_cipher_stream_seek(struct fb_cipher_stream *stream, uint64_t offset)
+{
+	uint8_t counter[BLOCK_LEN] = { 0 }, skipped[BLOCK_LEN] = { 0 };
+	uint64_t block = offset / BLOCK_LEN;
+
+	for (int i = 0; i < 8; i++)
+		counter[BLOCK_LEN - 1 - i] = (uint8_t)(block >> (8 * i));
+	if (EVP_EncryptInit_ex2(stream->ctx, NULL, NULL, counter, NULL) != 1)
+		fb_crypto_broken("AES-256-CTR fails");
+	apply(stream->ctx, skipped, skipped, offset % BLOCK_LEN);
+	OPENSSL_cleanse(skipped, sizeof(skipped));
+}
+
+void
+fb_cipher_stream_apply(struct fb_cipher_stream *stream, const void *from,
+    void *to, size_t len)
+{
+	const uint8_t *source = from;
+	uint8_t *at = to;
+
+	while (len > 0) {
+		size_t step = len < STEP_MAX ? len : STEP_MAX;
+
+		apply(stream->ctx, source, at, step);
+		source += step;
+		at += step;
+		len -= step;
+	}
+}
+
+void
+fb_cipher_stream_free(struct fb_cipher_stream *stream)
+{
+	if (stream == NULL)
+		return;
+	EVP_CIPHER_CTX_free(stream->ctx);
+	free(stream);
 }
 
 void
 fb_cipher_apply(
     const struct fb_cipher_key *key, uint64_t offset, void *bytes, size_t len)
 {
-	uint8_t counter[BLOCK_LEN] = { 0 }, skipped[BLOCK_LEN] = { 0 };
-	uint64_t block = offset / BLOCK_LEN;
-	uint8_t *at = bytes;
-	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+	struct fb_cipher_stream *stream = fb_cipher_stream_new(key);
 
-	(void)pthread_once(&fetched, fetch);
-	for (int i = 0; i < 8; i++)
-		counter[BLOCK_LEN - 1 - i] = (uint8_t)(block >> (8 * i));
-	if (ctx == NULL || aes_ctr == NULL ||
-	    EVP_EncryptInit_ex2(ctx, aes_ctr, key->bytes, counter, NULL) != 1)
-		fb_crypto_broken("there is no AES-256-CTR");
-	apply(ctx, skipped, offset % BLOCK_LEN);
-	while (len > 0) {
-		size_t step = len < STEP_MAX ? len : STEP_MAX;
-
-		apply(ctx, at, step);
-		at += step;
-		len -= step;
-	}
-	EVP_CIPHER_CTX_free(ctx);
-	OPENSSL_cleanse(skipped, sizeof(skipped));
+	fb_cipher_stream_seek(stream, offset);
+	fb_cipher_stream_apply(stream, bytes, bytes, len);
+	fb_cipher_stream_free(stream);
 }
 
 void

@@ -173,7 +173,7 @@ open_first(struct fb_pack_check *check, struct pass *pass, struct fb_error *err)
 		rc = fill(pass, stretch.stored, err);
 		if (rc < 0)
 			break;
-		rc = fb_chunks_open(dctx, check->use,
+		rc = fb_chunks_verify(dctx, check->use,
 		    check->table->table.chunks + stretch.first, stretch.count,
 		    pass->window + pass->at, content, check->key, stretch.first,
 		    err);
@@ -204,7 +204,7 @@ fb_pack_check_help(struct fb_pack_check *check)
 	rc = fb_store_get_range(check->repo->store, check->key, chunks->offset,
 	    stored, stretch.stored, &err);
 	if (rc == FB_OK)
-		rc = fb_chunks_open(dctx, check->use, chunks, stretch.count, stored,
+		rc = fb_chunks_verify(dctx, check->use, chunks, stretch.count, stored,
 		    content, check->key, stretch.first, &err);
 	if (rc == FB_OK)
 		translate(check, &stretch, content);
@@ -291,7 +291,7 @@ take_piece(void *arg, struct fb_span piece, struct fb_error *err)
 		piece.len -= len;
 		if (len < room)
 			break;
-		rc = fb_chunks_open(flow->dctx, check->use,
+		rc = fb_chunks_verify(flow->dctx, check->use,
 		    check->table->table.chunks + flow->stretch.first,
 		    flow->stretch.count, flow->stored, flow->content,
 		    check->key, flow->stretch.first, err);

@@ -81,10 +81,18 @@ void fb_cursor_take(struct cursor *cursor, const struct piece *piece);
  * Check, open, check again: `frames` has the stored bytes of `count` chunks
  * that follow each other, the first being number `first`; `content` has room
  * for theirs.  With a `secret` the frames are decrypted where they lie.
+ *
+ * Every content is checked by its id.  A frame that has to be decompressed is
+ * checked before that; one that holds its content as it is is not, unless all
+ * that is stored is to be verified.
  * Errors: FB_ECORRUPT (E-CHUNK) naming `key`.
  */
 #define OPEN_CHUNKS_MAX 256
 FB_MUST_USE int fb_chunks_open(ZSTD_DCtx *dctx,
+    const struct fb_pack_secret *secret, const struct fb_pack_chunk *chunks,
+    uint32_t count, uint8_t *frames, uint8_t *content, const char *key,
+    uint32_t first, struct fb_error *err);
+FB_MUST_USE int fb_chunks_verify(ZSTD_DCtx *dctx,
     const struct fb_pack_secret *secret, const struct fb_pack_chunk *chunks,
     uint32_t count, uint8_t *frames, uint8_t *content, const char *key,
     uint32_t first, struct fb_error *err);

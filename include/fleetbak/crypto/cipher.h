@@ -3,8 +3,8 @@
  * by OpenSSL.
  *
  * Nothing here authenticates: stored bytes are checked by signed digests
- * before they are opened.
- * Threads: any.
+ * before they are opened, or what is in them is before anybody has it.
+ * Threads: any, but a stream's is one at a time.
  */
 #ifndef FB_CRYPTO_CIPHER_H
 #define FB_CRYPTO_CIPHER_H
@@ -28,6 +28,18 @@ struct fb_cipher_key {
  */
 void fb_cipher_apply(
     const struct fb_cipher_key *key, uint64_t offset, void *bytes, size_t len);
+
+/*
+ * The same from one place to another, piece after piece: each goes on where
+ * the one before it ended, and the first where fb_cipher_stream_seek() says.
+ * `from` and `to` may be the same, else they do not overlap.
+ */
+struct fb_cipher_stream;
+struct fb_cipher_stream *fb_cipher_stream_new(const struct fb_cipher_key *key);
+void fb_cipher_stream_seek(struct fb_cipher_stream *stream, uint64_t offset);
+void fb_cipher_stream_apply(struct fb_cipher_stream *stream, const void *from,
+    void *to, size_t len);
+void fb_cipher_stream_free(struct fb_cipher_stream *stream); /* or NULL */
 
 /* HMAC-SHA-256. */
 void fb_cipher_mac(const struct fb_cipher_key *key, struct fb_span message,
