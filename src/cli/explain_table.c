@@ -629,10 +629,6 @@ static const struct fb_explanation rows[] = {
 	    "A system call failed; the reason is at the end of the message.",
 	    "An I/O error, a limit.",
 	    "Look at dmesg and at the object in the message." },
-	{ "E-TIMEOUT", "it took too long", "15, or 3",
-	    "A deadline passed; what was running has been ended.",
-	    "A stop or start command that hangs.",
-	    "Run the command by hand; raise stop_timeout or start_timeout." },
 	{ "E-TOO-NEW", "the format is newer than this program", "18",
 	    "Something was written by a newer version of fleetbak. Nothing was "
 	    "changed.",

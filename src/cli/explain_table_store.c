@@ -157,6 +157,15 @@ static const struct fb_explanation rows[] = {
 	    "A simple imitation of S3; a cache on the way; an eventually "
 	    "consistent server.",
 	    "Use another server, or reach this one without the cache." },
+	{ "E-TIMEOUT", "it took too long", "15, or 3",
+	    "A deadline passed; what was running has been ended. Of a write to "
+	    "a server nobody knows whether it was done: the next run looks.",
+	    "A stop or start command that hangs; a server whose disks are "
+	    "full: its writes and its deletions hang, and what it has can be "
+	    "read.",
+	    "Run the command by hand; raise stop_timeout or start_timeout. "
+	    "Give the server room first (Ceph: ceph health detail, ceph osd "
+	    "set-full-ratio), then fleetbak download, then fleetbak prune." },
 	{ "E-TLS", "the server's certificate is not believed", "15",
 	    "The server's certificate is of no authority that is trusted "
 	    "here, or for another name, or has expired. Nothing was sent.",

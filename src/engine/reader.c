@@ -80,10 +80,12 @@ is_of_lease(const struct fb_error *err)
 	return false;
 }
 
+/* Writes to a server that is full hang, and what it holds can be read: nobody
+ * should have to wait for room to get something back. */
 static bool
 may_go_on(int rc, const struct fb_error *err)
 {
-	return rc == FB_EDENIED || rc == FB_ENOSPACE ||
+	return rc == FB_EDENIED || rc == FB_ENOSPACE || rc == FB_ETIMEOUT ||
 	    (rc < 0 && (err->sys == EROFS || is_of_lease(err)));
 }
 
@@ -111,7 +113,11 @@ fb_reader_begin(const struct fb_engine *engine, struct fb_repo *repo,
 	/* Announced, and then it could not learn what is being deleted. */
 	if (rc != FB_EDENIED && ret_reader->session.id[0] != '\0')
 		over = fb_session_end(repo, &ret_reader->session, &why);
-	drop_lock(ret_reader, over == FB_OK);
+	/* It may be announced: as long as we read nobody ends that, and then
+	 * whoever sweeps. */
+	ret_reader->doubtful = rc == FB_ETIMEOUT;
+	if (!ret_reader->doubtful)
+		drop_lock(ret_reader, over == FB_OK);
 	return may_go_on(rc, err) ? FB_OK : rc;
 }
 
@@ -127,7 +133,7 @@ fb_reader_end(
 	if (reader->announced && rc == FB_OK)
 		rc = fb_session_end(repo, &reader->session, err);
 	reader->announced = false;
-	drop_lock(reader, true);
+	drop_lock(reader, !reader->doubtful);
 	fb_session_release(&reader->session);
 	return rc;
 }

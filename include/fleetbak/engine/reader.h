@@ -13,6 +13,7 @@
 struct fb_reader {
 	struct fb_session session;
 	bool announced;
+	bool doubtful;   /* it may be: the answer was lost */
 	int lock_fd;     /* -1: none */
 	char *lock_path;
 };
@@ -20,8 +21,8 @@ struct fb_reader {
 /*
  * Announce a reader of this kind ("restore", "verify").  `engine` NULL: no
  * lock.  A repository that cannot be written to, or is full, is read all the
- * same: then *ret_reader is not announced, and nothing protects what it
- * reads.  End it in either case.
+ * same, also when its writes hang: then *ret_reader is not announced, and
+ * nothing protects what it reads.  End it in either case.
  */
 FB_MUST_USE int fb_reader_begin(const struct fb_engine *engine,
     struct fb_repo *repo, const char *kind, struct fb_reader *ret_reader,
