@@ -86,7 +86,9 @@ fb_timetable_quote_cron(struct fb_buf *dst, const char *text)
 		fb_buf_add_str(dst, "'");
 }
 
-/* Every NAME of a reference cred:NAME, once. */
+/* Every NAME of a reference cred:NAME, once.  Where the file is missing systemd
+ * would start nothing, not even what tells of it; so it gives an empty line
+ * then, and we say what is wrong. */
 static void
 add_credentials(struct fb_buf *dst, const json_t *value, json_t *seen)
 {
@@ -99,8 +101,9 @@ add_credentials(struct fb_buf *dst, const json_t *value, json_t *seen)
 	    json_object_get(seen, text) == NULL) {
 		(void)json_object_set_new(seen, text, json_true());
 		fb_buf_add_fmt(dst,
-		    "LoadCredential=%s:/etc/fleetbak/credentials/%s\n",
-		    text + 5, text + 5);
+		    "LoadCredential=%s:/etc/fleetbak/credentials/%s\n"
+		    "SetCredential=%s:\\n\n",
+		    text + 5, text + 5, text + 5);
 	}
 	json_object_foreach((json_t *)(uintptr_t)value, key, member)
 	    add_credentials(dst, member, seen);

@@ -102,8 +102,9 @@ as_key_error(struct fb_error *err)
 	return FB_EKEY;
 }
 
+/* `others`: the bits of a mode that a private key must not have. */
 static int
-check_file(int fd, const char *path, bool private_key, struct fb_error *err)
+check_file(int fd, const char *path, mode_t others, struct fb_error *err)
 {
 	struct stat st;
 
@@ -113,7 +114,7 @@ check_file(int fd, const char *path, bool private_key, struct fb_error *err)
 	}
 	if (!S_ISREG(st.st_mode))
 		return fb_fail(err, FB_EKEY, "'%s' is not a file", path);
-	if (private_key && (st.st_mode & 077) != 0) {
+	if ((st.st_mode & others) != 0) {
 		(void)fb_fail_id(err, FB_EKEY, "E-KEY-MODE",
 		    "'%s' is open to others than its owner (mode %04o)", path,
 		    (unsigned)st.st_mode & 07777);
@@ -123,8 +124,8 @@ check_file(int fd, const char *path, bool private_key, struct fb_error *err)
 }
 
 static int
-read_path(const char *path, bool private_key, struct fb_buf *dst,
-    struct fb_error *err)
+read_path(
+    const char *path, mode_t others, struct fb_buf *dst, struct fb_error *err)
 {
 	FB_AUTO_CLOSE int fd =
 	    fb_io_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, err);
@@ -132,22 +133,49 @@ read_path(const char *path, bool private_key, struct fb_buf *dst,
 
 	if (fd < 0)
 		return as_key_error(err);
-	rc = check_file(fd, path, private_key, err);
+	rc = check_file(fd, path, others, err);
 	if (rc == FB_OK &&
 	    fb_io_read_all(fd, path, FB_SECRET_MAX, dst, err) < 0)
 		rc = as_key_error(err);
 	return rc;
 }
 
+static bool
+is_blank(struct fb_span text)
+{
+	for (size_t i = 0; i < text.len; i++)
+		if (text.ptr[i] > ' ')
+			return false;
+	return true;
+}
+
+/*
+ * Where systemd gives a file of root's to another user by an access list, the
+ * list's mask stands where the group's bits are; the directory is closed to
+ * all others.  Units of ours get an empty line for a file that is missing.
+ */
 static int
 read_credential(const char *name, bool private_key, struct fb_buf *dst,
     struct fb_error *err)
 {
-	const char *dir = getenv("CREDENTIALS_DIRECTORY");
-	FB_AUTO_FREE char *path = fb_path_join(
-	    dir != NULL && *dir != '\0' ? dir : CREDENTIALS_DIR, name);
+	const char *given = getenv("CREDENTIALS_DIRECTORY");
+	bool by_systemd = given != NULL && *given != '\0';
+	FB_AUTO_FREE char *path =
+	    fb_path_join(by_systemd ? given : CREDENTIALS_DIR, name);
+	mode_t others = !private_key ? 0 : by_systemd ? 037 : 077;
+	size_t before = dst->len;
+	int rc = read_path(path, others, dst, err);
 
-	return read_path(path, private_key, dst, err);
+	if (rc < 0 ||
+	    !is_blank((struct fb_span){
+	        dst->data + before, dst->len - before }))
+		return rc;
+	(void)fb_fail_id(err, FB_EKEY, "E-KEY", "'%s' is empty", path);
+	return by_systemd ? fb_hint(err,
+	                        "was " CREDENTIALS_DIR "/%s there when the "
+	                        "service was started?",
+	                        name)
+	                  : err->code;
 }
 
 static int
@@ -288,7 +316,7 @@ fb_secret_read(const char *reference, const char *base_dir, bool private_key,
 	switch (form) {
 	case FORM_FILE:
 		path = fb_path_join(base_dir != NULL ? base_dir : "", rest);
-		rc = read_path(path, private_key, dst, err);
+		rc = read_path(path, private_key ? 077 : 0, dst, err);
 		break;
 	case FORM_ENV:
 		rc = read_env(rest, dst, err);

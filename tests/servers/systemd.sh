@@ -9,8 +9,8 @@
 # What it prints is in DIRECTORY/SCRIPT.out.
 #
 # Not there, because they would reach this host: /sys and /proc/sys are read
-# only, and nothing that would load modules, set kernel parameters or look for
-# devices is started.
+# only, nothing that would load modules, set kernel parameters or look for
+# devices is started, and no controller limits what groups of processes take.
 set -eu
 
 [ "${2-}" ] || { sed -n '2,13s/^# *//p' "$0" >&2; exit 2; }
@@ -44,6 +44,9 @@ mount --bind "$lab" "$new/srv/lab"
 
 mount -t proc proc "$new/proc"
 mount -o bind,ro /proc/sys "$new/proc/sys"
+# It would mount every controller there is, and all systems would share them.
+printf '#subsys_name\thierarchy\tnum_cgroups\tenabled\n' >"$root/controllers"
+mount --bind "$root/controllers" "$new/proc/cgroups"
 mount -t sysfs -o ro sysfs "$new/sys"
 mount -t tmpfs -o mode=755 tmpfs "$new/sys/fs/cgroup"
 mkdir "$new/sys/fs/cgroup/systemd"
@@ -92,7 +95,12 @@ cd "$new"
 mkdir old
 pivot_root . old
 umount -l old
+# As a container's manager leaves it: what is mounted in a namespace of a
+# service's, as its credentials are, is to be seen by all.
+mount --make-rshared /
 unset IN_NAMESPACE
 export container=lab
+# ... and would add groups of the other version.
+export SYSTEMD_PROC_CMDLINE='systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1'
 exec chroot . /lib/systemd/systemd --system --unit=lab.service \
 	--log-target=journal --show-status=false

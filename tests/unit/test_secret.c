@@ -31,6 +31,8 @@ make_dir(void **state)
 	write_file("closed", "s3cret", 0600);
 	write_file("open", "s3cret", 0644);
 	write_file("empty", "", 0600);
+	write_file("blank", "\n", 0600);
+	write_file("masked", "s3cret", 0440);
 	return 0;
 }
 
@@ -120,6 +122,24 @@ a_private_key_must_be_closed_to_others(void **state)
 	assert_ok(fb_secret_read("file:open", dir, false, &secret, &err));
 }
 
+/* systemd may give a file of root's by an access list, whose mask looks like
+ * what the group may do; and an empty line where there was no file. */
+static void
+a_credential_is_as_systemd_gives_it(void **state)
+{
+	(void)state;
+	assert_int_equal(setenv("CREDENTIALS_DIRECTORY", dir, 1), 0);
+	assert_secret("cred:masked", "s3cret");
+	assert_no_secret(FB_EKEY, "cred:open");
+	assert_string_equal(err.id, "E-KEY-MODE");
+	assert_no_secret(FB_EKEY, "file:masked");
+	assert_string_equal(err.id, "E-KEY-MODE");
+	assert_no_secret(FB_EKEY, "cred:blank");
+	assert_string_equal(err.id, "E-KEY");
+	assert_non_null(strstr(err.msg, "blank' is empty"));
+	assert_non_null(strstr(err.hint, "/etc/fleetbak/credentials/blank"));
+}
+
 static void
 what_cannot_be_read_is_a_key_error(void **state)
 {
@@ -163,6 +183,7 @@ main(void)
 		cmocka_unit_test(every_form_is_read),
 		cmocka_unit_test(a_literal_secret_is_refused_and_never_shown),
 		cmocka_unit_test(a_private_key_must_be_closed_to_others),
+		cmocka_unit_test(a_credential_is_as_systemd_gives_it),
 		cmocka_unit_test(what_cannot_be_read_is_a_key_error),
 		cmocka_unit_test(a_secret_has_a_largest_size),
 	};
