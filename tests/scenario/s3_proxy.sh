@@ -180,9 +180,9 @@ s3_key=$lasting_key s3_secret=$lasting_secret
 ok "a session with a token"
 
 [ "$(requests PUT '/bucket/e[123]')" -eq 3 ] || fail "the log counts otherwise"
-grep -q "^[0-9]* [0-9]* GET /bucket/a 200 0 $size -\$" "$proxy_log" ||
+grep -q "^[0-9]* [0-9]* GET /bucket/a 200 0 $size - 1\$" "$proxy_log" ||
 	fail "no line of a whole GET"
-grep -q '^[0-9]* [0-9]* PUT /bucket/r1 0 1000 0 reset-upload$' "$proxy_log" ||
+grep -q '^[0-9]* [0-9]* PUT /bucket/r1 0 1000 0 reset-upload 1$' "$proxy_log" ||
 	fail "no line of the upload that was reset"
 ok "the log tells what happened"
 

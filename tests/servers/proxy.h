@@ -40,8 +40,9 @@
  *	lag=MS              lists know nothing of what was put so recently
  *	date=SECONDS        the Date of answers is off
  *
- * The log: "NUMBER MS METHOD TARGET STATUS UP DOWN FAULT" at the end of each
- * request (STATUS 0: no answer was sent; UP, DOWN: bytes of bodies); before
+ * The log: "NUMBER MS METHOD TARGET STATUS UP DOWN FAULT AT-ONCE" at the end
+ * of each request (STATUS 0: no answer was sent; UP, DOWN: bytes of bodies;
+ * AT-ONCE: so many were under way when it began, itself included); before
  * that "# NUMBER FAULT METHOD TARGET" when a fault begins; and
  * "! NUMBER WHAT" for each thing that is wrong with a request.
  */
@@ -170,11 +171,12 @@ void check_end(struct check *check, bool whole);
 /* proxy_log.c */
 
 void log_open(const char *path);
-unsigned long log_number(void);
+unsigned long log_number(unsigned long *ret_at_once);
 void log_begin(unsigned long number, enum fault fault, const struct head *head);
 void log_wrong(unsigned long number, const char *fmt, ...) FB_PRINTF(2, 3);
 void log_end(unsigned long number, int64_t began_ms, const struct head *head,
-    int status, int64_t up, int64_t down, enum fault fault);
+    int status, int64_t up, int64_t down, enum fault fault,
+    unsigned long at_once);
 
 /* proxy_list.c: what was put when, and lists without it. */
 

@@ -8,7 +8,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static FILE *file;
-static unsigned long count;
+static unsigned long count, under_way;
 static int64_t start_ms;
 
 void
@@ -23,12 +23,13 @@ log_open(const char *path)
 }
 
 unsigned long
-log_number(void)
+log_number(unsigned long *ret_at_once)
 {
 	unsigned long number;
 
 	(void)pthread_mutex_lock(&lock);
 	number = ++count;
+	*ret_at_once = ++under_way;
 	(void)pthread_mutex_unlock(&lock);
 	return number;
 }
@@ -60,12 +61,15 @@ log_wrong(unsigned long number, const char *fmt, ...)
 
 void
 log_end(unsigned long number, int64_t began_ms, const struct head *head,
-    int status, int64_t up, int64_t down, enum fault fault)
+    int status, int64_t up, int64_t down, enum fault fault,
+    unsigned long at_once)
 {
 	(void)pthread_mutex_lock(&lock);
-	(void)fprintf(file, "%lu %lld %s %s %d %lld %lld %s\n", number,
+	under_way--;
+	(void)fprintf(file, "%lu %lld %s %s %d %lld %lld %s %lu\n", number,
 	    (long long)(began_ms - start_ms), head->method, head->target,
-	    status, (long long)up, (long long)down, fault_name(fault));
+	    status, (long long)up, (long long)down, fault_name(fault),
+	    at_once);
 	(void)fflush(file);
 	(void)pthread_mutex_unlock(&lock);
 }

@@ -408,6 +408,7 @@ serve_request(struct visit *visit)
 static bool
 next_request(struct visit *visit)
 {
+	unsigned long at_once;
 	bool served;
 
 	if (!head_read(&visit->client, &visit->request, false))
@@ -416,7 +417,7 @@ next_request(struct visit *visit)
 	visit->status = 0;
 	visit->up = visit->down = 0;
 	visit->again = !visit->request.close;
-	visit->check = (struct check){ .number = log_number() };
+	visit->check = (struct check){ .number = log_number(&at_once) };
 	rules_choose(&visit->request, &visit->choice);
 	check_head(&visit->check, &visit->request);
 	if (visit->choice.fault != FAULT_NONE)
@@ -425,7 +426,8 @@ next_request(struct visit *visit)
 	served = serve_request(visit);
 	check_end(&visit->check, false);
 	log_end(visit->check.number, visit->began_ms, &visit->request,
-	    visit->status, visit->up, visit->down, visit->choice.fault);
+	    visit->status, visit->up, visit->down, visit->choice.fault,
+	    at_once);
 	if (!served || visit->answer.close)
 		end_close(&visit->server);
 	return served && visit->again && !visit->answer.close &&
