@@ -20,9 +20,9 @@
 
 /* While a transfer waits, it looks so often whether somebody hurries; then a
  * transfer that stands still for so long is given up. */
-#define TURN_MS        500
-#define NS_PER_S       INT64_C(1000000000)
-#define HURRY_STALL_NS (5 * NS_PER_S)
+#define TURN_MS       500
+#define NS_PER_S      INT64_C(1000000000)
+#define HURRY_STALL_S 5
 
 #define BODY_MAX    ((size_t)1 << 20)
 #define HEADERS_MAX ((size_t)1 << 16)
@@ -481,7 +481,7 @@ struct standstill {
 	bool watched;
 };
 
-/* Whether somebody hurries, and nothing has moved since for too long. */
+/* Whether somebody hurries, and hardly anything has moved for too long. */
 static bool
 stands_still(const struct fb_http *http, const struct exchange *exchange,
     struct standstill *still)
@@ -490,8 +490,9 @@ stands_still(const struct fb_http *http, const struct exchange *exchange,
 
 	if (http->hurry == NULL || !atomic_load(http->hurry))
 		return false;
-	if (still->watched && now == still->moved)
-		return fb_clock_mono_ns() - still->since_ns > HURRY_STALL_NS;
+	if (still->watched && now - still->moved < HURRY_STALL_S * STALL_RATE)
+		return fb_clock_mono_ns() - still->since_ns >
+		    HURRY_STALL_S * NS_PER_S;
 	*still = (struct standstill){ now, fb_clock_mono_ns(), true };
 	return false;
 }
@@ -521,8 +522,9 @@ perform(const struct fb_http *http, struct connection *connection,
 		code = ended(multi);
 	else
 		(void)snprintf(connection->why, sizeof(connection->why),
-		    "no byte moved for %d seconds after a stop was asked for",
-		    (int)(HURRY_STALL_NS / NS_PER_S));
+		    "hardly a byte moved for %d seconds after a stop was asked "
+		    "for",
+		    HURRY_STALL_S);
 	(void)curl_multi_remove_handle(multi, connection->curl);
 	return code;
 }

@@ -86,7 +86,7 @@ struct s3_ask {
 
 	/* For an answer that is taken slowly; both may be NULL. */
 	const uint64_t *moved; /* grows while bytes come: the budget is for the
-	                        * time in which none do */
+	                        * time in which hardly any do */
 	const bool *apart; /* it is not one of those under way any more, see
 	                    * s3_set_apart() */
 };

@@ -24,6 +24,10 @@
 /* So often is sent what the server says was damaged on the way. */
 #define DAMAGED_MAX 3
 
+/* A try that brings less is no progress: this is what comes, until it is given
+ * up, at a rate that counts as none. */
+#define PROGRESS_MIN 4096
+
 /* What of the limit comes back with each answer that is no refusal. */
 #define CLIMB 0.05
 
@@ -389,11 +393,11 @@ s3_ask(struct s3_store *s3, const struct s3_ask *ask, struct s3_answer *answer,
 			return s3_fail_asked(s3, ask, answer, err);
 		if (rc != FB_EUNREACH)
 			answer->doubt = true;
-		if (ask->moved != NULL && *ask->moved > moved) {
-			moved = *ask->moved;
+		if (ask->moved != NULL && *ask->moved >= moved + PROGRESS_MIN) {
 			tries = 1;
 			begin = fb_clock_mono_ns();
 		}
+		moved = ask->moved != NULL ? *ask->moved : 0;
 		if (!wait_again(s3, answer, tries, begin))
 			return give_up(s3, ask, answer, rc, err);
 	}

@@ -87,10 +87,11 @@ make_store(
 	size_t prefix_len = strlen(prefix);
 	uint64_t retry_ms =
 	    options->retry_ms > 0 ? options->retry_ms : RETRY_MS;
+	/* One that stands still leaves time for another. */
 	const struct fb_http_options http = {
 		.ca = options->ca,
 		.proxy = options->proxy,
-		.stall_ms = retry_ms < STALL_MS ? retry_ms : STALL_MS,
+		.stall_ms = retry_ms / 2 < STALL_MS ? retry_ms / 2 + 1 : STALL_MS,
 		.hurry = options->hurry,
 	};
 

@@ -150,7 +150,7 @@ kill -TERM $run
 rc=0
 wait $run || rc=$?
 [ $rc -eq 143 ] || fail "stopped: exit $rc"
-grep -q 'no byte moved for 5 seconds after a stop' "$work/run.out" ||
+grep -q 'hardly a byte moved for 5 seconds after a stop' "$work/run.out" ||
 	fail "it waited for the server: $(tail -3 "$work/run.out")"
 rules
 expect 0 "$fb" -c "$conf" download --json

@@ -34,8 +34,8 @@ struct fb_http_options {
 	uint64_t connect_ms;     /* to connect, TLS included; 0: 10 s */
 	uint64_t stall_ms;       /* hardly a byte moved for so long; 0: 60 s */
 
-	/* Set, by any thread: a transfer of which no byte moved for 5 seconds
-	 * is given up (FB_ETIMEOUT).  It lives as long as the client; or
+	/* Set, by any thread: a transfer of which hardly a byte moved for 5
+	 * seconds is given up (FB_ETIMEOUT).  It lives as long as the client; or
 	 * NULL. */
 	const atomic_bool *hurry;
 };
