@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
@@ -23,6 +24,11 @@
 /* Read again so long before they expire, or when a quarter of their life is
  * left. */
 #define MARGIN_NS (300 * NS_PER_S)
+
+/* Where reading them again failed and those we have still do, nobody is asked
+ * for so long, or for a quarter of what is left: each question may take
+ * seconds. */
+#define PAUSE_NS (10 * NS_PER_S)
 
 /* Who tells no time may have changed its mind. */
 #define KEEP_NS (900 * NS_PER_S)
@@ -43,6 +49,7 @@ struct s3_cred {
 	struct s3_access access;
 	bool known, expired;
 	int64_t loaded_ns, expires_ns; /* 0: not known */
+	int64_t again_ns; /* not before then; 0: no such time */
 };
 
 static void
@@ -169,12 +176,15 @@ parse_json(struct fb_span text, struct s3_access *access, int64_t *expires_ns,
     struct fb_error *err)
 {
 	FB_AUTO_JSON json_t *object = NULL;
-	const char *expires;
+	const char *expires, *code;
 	struct fb_error why;
 
 	if (fb_json_parse(text, FB_SECRET_MAX, "keys", &object, &why) < 0 ||
 	    !json_is_object(object))
 		return fail_keys(err, "it begins like JSON and is none");
+	code = json_string_value(json_object_get(object, "Code"));
+	if (code != NULL && strcmp(code, "Success") != 0)
+		return fail_keys(err, "the metadata service says %.100s", code);
 	take_json(object, "AccessKeyId", &access->id);
 	take_json(object, "SecretAccessKey", &access->secret);
 	take_json(object, "SessionToken", &access->token);
@@ -442,18 +452,28 @@ ask_imds(struct fb_http *http, const char *method, const char *path,
 	int rc = fb_http_send(http, &request, response, err);
 
 	if (rc == FB_OK && response->status != 200)
-		rc = fb_fail(
-		    err, FB_EKEY, "'%s': status %d", path, response->status);
+		rc = fb_fail(err, FB_EKEY, "'%s': it answers %d", path,
+		    response->status);
 	if (rc == FB_OK && response->body.len > 0 &&
 	    memchr(response->body.data, '\0', response->body.len) != NULL)
 		rc = fb_fail(err, FB_EKEY, "'%s': no text", path);
-	if (rc < 0) {
-		(void)fb_wrap(err, "metadata service");
-		err->code = FB_EKEY;
-		err->id = "E-S3-KEYS";
-		rc = FB_EKEY;
-	}
-	return rc;
+	if (rc == FB_OK)
+		return FB_OK;
+	(void)fb_wrap(err, "metadata service");
+	err->code = FB_EKEY;
+	err->id = "E-S3-KEYS";
+	(void)fb_hint(err,
+	    "is the service switched on, and has the machine a role? From "
+	    "within a container its hop limit must be 2");
+	return FB_EKEY;
+}
+
+static bool
+is_switched_off(void)
+{
+	const char *off = variable("AWS_EC2_METADATA_DISABLED");
+
+	return off != NULL && strcasecmp(off, "true") == 0;
 }
 
 static int
@@ -468,9 +488,14 @@ load_imds(struct s3_cred *cred, struct s3_access *access, struct fb_error *err)
 	FB_AUTO_HTTP_RESPONSE struct fb_http_response answer = { 0 };
 	FB_AUTO_FREE char *token = NULL;
 	FB_AUTO_FREE char *path = NULL;
-	int rc = ask_imds(http, "PUT", "/latest/api/token",
-	    "x-aws-ec2-metadata-token-ttl-seconds: 300", &answer, err);
+	int rc;
 
+	if (is_switched_off())
+		return fail_keys(err,
+		    "AWS_EC2_METADATA_DISABLED says that the metadata "
+		    "service is not to be asked");
+	rc = ask_imds(http, "PUT", "/latest/api/token",
+	    "x-aws-ec2-metadata-token-ttl-seconds: 300", &answer, err);
 	if (rc < 0)
 		return rc;
 	token = fb_format(
@@ -555,19 +580,23 @@ refresh(struct s3_cred *cred, struct fb_error *err)
 	struct s3_access access = { 0 };
 	int64_t now_ns = fb_clock_wall_ns();
 	int64_t before = cred->expires_ns;
+	bool does = cred->known && !cred->expired &&
+	    (before == 0 || now_ns < before);
 	int rc;
 
-	if (is_fresh(cred, now_ns))
+	if (is_fresh(cred, now_ns) || (does && now_ns < cred->again_ns))
 		return FB_OK;
 	rc = load(cred, &access, err);
 	if (rc < 0) {
-		/* Those we have may still do. */
 		cred->expires_ns = before;
-		return cred->known && !cred->expired &&
-		        (before == 0 || now_ns < before)
-		    ? FB_OK
-		    : fb_wrap(err, "credentials");
+		if (!does)
+			return fb_wrap(err, "credentials");
+		cred->again_ns = now_ns + PAUSE_NS;
+		if (before != 0 && (before - now_ns) / 4 < PAUSE_NS)
+			cred->again_ns = now_ns + (before - now_ns) / 4;
+		return FB_OK;
 	}
+	cred->again_ns = 0;
 	s3_access_release(&cred->access);
 	cred->access = access;
 	cred->known = true;

@@ -14,6 +14,9 @@
 #	start_etcd          sets $etcd_url and $etcd_pid; run_etcd starts it again
 #	start_etcd_tls      the same over TLS, for who has a certificate: in
 #	                    $etcd_dir ca.crt, client.crt and .key, stranger.crt
+#	start_imds          the metadata service of a virtual machine; sets
+#	                    $imds_url and $imds_dir; imds_keys <key> <secret>
+#	                    <token> <seconds>: what its role is given
 #	start_slurm [n]     Slurm on n nodes n1, n2, ... that are all this host;
 #	                    sets $slurm_dir and SLURM_CONF for its commands
 #	start_libvirtd [name]   a libvirtd in namespaces of its own; sets
@@ -47,6 +50,7 @@ s3_url='' s3_tls_url='' s3_ca='' s3_key='' s3_secret='' s3_region=''
 rgw_pid='' osd_pid='' mon_pid=''
 etcd_dir='' etcd_url='' etcd_pid='' slurm_dir=''
 session_key='' session_secret='' session_token=''
+imds_url='' imds_dir=''
 front_url='' front_log='' web_proxy_url='' web_proxy_log='' web_proxy_pid=''
 swift_token= # set: s3_make and s3_keys ask Swift
 
@@ -235,6 +239,7 @@ s3_escape() {
 . "$servers/radosgw.sh"
 . "$servers/swift.sh"
 . "$servers/etcd.sh"
+. "$servers/imds.sh"
 . "$servers/fronts.sh"
 . "$servers/slurm.sh"
 . "$servers/libvirtd.sh"

@@ -179,6 +179,72 @@ the_environment_and_a_command(void **state)
 	s3_cred_free(cred);
 }
 
+static void
+set_clock(int seconds)
+{
+	FB_AUTO_FREE char *text = fb_format("%d", 2000000000 + seconds);
+
+	assert_int_equal(setenv("FLEETBAK_CLOCK", text, 1), 0);
+}
+
+/* Whether who gives keys was asked; he fails unless told otherwise. */
+static bool
+was_asked(const char *dir)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/asked", dir);
+
+	return unlink(path) == 0;
+}
+
+/* Keys for 1000 s that cannot be renewed in their last quarter: they are used
+ * to their end, and nobody is asked at each request. */
+static void
+keys_that_cannot_be_renewed_are_used(void **state)
+{
+	char dir[] = "/tmp/fb-cred-XXXXXX";
+	FB_AUTO_FREE char *path = NULL;
+	FB_AUTO_FREE char *program = NULL;
+	struct s3_access access = { 0 };
+	struct s3_cred *cred;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	path = fb_format("%s/give", dir);
+	program = fb_format("cmd:/bin/sh %s", path);
+	write_file(path,
+	    "cd \"${0%/*}\"; >asked; [ -e good ] || exit 1\n"
+	    "echo '{\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"S\","
+	    "\"Expiration\":\"2033-05-18T03:50:00Z\"}'\n");
+	free(path);
+	path = fb_format("%s/good", dir);
+	write_file(path, "");
+	set_clock(0);
+	cred = s3_cred_new(program, NULL);
+	assert_ok(s3_cred_get(cred, &access, &err));
+	assert_true(was_asked(dir));
+	s3_access_release(&access);
+	assert_int_equal(unlink(path), 0);
+	set_clock(700);
+	assert_ok(s3_cred_get(cred, &access, &err));
+	assert_false(was_asked(dir));
+	s3_access_release(&access);
+	for (int at = 760; at < 964; at += 3) {
+		set_clock(at);
+		assert_ok(s3_cred_get(cred, &access, &err));
+		assert_int_equal(was_asked(dir), at % 12 == 4);
+		s3_access_release(&access);
+	}
+	set_clock(1001);
+	assert_fails(FB_EKEY, s3_cred_get(cred, &access, &err));
+	write_file(path, "");
+	set_clock(1002);
+	assert_ok(s3_cred_get(cred, &access, &err));
+	s3_access_release(&access);
+	s3_cred_free(cred);
+	(void)unsetenv("FLEETBAK_CLOCK");
+	assert_ok(fb_io_remove_tree(dir, &err));
+}
+
 #define TEXT(text) \
 	"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" text
 
@@ -401,6 +467,7 @@ main(void)
 		cmocka_unit_test(keys_that_expire_are_read_again),
 		cmocka_unit_test(a_file_that_others_can_read_is_refused),
 		cmocka_unit_test(the_environment_and_a_command),
+		cmocka_unit_test(keys_that_cannot_be_renewed_are_used),
 		cmocka_unit_test(the_metadata_service),
 		cmocka_unit_test(an_identity_token_becomes_keys),
 		cmocka_unit_test(a_profile_takes_a_role_over),
