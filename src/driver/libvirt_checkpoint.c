@@ -18,6 +18,11 @@
 #define TOKEN_PREFIX "libvirt:"
 #define PROOF_LEN    32
 
+/* Behind a token: the checkpoint is that of an earlier run, and the domain was
+ * off since with images whose digest begins so. */
+#define SINCE_OFF     '+'
+#define SINCE_OFF_LEN 16
+
 #define RECORD     "changes"
 #define RECORD_MAX ((size_t)1 << 20)
 
@@ -164,7 +169,9 @@ check_since(const struct job *job, const struct disk *disk, const char *token,
 	if (rc < 0)
 		return rc;
 	make_token(job, disk, name, created, now);
-	return strcmp(now, token) == 0
+	return strncmp(now, token, strlen(now)) == 0 &&
+	        (token[strlen(now)] == '\0' ||
+	            token[strlen(now)] == SINCE_OFF)
 	    ? FB_OK
 	    : fb_fail(err, FB_ESTALE,
 	          "it has another image than at its last run, or somebody made "
@@ -216,10 +223,9 @@ look_at(const struct job *job, struct disk *disk, struct fb_error *err)
 	if (live == NULL)
 		return fb_fail(err, FB_ESTALE,
 		    "it has no disk '%s' any more", disk->target);
-	disk->keeps =
-	    job->name != NULL && strcmp(live->format, "qcow2") == 0;
-	if (!disk->keeps)
+	if (job->name == NULL || strcmp(live->format, "qcow2") != 0)
 		return FB_OK;
+	disk->keeps = job->begin->stamp == NULL;
 	if (fb_libvirt_image(
 	        fb_libvirt.virDomainGetConnect(job->begin->domain), live,
 	        &disk->image, &why) < 0) {
@@ -375,6 +381,22 @@ set(json_t *object, const char *key, const char *text)
 		(void)json_object_set_new(object, key, json_string(text));
 }
 
+static void
+make_off_token(const struct job *job, const struct disk *disk,
+    char ret_token[FB_CHANGE_TOKEN_SIZE])
+{
+	const char *stamp = job->begin->stamp;
+	char hex[FB_DIGEST_HEX_SIZE];
+	struct fb_digest digest;
+
+	fb_digest_of((struct fb_span){ (const uint8_t *)stamp, strlen(stamp) },
+	    &digest);
+	fb_digest_hex(&digest, hex);
+	(void)snprintf(ret_token, FB_CHANGE_TOKEN_SIZE, "%.*s%c%.*s",
+	    (int)strcspn(disk->since, (char[]){ SINCE_OFF, '\0' }),
+	    disk->since, SINCE_OFF, SINCE_OFF_LEN, hex);
+}
+
 static int
 write_record(const struct job *job, uint64_t created, struct fb_error *err)
 {
@@ -390,6 +412,10 @@ write_record(const struct job *job, uint64_t created, struct fb_error *err)
 
 		if (disk->keeps) {
 			make_token(job, disk, job->name, created, token);
+			set(item, "token", token);
+		}
+		if (disk->since != NULL && job->begin->stamp != NULL) {
+			make_off_token(job, disk, token);
 			set(item, "token", token);
 		}
 		if (disk->since != NULL) {
@@ -455,7 +481,7 @@ prepare(struct job *job, const struct fb_libvirt_begin *begin,
 		job->disks[job->count].target = begin->wanted[job->count];
 		rc = look_at(job, &job->disks[job->count], err);
 	}
-	return rc < 0 ? rc : clear_name(job, err);
+	return rc < 0 || begin->stamp != NULL ? rc : clear_name(job, err);
 }
 
 int
@@ -511,6 +537,36 @@ fb_libvirt_begin_account(
 	else if (rc < 0)
 		*err = why;
 	return rc < 0 && !is_refusal(rc) ? rc : note_job(&job, err);
+}
+
+int
+fb_libvirt_go_on_account(
+    const struct fb_libvirt_begin *begin, struct fb_error *err)
+{
+	AUTO_JOB struct job job = { .asks_image = true };
+	int rc = prepare(&job, begin, err);
+
+	return rc < 0 ? rc : note_job(&job, err);
+}
+
+bool
+fb_libvirt_has_account(virDomainPtr domain)
+{
+	virDomainCheckpointPtr *list = NULL;
+	bool has = false;
+	int count = fb_libvirt.virDomainListAllCheckpoints(domain, &list, 0);
+
+	for (int i = 0; i < count; i++) {
+		const char *name =
+		    fb_libvirt.virDomainCheckpointGetName(list[i]);
+
+		has = has ||
+		    (name != NULL &&
+		        strncmp(name, NAME_PREFIX, strlen(NAME_PREFIX)) == 0);
+		(void)fb_libvirt.virDomainCheckpointFree(list[i]);
+	}
+	free(list);
+	return has;
 }
 
 static int

@@ -33,6 +33,8 @@ struct fb_libvirt_begin {
 	/* Of a job alone: where it is served, the directory of its files. */
 	const char *socket;
 	const char *scratch;
+	/* Of a domain that is off alone: what its images are. */
+	const char *stamp;
 };
 
 /*
@@ -51,6 +53,17 @@ FB_MUST_USE int fb_libvirt_begin_backup(
  */
 FB_MUST_USE int fb_libvirt_begin_account(
     const struct fb_libvirt_begin *begin, struct fb_error *err);
+
+/*
+ * Make the record of a domain that is off, and cannot have another checkpoint:
+ * what changed since the last one is what its images tell, for the next run as
+ * well.
+ */
+FB_MUST_USE int fb_libvirt_go_on_account(
+    const struct fb_libvirt_begin *begin, struct fb_error *err);
+
+/* Has it a checkpoint of fleetbak's, whoever is its owner? */
+bool fb_libvirt_has_account(virDomainPtr domain);
 
 /* What the record of a capture says of a disk; nothing without a record. */
 FB_MUST_USE int fb_libvirt_read_changes(const struct fb_libvirt_driver *driver,

@@ -7,6 +7,7 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/text.h"
+#include "libvirt_checkpoint.h"
 #include "libvirt_overlay.h"
 #include "libvirt_rest.h"
 
@@ -268,6 +269,8 @@ add_way(struct fb_buf *note, const struct look *look,
 {
 	bool overlay = fb_libvirt_overlays(is_live(look), &look->defined);
 	bool running = look->running && !is_read_stopped(look);
+	bool keeps =
+	    look->running ? running : fb_libvirt_has_account(look->ref);
 
 	if (!look->running)
 		fb_buf_add_str(note, "; read while it is down");
@@ -282,7 +285,7 @@ add_way(struct fb_buf *note, const struct look *look,
 		fb_buf_add_str(note, "; read from a backup job while the "
 		                     "machine runs");
 	/* Only QEMU tells what changed, and of this format only. */
-	if (running && look->driver->checkpoints &&
+	if (keeps && look->driver->checkpoints &&
 	    strcmp(disk->format, "qcow2") == 0)
 		fb_buf_add_str(note, ", what changed since its last run");
 	else

@@ -87,12 +87,12 @@ fb_libvirt_stamp(const struct fb_libvirt_driver *driver,
 /* The image of a domain that is off; while it is read it cannot start. */
 static int
 open_image(struct fb_libvirt_driver *driver, const char *uuid,
-    const char *target, struct fb_artifact **ret_artifact, struct fb_error *err)
+    const char *target, struct fb_libvirt_changes *changes,
+    struct fb_artifact **ret_artifact, struct fb_error *err)
 {
 	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
 	FB_AUTO_DOMAIN struct fb_domain domain = { 0 };
 	FB_AUTO_FREE char *path = NULL;
-	struct fb_libvirt_changes unknown = { 0 };
 	const struct fb_domain_disk *disk;
 	int state, rc = fb_libvirt_find(driver, uuid, &ref, err);
 
@@ -113,7 +113,7 @@ open_image(struct fb_libvirt_driver *driver, const char *uuid,
 	return rc < 0
 	    ? rc
 	    : fb_libvirt_read_image(
-	          path, disk->format, &unknown, ret_artifact, err);
+	          path, disk->format, changes, ret_artifact, err);
 }
 
 /* What the domain does not write could wait until it is up again. */
@@ -155,19 +155,19 @@ open_frozen(struct fb_libvirt_driver *driver, const char *uuid,
     struct fb_artifact **ret_artifact, struct fb_error *err)
 {
 	FB_AUTO_CHANGES struct fb_libvirt_changes changes = { 0 };
-	int rc;
-
-	if (kind != FB_LIBVIRT_JOB && kind != FB_LIBVIRT_OVERLAY)
-		return open_image(driver, uuid, target, ret_artifact, err);
-	rc = fb_libvirt_read_changes(
+	int rc = fb_libvirt_read_changes(
 	    driver, uuid, token, target, &changes, err);
+
 	if (rc < 0)
 		return rc;
-	return kind == FB_LIBVIRT_OVERLAY
-	    ? fb_libvirt_read_below(
-	          driver, uuid, target, &changes, ret_artifact, err)
-	    : open_job(
-	          driver, uuid, target, token, &changes, ret_artifact, err);
+	if (kind == FB_LIBVIRT_OVERLAY)
+		return fb_libvirt_read_below(
+		    driver, uuid, target, &changes, ret_artifact, err);
+	return kind == FB_LIBVIRT_JOB
+	    ? open_job(
+	          driver, uuid, target, token, &changes, ret_artifact, err)
+	    : open_image(
+	          driver, uuid, target, &changes, ret_artifact, err);
 }
 
 int
@@ -176,14 +176,15 @@ fb_libvirt_open_volume(struct fb_driver *base, const struct fb_machine *machine,
     struct fb_artifact **ret_artifact, struct fb_error *err)
 {
 	struct fb_libvirt_driver *driver = (struct fb_libvirt_driver *)base;
+	struct fb_libvirt_changes unknown = { 0 };
 	struct fb_artifact *disk = NULL;
 	FB_AUTO_BUF struct fb_buf stamp = { 0 };
 	enum fb_libvirt_kind kind;
 	int rc;
 
 	if (token == NULL)
-		return open_image(
-		    driver, machine->id, volume->name, ret_artifact, err);
+		return open_image(driver, machine->id, volume->name, &unknown,
+		    ret_artifact, err);
 	/* A later run takes a capture over with it. */
 	rc = fb_libvirt_hold(driver, machine->id, err);
 	if (rc == FB_OK)

@@ -184,11 +184,23 @@ static int
 make_whole_down(const struct capture *capture, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf stamp = { 0 };
+	FB_AUTO_DOMAIN struct fb_domain defined = { 0 };
+	struct fb_libvirt_begin begin = { .driver = capture->driver,
+		.domain = capture->domain,
+		.machine = capture->machine,
+		.verb = capture->verb,
+		.live = &defined,
+		.wanted = capture->wanted };
 	int rc = fb_libvirt_stamp(capture->driver, capture->ref, &stamp, err);
 
-	return rc < 0 ? rc
-	              : make_whole(capture, FB_LIBVIRT_DOWN,
-	                    fb_buf_str(&stamp), err);
+	begin.stamp = fb_buf_str(&stamp);
+	if (rc == FB_OK)
+		rc = fb_libvirt_read(capture->domain, false, &defined, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_go_on_account(&begin, err);
+	return rc < 0
+	    ? rc
+	    : make_whole(capture, FB_LIBVIRT_DOWN, begin.stamp, err);
 }
 
 /* QEMU, which is another user, makes its socket there. */

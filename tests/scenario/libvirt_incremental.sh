@@ -100,6 +100,39 @@ run_it
 off
 whole "it was off, and ranges became zeros" 102400 $((102400 + 4 * slack))
 
+# It stays off: nothing is read, night after night, until it has run again.
+expect 0 "$fb" -c "$conf" plan
+grep -q 'while it is down, what changed' "$work/stdout" ||
+	fail "the plan: $(cat "$work/stdout")"
+for night in 1 2; do
+	run_it
+	! warned || fail "warned without need: $(cat "$work/said")"
+	[ "$(of_volume vda)" -eq 0 ] || fail "of vda $(of_volume vda) bytes"
+	whole "it is off, night $night" 0 $((102400 + 4 * slack * (2 - night)))
+done
+expect 0 vir start one
+behind 'write -P 0x2a 12M 100k'
+off
+run_it
+! warned || fail "warned without need: $(cat "$work/said")"
+whole "it ran, and is off again" 102400 $((102400 + 5 * slack))
+expect 0 vir start one
+behind 'write -P 0x2b 14M 100k'
+run_it
+! warned || fail "warned without need: $(cat "$work/said")"
+off
+whole "it runs again" 204800 $((204800 + 6 * slack))
+expect 0 vir start one
+run_it
+off
+whole "and then nothing changed, as before" 0 0
+for name in $(ours); do
+	qemu-img bitmap --disable "$image" "$name"
+done
+run_it
+warned || fail "nobody is warned"
+whole "it is off, and its bitmap was stopped" $((all - 3000000)) $((all + 1000000))
+
 # The bitmap goes, the guest is killed, the image becomes another one.
 last=$(ours | tail -n 1)
 for name in $(ours); do
