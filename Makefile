@@ -101,7 +101,8 @@ units     := $(patsubst tests/unit/%.c,$(B)/unit/%,\
 	$(filter-out $(fb_left_out),$(sort $(wildcard tests/unit/test_*.c))))
 support   := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/support/*.c)))
 helpers   := $(patsubst tests/scenario/%.c,$(B)/scenario/%,$(wildcard tests/scenario/*.c)) \
-	$(B)/servers/faultproxy $(B)/servers/free_ports
+	$(B)/servers/faultproxy $(B)/servers/free_ports \
+	$(B)/servers/computer_host
 fuzzers   := $(patsubst tests/fuzz/%.c,%,\
 	$(filter-out $(fb_left_out),$(wildcard tests/fuzz/fuzz_*.c)))
 models    := $(patsubst tests/model/%.c,$(B)/model/%,$(wildcard tests/model/*_model.c))
@@ -177,7 +178,11 @@ proxy := $(patsubst %.c,$(B)/%.o,$(wildcard tests/servers/proxy*.c))
 $(B)/servers/faultproxy: $(proxy) $(library)
 $(B)/servers/faultproxy: private LIBS += -lssl
 $(B)/servers/free_ports: $(B)/tests/servers/free_ports.o
-$(B)/servers/faultproxy $(B)/servers/free_ports:
+$(B)/servers/computer_host: $(patsubst %.c,$(B)/%.o,\
+	$(wildcard tests/servers/chost*.c) tests/servers/proxy_io.c \
+	tests/servers/proxy_http.c) $(library)
+$(B)/servers/computer_host: private LIBS += -lssl
+$(B)/servers/faultproxy $(B)/servers/free_ports $(B)/servers/computer_host:
 	@mkdir -p $(@D)
 	$(say) '  LD   $@'
 	$(link) -o $@ $^ $(fb_libs) $(LIBS)
