@@ -266,6 +266,7 @@ is_good(const struct exchange *exchange)
 
 	(void)curl_easy_getinfo(
 	    exchange->curl, CURLINFO_RESPONSE_CODE, &status);
+	exchange->response->status = (int)status;
 	return status >= 200 && status <= 299;
 }
 
@@ -364,6 +365,14 @@ set_request(CURL *curl, struct exchange *exchange, struct curl_slist *headers)
 		SET(CURLOPT_FRESH_CONNECT, 1L);
 	if (request->timeout_ms > 0)
 		SET(CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
+	if (request->stall_ms > 0) {
+		/* A word now and then keeps it. */
+		SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
+		SET(CURLOPT_LOW_SPEED_TIME,
+		    (long)((request->stall_ms + 999) / 1000));
+	}
+	if (request->patient)
+		SET(CURLOPT_LOW_SPEED_TIME, 0L);
 	if (strcmp(method, "HEAD") == 0) {
 		SET(CURLOPT_NOBODY, 1L);
 		return;
@@ -395,6 +404,7 @@ static int
 fail(const struct exchange *exchange, CURLcode code, const char *why,
     struct fb_error *err)
 {
+	const atomic_bool *cancel = exchange->request->cancel;
 	const char *url = exchange->request->url;
 	const char *host = strstr(url, "://");
 	size_t len = host != NULL ? (size_t)(host + 3 - url) : 0;
@@ -403,6 +413,8 @@ fail(const struct exchange *exchange, CURLcode code, const char *why,
 
 	if (exchange->rc < 0)
 		return exchange->rc;
+	if (cancel != NULL && atomic_load(cancel))
+		return fb_fail(err, FB_ECANCELED, "canceled");
 	if (why[0] == '\0')
 		why = curl_easy_strerror(code);
 	end = (int)(len + strcspn(url + len, "/?"));
@@ -481,13 +493,17 @@ struct standstill {
 	bool watched;
 };
 
-/* Whether somebody hurries, and hardly anything has moved for too long. */
+/* Whether it was called off, or somebody hurries and hardly anything has moved
+ * for too long. */
 static bool
 stands_still(const struct fb_http *http, const struct exchange *exchange,
     struct standstill *still)
 {
+	const atomic_bool *cancel = exchange->request->cancel;
 	uint64_t now = moved(exchange);
 
+	if (cancel != NULL && atomic_load(cancel))
+		return true;
 	if (http->hurry == NULL || !atomic_load(http->hurry))
 		return false;
 	if (still->watched && now - still->moved < HURRY_STALL_S * STALL_RATE)

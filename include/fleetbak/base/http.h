@@ -47,7 +47,8 @@ void fb_http_freep(struct fb_http **http);
 #define FB_AUTO_HTTP FB_CLEANUP(fb_http_freep)
 
 /* Takes the body of an answer with a status of 2xx, piece by piece; a
- * negative return ends the transfer and is what the call returns. */
+ * negative return ends the transfer and is what the call returns.  The
+ * response has its status and its headers by then. */
 typedef int fb_http_sink(void *arg, struct fb_span piece, struct fb_error *err);
 
 struct fb_http_request {
@@ -73,6 +74,11 @@ struct fb_http_request {
 	bool once;
 
 	uint64_t timeout_ms; /* for all of it; 0: no limit but the stall */
+	uint64_t stall_ms;   /* as of the client; 0: the client's */
+	/* Nothing need move for as long as `timeout_ms` lets it: the server
+	 * works, and who goes away breaks what it does. */
+	bool patient;
+	const atomic_bool *cancel; /* set: it ends, FB_ECANCELED; may be NULL */
 	size_t body_max;     /* of an answer that is kept; 0: 1 MiB */
 	fb_http_sink *sink;  /* NULL: the body is kept in the response */
 	void *sink_arg;
@@ -105,6 +111,7 @@ const char *fb_http_header(
  *         FB_EDENIED, id E-PROXY: the proxy does not connect us;
  *         FB_EUNKNOWN: the connection ended before the answer did;
  *         FB_ETIMEOUT: a deadline passed, with or without an effect;
+ *         FB_ECANCELED: it was called off, with or without an effect;
  *         FB_EPROTO: the answer is too large, or none; the sink's own.
  */
 FB_MUST_USE int fb_http_send(struct fb_http *http,
