@@ -11,6 +11,7 @@
 #   make check-s3         the scenarios of nights to object storage only
 #   make storm            faults at random for STORM_SECONDS (ten minutes)
 #   make check-libvirt    the scenarios with virtual machines only, and count
+#   make check-drivers    the scenarios of the other drivers, and count by driver
 #   make lint             layers, headers, scripts, man pages, static analysis
 #   make tidy             clang-tidy over every source: ten minutes
 #   make soak             a random walk for SOAK_SECONDS (an hour)
@@ -288,6 +289,37 @@ check-libvirt:
 	awk '{ n[$$1]++ } END { printf "%d passed, %d failed, %d skipped\n", \
 	    n["pass"], n["fail"], n["skip"] }' build/results; \
 	exit $$rc
+
+# The other drivers, alone, and what they share; ends with the counts of each.
+drivers := local plugin computer_host
+driver_tests = $(patsubst tests/scenario/%.sh,%,$(sort $(wildcard \
+	tests/scenario/$(1).sh tests/scenario/$(1)_*.sh)))
+local_tests := download_basic download_change_map restore_in_place restore_new \
+	restore_dir restore_live crash_download crash_restore
+check-drivers:
+	sh tests/setup.sh all
+	$(again) -j$(cpus) $(B)/fleetbak $(helpers) \
+	    $(addprefix $(B)/unit/,test_sse test_api test_computer_host \
+	    test_driver test_local test_plugin)
+	rm -f build/results
+	rc=0; \
+	sh tests/run.sh $(BUILD) unit test_sse test_api test_computer_host \
+	    test_driver test_local test_plugin || rc=1; \
+	sh tests/run.sh $(BUILD) scenario $(local_tests) \
+	    $(call driver_tests,plugin) $(call driver_tests,computer_host) || rc=1; \
+	awk -v drivers="$(drivers)" -v local="$(local_tests)" ' \
+	    BEGIN { n = split(drivers, d, " "); split(local, l, " "); \
+	        for (i in l) own[l[i]] = "local" } \
+	    { who = "shared"; name = $$4; sub(/^test_/, "", name); \
+	        for (i = 1; i <= n; i++) if (index(name, d[i]) == 1) who = d[i]; \
+	        if (name in own) who = own[name]; c[who, $$1]++; all[$$1]++ } \
+	    END { d[++n] = "shared"; for (i = 1; i <= n; i++) \
+	        printf "driver %s: %d passed, %d failed, %d skipped\n", d[i], \
+	        c[d[i], "pass"], c[d[i], "fail"], c[d[i], "skip"]; \
+	        printf "%d passed, %d failed, %d skipped\n", all["pass"], \
+	        all["fail"], all["skip"] }' build/results; \
+	exit $$rc
+.PHONY: check-drivers
 
 # Did the scenarios try every crash that is declared?
 check-crash:

@@ -6,7 +6,7 @@ set -eu
 
 build='gcc libc6-dev make pkg-config libarchive-dev libzstd-dev libssl-dev
 	libjansson-dev libyaml-dev libcurl4-openssl-dev libexpat1-dev libxml2-dev
-	libvirt-dev libnbd-dev zstd openssl'
+	libvirt-dev libnbd-dev libmicrohttpd-dev zstd openssl'
 test='libcmocka-dev shellcheck cppcheck clang clang-tidy mandoc man-db acl
 	prometheus systemd
 	attr strace jq bash zsh fish procps util-linux e2fsprogs xfsprogs

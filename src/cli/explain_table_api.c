@@ -25,6 +25,55 @@ static const struct fb_explanation rows[] = {
 	    "The status and the words are the server's own.",
 	    "The message says.",
 	    "See to what it names; run the command again." },
+	{ "E-CHOST-DIFFERS", "the host's own snapshot is another",
+	    "1", "The host still has the snapshot that a backup was read from, "
+	    "but its bytes are not those of the backup. Nothing was made of "
+	    "it.",
+	    "Somebody wrote to the snapshot's directory on the host.",
+	    "Remove the snapshot on the host; then the bytes come from the "
+	    "repository." },
+	{ "E-CHOST-DIGEST", "a disk did not come as the host hashed it",
+	    "3 or 1",
+	    "What was read of a snapshot has another SHA-256 than the host "
+	    "told when it made it. The machine was not backed up.",
+	    "A bad disk or bad memory of the host; somebody wrote to the "
+	    "snapshot.",
+	    "Run the command again; see to the host when it happens again." },
+	{ "E-CHOST-DOWN", "a machine does not run", "3 or 1",
+	    "computer-host makes snapshots of running machines only, and this "
+	    "one is stopped, failed or starting. A machine that is down is "
+	    "never started for a backup.",
+	    "It was stopped; it crashed.",
+	    "Start it, or leave it out of the selection." },
+	{ "E-CHOST-FAILED", "a machine of computer-host has failed",
+	    "1 or 3",
+	    "The daemon made it and it did not come up, or it is dead and "
+	    "cannot be started. A restore makes it twice before it gives up.",
+	    "A guest that does not boot, too little memory, a wrong "
+	    "guest_config.",
+	    "See to the daemon's log; stop the machine, which makes it "
+	    "startable again; go on with restore --resume." },
+	{ "E-CHOST-OLD", "the daemon cannot give bytes", "1 or 3",
+	    "This computer-host is of the first version, whose API neither "
+	    "takes ids for snapshots nor gives their disks.",
+	    "A host that was not updated.",
+	    "Update the daemon." },
+	{ "E-CHOST-PENDING", "the daemon is not done with a machine",
+	    "3 or 1",
+	    "An operation of the machine is still pending on the host, or has "
+	    "left something there. fleetbak waited half a minute for it.",
+	    "Another client at work; a daemon that cannot put right what was "
+	    "cut off.",
+	    "Run the command again; see to the daemon's log and restart it "
+	    "when it stays so." },
+	{ "E-CHOST-SERVE", "the disks of a restore cannot be served",
+	    "2, 15 or 1",
+	    "The host is to fetch them from the address that serve names, and "
+	    "there nothing can listen. The machine that is there was not "
+	    "touched.",
+	    "An address of another machine; a port that is taken; "
+	    "libmicrohttpd is missing.",
+	    "Correct serve of the source; install libmicrohttpd12." },
 };
 
 size_t

@@ -8,6 +8,7 @@
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/seam.h"
 #include "fleetbak/driver/driver.h"
+#include "computer_host_internal.h"
 #include "libvirt_ops.h"
 #include "local_internal.h"
 #include "plugin_internal.h"
@@ -16,6 +17,7 @@ static const struct {
 	const char *name;
 	const struct fb_driver_ops *ops;
 } drivers[] = {
+	{ "computer-host", &fb_computer_host_ops },
 	{ "libvirt", &fb_libvirt_ops },
 	{ "local", &fb_local_ops },
 	{ "plugin", &fb_plugin_ops },
@@ -33,7 +35,8 @@ fb_driver_find(const char *name)
 size_t
 fb_driver_names(const char *const **ret_names)
 {
-	static const char *const names[] = { "libvirt", "local", "plugin" };
+	static const char *const names[] = { "computer-host", "libvirt",
+		"local", "plugin" };
 
 	*ret_names = names;
 	return FB_COUNT(names);

@@ -115,6 +115,15 @@ add_read_steps(struct fb_plan_steps *steps, const struct fb_machine *machine,
 	}
 }
 
+static bool
+is_paused(const struct fb_machine *machine)
+{
+	for (size_t i = 0; i < machine->volume_count; i++)
+		if (strcmp(machine->volumes[i].method, "pause") == 0)
+			return true;
+	return false;
+}
+
 /* The same steps, in the same order, that window.c and finish.c take. */
 void
 fb_plan_steps_make(
@@ -130,11 +139,14 @@ fb_plan_steps_make(
 		add_timed_step(ret, "stop", machine->stop_timeout_ms);
 	else if (machine->power != FB_POWER_DOWN)
 		add_step(ret, "run",
-		    fb_strdup(machine->lifecycle == FB_LIFECYCLE_PAUSE_IN_CREATE
-		            ? "it is not stopped: file systems frozen by its "
-		              "guest agent"
-		            : "it is not stopped: as after a power cut, at "
-		              "best"));
+		    fb_strdup(machine->lifecycle != FB_LIFECYCLE_PAUSE_IN_CREATE
+		            ? "it is not stopped: as after a power cut, at "
+		              "best"
+		            : is_paused(machine)
+		            ? "it is not stopped: paused while its disks are "
+		              "copied"
+		            : "it is not stopped: file systems frozen by its "
+		              "guest agent"));
 	add_snapshot_steps(ret, machine);
 	add_read_steps(ret, machine, true,
 	    stops ? "while it is stopped"

@@ -36,13 +36,13 @@ fb_rst_request(
 		.new_id = machine->as,
 		.token = machine->token,
 		.start = fb_rst_starts_new(restore, machine),
+		.snapshot = machine->record.token,
 		.definition_dir = machine->definition_dir,
 		.all_volumes =
 		    restore->volume_count == 0 && restore->path_count == 0,
 		.maps = restore->maps,
 		.map_count = restore->map_count,
-		.keep_mac = restore->keep_mac,
-		.keep_uuid = restore->keep_uuid,
+		.keep_mac = restore->keep_mac, .keep_uuid = restore->keep_uuid,
 	};
 }
 

@@ -24,6 +24,16 @@ fb_job_is_live(const struct fb_job *job)
 	    job->lifecycle == FB_LIFECYCLE_PAUSE_IN_CREATE;
 }
 
+/* Its driver stops it for a moment; nobody in it was asked to be ready. */
+static bool
+is_paused(const struct fb_job *job)
+{
+	for (size_t i = 0; i < job->machine->volume_count; i++)
+		if (strcmp(job->machine->volumes[i].method, "pause") == 0)
+			return true;
+	return false;
+}
+
 enum fb_level
 fb_job_level(const struct fb_job *job)
 {
@@ -32,7 +42,7 @@ fb_job_level(const struct fb_job *job)
 			return FB_LEVEL_FUZZY;
 	switch (job->lifecycle) {
 	case FB_LIFECYCLE_PAUSE_IN_CREATE:
-		return FB_LEVEL_FROZEN;
+		return is_paused(job) ? FB_LEVEL_PAUSED : FB_LEVEL_FROZEN;
 	case FB_LIFECYCLE_SNAPSHOT_LIVE:
 		return FB_LEVEL_CRASH;
 	case FB_LIFECYCLE_STOP_SNAPSHOT_START:

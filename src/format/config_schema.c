@@ -32,9 +32,11 @@
 #define VECTOR   .kind = FB_SETTING_VECTOR, .type = "list of texts"
 #define REFERENCES .kind = FB_SETTING_REFERENCES, .type = "map of references"
 #define LABELS   .kind = FB_SETTING_LABELS, .type = "map of texts"
+#define BOOLEAN  .kind = FB_SETTING_BOOLEAN, .type = "boolean"
 /* clang-format on */
 
-static const char *const drivers[] = { "local", "libvirt", "plugin", NULL };
+static const char *const drivers[] = { "local", "libvirt", "plugin",
+	"computer-host", NULL };
 static const char *const captures[] = { "stop", "live", NULL };
 static const char *const freezes[] = { "never", "try", "require", NULL };
 static const char *const changes[] = { "checkpoints", "none", NULL };
@@ -297,6 +299,48 @@ static const struct fb_setting settings[] = {
 	    .variable = "FLEETBAK_SOURCES_<NAME>_STALL_TIMEOUT",
 	    .help = "How long a volume that the plugin reads or writes may "
 	            "not move a byte." },
+	{ .path = "sources.*.socket", PATH, .driver = "computer-host",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_SOCKET",
+	    .help = "The daemon's Unix socket; this, or server." },
+	{ .path = "sources.*.server", SERVER, .driver = "computer-host",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_SERVER",
+	    .help = "The daemon's address, where it listens on TCP; it asks "
+	            "nobody who he is, so that whoever reaches it owns its "
+	            "machines." },
+	{ .path = "sources.*.memory", LABELS, .driver = "computer-host",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_MEMORY",
+	    .help = "Memory of machines, by their ids: the daemon does not "
+	            "tell it, and a restore gives it." },
+	{ .path = "sources.*.storage", LABELS, .driver = "computer-host",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_STORAGE",
+	    .help = "Sizes of machines' system disks, by their ids: the same." },
+	{ .path = "sources.*.guest_config", REFERENCES,
+	    .driver = "computer-host",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_GUEST_CONFIG",
+	    .help = "References to the guest_config of machines, by their ids: "
+	            "JSON, which may hold secrets.  Its digest is part of the "
+	            "topology; it is kept in no backup." },
+	{ .path = "sources.*.create_timeout", SPAN, .fallback = "30min",
+	    .min = 60000, .driver = "computer-host",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_CREATE_TIMEOUT",
+	    .help = "How long the daemon may take to make a snapshot.  When "
+	            "nobody waits for it any more it leaves the machine paused "
+	            "for some seconds." },
+	{ .path = "sources.*.keep_snapshot", BOOLEAN, .fallback = "false",
+	    .driver = "computer-host",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_KEEP_SNAPSHOT",
+	    .help = "Whether the newest snapshot of each machine stays on the "
+	            "host until the next one, for a restore that sends no "
+	            "bytes." },
+	{ .path = "sources.*.serve", STRING, .driver = "computer-host",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_SERVE",
+	    .help = "ADDRESS:PORT of this machine where the host fetches what "
+	            "is restored, by HTTP; port 0 is any that is free.  It is "
+	            "open only while a machine is restored." },
+	{ .path = "sources.*.spool", PATH, .driver = "computer-host",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_SPOOL",
+	    .help = "Directory where the disks of a restore are gathered until "
+	            "the host has them; it needs room for one machine." },
 	{ .path = "units.*.subtree", MACHINE,
 	    .variable = "FLEETBAK_UNITS_<NAME>_SUBTREE",
 	    .help = "The unit is this machine and everything below it." },
@@ -474,8 +518,7 @@ describe_type(const struct fb_setting *row)
 		return json_pack("{s:s, s:I, s:I}", "type", "integer",
 		    "minimum", (json_int_t)row->min, "maximum",
 		    (json_int_t)row->max);
-	case FB_SETTING_BOOLEAN: /* uncovered: no setting of today is one */
-		/* uncovered: no setting of today is one */
+	case FB_SETTING_BOOLEAN:
 		return json_pack("{s:s}", "type", "boolean");
 	case FB_SETTING_SPAN:
 		return text_with_pattern(
@@ -502,8 +545,7 @@ describe_type(const struct fb_setting *row)
 	case FB_SETTING_SECRETS:
 		return json_pack("{s:s, s:o}", "type", "array", "items",
 		    text_with_pattern(reference));
-	case FB_SETTING_VECTOR: /* uncovered: no setting of today is one */
-		/* uncovered: no setting of today is one */
+	case FB_SETTING_VECTOR:
 		return json_pack("{s:s, s:{s:s, s:i}}", "type", "array",
 		    "items", "type", "string", "minLength", 1);
 	case FB_SETTING_REFERENCES:

@@ -78,6 +78,9 @@ struct fb_restore_request {
 	const char *token;   /* of the verbs below: of restore_begin,
 	                      * restore_open and restore_finish */
 	bool start;          /* one that is made is started afterwards */
+	/* The token of the snapshot that it was read from, which a source may
+	 * have kept; NULL: none. */
+	const char *snapshot;
 	/* The definition volume's archive, read and verified; empty when the
 	 * backup has none. */
 	const char *definition_dir; /* unpacked into this directory */
