@@ -217,6 +217,7 @@ static struct fb_verb
 verb(const char *token)
 {
 	return (struct fb_verb){ .token = token, .timeout_ms = 20000,
+		.for_backup = true, .for_export = true,
 		.lock_fd = -1 };
 }
 
