@@ -145,6 +145,8 @@ look_up_snapshot(struct fb_run *run, struct fb_job *job,
 	fb_run_verb(run, job, verb_timeout(LOOK_UP_MS, deadline_ns), &verb);
 	verb.will_start = made->will_start;
 	verb.adopts = true;
+	verb.for_backup = made->for_backup;
+	verb.for_export = made->for_export;
 	verb.ret_unclean = &job->unclean;
 	if ((made->adopts ||
 	        fb_driver_create_snapshot(
