@@ -211,6 +211,13 @@ read_status(struct run *run)
 		close_one(&run->fds[STATUS]);
 }
 
+static bool
+is_heard(const struct run *run)
+{
+	return run->fds[OUT] >= 0 || run->fds[ERR] >= 0 ||
+	    run->fds[STATUS] >= 0;
+}
+
 /* One look at all streams, waiting at most `wait_ms`; false when all that
  * can be read has ended. */
 static bool
@@ -233,8 +240,7 @@ serve_streams(struct run *run, int wait_ms)
 			read_output(run, i);
 	if (polls[STATUS].revents != 0)
 		read_status(run);
-	return run->fds[OUT] >= 0 || run->fds[ERR] >= 0 ||
-	    run->fds[STATUS] >= 0;
+	return is_heard(run);
 }
 
 static void
@@ -314,11 +320,12 @@ attend(struct run *run)
 		watch_the_time(run);
 	}
 	close_one(&run->fds[IN]);
-	/* Not by the clock: we may be the ones who are late. */
+	/* Not by the clock: we may be the ones who are late.  Most have closed
+	 * all by now, and nothing is waited for. */
 	for (int looks = 0, idle = 0;
-	     looks < DRAIN_LOOKS && idle < DRAIN_IDLE; looks++) {
-		if (!serve_streams(run, DRAIN_MS))
-			break;
+	     is_heard(run) && looks < DRAIN_LOOKS && idle < DRAIN_IDLE;
+	     looks++) {
+		(void)serve_streams(run, DRAIN_MS);
 		idle += run->idle;
 	}
 }

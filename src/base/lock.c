@@ -18,7 +18,7 @@
 #include "fleetbak/base/lock.h"
 #include "fleetbak/base/text.h"
 
-#define POLL_STEP_MS    50
+#define POLL_MAX_MS     50
 #define HOLDER_TEXT_MAX 256
 
 /* O_NONBLOCK: a fifo in the lock's place must not hold us up. */
@@ -130,14 +130,17 @@ wait_for(int fd, const char *path, uint64_t wait_ms,
 		uint64_t waited =
 		    (uint64_t)(fb_clock_mono_ns() - start) / 1000000;
 		uint64_t left = wait_ms > waited ? wait_ms - waited : 0;
+		uint64_t pause;
 
 		if (cancel != NULL && atomic_load(cancel))
 			return fb_fail(err, FB_ECANCELED,
 			    "stopped on request while waiting for '%s'", path);
 		if (left == 0)
 			return fail_held(fd, path, err);
-		(void)poll(
-		    NULL, 0, left < POLL_STEP_MS ? (int)left : POLL_STEP_MS);
+		/* Late by a part of what was waited for at most. */
+		pause = waited / 8 + 1;
+		pause = pause < POLL_MAX_MS ? pause : POLL_MAX_MS;
+		(void)poll(NULL, 0, (int)(left < pause ? left : pause));
 	}
 	return rc;
 }

@@ -2,11 +2,13 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/cli/cli.h"
 #include "fleetbak/engine/recover.h"
 
 /* Between two looks of a guardian that cannot act yet. */
-#define GUARDIAN_LOOK_MS 500
+#define GUARDIAN_LOOK_MIN_MS 10
+#define GUARDIAN_LOOK_MAX_MS 500
 
 struct outcome {
 	const char *name, *text;
@@ -114,6 +116,20 @@ meet_obligations(struct fb_cli *cli, struct fb_recover_report *report,
 	return rc;
 }
 
+/* Soon at first: who holds the lock may be at its end, and somebody may wait
+ * for the guardian; an eighth of what it has waited is late by no more. */
+static void
+look_later(int64_t began_ns)
+{
+	int64_t pause = (fb_clock_mono_ns() - began_ns) / 8000000;
+
+	if (pause < GUARDIAN_LOOK_MIN_MS)
+		pause = GUARDIAN_LOOK_MIN_MS;
+	if (pause > GUARDIAN_LOOK_MAX_MS)
+		pause = GUARDIAN_LOOK_MAX_MS;
+	(void)poll(NULL, 0, (int)pause);
+}
+
 /* A command that the dead run started may still be at work; what it does must
  * be known before anything is started, however long it takes.  Whoever holds
  * the lock meanwhile may do this work, or is told what lives. */
@@ -121,11 +137,12 @@ static int
 stand_guard(struct fb_cli *cli, struct fb_recover_report *report,
     struct fb_error *err)
 {
+	int64_t began = fb_clock_mono_ns();
 	int rc;
 
 	cli->engine.lock_wait_ms = 0;
 	while ((rc = meet_obligations(cli, report, err)) == FB_EBUSY)
-		(void)poll(NULL, 0, GUARDIAN_LOOK_MS);
+		look_later(began);
 	return rc;
 }
 
