@@ -129,19 +129,28 @@ step_names() {
 		{ print; k = 0; before = $0; sub(/^[0-9]+/, "", before) }'
 }
 
-# A machine is as up or down as it was, and has the snapshots that it had.
-# Where the machines lie elsewhere, all but `down` and `live` were up.
-as_pristine() { # <machine>
-	rm -f "$dir/machines/$1/up" "$dir/machines/$1/effects"
+# The machines are as up or down as they were, and have the snapshots that they
+# had.  Where the machines lie elsewhere, all but `down` and `live` were up.
+as_pristine() { # <machine>...
 	if [ -L "$pristine/machines" ]; then
-		case $1 in copy | snap) : >"$dir/machines/$1/up" ;; esac
+		for m; do
+			rm -f "$dir/machines/$m/up" "$dir/machines/$m/effects"
+			case $m in copy | snap) : >"$dir/machines/$m/up" ;; esac
+		done
 		return
 	fi
-	for file in up effects .fleetbak; do
-		[ ! -e "$pristine/machines/$1/$file" ] ||
-			cp -a --reflink=auto "$pristine/machines/$1/$file" \
-				"$dir/machines/$1/$file"
+	for m; do
+		set -- "$@" "$dir/machines/$m/up" "$dir/machines/$m/effects"
+		shift
 	done
+	rm -f "$@"
+	cd "$pristine" || exit 1
+	set --
+	for file in machines/*/up machines/*/effects machines/*/.fleetbak; do
+		[ ! -e "$file" ] || set -- "$@" "$file"
+	done
+	[ $# -eq 0 ] || cp -a --reflink=auto --parents "$@" "$dir"
+	cd "$base" || exit 1
 }
 
 # With $keep_machines they stay the same files, with the same inodes and change
@@ -154,9 +163,7 @@ fresh() {
 		cp -a "$pristine/repo" "$dir/repo"
 		[ ! -d "$pristine/state" ] ||
 			cp -a "$pristine/state" "$dir/state"
-		for m in copy snap live down; do
-			as_pristine $m
-		done
+		as_pristine copy snap live down
 	else
 		rm -rf "$dir"
 		cp -a --reflink=auto "$pristine" "$dir"
@@ -265,11 +272,6 @@ crash_loop() {
 	ok "$scenario: $crashes crashes ($1${mounted:+, with reflinks})"
 }
 
-# count <word> <file>: lines that are it.
-count() {
-	grep -cx -e "$1" "$2" || true
-}
-
 # What happened to a machine: stops.starts.snapshots, as the machine saw them.
 # A snapshot is one that was made: the step before which a run was cut off is
 # in its list too.
@@ -279,12 +281,14 @@ effects_of() { # <machine>
 	case $name in
 	"driver create_snapshot lab/$1") made=$((made - 1)) ;;
 	esac
-	if [ -e "machines/$1/effects" ]; then
-		echo "$(count stop "machines/$1/effects").$(count start \
-			"machines/$1/effects").$made"
-	else
-		echo "0.0.$made"
-	fi
+	stops=0 starts=0
+	[ ! -e "machines/$1/effects" ] || while read -r effect; do
+		case $effect in
+		stop) stops=$((stops + 1)) ;;
+		start) starts=$((starts + 1)) ;;
+		esac
+	done <"machines/$1/effects"
+	echo "$stops.$starts.$made"
 }
 
 # Up is up, down is down, and nothing of ours is left in a machine.

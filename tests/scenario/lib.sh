@@ -168,7 +168,7 @@ make_machine() {
 	EOF
 	cat >"$1/$2/ctl" <<-'EOF'
 		#!/bin/sh
-		cd "$(dirname "$0")" || exit 9
+		cd "${0%/*}" || exit 9
 		case $1 in
 		start)
 			echo start >>effects
