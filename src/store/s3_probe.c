@@ -147,9 +147,16 @@ note_key(void *arg, const char *root, const char *path, const char *text,
 }
 
 static int
-try_reading(struct probe *probe, struct fb_error *err)
+ask_object(struct probe *probe, struct s3_answer *answer, struct fb_error *err)
 {
 	const struct s3_ask get = { .method = "GET", .key = probe->key };
+
+	return s3_ask(probe->s3, &get, answer, err);
+}
+
+static int
+ask_list(struct probe *probe, struct s3_answer *answer, struct fb_error *err)
+{
 	FB_AUTO_FREE char *prefix =
 	    fb_format("%s%s", probe->s3->prefix, probe->key);
 	const struct s3_pair query[] = { { "list-type", "2" },
@@ -157,8 +164,28 @@ try_reading(struct probe *probe, struct fb_error *err)
 	const struct s3_ask list = {
 		.method = "GET", .query = query, .query_count = FB_COUNT(query)
 	};
+
+	return s3_ask(probe->s3, &list, answer, err);
+}
+
+/* Asked for before it is there: a cache on the way may remember that it was
+ * not, and so may a server. */
+static int
+ask_too_early(struct probe *probe, struct fb_error *err)
+{
 	AUTO_ANSWER struct s3_answer answer = { 0 };
-	int rc = s3_ask(probe->s3, &get, &answer, err);
+	int rc = ask_object(probe, &answer, err);
+
+	if (rc == FB_OK)
+		rc = ask_list(probe, &answer, err);
+	return rc == FB_EDENIED ? FB_OK : rc; /* writing may be allowed */
+}
+
+static int
+try_reading(struct probe *probe, struct fb_error *err)
+{
+	AUTO_ANSWER struct s3_answer answer = { 0 };
+	int rc = ask_object(probe, &answer, err);
 
 	if (rc < 0)
 		return rc;
@@ -166,7 +193,7 @@ try_reading(struct probe *probe, struct fb_error *err)
 	    answer.http.body.len == probe->last.len &&
 	    memcmp(answer.http.body.data, probe->last.ptr,
 	        probe->last.len) == 0);
-	rc = s3_ask(probe->s3, &list, &answer, err);
+	rc = ask_list(probe, &answer, err);
 	if (rc < 0)
 		return rc;
 	probe->traits->list_after_write = FB_TRAIT_NO;
@@ -189,7 +216,9 @@ s3_probe(struct fb_store *store, struct fb_store_traits *ret_traits,
 	fb_text_hex(raw, sizeof(raw), probe.key + strlen(".probe-"));
 	*ret_traits = (struct fb_store_traits){ .versioning = FB_TRAIT_NO,
 		.object_lock = FB_TRAIT_NO };
-	rc = try_conditions(&probe, err);
+	rc = ask_too_early(&probe, err);
+	if (rc == FB_OK)
+		rc = try_conditions(&probe, err);
 	if (rc == FB_OK) {
 		s3_ask_setting(probe.s3, "versioning", ret_traits);
 		s3_ask_setting(probe.s3, "object-lock", ret_traits);

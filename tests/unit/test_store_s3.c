@@ -500,8 +500,8 @@ static void
 a_bucket_is_tried_out(void **state)
 {
 	struct fb_store_traits traits;
-	WITH_SCRIPT(OK, TAKEN, TAKEN, OK, OK, OK, BODY("first"), PAGE(""), OK,
-	    OK);
+	WITH_SCRIPT(GONE, PAGE(""), OK, TAKEN, TAKEN, OK, OK, OK, BODY("first"),
+	    PAGE(""), OK, OK);
 	(void)state;
 
 	assert_fails(FB_EUNSUP, fb_store_probe(store, &traits, &err));
@@ -512,14 +512,23 @@ a_bucket_is_tried_out(void **state)
 	assert_int_equal(traits.list_after_write, FB_TRAIT_NO);
 	/* Two settings were asked for, and it was deleted. */
 	assert_ok(fb_store_remove(store, "k", &err));
-	END_SCRIPT();
+	script_end(&script);
+	/* What something on the way keeps is asked for before it is there. */
+	for (size_t i = 0; i < 2; i++) {
+		size_t len = strcspn(script.asked[i], "\r");
+
+		assert_memory_equal(script.asked[i], "GET ", 4);
+		assert_memory_equal(
+		    script.asked[i], script.asked[8 + i], len);
+	}
+	script_release(&script);
 }
 
 static void
 a_server_that_ignores_conditions_is_refused(void **state)
 {
 	struct fb_store_traits traits;
-	WITH_SCRIPT(OK, OK, OK, OK, OK, OK, OK);
+	WITH_SCRIPT(GONE, PAGE(""), OK, OK, OK, OK, OK, OK, OK);
 	(void)state;
 
 	assert_fails(FB_EUNSUP, fb_store_probe(store, &traits, &err));
@@ -534,7 +543,7 @@ conditions_that_are_ignored_where_versions_are_kept_are_done_without(
     void **state)
 {
 	struct fb_store_traits traits;
-	WITH_SCRIPT(OK, OK, OK, OK,
+	WITH_SCRIPT(GONE, PAGE(""), OK, OK, OK, OK,
 	    BODY("<VersioningConfiguration><Status>Enabled</Status>"
 	         "</VersioningConfiguration>"),
 	    OK, BODY("first"), PAGE(""),
@@ -553,7 +562,7 @@ static void
 settings_of_a_bucket_are_seen(void **state)
 {
 	struct fb_store_traits traits;
-	WITH_SCRIPT(CANNOT, OK, CANNOT, CANNOT,
+	WITH_SCRIPT(GONE, PAGE(""), CANNOT, OK, CANNOT, CANNOT,
 	    BODY("<VersioningConfiguration><Status>Enabled</Status>"
 	         "</VersioningConfiguration>"),
 	    BODY("<ObjectLockConfiguration><ObjectLockEnabled>Enabled"
