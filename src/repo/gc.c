@@ -46,7 +46,7 @@ struct fb_gc {
 	struct fb_gc_session *sessions;
 	size_t session_count;
 	struct fb_gc_sizes packs, recipes; /* of what we condemned */
-	struct fb_run_ids makers;    /* of what is in the set ... */
+	struct fb_gc_makers makers;  /* of what is in the set ... */
 	uint64_t makers_of;          /* ... of this generation; 0: of none */
 	struct fb_id_list left_out;  /* recipes that no run needs either ... */
 	uint64_t left_out_of;        /* ... and that generation's set lacks */
@@ -74,7 +74,7 @@ fb_gc_free(struct fb_gc *gc)
 	fb_gc_set_release(&gc->set);
 	fb_gc_sizes_release(&gc->packs);
 	fb_gc_sizes_release(&gc->recipes);
-	fb_run_ids_release(&gc->makers);
+	fb_gc_makers_release(&gc->makers);
 	fb_id_list_release(&gc->left_out);
 	free(gc->sessions);
 	free(gc);
@@ -167,16 +167,40 @@ find_makers(struct fb_gc *gc, struct fb_error *err)
 
 	if (gc->makers_of == gc->set.generation)
 		return FB_OK;
-	fb_run_ids_release(&gc->makers);
+	fb_gc_makers_release(&gc->makers);
 	rc = find_left_out(gc, err);
 	if (rc == FB_OK)
-		rc = fb_gc_makers(gc->repo, &gc->request, &gc->set,
+		rc = fb_gc_find_makers(gc->repo, &gc->request, &gc->set,
 		    &gc->left_out, &gc->makers, err);
 	if (rc == FB_OK)
 		rc = check_cancel(gc, err);
 	if (rc == FB_OK)
 		gc->makers_of = gc->set.generation;
 	return rc;
+}
+
+/* Who made what is in the set was announced before the set was: if it is open,
+ * the list of sessions did not show it. */
+static int
+settle_makers(
+    struct fb_gc *gc, struct fb_run_ids *there, struct fb_error *err)
+{
+	int rc = fb_gc_have_registers(
+	    gc->repo, &gc->makers.all, there, err);
+
+	free(gc->sessions);
+	gc->sessions = NULL;
+	gc->session_count = 0;
+	if (rc == FB_OK)
+		rc = fb_gc_open_among(gc->repo, &gc->makers.of_set, there,
+		    &gc->sessions, &gc->session_count, err);
+	if (rc == FB_OK && gc->session_count > 0)
+		rc = fb_gc_settle(gc->repo, &gc->request, gc->sessions,
+		    gc->session_count, gc->report, err);
+	/* It may have committed instead. */
+	return rc < 0 || gc->session_count == 0
+	    ? rc
+	    : fb_gc_have_registers(gc->repo, &gc->makers.all, there, err);
 }
 
 /* What runs need, and with `makers` of those above all who made what is to
@@ -192,8 +216,7 @@ mark_needs(struct fb_gc *gc, bool makers, struct fb_gc_marks *marks,
 	if (rc == FB_OK && makers)
 		rc = find_makers(gc, err);
 	if (rc == FB_OK && makers)
-		rc = fb_gc_have_registers(
-		    gc->repo, &gc->makers, &there, err);
+		rc = settle_makers(gc, &there, err);
 	fb_gc_marks_make(marks, gc->request.dir);
 	if (rc == FB_OK)
 		rc = fb_gc_mark(
@@ -418,37 +441,14 @@ list_sessions(struct fb_gc *gc, struct fb_error *err)
 static int
 resolve(struct fb_gc *gc, struct fb_error *err)
 {
-	struct fb_gc_report *report = gc->report;
+	int rc = fb_gc_settle(gc->repo, &gc->request, gc->sessions,
+	    gc->session_count, gc->report, err);
 
-	fb_gc_report_release(report);
-	for (size_t i = 0; i < gc->session_count; i++) {
-		struct fb_gc_session *session = &gc->sessions[i];
-		int rc = FB_OK;
-
-		if (session->age_ms >= gc->request.fence_after_ms) {
-			rc = fb_gc_fence(gc->repo, session, err);
-			report->fenced += rc == FB_OK;
-		} else {
-			report->waiting = fb_realloc(report->waiting,
-			    report->waiting_count + 1,
-			    sizeof(*report->waiting));
-			report->waiting[report->waiting_count++] = *session;
-		}
-		if (rc < 0)
-			return rc;
-	}
-	if (report->waiting_count == 0) {
+	if (rc == FB_OK)
 		gc->next = STEP_REMARK;
-		return FB_OK;
-	}
-	gc->next = STEP_SESSIONS;
-	(void)fb_fail_id(err, FB_EBUSY, "E-SESSIONS-OPEN",
-	    "session %s (%s by '%s', since %s) may still need what is to be "
-	    "deleted", report->waiting[0].id, report->waiting[0].doc.kind,
-	    report->waiting[0].doc.host, report->waiting[0].doc.started);
-	return fb_hint(err,
-	    "run it again when that has ended; see --fence-after in "
-	    "fleetbak-prune(1) if it never will");
+	else if (gc->report->waiting_count > 0)
+		gc->next = STEP_SESSIONS;
+	return rc;
 }
 
 static int

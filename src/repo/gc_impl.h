@@ -75,11 +75,16 @@ int fb_gc_mark(struct fb_repo *repo, const struct fb_run_ids *except,
     const struct fb_run_ids *there, struct fb_gc_marks *marks,
     struct fb_error *err);
 
-/* Add the sessions that made what the set holds, and these other recipes, as
- * it says itself; but for what the register of a forgotten run names. */
-FB_MUST_USE int fb_gc_makers(struct fb_repo *repo,
+/* The sessions that made what the set holds, and all that made that or these
+ * other recipes, as it says itself; but for what the register of a forgotten
+ * run names. */
+struct fb_gc_makers {
+	struct fb_run_ids of_set, all;
+};
+void fb_gc_makers_release(struct fb_gc_makers *makers);
+FB_MUST_USE int fb_gc_find_makers(struct fb_repo *repo,
     const struct fb_gc_request *request, const struct fb_gc_set *set,
-    const struct fb_id_list *others, struct fb_run_ids *ret_makers,
+    const struct fb_id_list *others, struct fb_gc_makers *ret_makers,
     struct fb_error *err);
 /* The recipes that are there and that no listed run needs but the forgotten
  * ones. */
@@ -144,9 +149,20 @@ int fb_gc_list_recipes(struct fb_repo *repo, fb_gc_visit_object *visit,
 int fb_gc_read_set(struct fb_repo *repo, const struct fb_digest *id,
     struct fb_gc_set *ret_set, struct fb_error *err);
 
+/* Of these sessions, those that are open; `there`: of these a register is
+ * known.  Owner: free() them. */
+FB_MUST_USE int fb_gc_open_among(struct fb_repo *repo,
+    const struct fb_run_ids *ids, const struct fb_run_ids *there,
+    struct fb_gc_session **ret_sessions, size_t *ret_count,
+    struct fb_error *err);
 /* So that it can never commit, or is known to be gone. */
 int fb_gc_fence(struct fb_repo *repo, const struct fb_gc_session *session,
     struct fb_error *err);
+/* Fence those of these that gave no sign of life for long.  FB_EBUSY, id
+ * E-SESSIONS-OPEN: the others are waited for, report->waiting. */
+FB_MUST_USE int fb_gc_settle(struct fb_repo *repo,
+    const struct fb_gc_request *request, const struct fb_gc_session *sessions,
+    size_t count, struct fb_gc_report *report, struct fb_error *err);
 
 /*
  * How old objects are: the time of the first run that names each.  Asked for

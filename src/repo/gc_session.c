@@ -140,38 +140,84 @@ fb_gc_resolved_sessions(
 	return rc;
 }
 
+/* One that was announced and has no end: is it open, and what does it say? */
+static int
+look_at_session(struct fb_repo *repo, struct fb_gc_session *session,
+    bool *ret_open, struct fb_error *err)
+{
+	char key[GC_KEY_SIZE];
+	uint64_t size;
+	int rc;
+
+	*ret_open = false;
+	(void)snprintf(key, sizeof(key), "commits/%s", session->id);
+	rc = fb_store_head(repo->store, key, &size, err);
+	if (rc == FB_OK)
+		return FB_OK; /* committed, or fenced */
+	if (rc == FB_ENOTFOUND)
+		rc = read_session(repo, session, err);
+	*ret_open = rc == FB_OK;
+	return rc == FB_ENOTFOUND ? FB_OK : rc;
+}
+
 int
 fb_gc_open_sessions(struct fb_repo *repo, struct fb_gc_session **ret_sessions,
     size_t *ret_count, struct fb_error *err)
 {
 	struct listing listing = { .repo = repo };
-	size_t open = 0;
+	size_t count = 0;
 	int rc = fb_store_list(
 	    repo->store, SESSIONS, visit_session, &listing, err);
 
 	for (size_t i = 0; rc == FB_OK && i < listing.count; i++) {
-		char key[GC_KEY_SIZE];
-		uint64_t size;
+		bool open;
 
-		(void)snprintf(
-		    key, sizeof(key), "commits/%s", listing.items[i].id);
-		rc = fb_store_head(repo->store, key, &size, err);
-		if (rc == FB_OK)
-			continue; /* committed, or fenced */
-		if (rc != FB_ENOTFOUND)
-			break;
-		rc = read_session(repo, &listing.items[i], err);
-		if (rc == FB_OK)
-			listing.items[open++] = listing.items[i];
-		else if (rc == FB_ENOTFOUND)
-			rc = FB_OK;
+		rc = look_at_session(repo, &listing.items[i], &open, err);
+		if (rc == FB_OK && open)
+			listing.items[count++] = listing.items[i];
 	}
 	if (rc < 0) {
 		free(listing.items);
 		return rc;
 	}
 	*ret_sessions = listing.items;
-	*ret_count = open;
+	*ret_count = count;
+	return FB_OK;
+}
+
+int
+fb_gc_open_among(struct fb_repo *repo, const struct fb_run_ids *ids,
+    const struct fb_run_ids *there, struct fb_gc_session **ret_sessions,
+    size_t *ret_count, struct fb_error *err)
+{
+	struct fb_gc_session *sessions =
+	    fb_alloc(ids->count + 1, sizeof(*sessions));
+	size_t count = 0;
+	int rc = FB_OK;
+
+	for (size_t i = 0; rc == FB_OK && i < ids->count; i++) {
+		struct fb_gc_session *session = &sessions[count];
+		char key[GC_KEY_SIZE];
+		bool open = false;
+		uint64_t size;
+
+		if (fb_run_ids_have(there, ids->ids[i]))
+			continue;
+		*session = (struct fb_gc_session){ 0 };
+		memcpy(session->id, ids->ids[i], FB_RUN_ID_SIZE);
+		(void)snprintf(
+		    key, sizeof(key), SESSIONS "%s.end", session->id);
+		rc = fb_store_head(repo->store, key, &size, err);
+		if (rc == FB_ENOTFOUND)
+			rc = look_at_session(repo, session, &open, err);
+		count += rc == FB_OK && open;
+	}
+	if (rc < 0) {
+		free(sessions);
+		return rc;
+	}
+	*ret_sessions = sessions;
+	*ret_count = count;
 	return FB_OK;
 }
 
@@ -206,4 +252,37 @@ fb_gc_fence(struct fb_repo *repo, const struct fb_gc_session *session,
 	}
 	rc = fb_store_create(repo->store, key, fb_buf_span(&text), err);
 	return rc == FB_EEXISTS ? FB_OK : rc; /* resolved either way */
+}
+
+int
+fb_gc_settle(struct fb_repo *repo, const struct fb_gc_request *request,
+    const struct fb_gc_session *sessions, size_t count,
+    struct fb_gc_report *report, struct fb_error *err)
+{
+	fb_gc_report_release(report);
+	for (size_t i = 0; i < count; i++) {
+		const struct fb_gc_session *session = &sessions[i];
+		int rc = FB_OK;
+
+		if (session->age_ms >= request->fence_after_ms) {
+			rc = fb_gc_fence(repo, session, err);
+			report->fenced += rc == FB_OK;
+		} else {
+			report->waiting = fb_realloc(report->waiting,
+			    report->waiting_count + 1,
+			    sizeof(*report->waiting));
+			report->waiting[report->waiting_count++] = *session;
+		}
+		if (rc < 0)
+			return rc;
+	}
+	if (report->waiting_count == 0)
+		return FB_OK;
+	(void)fb_fail_id(err, FB_EBUSY, "E-SESSIONS-OPEN",
+	    "session %s (%s by '%s', since %s) may still need what is to be "
+	    "deleted", report->waiting[0].id, report->waiting[0].doc.kind,
+	    report->waiting[0].doc.host, report->waiting[0].doc.started);
+	return fb_hint(err,
+	    "run it again when that has ended; see --fence-after in "
+	    "fleetbak-prune(1) if it never will");
 }

@@ -7,7 +7,8 @@
  * its name, before they are listed: of those that sessions/ has, and of those
  * that made what is to go, or a recipe that is to go later: a run has one of
  * its own, and packs of others.  One that is there and not in the list stops
- * the collection.
+ * the collection.  And a session that made what is to go, and that neither the
+ * list of sessions shows nor a register ends, is waited for like the others.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -88,11 +89,19 @@ session_of_pack(struct fb_repo *repo, const struct fb_digest *id,
 struct asking {
 	struct fb_repo *repo;
 	const struct fb_gc_request *request;
+	const struct fb_gc_set *set;
 	struct fb_id_list packs, recipes;
 	pthread_mutex_t lock; /* all below */
 	size_t next;
-	struct fb_run_ids *makers;
+	struct fb_gc_makers *makers;
 };
+
+void
+fb_gc_makers_release(struct fb_gc_makers *makers)
+{
+	fb_run_ids_release(&makers->of_set);
+	fb_run_ids_release(&makers->all);
+}
 
 static bool
 take_next(struct asking *asking, size_t *ret_at)
@@ -126,7 +135,11 @@ ask_some(void *arg, struct fb_error *err)
 		if (rc < 0 || !fb_run_id_ok(session, strlen(session)))
 			continue;
 		(void)pthread_mutex_lock(&asking->lock);
-		fb_run_ids_add(asking->makers, session);
+		fb_run_ids_add(&asking->makers->all, session);
+		if (at >= recipes ||
+		    fb_id_list_has(
+		        &asking->set->recipes, &asking->recipes.ids[at]))
+			fb_run_ids_add(&asking->makers->of_set, session);
 		(void)pthread_mutex_unlock(&asking->lock);
 	}
 	return FB_OK;
@@ -234,14 +247,17 @@ add_unnamed(const struct fb_id_list *from, struct fb_gc_mark_list *named,
 }
 
 int
-fb_gc_makers(struct fb_repo *repo, const struct fb_gc_request *request,
+fb_gc_find_makers(struct fb_repo *repo, const struct fb_gc_request *request,
     const struct fb_gc_set *set, const struct fb_id_list *others,
-    struct fb_run_ids *ret_makers, struct fb_error *err)
+    struct fb_gc_makers *ret_makers, struct fb_error *err)
 {
 	struct fb_id_list recipes = { 0 };
 	struct naming naming = { .repo = repo, .forgotten = &set->forgotten };
 	struct asking asking = {
-		.repo = repo, .request = request, .makers = ret_makers
+		.repo = repo,
+		.request = request,
+		.set = set,
+		.makers = ret_makers
 	};
 	struct fb_gc_marks named;
 	int rc;

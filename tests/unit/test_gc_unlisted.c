@@ -268,6 +268,67 @@ what_does_not_go_yet_says_whose_it_is_too(void **state)
 	what_is_left_out_says_whose_it_is(*state, true);
 }
 
+/* It is at work, and no list shows it: what it stored says that it is. */
+static void
+a_writer_that_is_not_listed_is_waited_for(void **state)
+{
+	struct world *world = *state;
+	struct fb_session session = { 0 };
+	struct fb_digest used, recipe, own;
+	char first[FB_RUN_ID_SIZE], run[FB_RUN_ID_SIZE];
+	struct fb_gc_report report;
+
+	make_run(world, first, &used);
+	new_id(world, run);
+	assert_ok(fb_session_begin(
+	    world->repo, run, "download", "demo", &session, &err));
+	own = put_signed(world, true, run);
+	forget(world, first);
+	(void)snprintf(hidden, sizeof(hidden), "sessions/%s", run);
+	for (int i = 0; i < 2; i++) {
+		collect(world, FB_EBUSY, &report);
+		assert_string_equal(err.id, "E-SESSIONS-OPEN");
+		assert_int_equal(report.waiting_count, 1);
+		assert_string_equal(report.waiting[0].id, run);
+		fb_gc_report_release(&report);
+	}
+	assert_true(is_there(world, &used));
+	assert_true(is_there(world, &own));
+	recipe = put_object(world, false);
+	assert_ok(commit(world, run, &used, &recipe));
+	fb_session_release(&session);
+	collect(world, FB_OK, &report);
+	fb_gc_report_release(&report);
+	assert_true(is_there(world, &used));
+	assert_false(is_there(world, &own));
+}
+
+/* ... and one that died is fenced. */
+static void
+a_dead_writer_that_is_not_listed_is_fenced(void **state)
+{
+	struct world *world = *state;
+	struct fb_session session = { 0 };
+	struct fb_gc_request request = { .fence_after_ms = 0 };
+	struct fb_gc_report report = { 0 };
+	struct fb_digest own, pack;
+	char run[FB_RUN_ID_SIZE];
+
+	new_id(world, run);
+	assert_ok(fb_session_begin(
+	    world->repo, run, "download", "demo", &session, &err));
+	fb_session_release(&session);
+	own = put_signed(world, true, run);
+	(void)snprintf(hidden, sizeof(hidden), "sessions/%s", run);
+	assert_ok(fb_gc_collect(world->repo, &request, &report, &err));
+	assert_int_equal(report.fenced, 1);
+	fb_gc_report_release(&report);
+	assert_false(is_there(world, &own));
+	pack = put_object(world, true);
+	own = put_object(world, false);
+	assert_fails(FB_ECONFLICT, commit(world, run, &pack, &own));
+}
+
 /* Nothing but what is to go tells of the run. */
 static void
 what_is_to_go_says_whose_it_is(void **state)
@@ -349,6 +410,8 @@ main(void)
 		T(the_second_marking_is_not_deceived_either),
 		T(a_sealed_set_gives_up_what_turns_out_to_be_needed),
 		T(what_is_to_go_says_whose_it_is),
+		T(a_writer_that_is_not_listed_is_waited_for),
+		T(a_dead_writer_that_is_not_listed_is_fenced),
 		T(what_does_not_go_yet_says_whose_it_is_too),
 		T(a_fence_that_is_not_listed_does_not_matter),
 		T(tidying_leaves_what_the_next_one_goes_by),
