@@ -138,6 +138,30 @@ pages 1 FleetbakRunFailed=1
 day
 ok "writes that hang: exit 15, what to do, and a page"
 
+# The same in truth: to its cluster's full disks it writes nothing, and hangs.
+change
+for night_m in m1 m2; do
+	: >machines/$night_m/effects
+done
+cluster() { # <command>...
+	rgw_ceph ceph "$@" >"$work/cluster" 2>&1 || fail "$(cat "$work/cluster")"
+}
+writes_hang() {
+	! s3_curl PUT /bucket/full -d x -o /dev/null --max-time 1 2>/dev/null
+}
+cluster osd set-nearfull-ratio 0.000001
+cluster osd set-backfillfull-ratio 0.000001
+cluster osd set-full-ratio 0.000001
+until_true "it writes all the same" writes_hang
+night 15 E-TIMEOUT 'is full or overloaded' --set repositories.main.retry_for=3s
+[ "$(cat machines/*/effects | wc -c)" -eq 0 ] || fail "a machine was touched"
+for level in full:0.95 backfillfull:0.9 nearfull:0.85; do
+	cluster osd set-${level%:*}-ratio ${level#*:}
+done
+pages 1 FleetbakRunFailed=1
+day
+ok "a cluster that is full: exit 15, no machine touched, and a page"
+
 # The keys of a command expire, and it gives the same ones again.
 s3_session
 cat >keys.sh <<-'END'

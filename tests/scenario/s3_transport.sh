@@ -82,6 +82,12 @@ by server.yaml "https://localhost:${proxy_url##*:}" 'path_style: false' \
 	"ca: \"$s3_ca\""
 refused 15 E-TLS 'bucket.localhost' server.yaml "a certificate for another name"
 [ ! -s "$proxy_log" ] || fail "a request was sent to it"
+make_certificate "$work" rgw/ca past 'DNS:bucket.localhost' -days 0
+start_proxy past --cert "$work/past.crt" --key "$work/past.key"
+by past.yaml "https://localhost:${proxy_url##*:}" 'path_style: false' \
+	"ca: \"$s3_ca\""
+refused 15 E-TLS 'expired' past.yaml "a certificate of the past"
+[ ! -s "$proxy_log" ] || fail "a request was sent to it"
 
 # HTTP/2 where the server speaks it.
 start_front h2 "IP:$server_address"

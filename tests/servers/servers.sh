@@ -8,7 +8,8 @@
 #	start_swift         OpenStack Swift with its S3 face, which knows no
 #	                    conditional writes; sets the same, and $swift_pids
 #	start_front <name> <subjectAltName>   nghttpx before the gateway, which
-#	                    speaks HTTP/2 over TLS; $front_url, $front_log
+#	                    speaks HTTP/2 over TLS; $front_url, $front_log,
+#	                    $front_pid; run_front starts it again
 #	start_web_proxy <name> [line...]      tinyproxy, on the way to any
 #	                    server; $web_proxy_url, $web_proxy_log, _pid
 #	start_etcd          sets $etcd_url and $etcd_pid; run_etcd starts it again
@@ -51,7 +52,7 @@ rgw_pid='' osd_pid='' mon_pid=''
 etcd_dir='' etcd_url='' etcd_pid='' slurm_dir=''
 session_key='' session_secret='' session_token=''
 imds_url='' imds_dir=''
-front_url='' front_log='' web_proxy_url='' web_proxy_log='' web_proxy_pid=''
+front_url='' front_log='' front_pid='' web_proxy_url='' web_proxy_log='' web_proxy_pid=''
 swift_token= # set: s3_make and s3_keys ask Swift
 
 # The promises of a store that one for a single writer does not make.
