@@ -42,6 +42,8 @@ left_nothing() {
 expect 0 "$fb" -c "$conf" plan
 grep -q 'below an overlay' "$work/stdout" || fail "the plan: $(cat "$work/stdout")"
 write_in_guest one /mnt/vda/before before
+# Far more than it can write while a busy host takes its time.
+in_guest one 'head -c 24000000 /dev/urandom >/mnt/vda/large && sync'
 expect 0 "$fb" -c "$conf" download --json
 [ "$(jq -r '.machines[0] | .result + " " + .consistency' "$work/stdout")" = 'ok offline' ] ||
 	fail "result: $(jq -c .machines "$work/stdout")"
