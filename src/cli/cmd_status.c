@@ -72,6 +72,7 @@ make_page(const struct fb_cli *cli, const struct fb_snapshots *all,
 	page->rows = fb_alloc(all->fleet.count + 1, sizeof(*page->rows));
 	fill_standings(page->rows, all);
 	for (size_t i = 0; i < all->fleet.count; i++) {
+		const char *driver = all->fleet.machines[i].driver;
 		struct standing *row = &page->rows[page->count];
 
 		*row = page->rows[i];
@@ -80,7 +81,8 @@ make_page(const struct fb_cli *cli, const struct fb_snapshots *all,
 		row->machine = fb_strdup(row->newest->machine);
 		measure_age(row);
 		row->over = row->good == NULL || row->future ||
-		    (rpo > 0 && row->age_ms > rpo);
+		    (rpo > 0 && row->age_ms > rpo &&
+		        !fb_driver_imports(driver));
 		page->over += row->over;
 		page->future += row->future;
 		page->count++;

@@ -13,6 +13,7 @@ static const struct fb_command *const commands[] = {
 	&fb_cmd_list, &fb_cmd_show, &fb_cmd_status,
 	&fb_cmd_restore, &fb_cmd_verify, &fb_cmd_recover,
 	&fb_cmd_prune, &fb_cmd_forget, &fb_cmd_hold, &fb_cmd_copy,
+	&fb_cmd_import,
 	&fb_cmd_checkpoint, &fb_cmd_state,
 	&fb_cmd_help, &fb_cmd_explain, &fb_cmd_version,
 };

@@ -24,6 +24,7 @@ fb_explanations(const struct fb_explanation **ret_rows)
 		fb_explain_store,
 		fb_explain_crypt,
 		fb_explain_copy,
+		fb_explain_import,
 		fb_explain_guests,
 		fb_explain_api,
 		fb_explain_plugin,

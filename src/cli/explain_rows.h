@@ -10,6 +10,7 @@ size_t fb_explain_general(const struct fb_explanation **ret_rows);
 size_t fb_explain_crypt(const struct fb_explanation **ret_rows);
 size_t fb_explain_copy(const struct fb_explanation **ret_rows);
 size_t fb_explain_store(const struct fb_explanation **ret_rows);
+size_t fb_explain_import(const struct fb_explanation **ret_rows);
 size_t fb_explain_guests(const struct fb_explanation **ret_rows);
 size_t fb_explain_api(const struct fb_explanation **ret_rows);
 size_t fb_explain_plugin(const struct fb_explanation **ret_rows);

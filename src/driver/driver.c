@@ -8,6 +8,7 @@
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/seam.h"
 #include "fleetbak/driver/driver.h"
+#include "canic_internal.h"
 #include "computer_host_internal.h"
 #include "libvirt_ops.h"
 #include "local_internal.h"
@@ -17,6 +18,7 @@ static const struct {
 	const char *name;
 	const struct fb_driver_ops *ops;
 } drivers[] = {
+	{ "canic", &fb_canic_ops }, /* of an import's source only */
 	{ "computer-host", &fb_computer_host_ops },
 	{ "libvirt", &fb_libvirt_ops },
 	{ "local", &fb_local_ops },
@@ -30,6 +32,14 @@ fb_driver_find(const char *name)
 		if (strcmp(drivers[i].name, name) == 0)
 			return drivers[i].ops;
 	return NULL;
+}
+
+bool
+fb_driver_imports(const char *name)
+{
+	const struct fb_driver_ops *ops = fb_driver_find(name);
+
+	return ops != NULL && ops->imports;
 }
 
 size_t

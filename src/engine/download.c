@@ -159,6 +159,8 @@ download_prepare(struct download *download, struct fb_error *err)
 	if (download->children_fd < 0)
 		return download->children_fd;
 	rc = check_history(download, err);
+	if (rc == FB_OK && download->request->alone)
+		rc = download_check_alone(download, err);
 	if (rc == FB_OK)
 		rc = download_meet_obligations(download, err);
 	if (rc == FB_OK)

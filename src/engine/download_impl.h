@@ -36,6 +36,9 @@ void download_release(struct download *download);
 /* Everything that can be refused before anything is touched; the lock is held
  * then, and obligations are met. */
 int download_prepare(struct download *download, struct fb_error *err);
+/* download_alone.c: fails while there is anything to end that is not this
+ * download's own; E-IMPORT-WAITS. */
+int download_check_alone(const struct download *download, struct fb_error *err);
 /* Machines that an earlier run left stopped come first. */
 int download_meet_obligations(struct download *download, struct fb_error *err);
 /* What is still down of them fails. */

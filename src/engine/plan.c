@@ -308,6 +308,7 @@ compare_machine(const struct fb_manifest_machine *then, void *arg,
 	}
 	/* Of a source that cannot be asked nothing is known to be gone. */
 	if (comparison->newest && source_answered(plan, then->source) &&
+	    !fb_driver_imports(then->driver) &&
 	    fb_fleet_find(&plan->fleet, then->source, then->id) == NULL) {
 		plan->gone = fb_realloc(
 		    plan->gone, plan->gone_count + 1, sizeof(*plan->gone));

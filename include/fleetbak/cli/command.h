@@ -35,7 +35,8 @@ extern const struct fb_command fb_cmd_init, fb_cmd_config, fb_cmd_discover,
     fb_cmd_topology, fb_cmd_plan, fb_cmd_download, fb_cmd_seal, fb_cmd_list,
     fb_cmd_show,
     fb_cmd_status, fb_cmd_verify, fb_cmd_restore, fb_cmd_recover, fb_cmd_keys,
-    fb_cmd_prune, fb_cmd_forget, fb_cmd_hold, fb_cmd_copy, fb_cmd_notify,
+    fb_cmd_prune, fb_cmd_forget, fb_cmd_hold, fb_cmd_copy, fb_cmd_import,
+    fb_cmd_notify,
     fb_cmd_doctor, fb_cmd_driver, fb_cmd_checkpoint, fb_cmd_state,
     fb_cmd_explain, fb_cmd_version, fb_cmd_help;
 

@@ -114,6 +114,7 @@ struct fb_driver_ops {
 	const char *name;
 	unsigned parallel; /* machines at once that make sense, at least 1 */
 	bool maps; /* a restore may map and keep what its request says */
+	bool imports; /* see fb_driver_imports() */
 
 	int (*open)(const struct fb_config_source *source,
 	    struct fb_driver **ret_driver, struct fb_error *err);
@@ -197,9 +198,13 @@ struct fb_driver {
 	const char *source; /* its configured name */
 };
 
-/* The registry: NULL when no driver has that name. */
+/* The registry: NULL when no driver has that name.  The names are those that
+ * a configured source may have. */
 const struct fb_driver_ops *fb_driver_find(const char *name);
 size_t fb_driver_names(const char *const **ret_names);
+/* Are the machines of this driver imported, once and for all?  Then they are
+ * neither gone nor overdue when nothing comes after that. */
+bool fb_driver_imports(const char *name);
 
 void fb_restore_plan_release(struct fb_restore_plan *plan);
 

@@ -19,6 +19,9 @@ struct fb_download_request {
 	            * has is older than this request */
 	bool rollback;      /* go on although newer runs are missing */
 	bool full;          /* read what has not changed, too */
+	bool alone; /* it knows other sources than the fleet's: while anything
+	             * of another run is left to do it is refused, FB_EBUSY,
+	             * id E-IMPORT-WAITS */
 	/* A part of a run that several workers share; engine/shard.h. */
 	const char *shared;     /* the name they know it by, or NULL */
 	uint32_t shard, shards; /* which of how many; shard 0: every one that

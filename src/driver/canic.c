@@ -1,0 +1,327 @@
+/* The canisters of a backup directory of canic's as machines to be read. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "canic_internal.h"
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/mem.h"
+#include "fleetbak/driver/tree.h"
+
+#define SNAPSHOT   "snapshot"
+#define DEFINITION "definition"
+
+struct canic_driver {
+	struct fb_driver base;
+	char *name, *dir;
+};
+
+static void
+canic_close(struct fb_driver *base)
+{
+	struct canic_driver *driver = (struct canic_driver *)base;
+
+	free(driver->name);
+	free(driver->dir);
+	free(driver);
+}
+
+static int
+canic_open(const struct fb_config_source *source, struct fb_driver **ret_driver,
+    struct fb_error *err)
+{
+	const char *dir =
+	    json_string_value(json_object_get(source->options, "dir"));
+	struct canic_driver *driver;
+
+	if (dir == NULL || dir[0] != '/')
+		return fb_fail(
+		    err, FB_EBUG, "an import without its directory");
+	driver = fb_alloc(1, sizeof(*driver));
+	driver->name = fb_strdup(source->name);
+	driver->dir = fb_strdup(dir);
+	driver->base.ops = &fb_canic_ops;
+	driver->base.source = driver->name;
+	*ret_driver = &driver->base;
+	return FB_OK;
+}
+
+/* ----------------------------------------------------------- discovery */
+
+/* What people look for; the whole is in the definition. */
+static void
+add_label(struct fb_machine *machine, const char *key, const char *value)
+{
+	struct fb_labels *labels = &machine->labels;
+
+	if (value == NULL)
+		return;
+	labels->items = fb_realloc(
+	    labels->items, labels->count + 1, sizeof(*labels->items));
+	labels->items[labels->count++] =
+	    (struct fb_label){ fb_strdup(key), fb_strdup(value) };
+}
+
+/* In the order of their keys. */
+static void
+add_labels(struct fb_machine *machine, const struct fb_canic_dir *dir,
+    const struct fb_canic_member *member)
+{
+	const struct fb_canic_manifest *manifest = dir->manifest;
+
+	add_label(machine, "canic-backup", manifest->backup);
+	add_label(machine, "canic-code-version", member->code_version);
+	add_label(machine, "canic-created", manifest->created);
+	add_label(machine, "canic-environment", manifest->environment);
+	add_label(machine, "canic-identity",
+	    member->fixed ? "fixed" : "relocatable");
+	add_label(machine, "canic-module-hash", member->module_hash);
+	add_label(machine, "canic-parent", member->parent);
+	add_label(machine, "canic-snapshot", member->snapshot);
+}
+
+static void
+add_volume(struct fb_machine *machine, const char *name,
+    enum fb_volume_kind kind, uint64_t size)
+{
+	struct fb_volume *volume = fb_machine_add_volume(machine);
+
+	volume->name = fb_strdup(name);
+	volume->kind = kind;
+	volume->size = volume->allocated = size;
+	volume->method = "read-stopped";
+	volume->read_stopped = true;
+}
+
+static int
+describe(const struct canic_driver *driver, const struct fb_canic_dir *dir,
+    const struct fb_canic_member *member, struct fb_machine *machine,
+    struct fb_error *err)
+{
+	uint64_t size;
+	int rc = fb_canic_size(dir, member, &size, err);
+
+	if (rc < 0)
+		return rc;
+	machine->source = fb_strdup(driver->name);
+	machine->driver = fb_strdup(FB_CANIC_NAME);
+	machine->id = fb_strdup(member->canister);
+	machine->name = fb_strdup(member->canister);
+	machine->role = fb_strdup(member->role);
+	/* One that is not in this backup is no machine; its label says it. */
+	if (member->parent_at != SIZE_MAX)
+		machine->parent = fb_strdup(member->parent);
+	add_labels(machine, dir, member);
+	machine->power = FB_POWER_DOWN;
+	machine->lifecycle = FB_LIFECYCLE_READ_DOWN;
+	fb_canic_describe(dir, member, &machine->description);
+	add_volume(machine, DEFINITION, FB_VOLUME_DEFINITION, 0);
+	add_volume(machine, SNAPSHOT, FB_VOLUME_TREE, size);
+	return FB_OK;
+}
+
+static int
+canic_discover(
+    struct fb_driver *base, struct fb_fleet *fleet, struct fb_error *err)
+{
+	const struct canic_driver *driver = (struct canic_driver *)base;
+	FB_AUTO_CANIC_DIR struct fb_canic_dir dir = { 0 };
+	int rc = fb_canic_dir_open(driver->dir, &dir, err);
+
+	for (size_t i = 0; rc == FB_OK && i < dir.manifest->count; i++)
+		rc = describe(driver, &dir, &dir.manifest->members[i],
+		    fb_fleet_add(fleet), err);
+	return rc;
+}
+
+/* --------------------------------------------------------------- verbs */
+
+static int
+canic_power_get(struct fb_driver *base, const struct fb_machine *machine,
+    const struct fb_verb *verb, enum fb_power *ret_power, struct fb_error *err)
+{
+	(void)base;
+	(void)machine;
+	(void)verb;
+	(void)err;
+	*ret_power = FB_POWER_DOWN;
+	return FB_OK;
+}
+
+/* The directory is the snapshot, whole as long as it is what it was. */
+static int
+nothing_to_do(struct fb_driver *base, const struct fb_machine *machine,
+    const struct fb_verb *verb, struct fb_error *err)
+{
+	(void)base;
+	(void)machine;
+	(void)verb;
+	(void)err;
+	return FB_OK;
+}
+
+static int
+find_by_token(struct fb_driver *base, const struct fb_machine *machine,
+    const char *token, struct fb_error *err)
+{
+	(void)base;
+	(void)machine;
+	(void)token;
+	(void)err;
+	return FB_OK;
+}
+
+static int
+list_snapshots(struct fb_driver *base, fb_driver_visit_token *visit, void *arg,
+    struct fb_error *err)
+{
+	(void)base;
+	(void)visit;
+	(void)arg;
+	(void)err;
+	return FB_OK;
+}
+
+/* ------------------------------------------------------------- reading */
+
+struct canic_artifact {
+	struct fb_artifact base;
+	struct fb_canic_dir dir; /* as it was when this was opened */
+	size_t at; /* the member; SIZE_MAX: the documents */
+};
+
+static const struct fb_canic_member *
+member_of(const struct canic_artifact *artifact)
+{
+	return &artifact->dir.manifest->members[artifact->at];
+}
+
+static int
+pack_snapshot(const struct canic_artifact *artifact,
+    const struct fb_sink *sink, struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = NULL;
+	char *slash;
+	bool file = false;
+	int rc = fb_canic_way(
+	    &artifact->dir, member_of(artifact), &path, &file, err);
+
+	if (rc < 0)
+		return rc;
+	if (!file)
+		return fb_tree_pack(path, NULL, sink, err);
+	slash = strrchr(path, '/');
+	*slash = '\0';
+	return fb_tree_pack_files(
+	    path, (const char *const[]){ slash + 1, NULL }, sink, err);
+}
+
+/* What was packed is what was verified, or it is worth nothing. */
+static int
+produce_snapshot(struct fb_artifact *base, const struct fb_sink *sink,
+    struct fb_error *err)
+{
+	const struct canic_artifact *artifact = (struct canic_artifact *)base;
+	uint64_t ignored;
+	int rc = pack_snapshot(artifact, sink, err);
+
+	return rc < 0 ? rc
+	              : fb_canic_verify(&artifact->dir, member_of(artifact),
+	                    &ignored, err);
+}
+
+static int
+produce_documents(struct fb_artifact *base, const struct fb_sink *sink,
+    struct fb_error *err)
+{
+	const struct canic_artifact *artifact = (struct canic_artifact *)base;
+	FB_AUTO_CANIC_DIR struct fb_canic_dir now = { 0 };
+	const char *const files[] = { artifact->dir.manifest_name,
+		FB_CANIC_JOURNAL, NULL };
+	int rc = fb_tree_pack_files(artifact->dir.path, files, sink, err);
+
+	if (rc == FB_OK)
+		rc = fb_canic_dir_open(artifact->dir.path, &now, err);
+	if (rc == FB_OK &&
+	    fb_digest_cmp(&now.documents, &artifact->dir.documents) != 0)
+		rc = fb_fail_id(err, FB_ESTALE, "E-DRIFT",
+		    "canic's documents in '%s' changed while they were read",
+		    artifact->dir.path);
+	return rc;
+}
+
+static void
+artifact_close(struct fb_artifact *base)
+{
+	struct canic_artifact *artifact = (struct canic_artifact *)base;
+
+	fb_canic_dir_release(&artifact->dir);
+	free(artifact);
+}
+
+static const struct fb_artifact_ops snapshot_ops = {
+	.produce = produce_snapshot,
+	.close = artifact_close,
+};
+
+static const struct fb_artifact_ops documents_ops = {
+	.produce = produce_documents,
+	.close = artifact_close,
+};
+
+/* The member that the machine was made of, still. */
+static int
+find_member(struct canic_artifact *artifact, const struct fb_machine *machine,
+    struct fb_error *err)
+{
+	const struct fb_canic_manifest *manifest = artifact->dir.manifest;
+	struct fb_digest now;
+
+	for (size_t i = 0; i < manifest->count; i++)
+		if (strcmp(manifest->members[i].canister, machine->id) == 0) {
+			artifact->at = i;
+			fb_canic_describe(
+			    &artifact->dir, &manifest->members[i], &now);
+			if (fb_digest_cmp(&now, &machine->description) == 0)
+				return FB_OK;
+		}
+	return fb_fail_id(err, FB_ESTALE, "E-DRIFT",
+	    "'%s' is not the backup any more that it was",
+	    artifact->dir.path);
+}
+
+static int
+canic_open_volume(struct fb_driver *base, const struct fb_machine *machine,
+    const struct fb_volume *volume, const char *token,
+    struct fb_artifact **ret_artifact, struct fb_error *err)
+{
+	const struct canic_driver *driver = (struct canic_driver *)base;
+	FB_AUTO_ARTIFACT struct fb_artifact *opened = NULL;
+	struct canic_artifact *artifact = fb_alloc(1, sizeof(*artifact));
+	bool documents = volume->kind == FB_VOLUME_DEFINITION;
+	int rc;
+
+	(void)token;
+	opened = &artifact->base;
+	opened->ops = documents ? &documents_ops : &snapshot_ops;
+	rc = fb_canic_dir_open(driver->dir, &artifact->dir, err);
+	if (rc == FB_OK)
+		rc = find_member(artifact, machine, err);
+	if (rc == FB_OK)
+		*ret_artifact = FB_STEAL(opened);
+	return rc;
+}
+
+const struct fb_driver_ops fb_canic_ops = {
+	.name = FB_CANIC_NAME,
+	.parallel = 4,
+	.imports = true,
+	.open = canic_open,
+	.discover = canic_discover,
+	.power_get = canic_power_get,
+	.create_snapshot = nothing_to_do,
+	.find_by_token = find_by_token,
+	.list_snapshots = list_snapshots,
+	.remove_snapshot = nothing_to_do,
+	.open_volume = canic_open_volume,
+	.close = canic_close,
+};
