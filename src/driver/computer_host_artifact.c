@@ -196,7 +196,7 @@ fb_chost_open_disk(struct fb_chost *host, const char *sid, const char *name,
 /* It is written to a directory of its own, which goes with it. */
 struct definition {
 	struct fb_artifact base;
-	char dir[64];
+	char *dir; /* NULL: there is none */
 	struct fb_artifact *tree;
 };
 
@@ -216,8 +216,9 @@ definition_close(struct fb_artifact *artifact)
 	struct fb_error ignored = { 0 };
 
 	fb_artifact_closep(&definition->tree);
-	if (definition->dir[0] != '\0')
+	if (definition->dir != NULL)
 		(void)!fb_io_remove_tree(definition->dir, &ignored);
+	free(definition->dir);
 	free(definition);
 }
 
@@ -225,6 +226,25 @@ static const struct fb_artifact_ops definition_ops = {
 	.produce = definition_produce,
 	.close = definition_close,
 };
+
+/* In the spool, where whatever a crash leaves is looked for. */
+static int
+make_dir(const struct fb_chost *host, char **ret_dir, struct fb_error *err)
+{
+	struct stat st;
+	bool spool = host->spool != NULL && stat(host->spool, &st) == 0 &&
+	    S_ISDIR(st.st_mode);
+	char *dir = fb_format("%s/fleetbak-definition-XXXXXX",
+	    spool ? host->spool : "/tmp");
+
+	if (mkdtemp(dir) != NULL) {
+		*ret_dir = dir;
+		return FB_OK;
+	}
+	(void)fb_fail_sys(err, "cannot make the directory '%s'", dir);
+	free(dir);
+	return err->code;
+}
 
 static int
 open_definition(struct fb_chost *host, const char *id,
@@ -239,12 +259,8 @@ open_definition(struct fb_chost *host, const char *id,
 	int rc = fb_chost_definition(host, id, &document, err);
 
 	definition->base.ops = &definition_ops;
-	(void)snprintf(definition->dir, sizeof(definition->dir),
-	    "/tmp/fleetbak-definition-XXXXXX");
-	if (rc == FB_OK && mkdtemp(definition->dir) == NULL) {
-		definition->dir[0] = '\0';
-		rc = fb_fail_sys(err, "cannot make a directory in /tmp");
-	}
+	if (rc == FB_OK)
+		rc = make_dir(host, &definition->dir, err);
 	if (rc == FB_OK) {
 		fb_json_add(&bytes, document);
 		fb_buf_add_str(&bytes, "\n");

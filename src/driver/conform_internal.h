@@ -7,7 +7,7 @@
 
 struct suite {
 	struct fb_conform *conform;
-	struct fb_plugin *plugin;
+	struct fb_plugin *plugin; /* NULL: a driver that is built in */
 	struct fb_driver *driver;
 	struct fb_plugin_hello hello;
 	struct fb_fleet fleet;

@@ -304,7 +304,7 @@ read_from(struct stage *g, const struct fb_volume *volume,
 static void
 check_volume(struct stage *g, size_t index)
 {
-	const struct fb_volume *volume = &g->machine->volumes[index];
+	struct fb_volume *volume = &g->machine->volumes[index];
 	FB_AUTO_FREE char *name = fb_format("read-%s", volume->name);
 	FB_AUTO_FREE char *from = fb_format("resume-%s", volume->name);
 	struct kept again = { .fd = -1 };
@@ -318,8 +318,12 @@ check_volume(struct stage *g, size_t index)
 		rc = fb_fail(&err, FB_EPROTO, "a second time it is another");
 	fb_closep(&again.fd);
 	if (!fb_conform_check(g->s, name, rc, FB_OK, &err) ||
-	    volume->kind == FB_VOLUME_DISK || !g->s->hello.resume)
+	    volume->kind == FB_VOLUME_DISK || !g->s->hello.resume) {
+		/* A source may tell it with the bytes only. */
+		if (volume->kind == FB_VOLUME_DISK && volume->size == 0)
+			volume->size = g->volumes[index].size;
 		return;
+	}
 	rc = read_from(g, volume, &g->volumes[index], &err);
 	(void)fb_conform_check(g->s, from, rc, FB_OK, &err);
 }

@@ -103,3 +103,17 @@ expect 2 "$fb" --set sources.lab.serve=localhost:1 restore m1 --as x -n
 expect 1 "$fb" restore m1 --in-place --volume system --yes
 asked 1 "DELETE /machines/m1 "
 ok "its disks are files, too; a part of a machine is none"
+
+chost_end
+: >"$work/machines"
+chost_sep=
+rm -rf "$host"
+chost_machine m1 running 1 2
+chost_begin --reconcile 300
+"$bin/scenario/conform" computer-host "$work" \
+	"{\"socket\":\"$work/socket\",\"spool\":\"$work/spool\",\"serve\":\"127.0.0.1:0\"}" \
+	m1 m2 >conformed || fail "$(cat conformed)"
+grep -q ' 0 failed' conformed && [ "$(grep -c '^pass' conformed)" -ge 15 ] ||
+	fail "$(cat conformed)"
+no_complaint
+ok "it passes the conformance suite: $(tail -1 conformed)"

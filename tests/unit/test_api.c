@@ -396,6 +396,40 @@ a_call_ends_when_it_is_called_off(void **state)
 	script_release(&w.script);
 }
 
+/* Somebody listens, and never answers. */
+static void
+a_try_has_a_deadline_and_the_call_has_one(void **state)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(at);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	FB_AUTO_API_ANSWER struct fb_api_answer answer = { 0 };
+	struct fb_api_options options = { .name = "it", .proxy = "",
+		.pause_ms = 2, .step_ms = 60, .call_ms = 100 };
+	struct fb_api_call call = { .method = "GET", .path = "/",
+		.safe = true };
+	int64_t began = fb_clock_mono_ns();
+	struct fb_api *api;
+	char url[64];
+
+	(void)state;
+	assert_int_equal(bind(fd, (void *)&at, len), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	assert_int_equal(getsockname(fd, (void *)&at, &len), 0);
+	(void)snprintf(
+	    url, sizeof(url), "http://127.0.0.1:%u", ntohs(at.sin_port));
+	options.url = url;
+	api = fb_api_new(&options);
+	assert_fails(
+	    FB_ETIMEOUT, fb_api_send(api, &call, &answer, &err));
+	/* What is left of the call is too little for a third one. */
+	assert_in_range(answer.tries, 1, 2);
+	assert_true(fb_clock_mono_ns() - began >= 60000000);
+	fb_api_free(api);
+	(void)close(fd);
+}
+
 /* --------------------------------------------------------------- tokens */
 
 #define TOKEN(n) \
@@ -668,6 +702,7 @@ main(void)
 		    a_wait_that_is_too_long_is_told_and_not_waited_for),
 		cmocka_unit_test(an_answer_that_fails_says_why),
 		cmocka_unit_test(a_call_ends_when_it_is_called_off),
+		cmocka_unit_test(a_try_has_a_deadline_and_the_call_has_one),
 		cmocka_unit_test(a_token_that_is_refused_is_refreshed_once),
 		cmocka_unit_test(a_bearer_is_sent_with_every_request),
 		cmocka_unit_test(what_broke_off_is_gone_on_with),

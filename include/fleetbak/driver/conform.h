@@ -21,7 +21,8 @@ struct fb_error;
 enum fb_conform_result { FB_CONFORM_PASS, FB_CONFORM_FAIL, FB_CONFORM_SKIP };
 
 struct fb_conform {
-	const struct fb_config_source *source; /* driver: plugin */
+	/* Of any driver; what only plugins say is asked of them alone. */
+	const struct fb_config_source *source;
 	const char *machine; /* id; NULL: only questions */
 	const char *as_new;  /* id or name; NULL: no restore */
 	const atomic_bool *cancel; /* may be NULL */
