@@ -190,8 +190,8 @@ expect 0 "$fb" -c "$conf" verify --full
 ok "two writers at once"
 
 # Everything at random, and one after the other what a rule cannot be: a gateway
-# that is stopped, one that is killed, writes that hang, a list that lags, and
-# first of all a certificate or a clock that is wrong.
+# that is stopped, one that is killed, writes that hang, a list that lags, a
+# certificate or a clock that is wrong, and nobody who listens.
 storm() { # [rule...]
 	rules 'refuse prob=0.02' 'lost prob=0.03' 'lost-hang=300 prob=0.01' \
 		'reset prob=0.02' 'error=500,InternalError prob=0.03' \
@@ -224,6 +224,11 @@ kill_it() {
 	wait "$rgw_pid" 2>/dev/null || :
 	start_gateway
 }
+goes_away() {
+	rules refuse reset
+	sleep 1
+	storm
+}
 hangs() {
 	tail -n "+$in_the_middle_n" "$proxy_log" | grep -q '^# [0-9]* hang PUT .*/packs/'
 }
@@ -241,7 +246,7 @@ nights=0
 while [ "$(date +%s)" -lt $end ]; do
 	change
 	storm
-	case $((nights % 6)) in
+	case $((nights % 7)) in
 	0) in_the_middle stop_it ;;
 	1) in_the_middle kill_it ;;
 	2)
@@ -262,6 +267,7 @@ while [ "$(date +%s)" -lt $end ]; do
 			FLEETBAK_CLOCK=$(($(date +%s) - 7200)) "$fb" -c "$conf" download
 		expect 0 "$fb" -c "$conf" download
 		;;
+	6) in_the_middle goes_away ;;
 	esac
 	rules
 	expect 0 "$fb" -c "$conf" verify
