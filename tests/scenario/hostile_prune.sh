@@ -157,6 +157,9 @@ condemn() { # <phase> <forgotten sessions>...
 	chmod u+w repo/gc/current
 	printf '{"generation":%s,"phase":"%s","set":"%s","version":1}\n' \
 		"$generation" "$phase" "$set" >repo/gc/current
+	rm -rf "$work/planted"
+	mkdir "$work/planted"
+	cp -a repo/gc "$work/planted/"
 	look "everything is $phase with $# forgotten" none
 }
 for phase in condemned delete; do
@@ -164,4 +167,17 @@ for phase in condemned delete; do
 	condemn "$phase" "$one"
 	condemn "$phase" "$one" "$two" "$three" "$four" "$five"
 done
+
+# A fixed set that holds what is needed is made smaller, which is said once, and
+# stops no later prune.
+condemn delete "$one"
+[ "$status" -eq 0 ] || fail "a prune is stopped for good: exit $status"
+fresh
+cp -a "$work/planted/gc" repo/
+expect 0 "$fb" -c "$conf" prune -y
+grep -q 'objects that runs need were in what was to be deleted' "$work/stderr" ||
+	fail "it does not say so: $(cat "$work/stderr")"
+expect 0 "$fb" -c "$conf" prune -y
+! grep -q 'objects that runs need' "$work/stderr" || fail "it is said again"
+still_there "a planted set" none
 ok "$tried with old states and sets that nobody decided"
