@@ -117,7 +117,7 @@ fb_libvirt_read_below(struct fb_libvirt_driver *driver, const char *uuid,
 		rc = fb_libvirt_overlay_base(
 		    driver, uuid, target, &path, &format, err);
 	if (rc == FB_OK)
-		rc = fb_libvirt_read_image(
+		rc = fb_libvirt_read_image(driver->far,
 		    path, format, changes, &image, err);
 	if (rc < 0)
 		return rc;

@@ -21,7 +21,23 @@
 #define ANSWER_MAX ((size_t)4 << 20)
 
 static int
-ask_image(const char *path, json_t **ret_info, struct fb_error *err)
+ask_far(const struct fb_libvirt_far *far, const char *path, json_t **ret_info,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE char *what = fb_format("look at '%s'", path);
+	const char *const args[] = { path, NULL };
+	FB_AUTO_BUF struct fb_buf answer = { 0 };
+	int rc = fb_libvirt_far_run(far, what,
+	    "exec qemu-img info --output=json -U -f qcow2 \"$1\"", args,
+	    (struct fb_span){ 0 }, ANSWER_MAX, &answer, err);
+
+	return rc < 0 ? rc
+	              : fb_json_parse(fb_buf_span(&answer), ANSWER_MAX,
+	                    "what qemu-img tells", ret_info, err);
+}
+
+static int
+ask_here(const char *path, json_t **ret_info, struct fb_error *err)
 {
 	const char *const words[] = { "qemu-img", "info", "--output=json", "-U",
 		"-f", "qcow2", path, NULL };
@@ -76,12 +92,13 @@ has_flag(const json_t *item, const char *flag)
 /* "in-use" stays when QEMU could not write it out; without "auto" nobody keeps
  * account. */
 int
-fb_libvirt_check_bitmap(
-    const char *path, const char *bitmap, struct fb_error *err)
+fb_libvirt_check_bitmap(const struct fb_libvirt_far *far, const char *path,
+    const char *bitmap, struct fb_error *err)
 {
 	FB_AUTO_JSON json_t *info = NULL;
 	const json_t *found;
-	int rc = ask_image(path, &info, err);
+	int rc = far == NULL ? ask_here(path, &info, err)
+	                     : ask_far(far, path, &info, err);
 
 	if (rc < 0)
 		return rc;

@@ -1,5 +1,4 @@
 /* The kernel and the initrd of a guest that boots them directly. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -9,6 +8,7 @@
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "fleetbak/crypto/digest.h"
+#include "libvirt_files.h"
 #include "libvirt_rest.h"
 
 #define FILE_MODE 0644
@@ -38,69 +38,69 @@ read_part(const char *definition_dir, const char *name, struct fb_buf *bytes,
 	return fb_io_read_file(path, FB_LIBVIRT_FILE_MAX, bytes, err);
 }
 
-static bool
-is_same(const char *path, const struct fb_buf *wanted)
+static int
+look_at(const struct fb_libvirt_driver *driver, const char *path,
+    const struct fb_buf *wanted, bool *ret_same, bool *ret_missing,
+    struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf is = { 0 };
+	struct fb_libvirt_file file;
 	struct fb_error ignored;
-	struct stat st;
+	int rc = fb_libvirt_file_look(driver, path, &file, err);
 
-	return stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
-	    (uint64_t)st.st_size == wanted->len &&
-	    fb_io_read_file(path, FB_LIBVIRT_FILE_MAX, &is, &ignored) ==
-	        FB_OK &&
+	if (rc < 0)
+		return rc;
+	*ret_missing = !file.there;
+	*ret_same = file.regular && file.size == wanted->len &&
+	    fb_libvirt_file_read(driver, path, &is, &ignored) == FB_OK &&
 	    is.len == wanted->len &&
 	    memcmp(is.data, wanted->data, is.len) == 0;
-}
-
-static bool
-is_absent(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) == -1 && (errno == ENOENT || errno == ENOTDIR);
+	return FB_OK;
 }
 
 static int
-find_one(const char *path, const char *definition_dir, const char *name,
-    char **ret_path, bool *ret_missing, struct fb_error *err)
+find_one(const struct fb_libvirt_driver *driver, const char *path,
+    const char *definition_dir, const char *name, char **ret_path,
+    bool *ret_missing, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf bytes = { 0 };
 	char hex[FB_DIGEST_HEX_SIZE];
 	struct fb_digest digest;
+	bool same = false;
 	int rc;
 
-	if (path == NULL || path[0] != '/' ||
+	/* Where it cannot be put it has to be there. */
+	if (path == NULL || path[0] != '/' || !fb_libvirt_reaches(driver) ||
 	    !fb_libvirt_has_part(definition_dir, name))
 		return FB_OK;
 	rc = read_part(definition_dir, name, &bytes, err);
-	if (rc < 0 || is_same(path, &bytes))
+	if (rc == FB_OK)
+		rc = look_at(driver, path, &bytes, &same, ret_missing, err);
+	if (rc < 0 || same || *ret_missing)
 		return rc;
-	*ret_missing = is_absent(path);
-	if (*ret_missing)
-		return FB_OK;
 	fb_digest_of(fb_buf_span(&bytes), &digest);
 	fb_digest_hex(&digest, hex);
 	*ret_path = fb_format("%s-%.*s", path, DIGITS, hex);
-	*ret_missing = is_absent(*ret_path);
-	if (*ret_missing || is_same(*ret_path, &bytes))
-		return FB_OK;
+	rc = look_at(driver, *ret_path, &bytes, &same, ret_missing, err);
+	if (rc < 0 || same || *ret_missing)
+		return rc;
 	return fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
 	    "the %s: '%s' is there already, and not the backup's", name,
 	    *ret_path);
 }
 
 int
-fb_libvirt_boot_find(const struct fb_domain *then, const char *definition_dir,
+fb_libvirt_boot_find(const struct fb_libvirt_driver *driver,
+    const struct fb_domain *then, const char *definition_dir,
     struct fb_libvirt_boot *ret_boot, struct fb_error *err)
 {
-	int rc = find_one(then->kernel, definition_dir, "kernel",
+	int rc = find_one(driver, then->kernel, definition_dir, "kernel",
 	    &ret_boot->kernel.path, &ret_boot->kernel.missing, err);
 
 	return rc < 0 ? rc
-	              : find_one(then->initrd, definition_dir, "initrd",
-	                    &ret_boot->initrd.path, &ret_boot->initrd.missing,
-	                    err);
+	              : find_one(driver, then->initrd, definition_dir,
+	                    "initrd", &ret_boot->initrd.path,
+	                    &ret_boot->initrd.missing, err);
 }
 
 void
@@ -133,35 +133,31 @@ fb_libvirt_boot_say(const struct fb_libvirt_boot *boot,
 }
 
 static int
-put_one(const char *path, const char *definition_dir, const char *name,
-    struct fb_error *err)
+put_one(const struct fb_libvirt_driver *driver, const char *path,
+    const char *definition_dir, const char *name, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf bytes = { 0 };
-	FB_AUTO_FREE char *dir = fb_strdup(path);
-	char *slash = strrchr(dir, '/');
 	int rc = read_part(definition_dir, name, &bytes, err);
 
-	slash[slash == dir ? 1 : 0] = '\0';
 	if (rc == FB_OK)
-		rc = fb_io_mkdirs(dir, DIR_MODE, err);
-	if (rc == FB_OK)
-		rc = fb_io_replace(path, fb_buf_span(&bytes), FILE_MODE, err);
+		rc = fb_libvirt_file_replace(driver, path,
+		    fb_buf_span(&bytes), FILE_MODE, DIR_MODE, err);
 	return rc < 0 ? fb_wrap(err, "the %s", name) : FB_OK;
 }
 
 int
-fb_libvirt_boot_put(const struct fb_libvirt_boot *boot,
-    const struct fb_domain *then, const char *definition_dir,
+fb_libvirt_boot_put(const struct fb_libvirt_driver *driver,
+    const struct fb_libvirt_boot *boot, const struct fb_domain *then, const char *definition_dir,
     struct fb_error *err)
 {
 	int rc = FB_OK;
 
 	if (boot->kernel.missing)
-		rc = put_one(boot->kernel.path != NULL ? boot->kernel.path
+		rc = put_one(driver, boot->kernel.path != NULL ? boot->kernel.path
 		                                       : then->kernel,
 		    definition_dir, "kernel", err);
 	if (rc == FB_OK && boot->initrd.missing)
-		rc = put_one(boot->initrd.path != NULL ? boot->initrd.path
+		rc = put_one(driver, boot->initrd.path != NULL ? boot->initrd.path
 		                                       : then->initrd,
 		    definition_dir, "initrd", err);
 	return rc;

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
@@ -12,6 +11,7 @@
 #include "fleetbak/base/name.h"
 #include "fleetbak/crypto/digest.h"
 #include "fleetbak/format/json.h"
+#include "libvirt_files.h"
 
 #define NAME_PREFIX  "fb-"
 #define OWNER_LEN    16
@@ -218,7 +218,7 @@ look_at(const struct job *job, struct disk *disk, struct fb_error *err)
 	const struct fb_domain_disk *live =
 	    fb_domain_disk(job->begin->live, disk->target);
 	struct fb_error why = { 0 };
-	struct stat st;
+	struct fb_libvirt_file file;
 
 	if (live == NULL)
 		return fb_fail(err, FB_ESTALE,
@@ -233,8 +233,10 @@ look_at(const struct job *job, struct disk *disk, struct fb_error *err)
 		disk->keeps = false;
 		return FB_OK;
 	}
-	if (stat(disk->image, &st) == 0 && S_ISREG(st.st_mode))
-		disk->inode = st.st_ino;
+	if (fb_libvirt_file_look(job->begin->driver, disk->image, &file,
+	        &why) == FB_OK &&
+	    file.regular)
+		disk->inode = file.inode;
 	look_back(job, disk);
 	return FB_OK;
 }

@@ -72,7 +72,7 @@ FB_MUST_USE int fb_libvirt_read_changes(const struct fb_libvirt_driver *driver,
 
 /* Is it in the image itself, and does it have all that was written?
  * FB_EFAILED: it cannot be used, and why. */
-FB_MUST_USE int fb_libvirt_check_bitmap(
+FB_MUST_USE int fb_libvirt_check_bitmap(const struct fb_libvirt_far *far,
     const char *path, const char *bitmap, struct fb_error *err);
 
 /* How NBD calls a bitmap; the caller's. */

@@ -8,6 +8,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
+#include "libvirt_files.h"
 #include "libvirt_rest.h"
 
 static int
@@ -21,46 +22,37 @@ write_xml(virDomainPtr domain, bool live, const char *dir, const char *name,
 	return rc < 0 ? rc : fb_io_replace(path, fb_buf_span(&xml), 0600, err);
 }
 
-/* A device's size is where its end is. */
-static uint64_t
-device_size(const char *path)
-{
-	struct fb_error ignored;
-	FB_AUTO_CLOSE int fd = fb_io_open(path, O_RDONLY, 0, &ignored);
-	off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
-
-	return end < 0 ? UINT64_MAX : (uint64_t)end;
-}
-
 bool
-fb_libvirt_is_too_large(const char *path)
+fb_libvirt_is_too_large(
+    const struct fb_libvirt_driver *driver, const char *path)
 {
-	struct stat st;
+	struct fb_libvirt_file file;
+	struct fb_error err = { 0 };
 
 	if (path[0] != '/')
 		return true;
-	if (stat(path, &st) == -1)
+	/* One that cannot be looked at fails when it is read. */
+	if (fb_libvirt_file_look(driver, path, &file, &err) < 0)
 		return false;
-	if (S_ISBLK(st.st_mode))
-		return device_size(path) > FB_LIBVIRT_FILE_MAX;
-	return !S_ISREG(st.st_mode) ||
-	    (uint64_t)st.st_size > FB_LIBVIRT_FILE_MAX;
+	return file.there &&
+	    ((!file.regular && !file.block) ||
+	        file.size > FB_LIBVIRT_FILE_MAX);
 }
 
 /* A file that the domain starts with, into the definition under this name.
  * One that is not there, as an NVRAM before the first start, is none, and of
  * one that is too large the plan says so. */
 static int
-keep_file(
-    const char *dir, const char *from, const char *name, struct fb_error *err)
+keep_file(const struct fb_libvirt_driver *driver, const char *dir,
+    const char *from, const char *name, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = fb_format("%s/%s", dir, name);
 	FB_AUTO_BUF struct fb_buf bytes = { 0 };
 	int rc;
 
-	if (from == NULL || fb_libvirt_is_too_large(from))
+	if (from == NULL || fb_libvirt_is_too_large(driver, from))
 		return FB_OK;
-	rc = fb_io_read_file(from, FB_LIBVIRT_FILE_MAX, &bytes, err);
+	rc = fb_libvirt_file_read(driver, from, &bytes, err);
 	if (rc == FB_ENOTFOUND)
 		return FB_OK;
 	if (rc == FB_OK)
@@ -81,7 +73,8 @@ fb_libvirt_keep_definition(const struct fb_libvirt_driver *driver,
 	if (rc == FB_OK)
 		rc = fb_libvirt_read(domain, false, &defined, err);
 	if (rc == FB_OK)
-		rc = keep_file(dir, defined.nvram, FB_LIBVIRT_NVRAM, err);
+		rc = keep_file(
+		    driver, dir, defined.nvram, FB_LIBVIRT_NVRAM, err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_tpm_keep(driver, &defined, dir, err);
 	if (rc == FB_OK)
@@ -93,15 +86,15 @@ fb_libvirt_keep_definition(const struct fb_libvirt_driver *driver,
 }
 
 int
-fb_libvirt_keep_kernel(
+fb_libvirt_keep_kernel(const struct fb_libvirt_driver *driver,
     virDomainPtr domain, const char *dir, struct fb_error *err)
 {
 	FB_AUTO_DOMAIN struct fb_domain defined = { 0 };
 	int rc = fb_libvirt_read(domain, false, &defined, err);
 
 	if (rc == FB_OK)
-		rc = keep_file(dir, defined.kernel, "kernel", err);
+		rc = keep_file(driver, dir, defined.kernel, "kernel", err);
 	if (rc == FB_OK)
-		rc = keep_file(dir, defined.initrd, "initrd", err);
+		rc = keep_file(driver, dir, defined.initrd, "initrd", err);
 	return rc;
 }

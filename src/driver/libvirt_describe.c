@@ -179,9 +179,11 @@ is_swapped(const struct look *look, const struct fb_domain_disk *disk)
 /* A job would be in the way when the guest's agent comes up again: libvirt
  * then takes it for absent until it is restarted itself. */
 bool
-fb_libvirt_reads_stopped(bool live, const struct fb_domain *domain)
+fb_libvirt_reads_stopped(const struct fb_libvirt_driver *driver, bool live,
+    const struct fb_domain *domain)
 {
-	return !live && domain->agent && !fb_libvirt_overlays(live, domain);
+	return !live && domain->agent &&
+	    !fb_libvirt_overlays(driver, live, domain);
 }
 
 /* One that is not defined would be gone when it has stopped. */
@@ -196,7 +198,8 @@ is_live(const struct look *look)
 static bool
 is_read_stopped(const struct look *look)
 {
-	return fb_libvirt_reads_stopped(is_live(look), &look->defined);
+	return fb_libvirt_reads_stopped(
+	    look->driver, is_live(look), &look->defined);
 }
 
 /* Of a disk that the XML allows: does it run as it is defined, and how large
@@ -267,7 +270,8 @@ static void
 add_way(struct fb_buf *note, const struct look *look,
     const struct fb_domain_disk *disk, const struct fb_volume *volume)
 {
-	bool overlay = fb_libvirt_overlays(is_live(look), &look->defined);
+	bool overlay = fb_libvirt_overlays(
+	    look->driver, is_live(look), &look->defined);
 	bool running = look->running && !is_read_stopped(look);
 	bool keeps =
 	    look->running ? running : fb_libvirt_has_account(look->ref);
@@ -324,7 +328,8 @@ add_disk(const struct look *look, const struct fb_domain_disk *disk,
 	} else {
 		volume->read_stopped = is_read_stopped(look);
 		volume->method = volume->read_stopped ? "read-stopped"
-		    : fb_libvirt_overlays(is_live(look), &look->defined)
+		    : fb_libvirt_overlays(
+		          look->driver, is_live(look), &look->defined)
 		    ? "overlay"
 		    : "backup-job";
 		add_way(&note, look, disk, volume);
@@ -351,8 +356,8 @@ add_definition(const struct look *look, struct fb_machine *machine)
 		    look->defined.host_devices == 1 ? "" : "s",
 		    look->defined.host_devices == 1 ? "is" : "are");
 	for (size_t i = 0; i < 3; i++)
-		if (look->driver->local && files[i] != NULL &&
-		    fb_libvirt_is_too_large(files[i]))
+		if (files[i] != NULL &&
+		    fb_libvirt_is_too_large(look->driver, files[i]))
 			fb_buf_add_fmt(&note, "%s'%s' is not captured: it is "
 			                      "no file, or larger than 64 MiB",
 			    note.len > 0 ? "; " : "", files[i]);
@@ -482,11 +487,12 @@ check(const struct look *look, const struct fb_machine *machine,
 		return fb_fail_id(err, FB_ECONFIG, "E-NAME",
 		    "its name '%s' has a line break or a tabulator",
 		    look->defined.name);
-	if (!look->driver->local) {
+	if (!fb_libvirt_reaches(look->driver)) {
 		(void)fb_fail(err, FB_EUNSUP,
-		    "its hypervisor is another host, from which disks cannot "
-		    "be read yet");
-		return fb_hint(err, "run fleetbak on that host");
+		    "its hypervisor is another host, and disks are read from "
+		    "another host over ssh only");
+		return fb_hint(err, "a uri of the form qemu+ssh://HOST/system, "
+		                    "or run fleetbak on that host");
 	}
 	if (look->saved) {
 		(void)fb_fail_id(err, FB_ECONFLICT, "E-DOMAIN-SAVED",
@@ -519,7 +525,9 @@ take_look(struct look *look, struct fb_machine *machine, struct fb_error *err)
 		return fb_libvirt_fail(err, false, "cannot tell its state");
 	machine->power = fb_libvirt_power(look->driver, machine->id, state);
 	look->running = !fb_libvirt_is_off(state);
-	look->scratch_free = room_in(look->driver->scratch);
+	look->scratch_free = look->driver->local
+	    ? room_in(look->driver->scratch)
+	    : UINT64_MAX;
 	look->persistent = fb_libvirt.virDomainIsPersistent(look->ref) != 0;
 	look->saved = !look->running &&
 	    fb_libvirt.virDomainHasManagedSaveImage(look->ref, 0) == 1;

@@ -205,10 +205,67 @@ new_artifact(struct fb_libvirt_changes *changes)
 	return artifact;
 }
 
-int
-fb_libvirt_read_job(const char *socket, const char *export_,
-    struct fb_libvirt_changes *changes, struct fb_artifact **ret_artifact,
+/* In a session of its own: what interrupts us is not meant for it. */
+static int
+open_far(struct fb_disk *disk, const char *what, char **owned_words,
+    const char *export_, const char *context, struct fb_error *err)
+{
+	FB_AUTO_WORDS char **words = owned_words;
+	FB_AUTO_FREE char **all = NULL;
+	size_t count = 0;
+
+	while (words[count] != NULL)
+		count++;
+	all = fb_alloc(count + 2, sizeof(*all));
+	all[0] = (char *)(uintptr_t)"setsid";
+	for (size_t i = 0; i < count; i++)
+		all[i + 1] = words[i];
+	return fb_disk_open_command(disk, what, all, export_, context, err);
+}
+
+static int
+open_socket(const struct fb_libvirt_far *far, struct fb_disk *disk,
+    const char *what, const char *socket, const char *export_,
+    const char *context, struct fb_error *err)
+{
+	return far == NULL
+	    ? fb_disk_open_socket(disk, what, socket, export_, context, err)
+	    : open_far(disk, what, fb_libvirt_far_to_socket(far, socket),
+	          export_, context, err);
+}
+
+static int
+open_image(const struct fb_libvirt_far *far, struct fb_disk *disk,
+    const char *path, const char *format, bool write, const char *bitmap,
     struct fb_error *err)
+{
+	FB_AUTO_FREE char *context =
+	    bitmap != NULL ? fb_libvirt_context(bitmap) : NULL;
+	FB_AUTO_FREE char *what = NULL;
+	int rc;
+
+	if (far == NULL && bitmap != NULL)
+		return fb_disk_open_changes(
+		    disk, path, format, bitmap, context, err);
+	if (far == NULL)
+		return fb_disk_open_image(disk, path, format, write, err);
+	if (path[0] != '/')
+		return fb_fail(
+		    err, FB_EPROTO, "'%s' is no absolute path", path);
+	what = fb_format("image '%s'", path);
+	rc = open_far(disk, what,
+	    fb_libvirt_far_to_image(far, path, format, write, bitmap), "",
+	    context, err);
+	return rc < 0
+	    ? fb_hint(err, "is qemu-nbd installed there (qemu-utils), and the "
+	                   "image not in use?")
+	    : FB_OK;
+}
+
+int
+fb_libvirt_read_job(const struct fb_libvirt_far *far, const char *socket,
+    const char *export_, struct fb_libvirt_changes *changes,
+    struct fb_artifact **ret_artifact, struct fb_error *err)
 {
 	FB_AUTO_FREE char *what = fb_format("backup job, disk '%s'", export_);
 	FB_AUTO_FREE char *context = changes->bitmap != NULL
@@ -216,8 +273,8 @@ fb_libvirt_read_job(const char *socket, const char *export_,
 	    : NULL;
 	struct artifact *artifact = new_artifact(changes);
 	FB_AUTO_ARTIFACT struct fb_artifact *base = &artifact->base;
-	int rc = fb_disk_open_socket(
-	    &artifact->disk, what, socket, export_, context, err);
+	int rc = open_socket(
+	    far, &artifact->disk, what, socket, export_, context, err);
 
 	if (rc < 0)
 		return rc;
@@ -229,32 +286,27 @@ fb_libvirt_read_job(const char *socket, const char *export_,
 /* What its bitmap is worth is seen before it is served: qemu-nbd would not
  * serve the image with a broken one, and with that of an image below it. */
 static int
-open_image(struct artifact *artifact, const char *path, const char *format,
-    struct fb_error *err)
+open_to_read(const struct fb_libvirt_far *far, struct artifact *artifact,
+    const char *path, const char *format, struct fb_error *err)
 {
 	struct fb_libvirt_changes *changes = &artifact->changes;
-	FB_AUTO_FREE char *context = NULL;
 	struct fb_error why = { 0 };
 
 	if (changes->bitmap != NULL && changes->why == NULL &&
-	    fb_libvirt_check_bitmap(path, changes->bitmap, &why) < 0)
+	    fb_libvirt_check_bitmap(far, path, changes->bitmap, &why) < 0)
 		changes->why = fb_strdup(why.msg);
-	if (changes->bitmap == NULL || changes->why != NULL)
-		return fb_disk_open_image(
-		    &artifact->disk, path, format, false, err);
-	context = fb_libvirt_context(changes->bitmap);
-	return fb_disk_open_changes(
-	    &artifact->disk, path, format, changes->bitmap, context, err);
+	return open_image(far, &artifact->disk, path, format, false,
+	    changes->why == NULL ? changes->bitmap : NULL, err);
 }
 
 int
-fb_libvirt_read_image(const char *path, const char *format,
-    struct fb_libvirt_changes *changes, struct fb_artifact **ret_artifact,
-    struct fb_error *err)
+fb_libvirt_read_image(const struct fb_libvirt_far *far, const char *path,
+    const char *format, struct fb_libvirt_changes *changes,
+    struct fb_artifact **ret_artifact, struct fb_error *err)
 {
 	struct artifact *artifact = new_artifact(changes);
 	FB_AUTO_ARTIFACT struct fb_artifact *base = &artifact->base;
-	int rc = open_image(artifact, path, format, err);
+	int rc = open_to_read(far, artifact, path, format, err);
 
 	if (rc < 0)
 		return rc;
@@ -264,8 +316,8 @@ fb_libvirt_read_image(const char *path, const char *format,
 }
 
 int
-fb_libvirt_write_image(const char *path, const char *format,
-    struct fb_target **ret_target, struct fb_error *err)
+fb_libvirt_write_image(const struct fb_libvirt_far *far, const char *path,
+    const char *format, struct fb_target **ret_target, struct fb_error *err)
 {
 	FB_AUTO_TARGET struct fb_target *base = NULL;
 	struct target *target = fb_alloc(1, sizeof(*target));
@@ -274,7 +326,7 @@ fb_libvirt_write_image(const char *path, const char *format,
 	(void)pthread_mutex_init(&target->lock, NULL);
 	base = &target->base;
 	base->ops = &target_ops;
-	rc = fb_disk_open_image(&target->disk, path, format, true, err);
+	rc = open_image(far, &target->disk, path, format, true, NULL, err);
 	if (rc < 0)
 		return rc;
 	base->size = target->disk.size;

@@ -116,7 +116,7 @@ fb_libvirt_is_frozen(const struct fb_libvirt_driver *driver, const char *uuid)
 	struct fb_error ignored;
 	struct stat st;
 
-	return driver->local && fb_io_look(path, &st, &ignored) == FB_OK;
+	return fb_libvirt_reaches(driver) && fb_io_look(path, &st, &ignored) == FB_OK;
 }
 
 /* What was frozen is gone with the life that it was frozen in. */

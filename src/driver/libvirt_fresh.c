@@ -1,9 +1,8 @@
 #include "libvirt_fresh.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fleetbak/base/child.h"
@@ -11,6 +10,8 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/seam.h"
+#include "libvirt_files.h"
+#include "libvirt_upload.h"
 
 #define CLAIM_MODE 0600
 #define DIR_MODE   0700
@@ -20,6 +21,8 @@
 
 /* Making an empty image is no work. */
 #define CREATE_MS 60000
+
+#define FAR_OUTPUT_MAX 4096
 
 char *
 fb_libvirt_fresh_text(const struct fb_libvirt_fresh *place)
@@ -185,12 +188,43 @@ make_volume(const struct fb_libvirt_fresh *place, struct found *found,
 }
 
 static int
+upload(const struct fb_libvirt_fresh *place, struct found *found,
+    struct fb_target **ret_target, struct fb_error *err)
+{
+	FB_AUTO_FREE char *what = fb_libvirt_fresh_text(place);
+
+	return fb_libvirt_upload_open(place->connection,
+	    FB_STEAL(found->volume), what, place->size, ret_target, err);
+}
+
+/* By its path, where files are in reach and it has one. */
+static int
+write_volume(const struct fb_libvirt_fresh *place, struct found *found,
+    struct fb_target **ret_target, struct fb_error *err)
+{
+	char *path;
+	int rc;
+
+	if (!fb_libvirt_reaches(place->driver))
+		return upload(place, found, ret_target, err);
+	path = fb_libvirt.virStorageVolGetPath(found->volume);
+	if (path == NULL)
+		return fb_libvirt_fail(err, false,
+		    "cannot find the volume '%s'", place->volume);
+	rc = path[0] == '/'
+	    ? fb_libvirt_write_image(place->driver->far, path, place->format,
+	          ret_target, err)
+	    : upload(place, found, ret_target, err);
+	free(path);
+	return rc;
+}
+
+static int
 open_volume(const struct fb_libvirt_fresh *place, bool claimed,
     struct fb_target **ret_target, struct fb_error *err)
 {
 	AUTO_FOUND struct found found = { 0 };
 	bool fresh;
-	char *path;
 	int rc = look_up(place, &found, err);
 
 	if (rc < 0)
@@ -206,12 +240,7 @@ open_volume(const struct fb_libvirt_fresh *place, bool claimed,
 		rc = make_volume(place, &found, err);
 	if (rc < 0)
 		return rc;
-	path = fb_libvirt.virStorageVolGetPath(found.volume);
-	if (path == NULL)
-		return fb_libvirt_fail(err, false,
-		    "cannot find the volume '%s'", place->volume);
-	rc = fb_libvirt_write_image(path, place->format, ret_target, err);
-	free(path);
+	rc = write_volume(place, &found, ret_target, err);
 	if (rc == FB_OK) /* what a device held before is no zeros */
 		(*ret_target)->fresh = fresh && found.files;
 	return rc;
@@ -240,6 +269,46 @@ run_qemu_img(const struct fb_libvirt_fresh *place, struct fb_error *err)
 	return fb_fail(err, result.timed_out ? FB_ETIMEOUT : FB_EFAILED,
 	    "qemu-img cannot make '%s': %s", place->path,
 	    fb_buf_str(&result.err));
+}
+
+/* On the other host; nobody's is written over. */
+static int
+make_far(const struct fb_libvirt_fresh *place, struct fb_error *err)
+{
+	static const char script[] =
+	    "[ -e \"$1\" ] || (set -C && : >\"$1\") || exit 1\n"
+	    "exec qemu-img create -q -f \"$2\" \"$1\" \"$3\"\n";
+	FB_AUTO_FREE char *what = fb_format("make '%s'", place->path);
+	FB_AUTO_FREE char *size =
+	    fb_format("%llu", (unsigned long long)place->size);
+	const char *const args[] = { place->path, place->format, size, NULL };
+
+	return fb_libvirt_far_run(place->driver->far, what, script, args,
+	    (struct fb_span){ 0 }, FAR_OUTPUT_MAX, NULL, err);
+}
+
+static int
+open_far(const struct fb_libvirt_fresh *place, bool claimed,
+    struct fb_target **ret_target, struct fb_error *err)
+{
+	struct fb_libvirt_file file;
+	bool fresh;
+	int rc = fb_libvirt_file_look(place->driver, place->path, &file, err);
+
+	if (rc == FB_OK && file.there && !claimed && !place->existing)
+		return fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",
+		    "'%s' exists already", place->path);
+	fresh = !place->existing && (!file.there || file.size == 0);
+	if (rc == FB_OK && !claimed)
+		rc = claim(place, err);
+	if (rc == FB_OK && fresh)
+		rc = make_far(place, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_write_image(place->driver->far, place->path,
+		    place->format, ret_target, err);
+	if (rc == FB_OK)
+		(*ret_target)->fresh = fresh;
+	return rc;
 }
 
 /* An empty file is nothing yet: it was claimed, and no more. */
@@ -286,7 +355,7 @@ open_file(const struct fb_libvirt_fresh *place, bool claimed,
 	    ? fb_target_open_file(
 	          place->path, place->size, false, ret_target, err)
 	    : fb_libvirt_write_image(
-	          place->path, place->format, ret_target, err);
+	          NULL, place->path, place->format, ret_target, err);
 	if (rc == FB_OK)
 		(*ret_target)->fresh = fresh;
 	return rc;
@@ -299,7 +368,8 @@ fb_libvirt_fresh_open(const struct fb_libvirt_fresh *place,
 	bool claimed = is_claimed(place);
 
 	return place->path != NULL
-	    ? open_file(place, claimed, ret_target, err)
+	    ? (place->driver->far == NULL ? open_file : open_far)(
+	          place, claimed, ret_target, err)
 	    : open_volume(place, claimed, ret_target, err);
 }
 
@@ -318,44 +388,29 @@ check_size(const struct fb_libvirt_fresh *place, uint64_t has,
 	          (unsigned long long)has, (unsigned long long)place->size);
 }
 
-/* A device's size is where its end is. */
-static int
-check_device(const struct fb_libvirt_fresh *place, struct fb_error *err)
-{
-	FB_AUTO_CLOSE int fd = fb_io_open(place->path, O_RDONLY, 0, err);
-	off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
-
-	if (fd < 0)
-		return fd;
-	return end == -1
-	    ? fb_fail_sys(err, "cannot look at '%s'", place->path)
-	    : check_size(place, (uint64_t)end, err);
-}
-
 static int
 check_file(const struct fb_libvirt_fresh *place, bool *ret_there,
     uint64_t *ret_free, struct fb_error *err)
 {
 	FB_AUTO_FREE char *dir = fb_strdup(place->path);
 	char *slash = strrchr(dir, '/');
-	struct statvfs fs;
-	struct stat st;
+	struct fb_libvirt_file file;
 	int rc;
 
 	if (dir[0] != '/')
 		return fb_fail(err, FB_ECONFIG, "'%s' is no absolute path",
 		    place->path);
 	slash[slash == dir ? 1 : 0] = '\0';
-	if (statvfs(dir, &fs) == -1) {
-		(void)fb_fail_sys(err, "cannot look at '%s'", dir);
-		return fb_hint(err, "make it, or set 'images' of the source");
-	}
-	*ret_free = (uint64_t)fs.f_bavail * fs.f_frsize;
-	rc = fb_io_look(place->path, &st, err);
-	*ret_there = rc == FB_OK;
-	if (rc == FB_OK && place->existing)
-		return check_device(place, err);
-	return rc == FB_ENOTFOUND ? FB_OK : rc;
+	rc = fb_libvirt_file_space(place->driver, dir, ret_free, err);
+	if (rc < 0)
+		return fb_hint(err, rc == FB_EUNSUP
+		        ? "into a pool: --map 'disk:*=POOL/'"
+		        : "make it, or set 'images' of the source");
+	rc = fb_libvirt_file_look(place->driver, place->path, &file, err);
+	*ret_there = file.there || file.link;
+	return rc == FB_OK && place->existing
+	    ? check_size(place, file.size, err)
+	    : rc;
 }
 
 static int

@@ -93,7 +93,7 @@ fb_libvirt_hold(struct fb_libvirt_driver *driver, const char *uuid,
 	struct fb_libvirt_held **at;
 	int fd = -1, rc = FB_OK;
 
-	if (!driver->local)
+	if (!fb_libvirt_reaches(driver))
 		return FB_OK;
 	(void)pthread_mutex_lock(&driver->lock);
 	at = find_held(driver, uuid);
@@ -123,7 +123,7 @@ fb_libvirt_check_held(const struct fb_libvirt_driver *driver, const char *uuid,
 	(void)pthread_mutex_lock(&own->lock);
 	held = *find_held(own, uuid) != NULL;
 	(void)pthread_mutex_unlock(&own->lock);
-	if (!held && driver->local)
+	if (!held && fb_libvirt_reaches(driver))
 		rc = try_lock(path, false, &fd, &why);
 	if (fd >= 0)
 		(void)close(fd);

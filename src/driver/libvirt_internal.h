@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+#include "libvirt_far.h"
 #include "libvirt_late.h"
 #include "libvirt_ops.h"
 #include "libvirt_xml.h"
@@ -23,8 +24,10 @@
 /* In it, the firmware's variables; and how large a file in it may be. */
 #define FB_LIBVIRT_NVRAM    "nvram"
 #define FB_LIBVIRT_FILE_MAX ((size_t)64 << 20)
-/* Or neither a regular file nor a block device of this host. */
-bool fb_libvirt_is_too_large(const char *path);
+/* Or neither a regular file nor a block device of its host. */
+struct fb_libvirt_driver;
+bool fb_libvirt_is_too_large(
+    const struct fb_libvirt_driver *driver, const char *path);
 
 /* Are the file systems of a guest that is captured live frozen? */
 enum fb_libvirt_freezing {
@@ -43,6 +46,8 @@ struct fb_libvirt_driver {
 	                  * they were */
 	char **machines; /* globs of names, ends with NULL; NULL: all */
 	bool local;      /* the hypervisor is this host's */
+	struct fb_libvirt_far *far; /* or its host is reached by ssh; or NULL */
+	char *far_mark; /* of this host, in names on that one */
 	bool live;       /* captured without being stopped */
 	enum fb_libvirt_freezing freeze;
 	uint64_t freeze_timeout_ms; /* nothing is frozen for longer */
@@ -95,6 +100,12 @@ FB_MUST_USE int fb_libvirt_effect(
 
 /* Is this a URI of a hypervisor on this host? */
 bool fb_libvirt_is_local(const char *uri);
+/* Are files of the hypervisor's host in reach? */
+static inline bool
+fb_libvirt_reaches(const struct fb_libvirt_driver *driver)
+{
+	return driver->local || driver->far != NULL;
+}
 
 /* The domain's XML; of one that does not run both are the same. */
 FB_MUST_USE int fb_libvirt_xml(virDomainPtr domain, bool live,
@@ -109,7 +120,8 @@ void fb_libvirt_describe(const struct fb_libvirt_driver *driver,
 
 /* Is it down while its disks are read, although it runs otherwise?  `live`: it
  * is not stopped, because its source says so or because it would be gone. */
-bool fb_libvirt_reads_stopped(bool live, const struct fb_domain *domain);
+bool fb_libvirt_reads_stopped(const struct fb_libvirt_driver *driver,
+    bool live, const struct fb_domain *domain);
 
 /* The domain of this UUID, on a connection that is given back with it.
  * FB_ENOTFOUND (E-MACHINE-GONE). */
@@ -158,8 +170,28 @@ FB_MUST_USE int fb_libvirt_make_place(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *token, struct fb_error *err);
 char *fb_libvirt_part(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *token, const char *name);
+/*
+ * QEMU's directory of a capture.  On another host it is
+ *
+ *	<scratch>/<mark of this host>-<digest of the capture>
+ *
+ * there, as everything else is here.
+ */
+char *fb_libvirt_own(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token);
+FB_MUST_USE int fb_libvirt_make_own(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token, struct fb_error *err);
+FB_MUST_USE int fb_libvirt_give_own(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token, uint32_t uid, uint32_t gid,
+    struct fb_error *err);
+/* That of another host; here it goes with its capture. */
+FB_MUST_USE int fb_libvirt_remove_own(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token, struct fb_error *err);
 char *fb_libvirt_socket(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *token);
+/* Is it that of any capture of this domain? */
+bool fb_libvirt_is_our_socket(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *socket);
 
 /* Has the name of that socket room in a socket's address?  FB_ECONFIG. */
 FB_MUST_USE int fb_libvirt_check_socket(const struct fb_libvirt_driver *driver,
@@ -190,7 +222,7 @@ FB_MUST_USE int fb_libvirt_stamp(const struct fb_libvirt_driver *driver,
 FB_MUST_USE int fb_libvirt_keep_definition(
     const struct fb_libvirt_driver *driver, virDomainPtr domain, bool running,
     const char *dir, struct fb_error *err);
-FB_MUST_USE int fb_libvirt_keep_kernel(
+FB_MUST_USE int fb_libvirt_keep_kernel(const struct fb_libvirt_driver *driver,
     virDomainPtr domain, const char *dir, struct fb_error *err);
 
 /*
@@ -311,14 +343,17 @@ void fb_libvirt_let_go_of(struct fb_libvirt_driver *driver, const char *uuid);
 FB_MUST_USE int fb_libvirt_check_job(const struct fb_libvirt_driver *driver,
     virDomainPtr domain, const char *uuid, struct fb_error *err);
 
+/* On the hypervisor's host, which is this one when `far` is NULL: */
 /* Read a disk from the socket of a backup job, or from its image while nobody
  * writes to it, with what this can tell of its changes, which it takes over. */
 struct fb_libvirt_changes;
-FB_MUST_USE int fb_libvirt_read_job(const char *socket, const char *export_,
+FB_MUST_USE int fb_libvirt_read_job(const struct fb_libvirt_far *far,
+    const char *socket, const char *export_,
     struct fb_libvirt_changes *changes, struct fb_artifact **ret_artifact,
     struct fb_error *err);
-FB_MUST_USE int fb_libvirt_read_image(const char *path, const char *format,
-    struct fb_libvirt_changes *changes, struct fb_artifact **ret_artifact,
+FB_MUST_USE int fb_libvirt_read_image(const struct fb_libvirt_far *far,
+    const char *path, const char *format, struct fb_libvirt_changes *changes,
+    struct fb_artifact **ret_artifact,
     struct fb_error *err);
 
 /*
@@ -342,9 +377,10 @@ FB_MUST_USE int fb_libvirt_ask_context(struct fb_artifact *artifact,
     struct fb_error *err);
 
 /* Write to the image of a domain that is off. */
-FB_MUST_USE int fb_libvirt_write_image(const char *path, const char *format,
-    struct fb_target **ret_target, struct fb_error *err);
-/* The path of a disk's image on this host, the caller's. */
+FB_MUST_USE int fb_libvirt_write_image(const struct fb_libvirt_far *far,
+    const char *path, const char *format, struct fb_target **ret_target,
+    struct fb_error *err);
+/* The path of a disk's image on its host, the caller's. */
 FB_MUST_USE int fb_libvirt_image(virConnectPtr connection,
     const struct fb_domain_disk *disk, char **ret_path, struct fb_error *err);
 
@@ -353,6 +389,7 @@ FB_MUST_USE int fb_libvirt_image(virConnectPtr connection,
  * `domain`, as it will be defined, names.
  */
 struct fb_libvirt_vars {
+	const struct fb_libvirt_driver *driver;
 	const char *definition_dir; /* of the backup */
 	const struct fb_domain *domain;
 	const char *own; /* what is the domain's there now; NULL: nothing is */

@@ -72,9 +72,7 @@ fb_libvirt_job(const struct fb_libvirt_driver *driver, virDomainPtr domain,
     struct fb_error *err)
 {
 	FB_AUTO_FREE char *own = fb_libvirt_socket(driver, uuid, token);
-	FB_AUTO_FREE char *place = fb_libvirt_place(driver, uuid, "");
 	FB_AUTO_FREE char *socket = NULL;
-	size_t len = strlen(place);
 	bool busy;
 	int rc = job_socket(domain, &socket, err);
 
@@ -82,7 +80,7 @@ fb_libvirt_job(const struct fb_libvirt_driver *driver, virDomainPtr domain,
 		return rc;
 	if (socket != NULL) {
 		*ret_job = strcmp(socket, own) == 0 ? FB_LIBVIRT_OUR_JOB
-		    : strncmp(socket, place, len) == 0 && socket[len] == '/'
+		    : fb_libvirt_is_our_socket(driver, uuid, socket)
 		    ? FB_LIBVIRT_OLD_JOB
 		    : FB_LIBVIRT_FOREIGN_JOB;
 		return FB_OK;

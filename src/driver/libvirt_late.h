@@ -85,9 +85,17 @@
 	X(virStorageVolLookupByName) \
 	X(virStorageVolLookupByPath) \
 	X(virStorageVolCreateXML) \
+	X(virStorageVolDownload) \
 	X(virStorageVolGetInfo) \
 	X(virStorageVolGetPath) \
 	X(virStorageVolGetXMLDesc) \
+	X(virStorageVolUpload) \
+	X(virStreamAbort) \
+	X(virStreamFinish) \
+	X(virStreamFree) \
+	X(virStreamNew) \
+	X(virStreamRecv) \
+	X(virStreamSend) \
 	X(virStorageVolFree)
 
 #define FB_LIBVIRT_MEMBER(name) __typeof__(name) *name;
@@ -107,6 +115,7 @@ extern struct fb_libvirt fb_libvirt;
 	X(nbd_set_export_name) \
 	X(nbd_aio_connect_systemd_socket_activation) \
 	X(nbd_aio_connect_unix) \
+	X(nbd_aio_connect_command) \
 	X(nbd_aio_is_connecting) \
 	X(nbd_aio_is_ready) \
 	X(nbd_get_size) \

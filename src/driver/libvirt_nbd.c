@@ -445,17 +445,47 @@ look_at(struct fb_disk *disk, struct fb_error *err)
 	return FB_OK;
 }
 
+static int
+choose_export(struct fb_disk *disk, const char *export_, const char *context,
+    struct fb_error *err)
+{
+	return (context != NULL &&
+	           fb_nbd.nbd_add_meta_context(disk->nbd, context) < 0) ||
+	        fb_nbd.nbd_set_export_name(disk->nbd, export_) < 0
+	    ? fail_nbd(disk, "begin", err)
+	    : FB_OK;
+}
+
 int
 fb_disk_open_socket(struct fb_disk *disk, const char *what, const char *socket,
     const char *export_, const char *context, struct fb_error *err)
 {
 	int rc = make(disk, what, err);
 
+	if (rc == FB_OK)
+		rc = choose_export(disk, export_, context, err);
 	if (rc == FB_OK &&
-	    ((context != NULL &&
-	         fb_nbd.nbd_add_meta_context(disk->nbd, context) < 0) ||
-	        fb_nbd.nbd_set_export_name(disk->nbd, export_) < 0 ||
-	        fb_nbd.nbd_aio_connect_unix(disk->nbd, socket) < 0))
+	    fb_nbd.nbd_aio_connect_unix(disk->nbd, socket) < 0)
+		rc = fail_nbd(disk, "connect", err);
+	if (rc == FB_OK)
+		rc = await_ready(disk, "connect", err);
+	return rc < 0 ? rc : look_at(disk, err);
+}
+
+int
+fb_disk_open_command(struct fb_disk *disk, const char *what,
+    char *const *words, const char *export_, const char *context,
+    struct fb_error *err)
+{
+	int rc = make(disk, what, err);
+
+	if (rc == FB_OK)
+		rc = choose_export(disk, export_, context, err);
+	if (rc == FB_OK && fb_seam_fails(FB_STEP_CHILD, words[0]))
+		rc = fb_fail_sys(err, "cannot run %s", words[0]);
+	if (rc == FB_OK &&
+	    fb_nbd.nbd_aio_connect_command(
+	        disk->nbd, (char **)(uintptr_t)words) < 0)
 		rc = fail_nbd(disk, "connect", err);
 	if (rc == FB_OK)
 		rc = await_ready(disk, "connect", err);

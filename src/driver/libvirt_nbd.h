@@ -57,6 +57,11 @@ FB_MUST_USE int fb_disk_open_image(struct fb_disk *disk, const char *path,
 FB_MUST_USE int fb_disk_open_changes(struct fb_disk *disk, const char *path,
     const char *format, const char *bitmap, const char *context,
     struct fb_error *err);
+/* The same of a server that a command has at its standard streams; its words
+ * end with NULL. */
+FB_MUST_USE int fb_disk_open_command(struct fb_disk *disk, const char *what,
+    char *const *words, const char *export_, const char *context,
+    struct fb_error *err);
 void fb_disk_close(struct fb_disk *disk);
 
 /* The next range from `from` on that is not known to be zeros, or a piece of

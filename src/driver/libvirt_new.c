@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
@@ -15,6 +14,7 @@
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/seam.h"
 #include "libvirt_clash.h"
+#include "libvirt_files.h"
 #include "libvirt_fresh.h"
 #include "libvirt_rest.h"
 #include "libvirt_where.h"
@@ -75,12 +75,17 @@ volume_of(const struct making *making, const char *target)
 }
 
 static bool
-is_medium_gone(const struct fb_domain_disk *disk)
+is_medium_gone(
+    const struct making *making, const struct fb_domain_disk *disk)
 {
-	struct stat st;
+	struct fb_libvirt_file file;
+	struct fb_error ignored;
 
 	return strcmp(disk->type, "file") == 0 && disk->source != NULL &&
-	    disk->source[0] == '/' && stat(disk->source, &st) == -1;
+	    disk->source[0] == '/' &&
+	    (fb_libvirt_file_look(making->driver, disk->source, &file,
+	         &ignored) < 0 ||
+	        !file.there);
 }
 
 /* False: it stays as it is. */
@@ -99,7 +104,7 @@ place_disk(struct making *making, const struct fb_domain_disk *disk,
 	place->kind = FB_PLACE_EMPTY;
 	if (disk->device == FB_DOMAIN_CDROM ||
 	    disk->device == FB_DOMAIN_FLOPPY)
-		return is_medium_gone(disk);
+		return is_medium_gone(making, disk);
 	if (volume_of(making, disk->target) != NULL && disk->source != NULL) {
 		fb_libvirt_where(&made, disk, where, place);
 		return true;
@@ -235,8 +240,8 @@ make_up(struct fb_libvirt_driver *driver,
 		return rc;
 	choose_identity(making);
 	making->nvram = place_nvram(making);
-	rc = fb_libvirt_boot_find(&making->then, request->definition_dir,
-	    &making->boot, err);
+	rc = fb_libvirt_boot_find(making->driver, &making->then,
+	    request->definition_dir, &making->boot, err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_check_maps(request, &making->then, err);
 	return rc < 0 ? rc : change_xml(making, err);
@@ -408,6 +413,7 @@ static struct fb_libvirt_vars
 vars_of(const struct making *making)
 {
 	return (struct fb_libvirt_vars){
+		.driver = making->driver,
 		.definition_dir = making->request->definition_dir,
 		.domain = &making->made,
 	};
@@ -432,6 +438,8 @@ rest_problem(const struct making *making, struct fb_buf *text)
 		problem = fb_libvirt_clash_of_macs(
 		    making->connection, &making->made);
 	fb_libvirt_boot_say(&making->boot, &making->then, text);
+	if (!fb_libvirt_reaches(making->driver) && making->then.kernel != NULL)
+		fb_buf_add_str(text, "; what it boots has to be there");
 	fb_libvirt_past_check(&past, text);
 	return problem;
 }
@@ -555,7 +563,7 @@ put_rest(const struct making *making, struct fb_error *err)
 		return fb_wrap(err, "the firmware's variables");
 	rc = fb_libvirt_tpm_put(making->driver, &making->made, dir, err);
 	return rc < 0 ? rc
-	              : fb_libvirt_boot_put(
+	              : fb_libvirt_boot_put(making->driver,
 	                    &making->boot, &making->then, dir, err);
 }
 

@@ -8,6 +8,7 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "libvirt_checkpoint.h"
+#include "libvirt_files.h"
 #include "libvirt_internal.h"
 #include "libvirt_overlay.h"
 #include "libvirt_record.h"
@@ -46,20 +47,21 @@ fb_libvirt_image(virConnectPtr connection, const struct fb_domain_disk *disk,
 }
 
 /* Times do not tell of a device, so that this process is all that can know. */
-static void
+static int
 add_stamp(const struct fb_libvirt_driver *driver, const char *path,
-    struct fb_buf *stamp)
+    struct fb_buf *stamp, struct fb_error *err)
 {
-	struct stat st;
+	struct fb_libvirt_file file;
+	int rc = fb_libvirt_file_look(driver, path, &file, err);
 
-	if (stat(path, &st) == 0 && S_ISREG(st.st_mode))
-		fb_buf_add_fmt(stamp, "%llu %llu %lld %lld.%09ld\n",
-		    (unsigned long long)st.st_dev,
-		    (unsigned long long)st.st_ino, (long long)st.st_size,
-		    (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+	if (rc < 0)
+		return rc;
+	if (file.stamp[0] != '\0')
+		fb_buf_add_fmt(stamp, "%s\n", file.stamp);
 	else
 		fb_buf_add_fmt(stamp, "%lld %lld\n", (long long)getpid(),
 		    (long long)driver->opened_ns);
+	return FB_OK;
 }
 
 int
@@ -79,7 +81,7 @@ fb_libvirt_stamp(const struct fb_libvirt_driver *driver,
 			continue;
 		rc = fb_libvirt_image(ref->connection, disk, &path, err);
 		if (rc == FB_OK)
-			add_stamp(driver, path, ret_stamp);
+			rc = add_stamp(driver, path, ret_stamp, err);
 	}
 	return rc;
 }
@@ -112,8 +114,8 @@ open_image(struct fb_libvirt_driver *driver, const char *uuid,
 	rc = fb_libvirt_image(ref.connection, disk, &path, err);
 	return rc < 0
 	    ? rc
-	    : fb_libvirt_read_image(
-	          path, disk->format, changes, ret_artifact, err);
+	    : fb_libvirt_read_image(driver->far, path, disk->format, changes,
+	          ret_artifact, err);
 }
 
 /* What the domain does not write could wait until it is up again. */
@@ -127,7 +129,7 @@ open_definition(struct fb_libvirt_driver *driver, const char *uuid,
 	int rc = fb_libvirt_find(driver, uuid, &ref, err);
 
 	if (rc == FB_OK)
-		rc = fb_libvirt_keep_kernel(ref.domain, place, err);
+		rc = fb_libvirt_keep_kernel(driver, ref.domain, place, err);
 	if (rc == FB_OK)
 		*ret_artifact = fb_local_tree_artifact(place, NULL, NULL);
 	return rc;
@@ -143,7 +145,8 @@ open_job(struct fb_libvirt_driver *driver, const char *uuid,
 	int rc = fb_libvirt_begin_watch(driver, err);
 
 	if (rc == FB_OK)
-		rc = fb_libvirt_read_job(socket, target, changes, &disk, err);
+		rc = fb_libvirt_read_job(
+		    driver->far, socket, target, changes, &disk, err);
 	if (rc == FB_OK)
 		*ret_artifact = fb_libvirt_watch(driver, uuid, disk);
 	return rc;

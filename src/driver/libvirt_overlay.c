@@ -49,9 +49,10 @@ release_overlays(struct overlays *overlays)
 #define AUTO_OVERLAYS FB_CLEANUP(release_overlays)
 
 bool
-fb_libvirt_overlays(bool live, const struct fb_domain *domain)
+fb_libvirt_overlays(const struct fb_libvirt_driver *driver, bool live,
+    const struct fb_domain *domain)
 {
-	if (live || !domain->agent)
+	if (live || !domain->agent || driver->far != NULL)
 		return false;
 	for (size_t i = 0; i < domain->disk_count; i++) {
 		const struct fb_domain_disk *disk = &domain->disks[i];

@@ -15,7 +15,8 @@
 
 /* Is it captured that way?  Each disk that is captured is a file; `live` as in
  * fb_libvirt_reads_stopped(): overlays are put above what is not written to. */
-bool fb_libvirt_overlays(bool live, const struct fb_domain *domain);
+bool fb_libvirt_overlays(const struct fb_libvirt_driver *driver, bool live,
+    const struct fb_domain *domain);
 
 /* Put overlays above these disks (ends with NULL) of a domain that is paused;
  * `own` is the directory for them. */

@@ -252,7 +252,8 @@ judge(const struct fb_libvirt_past *past, const struct fb_buf *xml)
 		name = content(child_of(root, "name"));
 	if (name != NULL && has_snapshot(past, name))
 		fate = HAS_IT;
-	else if (name != NULL && is_there(past, root, name))
+	/* Of another host's files nobody asks. */
+	else if (name != NULL && past->local && is_there(past, root, name))
 		fate = AGAIN;
 	xmlFreeDoc(document);
 	return fate;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
@@ -11,6 +12,7 @@
 #include "fleetbak/base/name.h"
 #include "fleetbak/base/seam.h"
 #include "fleetbak/base/text.h"
+#include "fleetbak/crypto/digest.h"
 #include "libvirt_internal.h"
 
 #define WHOLE     "whole"
@@ -19,6 +21,11 @@
 
 /* QEMU's user passes through, and lists nothing. */
 #define PLACE_MODE 0711
+
+/* Its own directory of a capture, and how many digits tell it from others. */
+#define OWN        "q"
+#define OWN_MODE   0700
+#define OWN_DIGITS 16
 
 static const char *const kinds[] = {
 	[FB_LIBVIRT_PART] = "",
@@ -44,10 +51,101 @@ fb_libvirt_part(const struct fb_libvirt_driver *driver, const char *uuid,
 }
 
 char *
+fb_libvirt_own(
+    const struct fb_libvirt_driver *driver, const char *uuid, const char *token)
+{
+	FB_AUTO_FREE char *name = NULL;
+	char hex[FB_DIGEST_HEX_SIZE];
+	struct fb_digest digest;
+
+	if (driver->far == NULL)
+		return fb_libvirt_part(driver, uuid, token, OWN);
+	name = fb_format("%s\n%s\n", uuid, token);
+	fb_digest_of(
+	    (struct fb_span){ (const uint8_t *)name, strlen(name) }, &digest);
+	fb_digest_hex(&digest, hex);
+	return fb_format("%s/%s-%.*s", driver->scratch, driver->far_mark,
+	    OWN_DIGITS, hex);
+}
+
+char *
 fb_libvirt_socket(
     const struct fb_libvirt_driver *driver, const char *uuid, const char *token)
 {
-	return fb_libvirt_part(driver, uuid, token, "q/nbd");
+	FB_AUTO_FREE char *own = fb_libvirt_own(driver, uuid, token);
+
+	return fb_format("%s/nbd", own);
+}
+
+bool
+fb_libvirt_is_our_socket(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *socket)
+{
+	FB_AUTO_FREE char *above = driver->far == NULL
+	    ? fb_libvirt_place(driver, uuid, "")
+	    : fb_format("%s/%s", driver->scratch, driver->far_mark);
+	size_t len = strlen(above);
+
+	return strncmp(socket, above, len) == 0 &&
+	    socket[len] == (driver->far == NULL ? '/' : '-');
+}
+
+/* On the other host, with its directory's name before what may come. */
+static int
+run_far(const struct fb_libvirt_driver *driver, const char *what,
+    const char *script, const char *own, const char *more,
+    struct fb_error *err)
+{
+	const char *const args[] = { own, more, NULL };
+	FB_AUTO_FREE char *tried = fb_format("%s '%s'", what, own);
+
+	return fb_libvirt_far_run(driver->far, tried, script, args,
+	    (struct fb_span){ 0 }, 0, NULL, err);
+}
+
+int
+fb_libvirt_make_own(const struct fb_libvirt_driver *driver, const char *uuid,
+    const char *token, struct fb_error *err)
+{
+	FB_AUTO_FREE char *own = fb_libvirt_own(driver, uuid, token);
+
+	return driver->far == NULL
+	    ? fb_io_mkdirs(own, OWN_MODE, err)
+	    : run_far(driver, "make",
+	          "dir=$(dirname \"$1\")\n"
+	          "[ -d \"$dir\" ] || mkdir -p -m 0711 \"$dir\" || exit 1\n"
+	          "[ -d \"$1\" ] || mkdir -m 0700 \"$1\"\n",
+	          own, NULL, err);
+}
+
+int
+fb_libvirt_give_own(const struct fb_libvirt_driver *driver, const char *uuid,
+    const char *token, uint32_t uid, uint32_t gid, struct fb_error *err)
+{
+	FB_AUTO_FREE char *own = fb_libvirt_own(driver, uuid, token);
+	FB_AUTO_FREE char *owner =
+	    fb_format("%u:%u", (unsigned)uid, (unsigned)gid);
+
+	if (driver->far != NULL)
+		return run_far(driver, "give the domain's user",
+		    "chown \"$2\" \"$1\"", own, owner, err);
+	if (uid == geteuid())
+		return FB_OK;
+	if (fb_seam_fails(FB_STEP_RENAME, own) || chown(own, uid, gid) == -1)
+		return fb_fail_sys(err,
+		    "cannot give '%s' to the domain's user", own);
+	return FB_OK;
+}
+
+int
+fb_libvirt_remove_own(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token, struct fb_error *err)
+{
+	FB_AUTO_FREE char *own = fb_libvirt_own(driver, uuid, token);
+
+	return driver->far == NULL
+	    ? FB_OK
+	    : run_far(driver, "remove", "rm -rf \"$1\"", own, NULL, err);
 }
 
 static int
@@ -98,14 +196,14 @@ fb_libvirt_note_asked(const struct fb_libvirt_driver *driver,
 	    fb_libvirt_place(driver, uuid, FB_LIBVIRT_ASKED);
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 	char boot[FB_BOOT_ID_SIZE];
-	int rc = driver->local ? fb_libvirt_make_place(driver, uuid, "", err)
+	int rc = fb_libvirt_reaches(driver) ? fb_libvirt_make_place(driver, uuid, "", err)
 	                       : FB_OK;
 
 	fb_clock_boot_id(boot);
 	fb_buf_add_fmt(&text, "%s %llu\n", boot,
 	    (unsigned long long)(fb_clock_boot_ns() / 1000000) +
 	        (unsigned long long)span_ms);
-	return rc < 0 || !driver->local
+	return rc < 0 || !fb_libvirt_reaches(driver)
 	    ? rc
 	    : fb_io_replace(path, fb_buf_span(&text), 0600, err);
 }
@@ -124,7 +222,7 @@ fb_libvirt_asked(const struct fb_libvirt_driver *driver, const char *uuid)
 
 	fb_clock_boot_id(boot);
 	len = strlen(boot) + 1;
-	if (!driver->local ||
+	if (!fb_libvirt_reaches(driver) ||
 	    fb_io_read_file(path, ASKED_MAX, &text, &ignored) < 0 ||
 	    text.len < len + 2 || memcmp(text.data, boot, len - 1) != 0)
 		return 0;
@@ -144,7 +242,7 @@ fb_libvirt_forget(const struct fb_libvirt_driver *driver, const char *uuid,
 	struct fb_error ignored;
 	struct stat st;
 
-	return !driver->local || fb_io_look(path, &st, &ignored) < 0
+	return !fb_libvirt_reaches(driver) || fb_io_look(path, &st, &ignored) < 0
 	    ? FB_OK
 	    : fb_io_unlink(path, err);
 }
@@ -158,7 +256,7 @@ fb_libvirt_is_ours_paused(
 	struct fb_error ignored;
 	struct stat st;
 
-	return driver->local && fb_io_look(path, &st, &ignored) == FB_OK;
+	return fb_io_look(path, &st, &ignored) == FB_OK;
 }
 
 static char *
@@ -175,10 +273,10 @@ fb_libvirt_note_unclean(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *token, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = unclean_mark(driver, uuid, token);
-	int rc = driver->local ? fb_libvirt_make_place(driver, uuid, "", err)
+	int rc = fb_libvirt_reaches(driver) ? fb_libvirt_make_place(driver, uuid, "", err)
 	                       : FB_OK;
 
-	return rc < 0 || !driver->local
+	return rc < 0 || !fb_libvirt_reaches(driver)
 	    ? rc
 	    : fb_io_replace(path, (struct fb_span){ 0 }, 0600, err);
 }
@@ -191,7 +289,7 @@ fb_libvirt_was_unclean(const struct fb_libvirt_driver *driver,
 	struct fb_error ignored;
 	struct stat st;
 
-	return driver->local && fb_io_look(path, &st, &ignored) == FB_OK;
+	return fb_libvirt_reaches(driver) && fb_io_look(path, &st, &ignored) == FB_OK;
 }
 
 /*

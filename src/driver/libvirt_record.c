@@ -2,13 +2,13 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/crypto/digest.h"
 #include "fleetbak/format/json.h"
+#include "libvirt_files.h"
 
 #define RECORD     "snapshot"
 #define RECORD_MAX ((size_t)1 << 20)
@@ -19,17 +19,18 @@
 
 /* While it is the same, nobody has written to the file; "": it is none, and
  * times tell nothing. */
-static char *
-stamp_of(const char *path)
+static int
+stamp_of(const struct fb_libvirt_driver *driver, const char *path,
+    char **ret_stamp, struct fb_error *err)
 {
-	struct stat st;
+	struct fb_libvirt_file file = { 0 };
+	int rc = path[0] == '/'
+	    ? fb_libvirt_file_look(driver, path, &file, err)
+	    : FB_OK;
 
-	if (path[0] != '/' || stat(path, &st) == -1 || !S_ISREG(st.st_mode))
-		return fb_strdup("");
-	return fb_format("%llu %llu %lld %lld.%09ld",
-	    (unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
-	    (long long)st.st_size, (long long)st.st_mtim.tv_sec,
-	    st.st_mtim.tv_nsec);
+	if (rc == FB_OK)
+		*ret_stamp = fb_strdup(file.stamp);
+	return rc;
 }
 
 /*
@@ -69,9 +70,10 @@ put_export(const struct fb_libvirt_made *made,
 		    "nbd+unix:///%s?socket=%s", disk->target, socket);
 	else
 		rc = fb_libvirt_image(made->connection, disk, &path, err);
+	if (rc == FB_OK)
+		rc = stamp_of(made->driver, path, &stamp, err);
 	if (rc < 0)
 		return rc;
-	stamp = stamp_of(path);
 	put(file, "type",
 	    job                                     ? "nbd"
 	        : strcmp(disk->type, "block") == 0 ? "block"
@@ -186,6 +188,7 @@ find_export(const struct fb_libvirt_driver *driver, const char *uuid,
 
 struct proven {
 	struct fb_artifact base;
+	const struct fb_libvirt_driver *driver;
 	struct fb_artifact *disk;
 	struct export export;
 	uint64_t places[SAMPLES];
@@ -195,12 +198,14 @@ struct proven {
 };
 
 static int
-check_stamp(const struct export *export, struct fb_error *err)
+check_stamp(const struct proven *proven, struct fb_error *err)
 {
-	FB_AUTO_FREE char *now = stamp_of(export->path);
+	const struct export *export = &proven->export;
+	FB_AUTO_FREE char *now = NULL;
+	int rc = stamp_of(proven->driver, export->path, &now, err);
 
-	return strcmp(now, export->stamp) == 0
-	    ? FB_OK
+	return rc < 0 || strcmp(now, export->stamp) == 0
+	    ? rc
 	    : fb_fail_id(err, FB_EFAILED, "E-EXPORT",
 	          "somebody wrote to '%s' while it was to stand still",
 	          export->path);
@@ -296,7 +301,7 @@ proven_prove(struct fb_artifact *base, struct fb_error *err)
 			    proven->export.path,
 			    (unsigned long long)proven->places[i]);
 	}
-	return rc < 0 ? rc : check_stamp(&proven->export, err);
+	return rc < 0 ? rc : check_stamp(proven, err);
 }
 
 static void
@@ -337,10 +342,11 @@ fb_libvirt_prove(const struct fb_libvirt_driver *driver, const char *uuid,
 	proven->base.ops = owned_disk->ops->changed_blocks != NULL
 	    ? &changes_ops
 	    : &plain_ops;
+	proven->driver = driver;
 	proven->disk = owned_disk;
 	rc = find_export(driver, uuid, token, target, &proven->export, err);
 	if (rc == FB_OK)
-		rc = check_stamp(&proven->export, err);
+		rc = check_stamp(proven, err);
 	if (rc == FB_OK && proven->export.size != 0 &&
 	    proven->export.size != owned_disk->size)
 		rc = fb_fail_id(err, FB_EFAILED, "E-EXPORT",

@@ -48,14 +48,14 @@ struct fb_libvirt_boot {
 		bool missing; /* and is not */
 	} kernel, initrd;
 };
-FB_MUST_USE int fb_libvirt_boot_find(const struct fb_domain *then,
-    const char *definition_dir, struct fb_libvirt_boot *ret_boot,
+FB_MUST_USE int fb_libvirt_boot_find(const struct fb_libvirt_driver *driver,
+    const struct fb_domain *then, const char *definition_dir, struct fb_libvirt_boot *ret_boot,
     struct fb_error *err);
 void fb_libvirt_boot_release(struct fb_libvirt_boot *boot);
 void fb_libvirt_boot_say(const struct fb_libvirt_boot *boot,
     const struct fb_domain *then, struct fb_buf *text);
-FB_MUST_USE int fb_libvirt_boot_put(const struct fb_libvirt_boot *boot,
-    const struct fb_domain *then, const char *definition_dir,
+FB_MUST_USE int fb_libvirt_boot_put(const struct fb_libvirt_driver *driver,
+    const struct fb_libvirt_boot *boot, const struct fb_domain *then, const char *definition_dir,
     struct fb_error *err);
 
 /*
@@ -71,6 +71,7 @@ struct fb_libvirt_past {
 	virConnectPtr connection;
 	virDomainPtr domain;
 	const struct fb_domain *now;
+	bool local; /* its files are this host's */
 	const char *definition_dir;
 	int lock_fd; /* as of a verb */
 };

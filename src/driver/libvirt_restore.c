@@ -5,13 +5,13 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "libvirt_clash.h"
+#include "libvirt_files.h"
 #include "libvirt_fresh.h"
 #include "libvirt_new.h"
 #include "libvirt_rest.h"
@@ -55,19 +55,22 @@ is_made(struct fb_driver *base, const struct fb_restore_request *request,
 	int rc;
 
 	*ret_made = true;
-	if (!driver->local) {
-		(void)fb_fail(err, FB_EUNSUP,
-		    "its hypervisor is another host, to which disks cannot "
-		    "be written yet");
-		return fb_hint(err, "restore it with --target DIR, make images "
-		                    "of what is there, and virsh define its "
-		                    "domain.xml");
-	}
 	if (request->mode == FB_RESTORE_AS_NEW)
 		return FB_OK;
 	rc = fb_libvirt_find(driver, request->machine->id, &ref, err);
 	*ret_made = rc == FB_ENOTFOUND;
-	return *ret_made ? FB_OK : rc;
+	if (*ret_made)
+		return FB_OK;
+	/* Its end is one of what was made, too. */
+	if (rc < 0 || fb_libvirt_reaches(driver) ||
+	    fb_libvirt_fresh_is_claimed(driver, request->token))
+		return rc;
+	(void)fb_fail(err, FB_EUNSUP,
+	    "its hypervisor is another host, and images that are there are "
+	    "written over on another host over ssh only");
+	return fb_hint(err, "a uri of the form qemu+ssh://HOST/system, or "
+	                    "another guest of it: --as NEW --map "
+	                    "'disk:*=POOL/' --map 'format:*=raw'");
 }
 
 /* It is the same domain under its new name, and so are its firmware's
@@ -124,7 +127,7 @@ read_then(struct site *site, struct fb_error *err)
 		rc = fb_fail(err, FB_ECORRUPT,
 		    "it is of another domain, %s", site->then.uuid);
 	if (rc == FB_OK)
-		rc = fb_libvirt_boot_find(
+		rc = fb_libvirt_boot_find(site->driver,
 		    &site->then, dir, &site->boot, err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_check_maps(
@@ -195,6 +198,7 @@ past_of(const struct site *site, int lock_fd)
 		.connection = site->ref.connection,
 		.domain = site->ref.domain,
 		.now = &site->now,
+		.local = site->driver->local,
 		.definition_dir = site->request->definition_dir,
 		.lock_fd = lock_fd,
 	};
@@ -204,6 +208,7 @@ static struct fb_libvirt_vars
 vars_of(const struct site *site)
 {
 	return (struct fb_libvirt_vars){
+		.driver = site->driver,
 		.definition_dir = site->request->definition_dir,
 		.domain = &site->then,
 		.own = site->now.nvram,
@@ -263,13 +268,19 @@ volume_now(const struct fb_machine *now, const char *name)
 }
 
 static uint64_t
-free_beside(const char *path)
+free_beside(const struct site *site, const char *path)
 {
-	struct statvfs fs;
+	FB_AUTO_FREE char *dir = fb_strdup(path);
+	char *slash = strrchr(dir, '/');
+	struct fb_error ignored;
+	uint64_t space = 0;
 
-	return statvfs(path, &fs) == -1
-	    ? 0
-	    : (uint64_t)fs.f_bavail * fs.f_frsize;
+	if (!fb_libvirt_reaches(site->driver))
+		return UINT64_MAX;
+	if (slash != NULL)
+		slash[slash == dir ? 1 : 0] = '\0';
+	(void)!fb_libvirt_file_space(site->driver, dir, &space, &ignored);
+	return space;
 }
 
 /* What is written to the image others would read, through theirs above it. */
@@ -311,7 +322,7 @@ check_disk(const struct site *site, const struct fb_volume *wanted,
 	    : 0;
 	if (volume->need_bytes > wanted->allocated)
 		volume->need_bytes = wanted->allocated;
-	space = free_beside(path);
+	space = free_beside(site, path);
 	if (space < plan->space_bytes)
 		plan->space_bytes = space;
 }
@@ -471,6 +482,9 @@ fb_libvirt_restore_open(struct fb_driver *base,
 	if (rc == FB_OK && !fb_libvirt_is_off(state))
 		rc = fb_fail(err, FB_ECONFLICT,
 		    "it is not off, so its images cannot be written");
+	if (rc == FB_OK && !fb_libvirt_reaches(site.driver))
+		rc = fb_fail(err, FB_EUNSUP,
+		    "its images are on a host that is not reached by ssh");
 	if (rc < 0)
 		return rc;
 	disk = fb_domain_disk(&site.now, wanted->name);
@@ -480,7 +494,8 @@ fb_libvirt_restore_open(struct fb_driver *base,
 		    wanted->name);
 	rc = fb_libvirt_image(site.ref.connection, disk, &path, err);
 	if (rc == FB_OK)
-		rc = fb_libvirt_write_image(path, disk->format, &target, err);
+		rc = fb_libvirt_write_image(site.driver->far, path,
+		    disk->format, &target, err);
 	if (rc == FB_OK && target->size != wanted->size)
 		rc = fb_fail_id(err, FB_ENOSPACE, "E-RST-SMALL",
 		    "'%s' holds %llu bytes, the disk has %llu", path,
@@ -534,7 +549,7 @@ put_rest(const struct site *site, const struct fb_verb *verb,
 		return fb_wrap(err, "the firmware's variables");
 	rc = fb_libvirt_tpm_put(site->driver, &site->then, dir, err);
 	if (rc == FB_OK)
-		rc = fb_libvirt_boot_put(
+		rc = fb_libvirt_boot_put(site->driver,
 		    &site->boot, backup_of(site), dir, err);
 	if (rc == FB_OK)
 		rc = define(site, err);

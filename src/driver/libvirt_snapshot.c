@@ -134,15 +134,14 @@ make_place(const struct capture *capture, bool running, struct fb_error *err)
 {
 	FB_AUTO_FREE char *definition = fb_libvirt_part(capture->driver,
 	    capture->uuid, capture->token, FB_LIBVIRT_DEFINITION);
-	FB_AUTO_FREE char *own = fb_libvirt_part(
-	    capture->driver, capture->uuid, capture->token, "q");
 	int rc = fb_libvirt_make_place(
 	    capture->driver, capture->uuid, capture->token, err);
 
 	if (rc == FB_OK)
 		rc = fb_io_mkdirs(definition, OWN_MODE, err);
 	if (rc == FB_OK)
-		rc = fb_io_mkdirs(own, OWN_MODE, err);
+		rc = fb_libvirt_make_own(
+		    capture->driver, capture->uuid, capture->token, err);
 	return rc < 0 ? rc
 	              : fb_libvirt_keep_definition(capture->driver,
 	                    capture->domain, running, definition, err);
@@ -208,16 +207,10 @@ static int
 give_away(const struct capture *capture, const struct fb_domain *live,
     struct fb_error *err)
 {
-	FB_AUTO_FREE char *own = fb_libvirt_part(
-	    capture->driver, capture->uuid, capture->token, "q");
-
-	if (!live->has_owner || live->uid == geteuid())
-		return FB_OK;
-	if (fb_seam_fails(FB_STEP_RENAME, own) ||
-	    chown(own, live->uid, live->gid) == -1)
-		return fb_fail_sys(err,
-		    "cannot give '%s' to the domain's user", own);
-	return FB_OK;
+	return live->has_owner
+	    ? fb_libvirt_give_own(capture->driver, capture->uuid,
+	          capture->token, live->uid, live->gid, err)
+	    : FB_OK;
 }
 
 int
@@ -238,8 +231,8 @@ begin_job(const struct capture *capture, struct fb_error *err)
 {
 	FB_AUTO_FREE char *socket = fb_libvirt_socket(
 	    capture->driver, capture->uuid, capture->token);
-	FB_AUTO_FREE char *own = fb_libvirt_part(
-	    capture->driver, capture->uuid, capture->token, "q");
+	FB_AUTO_FREE char *own = fb_libvirt_own(
+	    capture->driver, capture->uuid, capture->token);
 	FB_AUTO_DOMAIN struct fb_domain live = { 0 };
 	struct fb_libvirt_begin begin = { .driver = capture->driver,
 		.domain = capture->domain,
@@ -333,8 +326,8 @@ fb_libvirt_start_paused(const struct fb_libvirt_driver *driver,
 static int
 begin_overlays(const struct capture *capture, struct fb_error *err)
 {
-	FB_AUTO_FREE char *own = fb_libvirt_part(
-	    capture->driver, capture->uuid, capture->token, "q");
+	FB_AUTO_FREE char *own = fb_libvirt_own(
+	    capture->driver, capture->uuid, capture->token);
 	FB_AUTO_DOMAIN struct fb_domain live = { 0 };
 	struct fb_libvirt_begin begin = { .driver = capture->driver,
 		.domain = capture->domain,
@@ -456,11 +449,12 @@ choose_disks(struct capture *capture, struct fb_error *err)
 	    fb_libvirt.virDomainIsPersistent(capture->domain) == 0;
 	int rc = fb_libvirt_read(capture->domain, false, &defined, err);
 
-	capture->overlay = rc == FB_OK && fb_libvirt_overlays(live, &defined);
+	capture->overlay = rc == FB_OK &&
+	    fb_libvirt_overlays(capture->driver, live, &defined);
 	capture->wanted = fb_alloc(
 	    machine->volume_count + 1, sizeof(*capture->wanted));
 	for (size_t i = 0; rc == FB_OK &&
-	     !fb_libvirt_reads_stopped(live, &defined) &&
+	     !fb_libvirt_reads_stopped(capture->driver, live, &defined) &&
 	     i < machine->volume_count; i++)
 		if (machine->volumes[i].kind == FB_VOLUME_DISK &&
 		    is_wanted(&defined, &machine->volumes[i]))
@@ -487,6 +481,9 @@ clear_way(const struct capture *capture, struct fb_error *err)
 	if (rc == FB_OK)
 		rc = fb_libvirt_merge(capture->driver, capture->domain,
 		    capture->uuid, NULL, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_remove_own(
+		    capture->driver, capture->uuid, capture->token, err);
 	return rc < 0 ? rc : fb_io_remove_tree(place, err);
 }
 
@@ -604,6 +601,9 @@ fb_libvirt_remove_snapshot(struct fb_driver *base,
 		return fb_libvirt_overlay_lost(driver, machine->id, err);
 	if (rc == FB_ENOTFOUND) /* the domain went, and its job with it */
 		rc = FB_OK;
+	if (rc == FB_OK)
+		rc = fb_libvirt_remove_own(
+		    driver, machine->id, verb->token, err);
 	if (rc == FB_OK)
 		rc = fb_io_remove_tree(place, err);
 	if (rc == FB_OK)

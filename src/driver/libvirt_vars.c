@@ -1,5 +1,4 @@
 /* The firmware's variables (NVRAM) of a guest that is restored. */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -8,7 +7,7 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
-#include "libvirt_internal.h"
+#include "libvirt_files.h"
 
 /* libvirt gives a new one to the domain's user when that starts. */
 #define FILE_MODE 0600
@@ -44,7 +43,7 @@ is_same(const struct fb_libvirt_vars *vars, const char *path)
 	struct fb_error ignored;
 
 	return read_backup(vars, &wanted, &ignored) == FB_OK &&
-	    fb_io_read_file(path, FB_LIBVIRT_FILE_MAX, &is, &ignored) ==
+	    fb_libvirt_file_read(vars->driver, path, &is, &ignored) ==
 	        FB_OK &&
 	    is.len == wanted.len &&
 	    memcmp(is.data, wanted.data, is.len) == 0;
@@ -56,18 +55,18 @@ find_problem(const struct fb_libvirt_vars *vars)
 {
 	const char *path = vars->domain->nvram;
 	bool block = vars->domain->nvram_is_block;
-	struct stat st;
+	struct fb_libvirt_file file;
+	struct fb_error err = { 0 };
 
 	if (path[0] != '/')
 		return fb_format(
 		    "the firmware's variables: '%s' is no absolute path",
 		    path);
-	if ((block ? stat(path, &st) : lstat(path, &st)) == -1)
-		return !block && (errno == ENOENT || errno == ENOTDIR)
-		    ? NULL
-		    : fb_format("the firmware's variables: cannot look at "
-		                "'%s': %s", path, strerror(errno));
-	if (block ? !S_ISBLK(st.st_mode) : !S_ISREG(st.st_mode))
+	if (fb_libvirt_file_look(vars->driver, path, &file, &err) < 0)
+		return fb_format("the firmware's variables: %s", err.msg);
+	if (!file.there && !file.link && !block)
+		return NULL;
+	if (block ? !file.block : !file.regular || file.link)
 		return fb_format("the firmware's variables: '%s' is no %s",
 		    path, block ? "block device" : "file");
 	if (vars->own != NULL && strcmp(vars->own, path) == 0)
@@ -85,6 +84,11 @@ fb_libvirt_vars_check(const struct fb_libvirt_vars *vars, struct fb_buf *text)
 
 	if (domain->nvram == NULL && domain->nvram_elsewhere == NULL)
 		return NULL;
+	if (!fb_libvirt_reaches(vars->driver)) {
+		fb_buf_add_str(text, "; without the firmware's variables, "
+		                     "which cannot be written where they go");
+		return NULL;
+	}
 	if (!has_backup(vars)) {
 		fb_buf_add_str(text, "; without the firmware's variables, "
 		                     "which are not in the backup");
@@ -99,50 +103,30 @@ fb_libvirt_vars_check(const struct fb_libvirt_vars *vars, struct fb_buf *text)
 	return find_problem(vars);
 }
 
-static int
-write_new(const char *path, const struct fb_buf *bytes, struct fb_error *err)
-{
-	FB_AUTO_FREE char *dir = fb_strdup(path);
-	int rc;
-
-	strrchr(dir, '/')[0] = '\0'; /* it is absolute */
-	rc = fb_io_mkdirs(dir[0] != '\0' ? dir : "/", DIR_MODE, err);
-	return rc < 0
-	    ? rc
-	    : fb_io_replace(path, fb_buf_span(bytes), FILE_MODE, err);
-}
-
-/* Over what is there, so that its owner stays. */
-static int
-write_over(const char *path, const struct fb_buf *bytes, struct fb_error *err)
-{
-	FB_AUTO_TARGET struct fb_target *target = NULL;
-	int rc = fb_target_open_file(path, bytes->len, false, &target, err);
-
-	if (rc == FB_OK)
-		rc = target->ops->write(
-		    target, 0, bytes->data, bytes->len, err);
-	return rc < 0 ? rc : target->ops->sync(target, err);
-}
-
 int
 fb_libvirt_vars_put(const struct fb_libvirt_vars *vars, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf bytes = { 0 };
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 	FB_AUTO_FREE char *problem = fb_libvirt_vars_check(vars, &text);
-	struct stat st;
+	struct fb_libvirt_file file;
 	int rc;
 
 	if (problem != NULL)
 		return fb_fail_id(
 		    err, FB_EREFUSED, "E-RST-EXISTS", "%s", problem);
-	if (vars->domain->nvram == NULL || !has_backup(vars))
+	if (vars->domain->nvram == NULL || !has_backup(vars) ||
+	    !fb_libvirt_reaches(vars->driver))
 		return FB_OK;
 	rc = read_backup(vars, &bytes, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_file_look(
+		    vars->driver, vars->domain->nvram, &file, err);
 	if (rc < 0)
 		return rc;
-	return fb_io_look(vars->domain->nvram, &st, err) == FB_ENOTFOUND
-	    ? write_new(vars->domain->nvram, &bytes, err)
-	    : write_over(vars->domain->nvram, &bytes, err);
+	return file.there
+	    ? fb_libvirt_file_write_over(vars->driver, vars->domain->nvram,
+	          fb_buf_span(&bytes), err)
+	    : fb_libvirt_file_replace(vars->driver, vars->domain->nvram,
+	          fb_buf_span(&bytes), FILE_MODE, DIR_MODE, err);
 }

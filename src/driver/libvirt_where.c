@@ -2,11 +2,11 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
+#include "libvirt_files.h"
 
 void
 fb_libvirt_where_release(struct fb_libvirt_where *where)
@@ -87,14 +87,18 @@ put_into_path(const struct fb_libvirt_made *made,
     struct fb_libvirt_where *where)
 {
 	FB_AUTO_FREE char *name = image_name(made, disk, where->format);
-	struct stat st;
+	struct fb_libvirt_file file;
+	struct fb_error err = { 0 };
 
 	if (to[strlen(to) - 1] == '/') {
 		where->path = fb_format("%s%s", to, name);
 		return;
 	}
 	where->path = fb_strdup(to);
-	where->existing = stat(to, &st) == 0 && S_ISBLK(st.st_mode);
+	if (fb_libvirt_file_look(made->driver, to, &file, &err) < 0 &&
+	    where->problem == NULL)
+		where->problem = fb_strdup(err.msg);
+	where->existing = file.block;
 	if (where->existing) {
 		free(where->format);
 		where->format = fb_strdup("raw");
@@ -167,6 +171,12 @@ fb_libvirt_where(const struct fb_libvirt_made *made,
 		put_into_path(made, disk, to, where);
 	else
 		put_into_pool(made, disk, to, where);
+	if (where->problem == NULL &&
+	    !fb_libvirt_reaches(made->driver) &&
+	    strcmp(where->format, "raw") != 0)
+		where->problem = fb_format(
+		    "its host is not reached by ssh, and libvirt alone writes "
+		    "raw images only: --map format:%s=raw", disk->target);
 	place->kind = where->path == NULL ? FB_PLACE_VOLUME
 	    : where->existing             ? FB_PLACE_BLOCK
 	                                  : FB_PLACE_FILE;

@@ -114,11 +114,6 @@ edit_guest() { # <guest> <words for sed>
 	vir dumpxml --inactive "$1" | sed "$2" >"$work/edit.xml"
 	vir define "$work/edit.xml" >/dev/null
 }
-boot_file() { # <file>: QEMU takes it for a kernel
-	truncate -s 16K "$1"
-	printf 'HdrS\017\002' | dd of="$1" bs=1 seek=514 conv=notrunc status=none
-	printf '\377\377\377\067' | dd of="$1" bs=1 seek=556 conv=notrunc status=none
-}
 net() { # <name>
 	cat >"$work/net.xml" <<-END
 		<network><name>$1</name><bridge name='fb${#1}'/><dns enable='no'/></network>

@@ -11,6 +11,7 @@ libvirtd_conf() {
 		unix_sock_rw_perms = "0700"
 		auth_unix_ro = "none"
 		auth_unix_rw = "none"
+		${LIBVIRTD_MORE:-}
 		log_level = 3
 		log_outputs = "3:file:$libvirt_dir/log/libvirtd.log"
 	END
@@ -187,6 +188,13 @@ guest_xml() { # as make_guest
 		<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
 	END
 	printf '%s\n' "${guest_devices:-}" '</devices></domain>'
+}
+
+# boot_file <file>: make one that QEMU takes for a kernel.
+boot_file() {
+	truncate -s 16K "$1"
+	printf 'HdrS\017\002' | dd of="$1" bs=1 seek=514 conv=notrunc status=none
+	printf '\377\377\377\067' | dd of="$1" bs=1 seek=556 conv=notrunc status=none
 }
 
 # boot_guest <name>...: all at once, and wait for their agents.

@@ -26,7 +26,9 @@ for file in passwd group; do
 done
 while :; do
 	rc=0
-	libvirtd -f /etc/libvirt/libvirtd.conf -p "$dir/libvirtd.pid" &
+	# shellcheck disable=SC2086 # words
+	libvirtd ${LIBVIRTD_OPTIONS:-} -f /etc/libvirt/libvirtd.conf \
+		-p "$dir/libvirtd.pid" &
 	wait $! || rc=$?
 	[ $rc -eq 137 ] || exit $rc
 done

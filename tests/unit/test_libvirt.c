@@ -708,11 +708,11 @@ a_server_that_hangs_is_given_up(void **state)
 	(void)state;
 	fb_disk_patience_ms = 100;
 	assert_fails(FB_ETIMEOUT,
-	    fb_libvirt_read_job(path, "vda", &none, &disk, &err));
+	    fb_libvirt_read_job(NULL, path, "vda", &none, &disk, &err));
 	fb_disk_patience_ms = patience_ms;
 	(void)close(fd);
 	assert_fails(FB_EFAILED,
-	    fb_libvirt_read_job(path, "vda", &none, &disk, &err));
+	    fb_libvirt_read_job(NULL, path, "vda", &none, &disk, &err));
 	drop_dir(&dir);
 }
 
@@ -1330,7 +1330,7 @@ an_image_is_read_where_it_has_data(void **state)
 		                     IMAGE_SIZE - 65536), 65536);
 	}
 	assert_ok(
-	    fb_libvirt_read_image(path, "raw", &none, &artifact, &err));
+	    fb_libvirt_read_image(NULL, path, "raw", &none, &artifact, &err));
 	assert_int_equal(artifact->size, IMAGE_SIZE);
 	while (at < artifact->size) {
 		assert_ok(artifact->ops->extent(
@@ -1354,10 +1354,10 @@ an_image_is_read_where_it_has_data(void **state)
 	artifact = NULL;
 	assert_fails(FB_EFAILED,
 	    fb_libvirt_read_image(
-	        "/nowhere/x.raw", "raw", &none, &artifact, &err));
+	        NULL, "/nowhere/x.raw", "raw", &none, &artifact, &err));
 	assert_fails(FB_EPROTO,
 	    fb_libvirt_read_image(
-	        "json:{}", "raw", &none, &artifact, &err));
+	        NULL, "json:{}", "raw", &none, &artifact, &err));
 	drop_dir(&dir);
 }
 
@@ -1399,15 +1399,15 @@ a_bitmap_that_lacks_something_is_not_used(void **state)
 		memcpy(words, makes[i], sizeof(makes[i]));
 		qemu_img(words);
 	}
-	assert_ok(fb_libvirt_check_bitmap(path, "whole", &err));
+	assert_ok(fb_libvirt_check_bitmap(NULL, path, "whole", &err));
 	assert_fails(
-	    FB_EFAILED, fb_libvirt_check_bitmap(path, "stopped", &err));
+	    FB_EFAILED, fb_libvirt_check_bitmap(NULL, path, "stopped", &err));
 	assert_fails(
-	    FB_EFAILED, fb_libvirt_check_bitmap(path, "only-below", &err));
+	    FB_EFAILED, fb_libvirt_check_bitmap(NULL, path, "only-below", &err));
 	assert_fails(
-	    FB_EFAILED, fb_libvirt_check_bitmap("/nowhere", "whole", &err));
+	    FB_EFAILED, fb_libvirt_check_bitmap(NULL, "/nowhere", "whole", &err));
 	assert_ok(fb_libvirt_read_image(
-	    path, "qcow2", &changes, &artifact, &err));
+	    NULL, path, "qcow2", &changes, &artifact, &err));
 	assert_string_equal(artifact->token, "now");
 	assert_ok(artifact->ops->changed_blocks(
 	    artifact, "then", &changed, &err));
@@ -1422,7 +1422,7 @@ a_bitmap_that_lacks_something_is_not_used(void **state)
 		.bitmap = fb_strdup("stopped") };
 	/* It is read all the same, and says that it does not know. */
 	assert_ok(fb_libvirt_read_image(
-	    path, "qcow2", &changes, &artifact, &err));
+	    NULL, path, "qcow2", &changes, &artifact, &err));
 	assert_int_equal(artifact->size, 8u << 20);
 	assert_fails(FB_EFAILED,
 	    artifact->ops->changed_blocks(artifact, "then", &unknown, &err));
@@ -1463,7 +1463,7 @@ prove_export(struct export_lab *lab, bool for_export,
 	assert_ok(fb_libvirt_make_place(&lab->driver, ID, "t", &err));
 	assert_ok(fb_libvirt_write_record(&made, &err));
 	assert_ok(
-	    fb_libvirt_read_image(lab->path, "raw", &none, &image, &err));
+	    fb_libvirt_read_image(NULL, lab->path, "raw", &none, &image, &err));
 	return fb_libvirt_prove(
 	    &lab->driver, ID, "t", "vda", image, ret_artifact, &err);
 }
@@ -1492,6 +1492,7 @@ what_is_exported_stands_still(void **state)
 	memset(bytes, 'd', IMAGE_SIZE / 2);
 	put_file(lab.dir, "disk.raw", bytes, IMAGE_SIZE);
 	lab.path = fb_format("%s/disk.raw", lab.dir);
+	lab.driver.local = true;
 	lab.driver.scratch = fb_format("%s/scratch", lab.dir);
 	lab.volume = (struct fb_volume){ .name = (char *)"vda",
 		.kind = FB_VOLUME_DISK, .size = IMAGE_SIZE };
@@ -1545,7 +1546,7 @@ an_image_is_written_at_any_place(void **state)
 	(void)state;
 	memset(bytes, 'x', IMAGE_SIZE);
 	put_file(dir, "disk.raw", bytes, IMAGE_SIZE);
-	assert_ok(fb_libvirt_write_image(path, "raw", &target, &err));
+	assert_ok(fb_libvirt_write_image(NULL, path, "raw", &target, &err));
 	assert_int_equal(target->size, IMAGE_SIZE);
 	assert_false(target->fresh);
 	assert_ok(target->ops->extent(target, 0, &start, &end, &err));

@@ -1,0 +1,171 @@
+/* What is run on a hypervisor's host is what libvirt runs there, and gets its
+ * arguments as they are. */
+#include "test.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../src/driver/libvirt_far.h"
+#include "fleetbak/base/child.h"
+#include "fleetbak/base/mem.h"
+
+static struct fb_error err;
+
+/* All words but the script's, with spaces between. */
+static char *
+words_of(const char *uri)
+{
+	static const char *const none[] = { NULL };
+	struct fb_libvirt_far *far = fb_libvirt_far_new(uri);
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	FB_AUTO_WORDS char **words = NULL;
+
+	if (far == NULL)
+		return NULL;
+	words = fb_libvirt_far_words(far, "true", none);
+	for (size_t i = 0; words[i + 1] != NULL; i++)
+		fb_buf_add_fmt(&text, "%s%s", i > 0 ? " " : "", words[i]);
+	fb_libvirt_far_free(far);
+	return fb_strdup(fb_buf_str(&text));
+}
+
+#define FIXED \
+	" -T -enone -oBatchMode=yes -oConnectTimeout=30" \
+	" -oServerAliveInterval=15"
+
+static void
+a_uri_says_how_its_host_is_reached(void **state)
+{
+	static const struct {
+		const char *uri, *words;
+	} cases[] = {
+		{ "qemu+ssh://h/system", "ssh" FIXED " -- h" },
+		{ "qemu+ssh://root@h:2222/system?keyfile=/a%20b",
+		    "ssh" FIXED " -i /a b -l root -p 2222 -- h" },
+		{ "qemu+ssh://h/session?no_verify=1&command=/x/ssh",
+		    "/x/ssh" FIXED " -oStrictHostKeyChecking=no -- h" },
+		{ "qemu+ssh://h/system?no_verify=0&no_tty=1&socket=/s",
+		    "ssh" FIXED " -- h" },
+		{ "qemu+ssh://[fe80::1]/system", "ssh" FIXED " -- fe80::1" },
+		{ "qemu+tls://h/system", NULL },
+		{ "qemu+libssh2://h/system", NULL },
+		{ "qemu:///system", NULL },
+		{ "qemu+ssh:///system", NULL },
+		{ "qemu+ssh://-oProxyCommand=x/system", NULL },
+		{ "no uri", NULL },
+		{ "", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < FB_COUNT(cases); i++) {
+		FB_AUTO_FREE char *words = words_of(cases[i].uri);
+
+		if (cases[i].words == NULL)
+			assert_null(words);
+		else
+			assert_string_equal(cases[i].words, words);
+	}
+}
+
+/* The shell there gets what ssh would send to it. */
+static void
+run_script(const char *script, const char *const *args, struct fb_span input,
+    struct fb_child_result *result)
+{
+	struct fb_libvirt_far *far =
+	    fb_libvirt_far_new("qemu+ssh://h/system");
+	FB_AUTO_WORDS char **words = fb_libvirt_far_words(far, script, args);
+	size_t last = 0;
+
+	fb_libvirt_far_free(far);
+	while (words[last + 1] != NULL)
+		last++;
+	const char *const argv[] = { "sh", "-c", words[last], NULL };
+	struct fb_child_spec spec = {
+		.argv = argv, .timeout_ms = 60000, .lock_fd = -1,
+		.input = input
+	};
+
+	assert_ok(fb_child_run(&spec, result, &err));
+}
+
+static void
+arguments_come_as_they_are(void **state)
+{
+	static const char *const args[] = { "a b", "$HOME `x` \\", "it's",
+		"", "-n", "two\nlines", "*", NULL };
+	FB_AUTO_CHILD struct fb_child_result result = { 0 };
+
+	(void)state;
+	run_script("for word; do printf '<%s>' \"$word\"; done", args,
+	    (struct fb_span){ 0 }, &result);
+	assert_string_equal(
+	    "<a b><$HOME `x` \\><it's><><-n><two\nlines><*>",
+	    fb_buf_str(&result.out));
+}
+
+/* A program in ssh's place that runs what it is given here, or fails. */
+static struct fb_libvirt_far *
+far_with(const char *program)
+{
+	FB_AUTO_FREE char *uri =
+	    fb_format("qemu+ssh://h/system?command=%s", program);
+
+	return fb_libvirt_far_new(uri);
+}
+
+static int
+run_with(const char *lines, const char *script, struct fb_buf *out)
+{
+	static const char *const none[] = { NULL };
+	char path[] = "/tmp/fleetbak-ssh.XXXXXX";
+	FILE *file = fdopen(mkstemp(path), "w");
+	struct fb_libvirt_far *far = far_with(path);
+	int rc;
+
+	(void)fprintf(file, "#!/bin/sh\n%s\n", lines);
+	(void)fclose(file);
+	(void)chmod(path, 0700);
+	rc = fb_libvirt_far_run(far, "look", script, none,
+	    SPAN("some bytes"), 10, out, &err);
+	fb_libvirt_far_free(far);
+	(void)unlink(path);
+	return rc;
+}
+
+static void
+how_a_script_ended_is_told(void **state)
+{
+	static const char here[] =
+	    "while [ $# -gt 1 ]; do shift; done; exec sh -c \"$1\"";
+	FB_AUTO_BUF struct fb_buf out = { 0 };
+
+	(void)state;
+	assert_ok(run_with(here, "cat", &out));
+	assert_string_equal("some bytes", fb_buf_str(&out));
+	assert_fails(FB_ENOTFOUND, run_with(here, "exit 44", &out));
+	assert_fails(FB_EFAILED, run_with(here, "echo why >&2; exit 3", &out));
+	assert_non_null(strstr(err.msg, "cannot look on 'h': why"));
+	assert_fails(FB_ENOSPACE,
+	    run_with(here, "echo No space left on device >&2; exit 1", &out));
+	assert_fails(FB_EPROTO, run_with(here, "echo 1234567890", &out));
+	assert_fails(
+	    FB_EUNREACH, run_with("echo no route >&2; exit 255", "x", &out));
+	assert_non_null(strstr(err.msg, "no route"));
+	assert_string_equal("some bytes", fb_buf_str(&out));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_uri_says_how_its_host_is_reached),
+		cmocka_unit_test(arguments_come_as_they_are),
+		cmocka_unit_test(how_a_script_ended_is_told),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
