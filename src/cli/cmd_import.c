@@ -133,7 +133,7 @@ count_failed(const struct fb_download_report *download)
 
 /* The run that has it, or would. */
 static void
-put_run(struct fb_cli *cli, const struct fb_import_report *report, int rc)
+put_run(struct fb_cli *cli, const struct fb_import_report *report)
 {
 	const struct fb_download_report *download = &report->download;
 	bool already = report->already[0] != '\0';
@@ -159,9 +159,6 @@ put_run(struct fb_cli *cli, const struct fb_import_report *report, int rc)
 		    failed, failed == 1 ? " is" : "s are");
 	else if (run != NULL)
 		fb_buf_add_fmt(&cli->summary, "imported as run %s\n", run);
-	else if (rc == FB_ECANCELED)
-		fb_buf_add_str(&cli->summary,
-		    "stopped; the same command goes on with it\n");
 }
 
 static void
@@ -179,7 +176,7 @@ put_answer(struct fb_cli *cli, const struct fb_import_report *report, int rc)
 	    manifest->created, manifest->count,
 	    manifest->count == 1 ? "" : "s",
 	    fb_cli_size(cli, total_size(report), size));
-	put_run(cli, report, rc);
+	put_run(cli, report);
 	if (rc == FB_OK)
 		put_failures(cli, &report->download);
 }
@@ -200,6 +197,10 @@ import_canic(struct fb_cli *cli, const char *path, struct fb_error *err)
 	cli->engine.observer = fb_progress_observer(progress);
 	rc = fb_import_canic(&cli->engine, path, cli->dry_run, &report, err);
 	fb_progress_end(FB_STEAL(progress));
+	if (rc == FB_ECANCELED) {
+		err->hint[0] = '\0'; /* a download's */
+		(void)fb_hint(err, "the same command goes on with it");
+	}
 	/* All of it was verified, whatever came then. */
 	if (rc == FB_OK || report.download.run[0] != '\0')
 		put_answer(cli, &report, rc);

@@ -10,9 +10,12 @@
 #define SNAPSHOT   "snapshot"
 #define DEFINITION "definition"
 
+/* The directory as it was when this was opened: read once, for its documents
+ * grow with the fleet.  Each reading sees that it still is that. */
 struct canic_driver {
 	struct fb_driver base;
-	char *name, *dir;
+	char *name;
+	struct fb_canic_dir dir;
 };
 
 static void
@@ -21,7 +24,7 @@ canic_close(struct fb_driver *base)
 	struct canic_driver *driver = (struct canic_driver *)base;
 
 	free(driver->name);
-	free(driver->dir);
+	fb_canic_dir_release(&driver->dir);
 	free(driver);
 }
 
@@ -31,14 +34,19 @@ canic_open(const struct fb_config_source *source, struct fb_driver **ret_driver,
 {
 	const char *dir =
 	    json_string_value(json_object_get(source->options, "dir"));
+	struct fb_canic_dir found = { 0 };
 	struct canic_driver *driver;
+	int rc;
 
 	if (dir == NULL || dir[0] != '/')
 		return fb_fail(
 		    err, FB_EBUG, "an import without its directory");
+	rc = fb_canic_dir_open(dir, &found, err);
+	if (rc < 0)
+		return rc;
 	driver = fb_alloc(1, sizeof(*driver));
 	driver->name = fb_strdup(source->name);
-	driver->dir = fb_strdup(dir);
+	driver->dir = found;
 	driver->base.ops = &fb_canic_ops;
 	driver->base.source = driver->name;
 	*ret_driver = &driver->base;
@@ -93,10 +101,11 @@ add_volume(struct fb_machine *machine, const char *name,
 }
 
 static int
-describe(const struct canic_driver *driver, const struct fb_canic_dir *dir,
+describe(const struct canic_driver *driver,
     const struct fb_canic_member *member, struct fb_machine *machine,
     struct fb_error *err)
 {
+	const struct fb_canic_dir *dir = &driver->dir;
 	uint64_t size;
 	int rc = fb_canic_size(dir, member, &size, err);
 
@@ -124,11 +133,11 @@ canic_discover(
     struct fb_driver *base, struct fb_fleet *fleet, struct fb_error *err)
 {
 	const struct canic_driver *driver = (struct canic_driver *)base;
-	FB_AUTO_CANIC_DIR struct fb_canic_dir dir = { 0 };
-	int rc = fb_canic_dir_open(driver->dir, &dir, err);
+	const struct fb_canic_manifest *manifest = driver->dir.manifest;
+	int rc = FB_OK;
 
-	for (size_t i = 0; rc == FB_OK && i < dir.manifest->count; i++)
-		rc = describe(driver, &dir, &dir.manifest->members[i],
+	for (size_t i = 0; rc == FB_OK && i < manifest->count; i++)
+		rc = describe(driver, &manifest->members[i],
 		    fb_fleet_add(fleet), err);
 	return rc;
 }
@@ -185,15 +194,9 @@ list_snapshots(struct fb_driver *base, fb_driver_visit_token *visit, void *arg,
 
 struct canic_artifact {
 	struct fb_artifact base;
-	struct fb_canic_dir dir; /* as it was when this was opened */
-	size_t at; /* the member; SIZE_MAX: the documents */
+	const struct fb_canic_dir *dir; /* the driver's */
+	const struct fb_canic_member *member;
 };
-
-static const struct fb_canic_member *
-member_of(const struct canic_artifact *artifact)
-{
-	return &artifact->dir.manifest->members[artifact->at];
-}
 
 static int
 pack_snapshot(const struct canic_artifact *artifact,
@@ -203,7 +206,7 @@ pack_snapshot(const struct canic_artifact *artifact,
 	char *slash;
 	bool file = false;
 	int rc = fb_canic_way(
-	    &artifact->dir, member_of(artifact), &path, &file, err);
+	    artifact->dir, artifact->member, &path, &file, err);
 
 	if (rc < 0)
 		return rc;
@@ -225,7 +228,7 @@ produce_snapshot(struct fb_artifact *base, const struct fb_sink *sink,
 	int rc = pack_snapshot(artifact, sink, err);
 
 	return rc < 0 ? rc
-	              : fb_canic_verify(&artifact->dir, member_of(artifact),
+	              : fb_canic_verify(artifact->dir, artifact->member,
 	                    &ignored, err);
 }
 
@@ -234,28 +237,18 @@ produce_documents(struct fb_artifact *base, const struct fb_sink *sink,
     struct fb_error *err)
 {
 	const struct canic_artifact *artifact = (struct canic_artifact *)base;
-	FB_AUTO_CANIC_DIR struct fb_canic_dir now = { 0 };
-	const char *const files[] = { artifact->dir.manifest_name,
-		FB_CANIC_JOURNAL, NULL };
-	int rc = fb_tree_pack_files(artifact->dir.path, files, sink, err);
+	const struct fb_canic_dir *dir = artifact->dir;
+	const char *const files[] = { dir->manifest_name, FB_CANIC_JOURNAL,
+		NULL };
+	int rc = fb_tree_pack_files(dir->path, files, sink, err);
 
-	if (rc == FB_OK)
-		rc = fb_canic_dir_open(artifact->dir.path, &now, err);
-	if (rc == FB_OK &&
-	    fb_digest_cmp(&now.documents, &artifact->dir.documents) != 0)
-		rc = fb_fail_id(err, FB_ESTALE, "E-DRIFT",
-		    "canic's documents in '%s' changed while they were read",
-		    artifact->dir.path);
-	return rc;
+	return rc < 0 ? rc : fb_canic_unchanged(dir, err);
 }
 
 static void
 artifact_close(struct fb_artifact *base)
 {
-	struct canic_artifact *artifact = (struct canic_artifact *)base;
-
-	fb_canic_dir_release(&artifact->dir);
-	free(artifact);
+	free((struct canic_artifact *)base);
 }
 
 static const struct fb_artifact_ops snapshot_ops = {
@@ -270,23 +263,22 @@ static const struct fb_artifact_ops documents_ops = {
 
 /* The member that the machine was made of, still. */
 static int
-find_member(struct canic_artifact *artifact, const struct fb_machine *machine,
-    struct fb_error *err)
+find_member(const struct fb_canic_dir *dir, const struct fb_machine *machine,
+    const struct fb_canic_member **ret, struct fb_error *err)
 {
-	const struct fb_canic_manifest *manifest = artifact->dir.manifest;
+	const struct fb_canic_manifest *manifest = dir->manifest;
 	struct fb_digest now;
 
-	for (size_t i = 0; i < manifest->count; i++)
-		if (strcmp(manifest->members[i].canister, machine->id) == 0) {
-			artifact->at = i;
-			fb_canic_describe(
-			    &artifact->dir, &manifest->members[i], &now);
-			if (fb_digest_cmp(&now, &machine->description) == 0)
-				return FB_OK;
-		}
+	for (size_t i = 0; i < manifest->count; i++) {
+		*ret = &manifest->members[i];
+		if (strcmp((*ret)->canister, machine->id) != 0)
+			continue;
+		fb_canic_describe(dir, *ret, &now);
+		if (fb_digest_cmp(&now, &machine->description) == 0)
+			return FB_OK;
+	}
 	return fb_fail_id(err, FB_ESTALE, "E-DRIFT",
-	    "'%s' is not the backup any more that it was",
-	    artifact->dir.path);
+	    "'%s' is not the backup any more that it was", dir->path);
 }
 
 static int
@@ -295,20 +287,21 @@ canic_open_volume(struct fb_driver *base, const struct fb_machine *machine,
     struct fb_artifact **ret_artifact, struct fb_error *err)
 {
 	const struct canic_driver *driver = (struct canic_driver *)base;
-	FB_AUTO_ARTIFACT struct fb_artifact *opened = NULL;
-	struct canic_artifact *artifact = fb_alloc(1, sizeof(*artifact));
-	bool documents = volume->kind == FB_VOLUME_DEFINITION;
-	int rc;
+	const struct fb_canic_member *member = NULL;
+	struct canic_artifact *artifact;
+	int rc = find_member(&driver->dir, machine, &member, err);
 
 	(void)token;
-	opened = &artifact->base;
-	opened->ops = documents ? &documents_ops : &snapshot_ops;
-	rc = fb_canic_dir_open(driver->dir, &artifact->dir, err);
-	if (rc == FB_OK)
-		rc = find_member(artifact, machine, err);
-	if (rc == FB_OK)
-		*ret_artifact = FB_STEAL(opened);
-	return rc;
+	if (rc < 0)
+		return rc;
+	artifact = fb_alloc(1, sizeof(*artifact));
+	artifact->base.ops = volume->kind == FB_VOLUME_DEFINITION
+	    ? &documents_ops
+	    : &snapshot_ops;
+	artifact->dir = &driver->dir;
+	artifact->member = member;
+	*ret_artifact = &artifact->base;
+	return FB_OK;
 }
 
 const struct fb_driver_ops fb_canic_ops = {

@@ -105,6 +105,26 @@ read_documents(struct fb_canic_dir *dir, struct fb_error *err)
 }
 
 int
+fb_canic_unchanged(const struct fb_canic_dir *dir, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf manifest = { 0 };
+	FB_AUTO_BUF struct fb_buf journal = { 0 };
+	struct fb_digest now;
+	int rc = read_document(dir->path, dir->manifest_name, &manifest, err);
+
+	if (rc == FB_OK)
+		rc = read_document(dir->path, FB_CANIC_JOURNAL, &journal, err);
+	if (rc < 0)
+		return rc;
+	fb_digest_of2(fb_buf_span(&manifest), fb_buf_span(&journal), &now);
+	return fb_digest_cmp(&now, &dir->documents) == 0
+	    ? FB_OK
+	    : fb_fail_id(err, FB_ESTALE, "E-DRIFT",
+	          "canic's documents in '%s' changed while they were read",
+	          dir->path);
+}
+
+int
 fb_canic_dir_open(
     const char *path, struct fb_canic_dir *ret_dir, struct fb_error *err)
 {

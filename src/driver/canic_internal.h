@@ -18,6 +18,10 @@ FB_MUST_USE int fb_canic_size(const struct fb_canic_dir *dir,
     const struct fb_canic_member *member, uint64_t *ret_size,
     struct fb_error *err);
 
+/* Are the documents the bytes that they were?  FB_ESTALE, E-DRIFT. */
+FB_MUST_USE int fb_canic_unchanged(
+    const struct fb_canic_dir *dir, struct fb_error *err);
+
 extern const struct fb_driver_ops fb_canic_ops;
 
 #endif
