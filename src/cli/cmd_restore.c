@@ -363,7 +363,7 @@ const struct fb_command fb_cmd_restore = {
 	    "directories\n"
 	    "fleetbak restore web-01 --in-place -n\twhat it would change\n"
 	    "fleetbak restore web-01 --as web-01-test\tas a new machine\n"
-	    "fleetbak restore db --as db2 --map source:a=b\ton another host\n"
+	    "fleetbak restore db --map source:a=b --as x\ton another host\n"
 	    "fleetbak restore --run latest --all --in-place\tthe whole "
 	    "fleet\n",
 	.about =
