@@ -535,13 +535,29 @@ finish_made(const struct site *site, const char *token, struct fb_error *err)
 	return rc < 0 ? rc : fb_libvirt_fresh_done(site->driver, token, err);
 }
 
+/* What libvirt knows of its snapshots is no reason to keep it down. */
+static void
+put_past(const struct site *site, const struct fb_verb *verb)
+{
+	struct fb_libvirt_past past = past_of(site, verb->lock_fd);
+	struct fb_error why = { 0 };
+
+	if (fb_libvirt_past_put(&past, &why) == FB_OK)
+		return;
+	(void)fb_wrap(&why, "the records of its snapshots");
+	(void)fb_hint(&why,
+	    "they are in snapshots/ of the backup's volume 'definition': "
+	    "virsh snapshot-create --redefine takes them");
+	if (verb->ret_missing != NULL)
+		*verb->ret_missing = why;
+}
+
 /* What goes with the definition, and that itself. */
 static int
 put_rest(const struct site *site, const struct fb_verb *verb,
     struct fb_error *err)
 {
 	struct fb_libvirt_vars vars = vars_of(site);
-	struct fb_libvirt_past past = past_of(site, verb->lock_fd);
 	const char *dir = site->request->definition_dir;
 	int rc = fb_libvirt_vars_put(&vars, err);
 
@@ -553,7 +569,9 @@ put_rest(const struct site *site, const struct fb_verb *verb,
 		    &site->boot, backup_of(site), dir, err);
 	if (rc == FB_OK)
 		rc = define(site, err);
-	return rc < 0 ? rc : fb_libvirt_past_put(&past, err);
+	if (rc == FB_OK)
+		put_past(site, verb);
+	return rc;
 }
 
 int

@@ -332,12 +332,17 @@ static int
 finish_machine(struct walk *w, const struct fb_restore_request *request,
     const struct fb_verb *verb, struct fb_error *err)
 {
+	struct fb_error missing = { 0 };
+	struct fb_verb finish = *verb;
 	int rc, tries = 0;
 
+	finish.ret_missing = &missing;
 	do
 		rc = fb_driver_restore_finish(
-		    w->machine->driver, request, verb, err);
+		    w->machine->driver, request, &finish, err);
 	while (!is_answered(rc, &tries));
+	if (rc >= 0 && missing.code < 0)
+		fb_rst_warn(w->restore, w->machine, &missing);
 	return rc;
 }
 

@@ -19,6 +19,8 @@ struct world {
 	enum fb_power power[4];
 	char log[1024];
 	const char *fails; /* "stop", "open", "finish", "start", or "" */
+	bool lacks;        /* what is finished lacks something */
+	unsigned warned;
 	char *dir;
 	struct fb_config config;
 	struct fb_engine engine;
@@ -175,7 +177,8 @@ fake_finish(struct fb_driver *d, const struct fb_restore_request *request,
     const struct fb_verb *verb, struct fb_error *err)
 {
 	(void)d;
-	(void)verb;
+	if (world->lacks)
+		(void)fb_fail(verb->ret_missing, FB_EFAILED, "a record");
 	return act("finish", request->machine->id, err);
 }
 
@@ -303,6 +306,30 @@ it_is_stopped_written_and_started_again(void **state)
 	assert_true(w->report.results[0].started);
 	assert_false(journal_of("m0").owed);
 	assert_false(journal_of("m0").suspended);
+}
+
+static void
+count_warning(void *arg, const struct fb_event *event)
+{
+	struct world *w = arg;
+
+	if (event->kind == FB_EVENT_WARNING)
+		w->warned++;
+}
+
+static void
+what_it_can_do_without_keeps_it_not_down(void **state)
+{
+	struct world *w = *state;
+
+	w->lacks = true;
+	w->engine.observer =
+	    (struct fb_observer){ .notify = count_warning, .arg = w };
+	add_machine(w, "m0", NULL, FB_POWER_UP);
+	run(w);
+	assert_string_equal(w->log, "stop m0,open m0,finish m0,start m0,");
+	assert_int_equal(w->report.results[0].result, FB_RESULT_OK);
+	assert_int_equal(w->warned, 1);
 }
 
 static void
@@ -467,6 +494,7 @@ main(void)
 		TEST(one_that_does_not_stop_is_not_written),
 		TEST(an_unknown_state_is_not_touched),
 		TEST(it_is_stopped_written_and_started_again),
+		TEST(what_it_can_do_without_keeps_it_not_down),
 		TEST(what_was_down_stays_down),
 		TEST(no_start_leaves_it_down_and_owes_nothing),
 		TEST(children_stop_first_and_start_last),

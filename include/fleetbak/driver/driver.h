@@ -46,6 +46,9 @@ struct fb_verb {
 	struct fb_error *ret_live;
 	bool settle; /* power_get, start: a stop that was given up may bring
 	              * it down yet; answer when it cannot any more */
+	/* restore_finish: set when something is missing that the machine can
+	 * be started without, to what.  May be NULL. */
+	struct fb_error *ret_missing;
 	/* A name: of the repository that the run is for.  What a driver keeps
 	 * in a source from one run to the next is that repository's.  NULL:
 	 * it keeps nothing. */
