@@ -6,6 +6,10 @@
  * An agent does one thing after the other, and answers each question behind
  * those before it: one that did not answer in time may freeze yet, but not
  * after it has answered that it thawed.
+ *
+ * A guest may thaw by itself: Windows does so after ten seconds, and anybody in
+ * it can.  So what is frozen is asked again at the end, and how many file systems
+ * the thaw finds: what is not proven does not count as frozen.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -142,24 +146,26 @@ is_over(const struct fb_libvirt_driver *driver, virDomainPtr domain,
  * Thawing.
  */
 
+/* *ret_count: of how many file systems it was the end. */
 static int
-ask_thaw(virDomainPtr domain, struct fb_error *err)
+ask_thaw(virDomainPtr domain, int *ret_count, struct fb_error *err)
 {
 	int rc = fb_libvirt_effect(domain, "fsthaw", err);
 
 	if (rc < 0)
 		return rc;
 	set_patience(domain, ANSWER_S);
-	if (fb_libvirt.virDomainFSThaw(domain, NULL, 0, 0) < 0)
+	*ret_count = fb_libvirt.virDomainFSThaw(domain, NULL, 0, 0);
+	if (*ret_count < 0)
 		rc = fb_libvirt_fail(
 		    err, true, "its agent does not thaw its file systems");
 	set_patience(domain, VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK);
 	return rc;
 }
 
-int
-fb_libvirt_thaw(const struct fb_libvirt_driver *driver, virDomainPtr domain,
-    const char *uuid, uint64_t span_ms, struct fb_error *err)
+static int
+thaw(const struct fb_libvirt_driver *driver, virDomainPtr domain,
+    const char *uuid, uint64_t span_ms, int *ret_count, struct fb_error *err)
 {
 	int64_t end = fb_clock_mono_ns() + (int64_t)span_ms * 1000000;
 	struct fb_error why = { 0 };
@@ -168,7 +174,7 @@ fb_libvirt_thaw(const struct fb_libvirt_driver *driver, virDomainPtr domain,
 		return FB_OK;
 	for (;;) {
 		if (is_over(driver, domain, uuid) ||
-		    ask_thaw(domain, &why) == FB_OK)
+		    ask_thaw(domain, ret_count, &why) == FB_OK)
 			return fb_libvirt_forget(
 			    driver, uuid, FB_LIBVIRT_FROZEN, err);
 		if (fb_clock_mono_ns() >= end)
@@ -179,6 +185,15 @@ fb_libvirt_thaw(const struct fb_libvirt_driver *driver, virDomainPtr domain,
 	    "its file systems may be frozen: %s", why.msg);
 	return fb_hint(err, "virsh domfsthaw it, or look why its agent hangs; "
 	                    "fleetbak recover tries it again");
+}
+
+int
+fb_libvirt_thaw(const struct fb_libvirt_driver *driver, virDomainPtr domain,
+    const char *uuid, uint64_t span_ms, struct fb_error *err)
+{
+	int ignored;
+
+	return thaw(driver, domain, uuid, span_ms, &ignored, err);
 }
 
 /*
@@ -312,6 +327,7 @@ ask_freeze(struct fb_libvirt_freeze *freeze, int64_t deadline_ns,
 		(void)fb_libvirt_fail(&failure, true, "its agent");
 	set_patience(
 	    freeze->domain, VIR_DOMAIN_AGENT_RESPONSE_TIMEOUT_BLOCK);
+	freeze->count = count;
 	if (count > 0)
 		return FB_OK;
 	if (count == 0)
@@ -354,13 +370,26 @@ fb_libvirt_freeze_begin(struct fb_libvirt_freeze *freeze, struct fb_error *err)
 	return rc;
 }
 
+/* All that was frozen is so until the thaw, by what the agent says of both; its
+ * answer may be lost, and the next one is of another thaw. */
 int
 fb_libvirt_freeze_end(struct fb_libvirt_freeze *freeze, struct fb_error *err)
 {
-	if (end_timer(freeze))
+	bool begun = freeze->timer != NULL;
+	bool fired = end_timer(freeze);
+	bool frozen =
+	    begun && !fired && ask_status(freeze->domain) == FROZEN;
+	int count = 0;
+	int rc = thaw(freeze->driver, freeze->domain, freeze->uuid, THAW_MS,
+	    &count, err);
+
+	if (fired)
 		say_why(freeze,
 		    "its file systems were thawed at the deadline, before it "
 		    "was captured");
-	return fb_libvirt_thaw(
-	    freeze->driver, freeze->domain, freeze->uuid, THAW_MS, err);
+	else if (begun && (!frozen || count < freeze->count))
+		say_why(freeze,
+		    "its file systems were thawed by the guest itself, or by "
+		    "somebody else, before it was captured");
+	return rc;
 }

@@ -266,6 +266,7 @@ struct fb_libvirt_freeze {
 	virDomainPtr domain; /* borrowed */
 	const char *uuid;    /* borrowed */
 	struct fb_error why; /* set: it is not frozen, and why */
+	int count;           /* private: of file systems that were frozen */
 	struct fb_libvirt_timer *timer; /* private */
 };
 /*
@@ -278,7 +279,7 @@ struct fb_libvirt_freeze {
 FB_MUST_USE int fb_libvirt_freeze_begin(
     struct fb_libvirt_freeze *freeze, struct fb_error *err);
 /* Thaw it, after fb_libvirt_freeze_begin() returned FB_OK; `why` is set when it
- * has not been frozen all the time.  E-THAW, as above. */
+ * is not proven to have been frozen all the time.  E-THAW, as above. */
 FB_MUST_USE int fb_libvirt_freeze_end(
     struct fb_libvirt_freeze *freeze, struct fb_error *err);
 bool fb_libvirt_is_frozen(

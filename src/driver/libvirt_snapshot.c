@@ -352,6 +352,22 @@ begin_overlays(const struct capture *capture, struct fb_error *err)
 	return rc < 0 ? rc : make_whole(capture, FB_LIBVIRT_OVERLAY, "", err);
 }
 
+/* libvirt may know nothing of it: that tells nothing. */
+static bool
+was_cut_off(int reason)
+{
+	switch (reason) {
+	case VIR_DOMAIN_SHUTOFF_DESTROYED:
+	case VIR_DOMAIN_SHUTOFF_CRASHED:
+	case VIR_DOMAIN_SHUTOFF_MIGRATED: /* it runs, elsewhere */
+	case VIR_DOMAIN_SHUTOFF_SAVED:
+	case VIR_DOMAIN_SHUTOFF_DAEMON:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* How did it end?  libvirt does not remember after a restart of its own, nor
  * once it has started it paused. */
 static int
@@ -372,9 +388,7 @@ tell_unclean(const struct capture *capture, struct fb_error *err)
 		rc = fb_libvirt_forget(
 		    driver, capture->uuid, FB_LIBVIRT_UNCLEAN, err);
 	}
-	if (state == VIR_DOMAIN_SHUTOFF &&
-	    (reason == VIR_DOMAIN_SHUTOFF_DESTROYED ||
-	        reason == VIR_DOMAIN_SHUTOFF_CRASHED)) {
+	if (state == VIR_DOMAIN_SHUTOFF && was_cut_off(reason)) {
 		unclean = true;
 		rc = fb_libvirt_note_unclean(driver, capture->uuid, "", err);
 	}
@@ -553,7 +567,8 @@ fb_libvirt_create_snapshot(struct fb_driver *base,
  * The others.
  */
 
-/* When it is the last one; a mark of a domain that runs again is stale. */
+/* When it is the last one; a mark of a domain that runs again is stale.  How
+ * one ended that is off still is remembered: the next night needs it. */
 static int
 leave_place(const struct fb_libvirt_driver *driver, virDomainPtr domain,
     const char *uuid, struct fb_error *err)
@@ -565,7 +580,7 @@ leave_place(const struct fb_libvirt_driver *driver, virDomainPtr domain,
 		rc = fb_libvirt_state(domain, &state, err);
 	if (rc == FB_OK && state != VIR_DOMAIN_PAUSED)
 		rc = fb_libvirt_forget(driver, uuid, FB_LIBVIRT_PAUSED, err);
-	if (rc == FB_OK && state != VIR_DOMAIN_PAUSED)
+	if (rc == FB_OK && (domain == NULL || fb_libvirt_is_up(state)))
 		rc = fb_libvirt_forget(driver, uuid, FB_LIBVIRT_UNCLEAN, err);
 	if (rc == FB_OK && !fb_seam_fails(FB_STEP_RENAME, place))
 		(void)rmdir(place); /* not empty: another one is there */

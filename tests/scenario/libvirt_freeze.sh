@@ -77,6 +77,26 @@ expect 0 "$fb" -c "$conf" download --json
 left_nothing
 ok "a fleetbak that is killed leaves nothing frozen"
 
+# It thaws by itself, as Windows does after a while, before its job begins.
+env FLEETBAK_FAULT="$step:stop" "$fb" -c "$conf" download --json \
+	>"$work/stdout" 2>"$work/stderr" &
+pid=$!
+is_stopped() {
+	kill -0 $pid 2>/dev/null || fail "it ended: $(cat "$work/stdout")"
+	grep -q '^State:.*T' /proc/$pid/status
+}
+until_true "it does not come to its job" is_stopped
+guest_frozen one || fail "it was not frozen"
+vir domfsthaw one >/dev/null
+kill -CONT $pid
+rc=0
+wait $pid || rc=$?
+[ "$rc" -ne 0 ] || fail "it is said to be frozen: $(cat "$work/stdout")"
+[ "$(jq -r '.errors[0].id' "$work/stdout")" = E-FREEZE ] ||
+	fail "thawed by itself: $(jq -c .errors "$work/stdout")"
+left_nothing
+ok "a guest that thaws by itself was not frozen"
+
 # Its agent hangs in a hook of the guest's before it freezes, and freezes late.
 in_guest one ': >/run/hang'
 for policy in try require; do

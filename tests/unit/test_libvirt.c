@@ -20,6 +20,9 @@
 
 static struct fb_error err;
 
+/* What a test puts another function in the place of. */
+static struct fb_libvirt real;
+
 #define ID "0d5f4a7e-2b7c-4d0c-9a35-3a9f1c6e8b10"
 
 struct lab {
@@ -761,6 +764,15 @@ one_that_somebody_started_is_not_captured(void **state)
 	assert_int_equal(power(lab, machine), FB_POWER_UP);
 }
 
+static int
+forgetful_state(virDomainPtr domain, int *state, int *reason, unsigned flags)
+{
+	int rc = real.virDomainGetState(domain, state, reason, flags);
+
+	*reason = 0;
+	return rc;
+}
+
 static void
 one_that_was_cut_off_is_told_from_one_that_shut_down(void **state)
 {
@@ -793,7 +805,18 @@ one_that_was_cut_off_is_told_from_one_that_shut_down(void **state)
 	}
 	assert_ok(fb_driver_remove_snapshot(
 	    lab->driver, machine, &make, &err));
-	assert_ok(fb_libvirt_note_unclean(driver, ID, "", &err));
+	/* It is so as long as it has not run again; libvirt forgets it when it
+	 * is restarted itself. */
+	assert_true(fb_libvirt_was_unclean(driver, ID, ""));
+	unclean = false;
+	real = fb_libvirt;
+	fb_libvirt.virDomainGetState = forgetful_state;
+	assert_ok(fb_driver_create_snapshot(
+	    lab->driver, machine, &make, &err));
+	fb_libvirt.virDomainGetState = real.virDomainGetState;
+	assert_true(unclean);
+	assert_ok(fb_driver_remove_snapshot(
+	    lab->driver, machine, &make, &err));
 	assert_ok(fb_driver_start(lab->driver, machine, &start, &err));
 	assert_false(fb_libvirt_was_unclean(driver, ID, ""));
 }
@@ -924,6 +947,8 @@ static struct {
 	const char *status; /* NULL: it says nothing */
 	int frozen;         /* what it answers; -1: nothing */
 	int deaf;           /* times it does not hear to thaw */
+	int thawed;         /* file systems that it finds frozen then */
+	bool asleep;        /* they thaw by themselves at once */
 	int freezes, thaws;
 	char *(*xml)(virDomainPtr, unsigned);
 } agent;
@@ -946,6 +971,8 @@ agent_freeze(virDomainPtr domain, const char **points, unsigned count,
 {
 	(void)domain, (void)points, (void)count, (void)flags;
 	agent.freezes++;
+	if (agent.frozen > 0 && !agent.asleep)
+		agent.status = "frozen";
 	return agent.frozen;
 }
 
@@ -955,7 +982,10 @@ agent_thaw(virDomainPtr domain, const char **points, unsigned count,
 {
 	(void)domain, (void)points, (void)count, (void)flags;
 	agent.thaws++;
-	return agent.deaf-- > 0 ? -1 : 1;
+	if (agent.deaf-- > 0)
+		return -1;
+	agent.status = "thawed";
+	return agent.thawed;
 }
 
 static char *
@@ -979,8 +1009,6 @@ agent_hung(
 	                         : agent_answer(domain, command, timeout, flags);
 }
 
-static struct fb_libvirt real;
-
 static int
 with_agent(void **state)
 {
@@ -989,7 +1017,7 @@ with_agent(void **state)
 	real = fb_libvirt;
 	memset(&agent, 0, sizeof(agent));
 	agent.status = "thawed";
-	agent.frozen = 2;
+	agent.frozen = agent.thawed = 2;
 	agent.xml = fb_libvirt.virDomainGetXMLDesc;
 	fb_libvirt.virDomainGetXMLDesc = agent_xml;
 	fb_libvirt.virDomainFSFreeze = agent_freeze;
@@ -1109,6 +1137,40 @@ what_is_frozen_is_thawed_at_the_deadline(void **state)
 	assert_ok(fb_libvirt_freeze_end(&freeze, &err));
 	assert_int_equal(agent.thaws, 1);
 	assert_string_equal(freeze.why.id, "E-FREEZE");
+}
+
+static void
+one_that_thawed_by_itself_was_not_frozen(void **state)
+{
+	static const struct {
+		int thawed; /* of 2 file systems */
+		bool asleep, frozen;
+	} cases[] = {
+		{ 2, false, true },
+		{ 0, true, false },  /* its agent says so */
+		{ 0, false, false }, /* ... or did not notice */
+		{ 1, false, false }, /* one of them alone */
+	};
+	AUTO_LAB struct lab *lab = open_live_lab();
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+
+	(void)state;
+	assert_ok(fb_libvirt_find(driver, ID, &ref, &err));
+	for (size_t i = 0; i < FB_COUNT(cases); i++) {
+		struct fb_libvirt_freeze freeze = { .driver = driver,
+			.domain = ref.domain, .uuid = ID };
+
+		agent.thawed = cases[i].thawed;
+		agent.asleep = cases[i].asleep;
+		assert_ok(fb_libvirt_freeze_begin(&freeze, &err));
+		assert_int_equal(freeze.why.code, FB_OK);
+		assert_ok(fb_libvirt_freeze_end(&freeze, &err));
+		if ((freeze.why.code == FB_OK) != cases[i].frozen)
+			fail_msg("case %zu: %s", i, freeze.why.msg);
+		assert_false(fb_libvirt_is_frozen(driver, ID));
+	}
 }
 
 static void
@@ -1628,6 +1690,47 @@ check_restore(struct lab *lab, const struct fb_machine *machine,
 	return rc;
 }
 
+static virDomainSnapshotPtr
+refuse_snapshot(virDomainPtr domain, const char *xml, unsigned flags)
+{
+	(void)domain, (void)xml, (void)flags;
+	return NULL;
+}
+
+static void
+a_snapshot_that_is_not_known_again_is_no_reason_to_stay_down(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(
+	    PLAIN("a", "0", TEST("runstate", "5")), NULL, NULL);
+	const struct fb_machine *machine = look(lab, ID);
+	FB_AUTO_FREE char *definition =
+	    fb_format("%s/scratch/" ID "/run.1/definition", lab->root);
+	struct fb_verb make = verb("run.1");
+	struct fb_restore_request request = { .machine = machine,
+		.definition_dir = definition,
+		.all_volumes = true };
+	struct fb_error missing = { 0 };
+
+	(void)state;
+	assert_ok(fb_driver_create_snapshot(
+	    lab->driver, machine, &make, &err));
+	put_dir(definition, "snapshots");
+	put_text(definition, "snapshots/0001.xml",
+	    "<domainsnapshot><name>s</name><disks><disk name='vda' "
+	    "snapshot='no'/></disks></domainsnapshot>");
+	make.ret_missing = &missing;
+	real = fb_libvirt;
+	fb_libvirt.virDomainSnapshotCreateXML = refuse_snapshot;
+	assert_ok(fb_driver_restore_finish(
+	    lab->driver, &request, &make, &err));
+	fb_libvirt.virDomainSnapshotCreateXML =
+	    real.virDomainSnapshotCreateXML;
+	assert_true(missing.code < 0);
+	assert_non_null(strstr(missing.msg, "the records of its snapshots"));
+	assert_ok(fb_driver_remove_snapshot(
+	    lab->driver, machine, &make, &err));
+}
+
 static void
 what_cannot_be_restored_is_said_before(void **state)
 {
@@ -1673,6 +1776,9 @@ main(void)
 		cmocka_unit_test_setup_teardown(
 		    what_is_frozen_is_thawed_at_the_deadline, with_agent,
 		    without_agent),
+		cmocka_unit_test_setup_teardown(
+		    one_that_thawed_by_itself_was_not_frozen, with_agent,
+		    without_agent),
 		cmocka_unit_test(
 		    a_domain_has_its_process_its_agent_and_its_chain),
 		cmocka_unit_test(
@@ -1713,6 +1819,8 @@ main(void)
 		cmocka_unit_test(what_is_exported_stands_still),
 		cmocka_unit_test(an_image_is_written_at_any_place),
 		cmocka_unit_test(what_it_starts_with_is_captured_and_put_back),
+		cmocka_unit_test(
+		    a_snapshot_that_is_not_known_again_is_no_reason_to_stay_down),
 		cmocka_unit_test(what_cannot_be_restored_is_said_before),
 	};
 
