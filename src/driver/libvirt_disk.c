@@ -2,6 +2,7 @@
  * A disk as what is read, and as what is written to: that of a backup job, or
  * an image.
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -313,6 +314,14 @@ fb_libvirt_read_image(const struct fb_libvirt_far *far, const char *path,
 	base->size = artifact->disk.size;
 	*ret_artifact = FB_STEAL(base);
 	return FB_OK;
+}
+
+int
+fb_libvirt_image_fd(struct fb_artifact *image)
+{
+	return fcntl(fb_nbd.nbd_aio_get_fd(
+	                 ((struct artifact *)image)->disk.nbd),
+	    F_DUPFD_CLOEXEC, 3);
 }
 
 int

@@ -61,6 +61,7 @@ struct fb_libvirt_driver {
 	pthread_mutex_t lock; /* of: */
 	virConnectPtr connection;
 	struct fb_libvirt_held *held; /* the domains that are captured */
+	struct fb_libvirt_below *below; /* what is read below overlays */
 	bool watches, watch_ends;
 	pthread_cond_t watch_cond; /* on the monotonic clock */
 	pthread_t watch_thread;    /* while it watches */
@@ -356,6 +357,10 @@ FB_MUST_USE int fb_libvirt_read_image(const struct fb_libvirt_far *far,
     const char *path, const char *format, struct fb_libvirt_changes *changes,
     struct fb_artifact **ret_artifact,
     struct fb_error *err);
+/* Another descriptor of the connection to the server of such an image, the
+ * caller's: once it is shut down nothing is read any more, and the image is let
+ * go of.  -1, with errno. */
+int fb_libvirt_image_fd(struct fb_artifact *image);
 
 /*
  * From the first job on the domains that are held are watched: when the scratch

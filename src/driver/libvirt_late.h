@@ -116,6 +116,7 @@ extern struct fb_libvirt fb_libvirt;
 	X(nbd_aio_connect_systemd_socket_activation) \
 	X(nbd_aio_connect_unix) \
 	X(nbd_aio_connect_command) \
+	X(nbd_aio_get_fd) \
 	X(nbd_aio_is_connecting) \
 	X(nbd_aio_is_ready) \
 	X(nbd_get_size) \

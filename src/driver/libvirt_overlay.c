@@ -496,6 +496,8 @@ fb_libvirt_merge(const struct fb_libvirt_driver *driver,
 	if (rc == FB_OK && overlays.record != NULL &&
 	    (token == NULL || strcmp(token, overlays.token) == 0)) {
 		rc = spoil(driver, uuid, overlays.token, err);
+		/* Before anything is written to what they read. */
+		fb_libvirt_end_readers(driver, uuid);
 		if (rc == FB_OK)
 			rc = merge_all(driver, domain, uuid, &overlays, err);
 	}
@@ -573,6 +575,21 @@ fb_libvirt_read_without(const struct fb_libvirt_driver *driver,
 	    : fb_domain_read(fb_buf_span(&before), ret_domain, err);
 }
 
+/* A merge says so first of all: then its capture is not whole any more. */
+static int
+check_whole(const struct fb_libvirt_driver *driver, const char *uuid,
+    const char *token, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf stamp = { 0 };
+	enum fb_libvirt_kind kind;
+	int rc =
+	    fb_libvirt_read_kind(driver, uuid, token, &kind, &stamp, err);
+
+	return rc < 0 || kind == FB_LIBVIRT_OVERLAY
+	    ? rc
+	    : fb_fail(err, FB_EFAILED, "its overlays are merged");
+}
+
 int
 fb_libvirt_overlay_base(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *target, char **ret_base, char **ret_format,
@@ -581,14 +598,19 @@ fb_libvirt_overlay_base(const struct fb_libvirt_driver *driver,
 	AUTO_OVERLAYS struct overlays overlays = { 0 };
 	int rc = load(driver, uuid, &overlays, err);
 
-	for (size_t i = 0; rc == FB_OK && i < overlays.count; i++) {
-		if (strcmp(overlays.items[i].target, target) != 0)
+	if (rc == FB_OK && overlays.count > 0)
+		rc = check_whole(driver, uuid, overlays.token, err);
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < overlays.count; i++) {
+		const struct overlay *overlay = &overlays.items[i];
+
+		if (strcmp(overlay->target, target) != 0)
 			continue;
-		*ret_base = fb_strdup(overlays.items[i].base);
-		*ret_format = fb_strdup(overlays.items[i].format);
+		*ret_base = fb_strdup(overlay->base);
+		*ret_format = fb_strdup(overlay->format);
 		return FB_OK;
 	}
-	return rc < 0 ? rc
-	              : fb_fail(err, FB_ENOTFOUND,
-	                    "its disk '%s' has no overlay", target);
+	return fb_fail(
+	    err, FB_ENOTFOUND, "its disk '%s' has no overlay", target);
 }

@@ -53,15 +53,22 @@ FB_MUST_USE int fb_libvirt_read_without(
     const char *uuid, bool live, struct fb_domain *ret_domain,
     struct fb_error *err);
 
-/* The image below a disk's overlay; both are the caller's. */
+/* The image below a disk's overlay; both are the caller's.  FB_ENOTFOUND: it has
+ * none.  FB_EFAILED: a merge has begun. */
 FB_MUST_USE int fb_libvirt_overlay_base(const struct fb_libvirt_driver *driver,
     const char *uuid, const char *target, char **ret_base, char **ret_format,
     struct fb_error *err);
 
 /* Read a disk from below its overlay, with an eye on the guest, as
- * fb_libvirt_watch(), and with its changes, as fb_libvirt_read_image(). */
+ * fb_libvirt_watch(), and with its changes, as fb_libvirt_read_image().  What is
+ * read counts only when nobody had begun to merge by then: that writes to it. */
 FB_MUST_USE int fb_libvirt_read_below(struct fb_libvirt_driver *driver,
     const char *uuid, const char *target, struct fb_libvirt_changes *changes,
     struct fb_artifact **ret_artifact, struct fb_error *err);
+
+/* Before a merge, and without waiting for who reads: what reads below an overlay
+ * of this domain fails from now on, and holds no image any more. */
+void fb_libvirt_end_readers(
+    const struct fb_libvirt_driver *driver, const char *uuid);
 
 #endif

@@ -3,6 +3,7 @@
  * place of a hypervisor: it lives in this process.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -942,6 +943,209 @@ overlays_are_asked_for_the_disks_that_are_captured(void **state)
 	}
 }
 
+/* What QEMU does with an overlay above an image, for a domain of libvirt's test
+ * driver, which does nothing of it. */
+static struct {
+	struct lab *lab;
+	char *dir, *overlay, *base;
+	bool committed, merged;
+	unsigned tries;
+	bool late; /* a merge comes between a look and what is read then */
+} above;
+
+static char *
+overlaid_xml(virDomainPtr domain, unsigned flags)
+{
+	FB_AUTO_FREE char *text = real.virDomainGetXMLDesc(domain, flags);
+
+	return above.merged ? replaced(text, above.overlay, above.base)
+	                    : fb_strdup(text);
+}
+
+/* QEMU takes bytes from 100 on for what it does to an image. */
+static bool
+is_in_use(const char *path)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET,
+		.l_start = 100, .l_len = 64 };
+	FB_AUTO_CLOSE int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	assert_return_code(fd, errno);
+	return fcntl(fd, F_OFD_SETLK, &lock) == -1;
+}
+
+static int
+commit_disk(virDomainPtr domain, const char *disk, const char *base,
+    const char *top, unsigned long bandwidth, unsigned flags)
+{
+	(void)domain, (void)top, (void)bandwidth, (void)flags;
+	assert_string_equal(disk, "vda");
+	assert_string_equal(base, above.base);
+	assert_true(++above.tries < 100);
+	if (is_in_use(above.base))
+		return -1;
+	put_text(above.dir, "base.raw", "written since then");
+	above.committed = true;
+	return 0;
+}
+
+static int
+commit_info(virDomainPtr domain, const char *disk, virDomainBlockJobInfoPtr info,
+    unsigned flags)
+{
+	(void)domain, (void)disk, (void)flags;
+	*info = (virDomainBlockJobInfo){ .cur = 1, .end = 1 };
+	return above.committed;
+}
+
+static int
+commit_pivot(virDomainPtr domain, const char *disk, unsigned flags)
+{
+	(void)domain, (void)disk;
+	assert_int_equal(flags, VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT);
+	above.merged = true;
+	return 0;
+}
+
+static void
+merge_overlay(void)
+{
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)above.lab->driver;
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+
+	assert_ok(fb_libvirt_find(driver, ID, &ref, &err));
+	assert_ok(fb_libvirt_merge(driver, ref.domain, ID, "run.1", &err));
+	assert_true(above.merged);
+}
+
+static struct fb_nbd real_nbd;
+
+static int64_t
+read_late(struct nbd_handle *nbd, void *bytes, size_t len, uint64_t offset,
+    nbd_completion_callback callback, uint32_t flags)
+{
+	if (above.late) {
+		above.late = false;
+		merge_overlay();
+	}
+	return real_nbd.nbd_aio_pread(
+	    nbd, bytes, len, offset, callback, flags);
+}
+
+static int
+with_overlay(void **state)
+{
+	(void)state;
+	assert_null(fb_libvirt_load());
+	assert_null(fb_nbd_load());
+	real = fb_libvirt;
+	real_nbd = fb_nbd;
+	memset(&above, 0, sizeof(above));
+	above.dir = new_dir();
+	above.overlay = fb_format("%s/overlay", above.dir);
+	above.base = fb_format("%s/base.raw", above.dir);
+	fb_libvirt.virDomainGetXMLDesc = overlaid_xml;
+	fb_libvirt.virDomainBlockCommit = commit_disk;
+	fb_libvirt.virDomainGetBlockJobInfo = commit_info;
+	fb_libvirt.virDomainBlockJobAbort = commit_pivot;
+	fb_nbd.nbd_aio_pread = read_late;
+	return 0;
+}
+
+static int
+without_overlay(void **state)
+{
+	(void)state;
+	fb_libvirt.virDomainGetXMLDesc = real.virDomainGetXMLDesc;
+	fb_libvirt.virDomainBlockCommit = real.virDomainBlockCommit;
+	fb_libvirt.virDomainGetBlockJobInfo = real.virDomainGetBlockJobInfo;
+	fb_libvirt.virDomainBlockJobAbort = real.virDomainBlockJobAbort;
+	fb_nbd.nbd_aio_pread = real_nbd.nbd_aio_pread;
+	free(above.overlay);
+	free(above.base);
+	drop_dir(&above.dir);
+	return 0;
+}
+
+/* Open what lies below an overlay, of a capture that is whole. */
+static struct fb_artifact *
+open_below(struct lab *lab)
+{
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	struct fb_libvirt_changes none = { 0 };
+	struct fb_artifact *disk = NULL;
+
+	above.lab = lab;
+	put_text(above.dir, "base.raw", "at the capture");
+	put_text(above.dir, "overlay", "");
+	put_overlay(lab, above.overlay, above.base, "raw");
+	assert_ok(fb_libvirt_make_place(driver, ID, "run.1", &err));
+	assert_ok(fb_libvirt_write_kind(driver, ID, "run.1",
+	    FB_LIBVIRT_OVERLAY, (struct fb_span){ 0 }, &err));
+	assert_ok(fb_libvirt_read_below(
+	    driver, ID, "vda", &none, &disk, &err));
+	assert_true(is_in_use(above.base));
+	return disk;
+}
+
+static struct lab *
+open_overlaid_lab(void)
+{
+	FB_AUTO_FREE char *disk = fb_format(
+	    "<devices><disk type='file' device='disk'>"
+	    "<driver name='qemu' type='qcow2'/><source file='%s'/>"
+	    "<target dev='vda' bus='virtio'/></disk></devices>",
+	    above.overlay);
+	FB_AUTO_FREE char *xml = fb_format(PLAIN("a", "0", "%s"), disk);
+
+	return open_lab(xml, NULL, NULL);
+}
+
+static void
+a_merge_waits_for_nobody_who_reads_below_it(void **state)
+{
+	AUTO_LAB struct lab *lab = open_overlaid_lab();
+	FB_AUTO_ARTIFACT struct fb_artifact *disk = open_below(lab);
+	uint64_t start, end;
+	char got[4];
+
+	(void)state;
+	assert_ok(disk->ops->read(disk, 0, got, sizeof(got), &err));
+	merge_overlay();
+	assert_fails(FB_EFAILED,
+	    disk->ops->read(disk, 0, got, sizeof(got), &err));
+	assert_fails(
+	    FB_EFAILED, disk->ops->extent(disk, 0, &start, &end, &err));
+}
+
+static void
+what_is_read_while_a_merge_begins_does_not_count(void **state)
+{
+	AUTO_LAB struct lab *lab = open_overlaid_lab();
+	FB_AUTO_ARTIFACT struct fb_artifact *disk = open_below(lab);
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	FB_AUTO_ARTIFACT struct fb_artifact *other = NULL;
+	struct fb_libvirt_changes none = { 0 };
+	char got[4];
+
+	(void)state;
+	above.late = true;
+	assert_fails(FB_EFAILED,
+	    disk->ops->read(disk, 0, got, sizeof(got), &err));
+	assert_true(above.merged);
+	assert_fails(FB_ENOTFOUND,
+	    fb_libvirt_read_below(
+	        driver, ID, "vda", &none, &other, &err));
+	/* One has begun, and is not through. */
+	put_overlay(lab, above.overlay, above.base, "raw");
+	assert_fails(FB_EFAILED,
+	    fb_libvirt_read_below(
+	        driver, ID, "vda", &none, &other, &err));
+}
+
 /* The agent of a domain of libvirt's test driver, which has none. */
 static struct {
 	const char *status; /* NULL: it says nothing */
@@ -1767,6 +1971,12 @@ main(void)
 		    a_disk_with_another_image_than_ours_is_not_merged),
 		cmocka_unit_test(
 		    overlays_are_asked_for_the_disks_that_are_captured),
+		cmocka_unit_test_setup_teardown(
+		    a_merge_waits_for_nobody_who_reads_below_it, with_overlay,
+		    without_overlay),
+		cmocka_unit_test_setup_teardown(
+		    what_is_read_while_a_merge_begins_does_not_count,
+		    with_overlay, without_overlay),
 		cmocka_unit_test_setup_teardown(
 		    one_that_is_frozen_counts_as_down_until_it_is_thawed,
 		    with_agent, without_agent),
