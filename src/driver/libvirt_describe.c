@@ -176,14 +176,30 @@ is_swapped(const struct look *look, const struct fb_domain_disk *disk)
 	return runs != NULL && !same_text(runs->source, disk->source);
 }
 
+/* What it overwrites while it is read needs room in scratch.  Without it QEMU
+ * holds a guest, but with such a disk the guest gets an error, and its file system
+ * is what suffers. */
+bool
+fb_libvirt_hands_errors(const struct fb_domain *domain)
+{
+	for (size_t i = 0; i < domain->disk_count; i++)
+		if (domain->disks[i].device == FB_DOMAIN_DISK &&
+		    domain->disks[i].why == NULL &&
+		    domain->disks[i].hands_errors)
+			return true;
+	return false;
+}
+
 /* A job would be in the way when the guest's agent comes up again: libvirt
  * then takes it for absent until it is restarted itself. */
 bool
 fb_libvirt_reads_stopped(const struct fb_libvirt_driver *driver, bool live,
     const struct fb_domain *domain)
 {
-	return !live && domain->agent &&
-	    !fb_libvirt_overlays(driver, live, domain);
+	return !live &&
+	    (fb_libvirt_hands_errors(domain) ||
+	        (domain->agent &&
+	            !fb_libvirt_overlays(driver, live, domain)));
 }
 
 /* One that is not defined would be gone when it has stopped. */
@@ -225,6 +241,13 @@ why_not(const struct look *look, const struct fb_domain_disk *disk,
 		                     "only, and there is none of a machine "
 		                     "that %s",
 		    look->running ? "is read while it is down" : "is off");
+	else if (is_live(look) && look->running &&
+	    (disk->hands_errors ||
+	        fb_domain_disk(&look->live, disk->target)->hands_errors))
+		*ret_why = fb_strdup("the guest would get an error when "
+		                     "scratch is full, by its error_policy, "
+		                     "and it cannot be read from a guest that "
+		                     "runs");
 	/* A network disk's is known only while it runs, and would make it
 	 * another machine when it does not. */
 	if (*ret_why != NULL || disk->network)
@@ -282,6 +305,11 @@ add_way(struct fb_buf *note, const struct look *look,
 		fb_buf_add_str(note, "; it has a guest agent, so it is read "
 		                     "below an overlay while the machine "
 		                     "runs");
+	else if (!running && fb_libvirt_hands_errors(&look->defined))
+		fb_buf_add_str(note, "; the guest would get an error when "
+		                     "scratch is full, by error_policy, so "
+		                     "the machine stays down while it is "
+		                     "read");
 	else if (!running)
 		fb_buf_add_str(note, "; it has a guest agent, so the machine "
 		                     "stays down while it is read");

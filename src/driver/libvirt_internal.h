@@ -123,6 +123,8 @@ void fb_libvirt_describe(const struct fb_libvirt_driver *driver,
  * is not stopped, because its source says so or because it would be gone. */
 bool fb_libvirt_reads_stopped(const struct fb_libvirt_driver *driver,
     bool live, const struct fb_domain *domain);
+/* Has it a disk that is captured and hands errors to the guest? */
+bool fb_libvirt_hands_errors(const struct fb_domain *domain);
 
 /* The domain of this UUID, on a connection that is given back with it.
  * FB_ENOTFOUND (E-MACHINE-GONE). */

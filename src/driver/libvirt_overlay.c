@@ -58,7 +58,7 @@ fb_libvirt_overlays(const struct fb_libvirt_driver *driver, bool live,
 		const struct fb_domain_disk *disk = &domain->disks[i];
 
 		if (disk->device == FB_DOMAIN_DISK && disk->why == NULL &&
-		    (strcmp(disk->type, "file") != 0 ||
+		    (disk->hands_errors || strcmp(disk->type, "file") != 0 ||
 		        disk->source == NULL || disk->source[0] != '/'))
 			return false;
 	}

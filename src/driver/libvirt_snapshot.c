@@ -441,13 +441,17 @@ capture_now(const struct capture *capture, int state, struct fb_error *err)
 	return rc < 0 ? rc : make_whole(capture, FB_LIBVIRT_JOB, "", err);
 }
 
-/* A network disk is left out of one that is off, as it may have been. */
+/* A network disk is left out of one that is off, as it may have been; what must
+ * not be read from a guest that runs may have been planned of one that was off. */
 static bool
-is_wanted(const struct fb_domain *defined, const struct fb_volume *volume)
+is_wanted(const struct fb_domain *defined, bool runs,
+    const struct fb_volume *volume)
 {
 	const struct fb_domain_disk *disk =
 	    fb_domain_disk(defined, volume->name);
 
+	if (runs && disk != NULL && disk->hands_errors)
+		return false;
 	return fb_volume_is_captured(volume) ||
 	    (disk != NULL && disk->network && disk->why == NULL);
 }
@@ -461,8 +465,10 @@ choose_disks(struct capture *capture, struct fb_error *err)
 	FB_AUTO_DOMAIN struct fb_domain defined = { 0 };
 	bool live = capture->driver->live ||
 	    fb_libvirt.virDomainIsPersistent(capture->domain) == 0;
-	int rc = fb_libvirt_read(capture->domain, false, &defined, err);
+	int state, rc = fb_libvirt_read(capture->domain, false, &defined, err);
 
+	if (rc == FB_OK)
+		rc = fb_libvirt_state(capture->domain, &state, err);
 	capture->overlay = rc == FB_OK &&
 	    fb_libvirt_overlays(capture->driver, live, &defined);
 	capture->wanted = fb_alloc(
@@ -471,7 +477,8 @@ choose_disks(struct capture *capture, struct fb_error *err)
 	     !fb_libvirt_reads_stopped(capture->driver, live, &defined) &&
 	     i < machine->volume_count; i++)
 		if (machine->volumes[i].kind == FB_VOLUME_DISK &&
-		    is_wanted(&defined, &machine->volumes[i]))
+		    is_wanted(&defined, live && !fb_libvirt_is_off(state),
+		        &machine->volumes[i]))
 			capture->wanted[capture->wanted_count++] =
 			    machine->volumes[i].name;
 	return rc;

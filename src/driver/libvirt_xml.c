@@ -293,6 +293,10 @@ read_disk(const xmlNode *node, struct fb_domain *domain, struct fb_error *err)
 		disk->format = fb_strdup("raw");
 	read_source(child_of(node, "source"), disk);
 	disk->read_only = child_of(node, "readonly") != NULL;
+	disk->hands_errors =
+	    attribute_is(
+	        child_of(node, "driver"), "error_policy", "report") ||
+	    attribute_is(child_of(node, "driver"), "error_policy", "ignore");
 	disk->backing = count_backing(node);
 	if (disk->device == FB_DOMAIN_DISK || disk->device == FB_DOMAIN_LUN)
 		disk->why = why_not(node, disk);

@@ -39,6 +39,8 @@ struct fb_domain_disk {
 	bool read_only;      /* the guest cannot write to it */
 	bool network;        /* only its hypervisor has a way to it: it is
 	                      * read from a backup job or not at all */
+	bool hands_errors;   /* to the guest, when it has no room; others hold
+	                      * the guest then */
 	unsigned backing;    /* images below it, as far as the XML says */
 	/* Why its content cannot be captured, in words; NULL: it can. */
 	char *why;

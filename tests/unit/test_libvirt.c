@@ -670,6 +670,41 @@ one_that_crashed_and_is_kept_is_not_off(void **state)
 	assert_int_equal(look(lab, ID)->power, FB_POWER_UNKNOWN);
 }
 
+static void
+what_hands_errors_to_the_guest_is_not_read_while_that_runs(void **state)
+{
+	static const struct {
+		const char *policy, *capture, *method;
+		bool left;
+	} cases[] = {
+		{ "report", "stop", "read-stopped", false },
+		{ "ignore", "stop", "read-stopped", false },
+		{ "report", "live", FB_METHOD_LEFT_OUT, true },
+		{ "stop", "stop", "backup-job", false },
+		{ "enospace", "live", "backup-job", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < FB_COUNT(cases); i++) {
+		FB_AUTO_FREE char *disk = fb_format(
+		    "<devices><disk type='file' device='disk'>"
+		    "<driver name='qemu' type='raw' error_policy='%s'/>"
+		    "<source file='/vm/a.raw'/><target dev='vda' "
+		    "bus='virtio'/></disk></devices>",
+		    cases[i].policy);
+		FB_AUTO_FREE char *xml = fb_format(PLAIN("a", "0", "%s"), disk);
+		AUTO_LAB struct lab *lab =
+		    open_lab(xml, "capture", cases[i].capture);
+		const struct fb_volume *vda = volume(look(lab, ID), "vda");
+
+		assert_string_equal(vda->method, cases[i].method);
+		assert_int_equal(fb_volume_is_captured(vda), !cases[i].left);
+		if ((strstr(vda->note, "error_policy") != NULL) !=
+		    (strcmp(vda->method, "backup-job") != 0))
+			fail_msg("case %zu: %s", i, vda->note);
+	}
+}
+
 /* A domain with an image, in a directory of its own. */
 static char *
 with_image(const char *dir, const char *more)
@@ -2000,6 +2035,8 @@ main(void)
 		cmocka_unit_test(what_is_no_domain_is_refused),
 		cmocka_unit_test(
 		    each_disk_is_listed_and_what_cannot_be_captured_says_why),
+		cmocka_unit_test(
+		    what_hands_errors_to_the_guest_is_not_read_while_that_runs),
 		cmocka_unit_test(
 		    a_disk_that_is_left_out_fails_its_machine_when_asked_to),
 		cmocka_unit_test(only_domains_of_the_patterns_are_machines),
