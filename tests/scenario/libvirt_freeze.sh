@@ -31,9 +31,9 @@ left_nothing() {
 live_fleet f 'freeze: require'
 
 # A number on one disk, the same on the other, the next one: each is durable
-# before the next is written.
+# before the next is written, and is never none.
 in_guest one '(n=0; while :; do n=$((n + 1)); for d in vda vdb; do
-	echo $n | dd of=/mnt/$d/number conv=fsync; done; usleep 20000; done) >/dev/null 2>&1 &'
+	printf %6d $n | dd of=/mnt/$d/number conv=notrunc,fsync; done; usleep 20000; done) >/dev/null 2>&1 &'
 expect 0 "$fb" -c "$conf" plan
 grep -q 'not stopped: file systems frozen' "$work/stdout" ||
 	fail "the plan: $(cat "$work/stdout")"
@@ -57,7 +57,7 @@ expect 0 "$fb" -c "$conf" restore "$uuid" --target "$work/out"
 for disk in vda vdb; do
 	image=$work/out/$uuid/$disk.img
 	image_clean "$image"
-	eval "$disk=$(image_cat "$image" number)"
+	eval "$disk=$(image_cat "$image" number | tr -d ' ')"
 done
 [ "$vda" -eq "$vdb" ] || [ "$vda" -eq $((vdb + 1)) ] ||
 	fail "not of one instant: $vda on vda, $vdb on vdb"
