@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -407,10 +408,50 @@ fb_io_remove_tree(const char *path, struct fb_error *err)
 	return FB_OK;
 }
 
+/* What a file becomes: bytes, or what another one holds. */
+struct content {
+	struct fb_span bytes;
+	const char *from; /* NULL: `bytes` */
+	uint64_t max;
+};
+
+/* Of a file that is copied, at a time. */
+#define COPY_MAX ((size_t)1 << 18)
+
+static int
+write_copy(int fd, const char *path, const struct content *content,
+    struct fb_error *err)
+{
+	FB_AUTO_CLOSE int from = fb_io_open(content->from, O_RDONLY, 0, err);
+	FB_AUTO_FREE uint8_t *room = NULL;
+	uint64_t done = 0;
+	size_t len;
+
+	if (from < 0)
+		return from;
+	room = fb_alloc(COPY_MAX, 1);
+	for (;;) {
+		int rc = fb_io_pread(
+		    from, content->from, room, COPY_MAX, done, &len, err);
+
+		if (rc < 0 || len == 0)
+			return rc;
+		done += len;
+		if (done > content->max)
+			return fb_fail(err, FB_ECORRUPT,
+			    "'%s' has more than %" PRIu64 " bytes",
+			    content->from, content->max);
+		rc = fb_io_write_all(
+		    fd, path, (struct fb_span){ room, len }, err);
+		if (rc < 0)
+			return rc;
+	}
+}
+
 /* A leftover of a crash goes first: its mode, and what it is, are not ours. */
 static int
-write_new(
-    const char *path, struct fb_span bytes, mode_t mode, struct fb_error *err)
+write_new(const char *path, const struct content *content, mode_t mode,
+    struct fb_error *err)
 {
 	FB_AUTO_CLOSE int fd = -1;
 	int rc;
@@ -421,18 +462,20 @@ write_new(
 	fd = fb_io_open(path, O_WRONLY | O_CREAT | O_EXCL, mode, err);
 	if (fd < 0)
 		return fd;
-	rc = fb_io_write_all(fd, path, bytes, err);
+	rc = content->from != NULL
+	    ? write_copy(fd, path, content, err)
+	    : fb_io_write_all(fd, path, content->bytes, err);
 	if (rc < 0)
 		return rc;
 	return fb_io_sync(fd, path, err);
 }
 
-int
-fb_io_replace(
-    const char *path, struct fb_span bytes, mode_t mode, struct fb_error *err)
+static int
+replace(const char *path, const struct content *content, mode_t mode,
+    struct fb_error *err)
 {
 	FB_AUTO_FREE char *temp = fb_format("%s.tmp", path);
-	int rc = write_new(temp, bytes, mode, err);
+	int rc = write_new(temp, content, mode, err);
 
 	if (rc == FB_OK) {
 		fb_seam_move(temp, path);
@@ -446,4 +489,19 @@ fb_io_replace(
 		return rc;
 	}
 	return fb_io_sync_parent(path, err);
+}
+
+int
+fb_io_replace(
+    const char *path, struct fb_span bytes, mode_t mode, struct fb_error *err)
+{
+	return replace(path, &(struct content){ .bytes = bytes }, mode, err);
+}
+
+int
+fb_io_replace_by(const char *path, const char *from, uint64_t max, mode_t mode,
+    struct fb_error *err)
+{
+	return replace(
+	    path, &(struct content){ .from = from, .max = max }, mode, err);
 }

@@ -26,6 +26,10 @@ static const struct outcome outcomes[] = {
 	[FB_RECOVERY_SUSPENDED] = { "suspended",
 	    "half restored: kept down", true },
 	[FB_RECOVERY_GONE] = { "gone", "is gone from its source", true },
+	[FB_RECOVERY_RELIEVED] = { "relieved",
+	    "a snapshot that could have harmed it is undone", true },
+	[FB_RECOVERY_BURDENED] = { "burdened",
+	    "a snapshot that may harm it could not be undone", false },
 };
 
 static enum fb_code
@@ -110,6 +114,8 @@ meet_obligations(struct fb_cli *cli, struct fb_recover_report *report,
 	}
 	rc = fb_recover(&cli->engine, &request, children, report, err);
 	if (rc == FB_OK)
+		rc = fb_recover_relieve(&cli->engine, children, report, err);
+	if (rc == FB_OK)
 		rc = fb_recover_clear(&cli->engine, NULL, err);
 	(void)close(children);
 	(void)close(lock);
@@ -187,7 +193,8 @@ const struct fb_command fb_cmd_recover = {
 	    "command, or the next download meets that obligation.  A machine "
 	    "that was down is never started, one whose state is unknown is "
 	    "not touched, and one that is half restored stays down until the "
-	    "restore is finished.",
+	    "restore is finished.  What else a dead run has left at a machine "
+	    "is undone where it may do harm.",
 	.cancels = true, /* it says so, and meets what is owed first */
 	.run = recover_run,
 };

@@ -337,6 +337,26 @@ fb_driver_remove_snapshot(struct fb_driver *driver,
 }
 
 int
+fb_driver_relieve(struct fb_driver *driver, const struct fb_machine *machine,
+    const struct fb_verb *verb, bool *ret_done, struct fb_error *err)
+{
+	enum fb_fault fault;
+	int rc;
+
+	*ret_done = false;
+	if (driver->ops->relieve == NULL)
+		return FB_OK;
+	rc = effect(driver, machine, verb, "relieve", &fault, err);
+	if (rc == FB_OK)
+		rc = answer(fb_seam_answer(fault,
+		                driver->ops->relieve(
+		                    driver, machine, verb, ret_done, err),
+		                err),
+		    driver, machine, "relieve", err);
+	return rc;
+}
+
+int
 fb_driver_open_volume(struct fb_driver *driver,
     const struct fb_machine *machine, const struct fb_volume *volume,
     const char *token, struct fb_artifact **ret_artifact, struct fb_error *err)

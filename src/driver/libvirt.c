@@ -236,6 +236,7 @@ const struct fb_driver_ops fb_libvirt_ops = {
 	.find_by_token = fb_libvirt_find_by_token,
 	.list_snapshots = fb_libvirt_list_snapshots,
 	.remove_snapshot = fb_libvirt_remove_snapshot,
+	.relieve = fb_libvirt_relieve,
 	.open_volume = fb_libvirt_open_volume,
 	.restore_check = fb_libvirt_restore_check,
 	.restore_begin = fb_libvirt_restore_begin,

@@ -39,6 +39,17 @@ fb_libvirt_is_too_large(
 	        file.size > FB_LIBVIRT_FILE_MAX);
 }
 
+static int
+keep_far_file(const struct fb_libvirt_driver *driver, const char *from,
+    const char *path, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	int rc = fb_libvirt_file_read(driver, from, &bytes, err);
+
+	return rc < 0 ? rc
+	              : fb_io_replace(path, fb_buf_span(&bytes), 0600, err);
+}
+
 /* A file that the domain starts with, into the definition under this name.
  * One that is not there, as an NVRAM before the first start, is none, and of
  * one that is too large the plan says so. */
@@ -47,16 +58,15 @@ keep_file(const struct fb_libvirt_driver *driver, const char *dir,
     const char *from, const char *name, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = fb_format("%s/%s", dir, name);
-	FB_AUTO_BUF struct fb_buf bytes = { 0 };
 	int rc;
 
 	if (from == NULL || fb_libvirt_is_too_large(driver, from))
 		return FB_OK;
-	rc = fb_libvirt_file_read(driver, from, &bytes, err);
+	rc = driver->local
+	    ? fb_io_replace_by(path, from, FB_LIBVIRT_FILE_MAX, 0600, err)
+	    : keep_far_file(driver, from, path, err);
 	if (rc == FB_ENOTFOUND)
 		return FB_OK;
-	if (rc == FB_OK)
-		rc = fb_io_replace(path, fb_buf_span(&bytes), 0600, err);
 	return rc < 0 ? fb_wrap(err, "%s", name) : FB_OK;
 }
 

@@ -261,8 +261,8 @@ why_not(const struct look *look, const struct fb_domain_disk *disk,
 }
 
 /* Of the nearest directory that is there: it is made by the first capture. */
-static uint64_t
-room_in(const char *path)
+uint64_t
+fb_libvirt_room(const char *path)
 {
 	FB_AUTO_FREE char *dir = fb_strdup(path);
 	struct statvfs st;
@@ -554,7 +554,7 @@ take_look(struct look *look, struct fb_machine *machine, struct fb_error *err)
 	machine->power = fb_libvirt_power(look->driver, machine->id, state);
 	look->running = !fb_libvirt_is_off(state);
 	look->scratch_free = look->driver->local
-	    ? room_in(look->driver->scratch)
+	    ? fb_libvirt_room(look->driver->scratch)
 	    : UINT64_MAX;
 	look->persistent = fb_libvirt.virDomainIsPersistent(look->ref) != 0;
 	look->saved = !look->running &&

@@ -29,6 +29,9 @@ struct fb_libvirt_driver;
 bool fb_libvirt_is_too_large(
     const struct fb_libvirt_driver *driver, const char *path);
 
+/* Bytes that are free where this directory is, or will be made. */
+uint64_t fb_libvirt_room(const char *dir);
+
 /* Are the file systems of a guest that is captured live frozen? */
 enum fb_libvirt_freezing {
 	FB_LIBVIRT_FREEZE_TRY, /* where its agent can; otherwise it is not */
@@ -425,6 +428,8 @@ int fb_libvirt_list_snapshots(struct fb_driver *, fb_driver_visit_token *,
     void *arg, struct fb_error *);
 int fb_libvirt_remove_snapshot(struct fb_driver *, const struct fb_machine *,
     const struct fb_verb *, struct fb_error *);
+int fb_libvirt_relieve(struct fb_driver *, const struct fb_machine *,
+    const struct fb_verb *, bool *ret_done, struct fb_error *);
 int fb_libvirt_open_volume(struct fb_driver *, const struct fb_machine *,
     const struct fb_volume *, const char *token, struct fb_artifact **,
     struct fb_error *);

@@ -133,6 +133,17 @@ load(const struct fb_libvirt_driver *driver, const char *uuid,
 	return rc;
 }
 
+bool
+fb_libvirt_is_overlaid_for(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token)
+{
+	AUTO_OVERLAYS struct overlays overlays = { 0 };
+	struct fb_error ignored = { 0 };
+
+	return load(driver, uuid, &overlays, &ignored) == FB_OK &&
+	    overlays.record != NULL && strcmp(token, overlays.token) == 0;
+}
+
 static int
 write_record(const struct fb_libvirt_driver *driver, const char *uuid,
     const char *token, const struct fb_domain *domain, const char *own,

@@ -46,6 +46,9 @@ FB_MUST_USE int fb_libvirt_overlay_lost(const struct fb_libvirt_driver *driver,
 /* Is something to be merged? */
 bool fb_libvirt_is_overlaid(
     const struct fb_libvirt_driver *driver, const char *uuid);
+/* ... that was made for this token? */
+bool fb_libvirt_is_overlaid_for(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token);
 
 /* The domain as it is without them. */
 FB_MUST_USE int fb_libvirt_read_without(

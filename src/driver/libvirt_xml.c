@@ -294,15 +294,13 @@ read_disk(const xmlNode *node, struct fb_domain *domain, struct fb_error *err)
 	read_source(child_of(node, "source"), disk);
 	disk->read_only = child_of(node, "readonly") != NULL;
 	disk->hands_errors =
-	    attribute_is(
-	        child_of(node, "driver"), "error_policy", "report") ||
+	    attribute_is(child_of(node, "driver"), "error_policy", "report") ||
 	    attribute_is(child_of(node, "driver"), "error_policy", "ignore");
 	disk->backing = count_backing(node);
 	if (disk->device == FB_DOMAIN_DISK || disk->device == FB_DOMAIN_LUN)
 		disk->why = why_not(node, disk);
 	twin = disk->why == NULL && disk->device == FB_DOMAIN_DISK
-	    ? same_source(domain, disk)
-	    : NULL;
+	    ? same_source(domain, disk) : NULL;
 	if (twin != NULL)
 		disk->why = fb_format("it is the same image as '%s'",
 		    twin->target);

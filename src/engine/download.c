@@ -368,7 +368,7 @@ carry_out(struct download *download, struct fb_run *run,
 	run->children_fd = download->children_fd;
 	run->full = download->request->full;
 	fb_run_bind(run, download->plan);
-	if (engine->guardian_argv != NULL && fb_run_may_stop(run))
+	if (engine->guardian_argv != NULL && fb_run_needs_guard(run))
 		rc = fb_guardian_start(engine->guardian_argv, &guardian, err);
 	/* The journal first: it is what remembers to end the session. */
 	if (rc == FB_OK && run->journal == NULL)

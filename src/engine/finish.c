@@ -427,8 +427,8 @@ release_job(struct fb_run *run, struct fb_job *job, struct fb_error *err)
 	return FB_OK;
 }
 
-static bool
-has_snapshot(const struct fb_job *job)
+bool
+fb_job_has_snapshot(const struct fb_job *job)
 {
 	return job->token[0] != '\0' && job->state != FB_MACHINE_RELEASED;
 }
@@ -439,7 +439,7 @@ fb_run_release(struct fb_run *run, struct fb_error *err)
 	int rc = FB_OK;
 
 	for (size_t i = 0; rc == FB_OK && i < run->job_count; i++)
-		if (has_snapshot(&run->jobs[i]))
+		if (fb_job_has_snapshot(&run->jobs[i]))
 			rc = release_job(run, &run->jobs[i], err);
 	return rc;
 }
@@ -447,7 +447,7 @@ fb_run_release(struct fb_run *run, struct fb_error *err)
 bool
 fb_job_holds(const struct fb_job *job)
 {
-	return has_snapshot(job) || job->owes_start || job->owed_before;
+	return fb_job_has_snapshot(job) || job->owes_start || job->owed_before;
 }
 
 bool

@@ -324,6 +324,8 @@ static const char *const recovery_names[] = {
 	[FB_RECOVERY_TOO_OLD] = "too-old",
 	[FB_RECOVERY_SUSPENDED] = "suspended",
 	[FB_RECOVERY_GONE] = "gone",
+	[FB_RECOVERY_RELIEVED] = "relieved",
+	[FB_RECOVERY_BURDENED] = "burdened",
 };
 
 const char *

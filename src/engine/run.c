@@ -383,18 +383,24 @@ fb_run_any_succeeded(const struct fb_run *run)
 }
 
 bool
-fb_run_may_stop(const struct fb_run *run)
+fb_run_needs_guard(const struct fb_run *run)
 {
-	for (size_t i = 0; i < run->job_count; i++)
+	for (size_t i = 0; i < run->job_count; i++) {
+		const struct fb_driver *driver = run->jobs[i].driver;
+
 		switch (run->jobs[i].machine->lifecycle) {
 		case FB_LIFECYCLE_STOP_SNAPSHOT_START:
 		case FB_LIFECYCLE_STOP_COPY_START:
 		case FB_LIFECYCLE_PAUSE_IN_CREATE:
 			return true;
 		case FB_LIFECYCLE_SNAPSHOT_LIVE:
+			if (driver != NULL && driver->ops->relieve != NULL)
+				return true;
+			break;
 		case FB_LIFECYCLE_READ_DOWN:
 			break;
 		}
+	}
 	return false;
 }
 

@@ -145,8 +145,8 @@ FB_MUST_USE int fb_run_fail_jobs(struct fb_run *run, bool all,
 /* A run that was cut off goes on: what failed in it is tried again, unless
  * others of its unit, which has one window, are further than planned. */
 FB_MUST_USE int fb_run_retry_failed(struct fb_run *run, struct fb_error *err);
-/* Does any job stop its machine, or pause it? */
-bool fb_run_may_stop(const struct fb_run *run);
+/* Does any job stop its machine, or pause it, or may what it leaves harm it? */
+bool fb_run_needs_guard(const struct fb_run *run);
 bool fb_run_any_succeeded(const struct fb_run *run);
 /* Was its session fenced off?  Then what it stored may be deleted, and it is
  * never committed; *ret_cause says so. */
@@ -223,6 +223,8 @@ void fb_run_copy_key(const struct fb_job *job, size_t part, bool catalogue,
 /* finish.c: recipes, manifest, commit, release */
 FB_MUST_USE int fb_run_commit(struct fb_run *run, struct fb_error *err);
 FB_MUST_USE int fb_run_release(struct fb_run *run, struct fb_error *err);
+/* May there be a snapshot of it? */
+bool fb_job_has_snapshot(const struct fb_job *job);
 /* Is there a snapshot that could not be removed, or a start that is owed?
  * Then the run's directory is what remembers it. */
 bool fb_job_holds(const struct fb_job *job);

@@ -1,8 +1,8 @@
 # shellcheck shell=sh
 # What libvirt_crash*.sh source after lib.sh: fleetbak is killed in the middle of
 # the backup of a guest, before what it does to it, before what it journals of it,
-# while it reads.  The guest is again as it was after `recover`, and after the
-# next run nothing is left.
+# while it reads.  The guest is again as it was after `recover`, on its own images,
+# and after the next run nothing is left.
 #
 #	CRASH_EVERY=n   at every n-th step that has to do with a guest, not only
 #	                at those that matter most; 1: at all of them
@@ -75,6 +75,10 @@ crash() {
 		left_alone "$work/f"
 		[ "$(run recover)" -eq 0 ] || fail "$at: recover"
 		guest_is "$1" running || fail "$at: it is $(guest_state "$1")"
+		# Nobody looks after it from here on until the next night.
+		vir domblklist "$1" | sed 's/ *$//' |
+			cmp -s - "$guests/$1.sources" ||
+			fail "$at: on overlays: $(vir domblklist "$1")"
 		[ "$1" != real ] || await_boot real
 		[ "$(run download)" -eq 0 ] || fail "$at: the next run"
 		guest_is "$1" running || fail "$at: it is $(guest_state "$1") in the end"

@@ -41,7 +41,8 @@ grep -q 'not stopped: file systems frozen' "$work/stdout" ||
 for disk in vda vdb; do
 	in_guest one "echo before >/mnt/$disk/before" || fail "cannot write"
 done
-expect 0 env FLEETBAK_CRASH_LOG="$work/log" "$fb" -c "$conf" download --json
+expect 0 env FLEETBAK_CRASH_LOG="$work/log" "$bin/scenario/peak" "$work/peak" \
+	"$fb" -c "$conf" download --json
 [ "$(jq -r '.machines[0] | .result + " " + .consistency' "$work/stdout")" = 'ok frozen' ] ||
 	fail "frozen: $(jq -c .machines "$work/stdout")"
 for disk in vda vdb; do
@@ -52,6 +53,9 @@ left_nothing
 [ "$(jq -r '.machines[0] | .lifecycle + " " + .level' repo/runs/*/manifest.json)" = \
 	'pause-in-create frozen' ] || fail "the manifest does not say it"
 ok "a guest is captured while it runs, and its file systems were frozen"
+# What it boots is 63 MiB.
+[ "${FB_VARIANT:-debug}" != debug ] || [ "$(cat "$work/peak")" -le 81920 ] ||
+	fail "a capture takes $(cat "$work/peak") KiB"
 
 expect 0 "$fb" -c "$conf" restore "$uuid" --target "$work/out"
 for disk in vda vdb; do

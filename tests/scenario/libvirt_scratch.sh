@@ -8,7 +8,7 @@
 . "$(dirname "$0")/../servers/servers.sh"
 requires_root
 mkdir "$work/s"
-mount -t tmpfs -o size=160m tmpfs "$work/s" 2>/dev/null || {
+mount -t tmpfs -o size=256m tmpfs "$work/s" 2>/dev/null || {
 	echo 'skip  cannot mount'
 	exit 77
 }
@@ -75,12 +75,26 @@ expect 0 "$fb" -c "$conf" download
 nothing_left one
 ok "also while nothing of it is read"
 
+# Its guardian sees to that, and whoever meets what is owed.
 begin
 kill -KILL $pid
 wait $pid 2>/dev/null || :
-await_state one paused
+await_guest "one whose run was killed is held" goes_on
+expect 0 "$fb" -c "$conf" --lock-wait 60s recover
 rm "$work/s/kept"
 status_of "$fb" -c "$conf" --lock-wait 60s download --json >/dev/null
 guest_is one running || fail "one is $(guest_state one)"
 nothing_left one
 ok "so does one whose run was killed"
+
+# With room for all that it may overwrite its job is taken over.
+"$fb" -c slow.yaml --lock-wait 60s download --json >"$work/stdout" 2>"$work/stderr" &
+pid=$!
+until_true "its definition is not read" definition_there
+kill -KILL $pid
+wait $pid 2>/dev/null || :
+expect 0 "$fb" -c "$conf" --lock-wait 60s recover
+! guest_idle one || fail "a job that cannot hold its guest was ended"
+expect 0 "$fb" -c "$conf" --lock-wait 60s download
+nothing_left one
+ok "a job that has room is taken over after a crash"

@@ -56,6 +56,34 @@ a_replaced_file_has_the_new_bytes_and_mode(void **state)
 }
 
 static void
+a_file_becomes_what_another_one_holds(void **state)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/file", (char *)*state);
+	FB_AUTO_FREE char *from = fb_format("%s/from", (char *)*state);
+	size_t len = (3u << 18) + 5;
+	FB_AUTO_FREE char *text = fb_alloc(len + 1, 1);
+	FB_AUTO_BUF struct fb_buf got = { 0 };
+	struct stat st;
+
+	memset(text, 'x', len);
+	text[len - 1] = 'y';
+	assert_ok(fb_io_replace(path, SPAN("one"), 0600, &err));
+	assert_fails(FB_ENOTFOUND,
+	    fb_io_replace_by(path, from, len, 0400, &err));
+	assert_ok(fb_io_replace(from,
+	    (struct fb_span){ (uint8_t *)text, len }, 0600, &err));
+	assert_fails(FB_ECORRUPT,
+	    fb_io_replace_by(path, from, len - 1, 0400, &err));
+	assert_file(path, "one");
+	assert_ok(fb_io_replace_by(path, from, len, 0400, &err));
+	assert_ok(fb_io_read_file(path, len, &got, &err));
+	assert_int_equal(got.len, len);
+	assert_memory_equal(got.data, text, len);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0400);
+}
+
+static void
 a_leftover_of_a_crash_does_not_stop_a_replace(void **state)
 {
 	FB_AUTO_FREE char *path = fb_format("%s/file", (char *)*state);
@@ -278,6 +306,7 @@ main(void)
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, make_dir, remove_dir)
 	const struct CMUnitTest tests[] = {
 		IN_DIR(a_replaced_file_has_the_new_bytes_and_mode),
+		IN_DIR(a_file_becomes_what_another_one_holds),
 		IN_DIR(a_leftover_of_a_crash_does_not_stop_a_replace),
 		IN_DIR(a_temporary_name_that_is_a_link_is_not_followed),
 		IN_DIR(a_replace_that_fails_leaves_the_former_file),

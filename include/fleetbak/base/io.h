@@ -112,4 +112,9 @@ FB_MUST_USE int fb_io_remove_tree(const char *path, struct fb_error *err);
 FB_MUST_USE int fb_io_replace(
     const char *path, struct fb_span bytes, mode_t mode, struct fb_error *err);
 
+/* The same by what the file `from` holds, a piece at a time.  FB_ENOTFOUND:
+ * there is none.  FB_ECORRUPT: it has more than `max` bytes. */
+FB_MUST_USE int fb_io_replace_by(const char *path, const char *from,
+    uint64_t max, mode_t mode, struct fb_error *err);
+
 #endif

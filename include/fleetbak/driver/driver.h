@@ -155,6 +155,13 @@ struct fb_driver_ops {
 	int (*remove_snapshot)(struct fb_driver *, const struct fb_machine *,
 	    const struct fb_verb *, struct fb_error *);
 
+	/* A run that died has left the snapshot verb->token behind.  Undo what
+	 * may harm its machine while nobody looks after it: the snapshot may
+	 * be gone then.  FB_OK also when there is nothing; *ret_done when
+	 * there was. */
+	int (*relieve)(struct fb_driver *, const struct fb_machine *,
+	    const struct fb_verb *, bool *ret_done, struct fb_error *);
+
 	/* Open a volume for reading: from the snapshot `token`, or, with NULL,
 	 * live (a read_stopped volume; the engine stopped the machine). */
 	int (*open_volume)(struct fb_driver *, const struct fb_machine *,
@@ -237,6 +244,10 @@ FB_MUST_USE int fb_driver_list_snapshots(struct fb_driver *,
     fb_driver_visit_token *, void *arg, struct fb_error *);
 FB_MUST_USE int fb_driver_remove_snapshot(struct fb_driver *,
     const struct fb_machine *, const struct fb_verb *, struct fb_error *);
+/* FB_OK without such a member: nothing of such a driver's does harm. */
+FB_MUST_USE int fb_driver_relieve(struct fb_driver *,
+    const struct fb_machine *, const struct fb_verb *, bool *ret_done,
+    struct fb_error *);
 FB_MUST_USE int fb_driver_open_volume(struct fb_driver *,
     const struct fb_machine *, const struct fb_volume *, const char *token,
     struct fb_artifact **, struct fb_error *);

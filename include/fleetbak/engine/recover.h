@@ -27,7 +27,10 @@ FB_MUST_USE int fb_obligation_end(struct fb_journal *journal,
 
 enum fb_recovery { FB_RECOVERY_STARTED, FB_RECOVERY_SEEN_UP,
 	FB_RECOVERY_FAILED, FB_RECOVERY_UNKNOWN, FB_RECOVERY_TOO_OLD,
-	FB_RECOVERY_SUSPENDED, FB_RECOVERY_GONE };
+	FB_RECOVERY_SUSPENDED, FB_RECOVERY_GONE,
+	/* Of a snapshot that a dead run has left: nothing of it can harm its
+	 * machine any more; or that is not known. */
+	FB_RECOVERY_RELIEVED, FB_RECOVERY_BURDENED };
 
 struct fb_recover_item {
 	char *machine; /* "source/id"; "-": the journal cannot be read, `err`
@@ -57,6 +60,11 @@ struct fb_recover_request {
 FB_MUST_USE int fb_recover(const struct fb_engine *engine,
     const struct fb_recover_request *request, int children_fd,
     struct fb_recover_report *report, struct fb_error *err);
+/* After it, with the lock still held, when no run follows that would go on with
+ * them: undo what snapshots of dead runs may do to their machines, see
+ * fb_driver_relieve(). */
+FB_MUST_USE int fb_recover_relieve(const struct fb_engine *engine,
+    int children_fd, struct fb_recover_report *report, struct fb_error *err);
 /* After it, with the lock still held: remove what is kept of runs that have
  * ended and have nothing left to do.  Of a shard, whose last word is said in
  * the repository, only with `repo`, which may be NULL. */
