@@ -24,6 +24,7 @@ struct fb_libvirt_held {
 	char *uuid;
 	int fd;
 	bool full; /* its job was ended: there was no room in scratch */
+	bool rescued; /* somebody is about to let its guest go on */
 };
 
 static struct fb_libvirt_held **
@@ -186,6 +187,37 @@ fb_libvirt_is_full(struct fb_libvirt_driver *driver, const char *uuid)
 	full = held != NULL && held->full;
 	(void)pthread_mutex_unlock(&driver->lock);
 	return full;
+}
+
+bool
+fb_libvirt_begin_rescue(struct fb_libvirt_driver *driver, const char *uuid)
+{
+	struct fb_libvirt_held *held;
+	bool begins;
+
+	(void)pthread_mutex_lock(&driver->lock);
+	held = *find_held(driver, uuid);
+	begins = held != NULL && !held->rescued;
+	if (begins) {
+		held->rescued = true;
+		driver->rescues++;
+	}
+	(void)pthread_mutex_unlock(&driver->lock);
+	return begins;
+}
+
+void
+fb_libvirt_end_rescue(struct fb_libvirt_driver *driver, const char *uuid)
+{
+	struct fb_libvirt_held *held;
+
+	(void)pthread_mutex_lock(&driver->lock);
+	held = *find_held(driver, uuid);
+	if (held != NULL)
+		held->rescued = false;
+	driver->rescues--;
+	(void)pthread_cond_broadcast(&driver->watch_cond);
+	(void)pthread_mutex_unlock(&driver->lock);
 }
 
 void

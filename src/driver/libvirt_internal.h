@@ -66,6 +66,7 @@ struct fb_libvirt_driver {
 	struct fb_libvirt_held *held; /* the domains that are captured */
 	struct fb_libvirt_below *below; /* what is read below overlays */
 	bool watches, watch_ends;
+	unsigned rescues; /* guests that are let go on just now */
 	pthread_cond_t watch_cond; /* on the monotonic clock */
 	pthread_t watch_thread;    /* while it watches */
 };
@@ -343,6 +344,10 @@ char **fb_libvirt_list_held(struct fb_libvirt_driver *driver);
 void fb_libvirt_note_full(struct fb_libvirt_driver *driver, const char *uuid);
 void fb_libvirt_note_new_job(struct fb_libvirt_driver *driver, const char *uuid);
 bool fb_libvirt_is_full(struct fb_libvirt_driver *driver, const char *uuid);
+/* ... and its guest is let go on, by one at a time: false, somebody does so. */
+bool fb_libvirt_begin_rescue(
+    struct fb_libvirt_driver *driver, const char *uuid);
+void fb_libvirt_end_rescue(struct fb_libvirt_driver *driver, const char *uuid);
 /* NULL: all. */
 void fb_libvirt_let_go_of(struct fb_libvirt_driver *driver, const char *uuid);
 

@@ -16,8 +16,15 @@
 /* In the mark of a domain that was started paused, in a token's place. */
 #define TO_MERGE "to merge"
 
-/* Who removes a capture and who watches the guest may both want to. */
-static pthread_mutex_t merging = PTHREAD_MUTEX_INITIALIZER;
+/* Those that are merged just now, with who merges them: who removes a capture and
+ * who watches its guest may both want to.  Nobody waits for another guest's. */
+struct merging {
+	const char *uuid;
+	struct merging *next;
+};
+static struct merging *merging;
+static pthread_mutex_t merging_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t merging_ended = PTHREAD_COND_INITIALIZER;
 
 /* Between two looks at a merge; and how long one may stand still. */
 #define LOOK_NS  INT64_C(20000000)
@@ -495,14 +502,50 @@ merge_all(const struct fb_libvirt_driver *driver, virDomainPtr domain,
 	return rc < 0 ? rc : drop_overlays(driver, domain, uuid, overlays, err);
 }
 
+static bool
+is_merging(const char *uuid)
+{
+	const struct merging *at = merging;
+
+	while (at != NULL && strcmp(at->uuid, uuid) != 0)
+		at = at->next;
+	return at != NULL;
+}
+
+static void
+begin_merging(struct merging *own)
+{
+	(void)pthread_mutex_lock(&merging_lock);
+	while (is_merging(own->uuid))
+		(void)pthread_cond_wait(&merging_ended, &merging_lock);
+	own->next = merging;
+	merging = own;
+	(void)pthread_mutex_unlock(&merging_lock);
+}
+
+static void
+end_merging(struct merging *own)
+{
+	struct merging **at = &merging;
+
+	(void)pthread_mutex_lock(&merging_lock);
+	while (*at != own)
+		at = &(*at)->next;
+	*at = own->next;
+	(void)pthread_cond_broadcast(&merging_ended);
+	(void)pthread_mutex_unlock(&merging_lock);
+}
+#define AUTO_MERGING FB_CLEANUP(end_merging)
+
 int
 fb_libvirt_merge(const struct fb_libvirt_driver *driver,
     virDomainPtr domain, const char *uuid, const char *token, struct fb_error *err)
 {
 	AUTO_OVERLAYS struct overlays overlays = { 0 };
+	AUTO_MERGING struct merging own = { .uuid = uuid };
 	int rc;
 
-	(void)pthread_mutex_lock(&merging);
+	begin_merging(&own);
 	rc = load(driver, uuid, &overlays, err);
 	if (rc == FB_OK && overlays.record != NULL &&
 	    (token == NULL || strcmp(token, overlays.token) == 0)) {
@@ -512,7 +555,6 @@ fb_libvirt_merge(const struct fb_libvirt_driver *driver,
 		if (rc == FB_OK)
 			rc = merge_all(driver, domain, uuid, &overlays, err);
 	}
-	(void)pthread_mutex_unlock(&merging);
 	return rc;
 }
 

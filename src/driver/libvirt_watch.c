@@ -17,17 +17,26 @@
 #define LOOK_S 1
 
 /* That it cannot be looked at is no reason for anything. */
+static bool
+is_held_up(struct fb_libvirt_driver *driver, const char *uuid)
+{
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+	struct fb_error ignored = { 0 };
+
+	return fb_libvirt_find(driver, uuid, &ref, &ignored) == FB_OK &&
+	    fb_libvirt_is_held_up(ref.domain);
+}
+
+/* Who reads it is told first why that ends. */
 static void
-look(struct fb_libvirt_driver *driver, const char *uuid)
+let_go_on(struct fb_libvirt_driver *driver, const char *uuid)
 {
 	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
 	struct fb_error ignored = { 0 };
 	enum fb_libvirt_job job;
 
-	if (fb_libvirt_find(driver, uuid, &ref, &ignored) < 0 ||
-	    !fb_libvirt_is_held_up(ref.domain))
+	if (fb_libvirt_find(driver, uuid, &ref, &ignored) < 0)
 		return;
-	/* Who reads below an overlay lets go of its image then. */
 	if (fb_libvirt_is_overlaid(driver, uuid)) {
 		fb_libvirt_note_full(driver, uuid);
 		(void)!fb_libvirt_merge(
@@ -37,9 +46,44 @@ look(struct fb_libvirt_driver *driver, const char *uuid)
 	if (fb_libvirt_job(driver, ref.domain, uuid, "", &job, &ignored) < 0 ||
 	    job != FB_LIBVIRT_OLD_JOB)
 		return;
-	/* First: who reads it is told why it ends. */
 	fb_libvirt_note_full(driver, uuid);
 	(void)!fb_libvirt_end_job(ref.domain, &ignored);
+}
+
+/* In a thread of its own: a merge takes its time, and a full scratch holds more
+ * than one guest. */
+struct rescue {
+	struct fb_libvirt_driver *driver;
+	char *uuid;
+};
+
+static void *
+carry_out(void *arg)
+{
+	struct rescue *rescue = arg;
+
+	let_go_on(rescue->driver, rescue->uuid);
+	fb_libvirt_end_rescue(rescue->driver, rescue->uuid);
+	free(rescue->uuid);
+	free(rescue);
+	return NULL;
+}
+
+static void
+look(struct fb_libvirt_driver *driver, const char *uuid)
+{
+	struct rescue *rescue;
+	pthread_t thread;
+
+	if (!is_held_up(driver, uuid) ||
+	    !fb_libvirt_begin_rescue(driver, uuid))
+		return;
+	rescue = fb_alloc(1, sizeof(*rescue));
+	*rescue = (struct rescue){ driver, fb_strdup(uuid) };
+	if (pthread_create(&thread, NULL, carry_out, rescue) == 0)
+		(void)pthread_detach(thread);
+	else
+		(void)carry_out(rescue);
 }
 
 static bool
@@ -128,6 +172,10 @@ fb_libvirt_end_watch(struct fb_libvirt_driver *driver)
 	(void)pthread_mutex_unlock(&driver->lock);
 	(void)pthread_join(driver->watch_thread, NULL);
 	driver->watches = false;
+	(void)pthread_mutex_lock(&driver->lock);
+	while (driver->rescues > 0)
+		(void)pthread_cond_wait(&driver->watch_cond, &driver->lock);
+	(void)pthread_mutex_unlock(&driver->lock);
 	uuids = fb_libvirt_list_held(driver);
 	for (size_t i = 0; uuids[i] != NULL; i++) {
 		end_unwatched(driver, uuids[i]);

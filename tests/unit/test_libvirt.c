@@ -1016,6 +1016,10 @@ commit_disk(virDomainPtr domain, const char *disk, const char *base,
 	(void)domain, (void)top, (void)bandwidth, (void)flags;
 	assert_string_equal(disk, "vda");
 	assert_string_equal(base, above.base);
+	/* Nobody else waits for it. */
+	assert_ok(fb_libvirt_merge(
+	    (struct fb_libvirt_driver *)above.lab->driver, domain,
+	    "0d5f4a7e-2b7c-4d0c-9a35-3a9f1c6e8b11", NULL, &err));
 	assert_true(++above.tries < 100);
 	if (is_in_use(above.base))
 		return -1;
