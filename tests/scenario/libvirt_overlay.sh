@@ -76,7 +76,7 @@ expect 0 "$fb" -c "$conf" download --json
 await_agent one
 left_nothing
 second=$(read_bytes)
-[ "$second" -ge 1000000 ] && [ "$second" -le $((first / 2)) ] ||
+[ "$second" -ge 1000000 ] && [ "$second" -le $((first * 3 / 4)) ] ||
 	fail "$first bytes were read the first time, then $second"
 rm -r "$work/out"
 expect 0 "$fb" -c "$conf" restore "$uuid" --target "$work/out"
