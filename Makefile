@@ -284,7 +284,8 @@ check-libvirt:
 	$(again) -j$(cpus) $(B)/fleetbak $(helpers) guest
 	rm -f build/results
 	rc=0; \
-	CRASH_EVERY=$${CRASH_EVERY:-2} sh tests/run.sh $(BUILD) scenario \
+	CRASH_EVERY=$${CRASH_EVERY:-2} TEST_JOBS=$${TEST_JOBS:-$$(($(cpus) + 1))} \
+	    sh tests/run.sh $(BUILD) scenario \
 	    $(patsubst tests/scenario/%.sh,%,$(wildcard tests/scenario/libvirt_*.sh)) || rc=1; \
 	awk '{ n[$$1]++ } END { printf "%d passed, %d failed, %d skipped\n", \
 	    n["pass"], n["fail"], n["skip"] }' build/results; \

@@ -133,7 +133,10 @@ all_tests() {
 	unit) set -- tests/unit/test_*.c ;;
 	model) set -- tests/model/*_model.c ;;
 	replay | fuzz) set -- tests/fuzz/fuzz_*.c ;;
-	scenario) set -- tests/scenario/crash_*.sh tests/scenario/[a-z]*.sh ;;
+	scenario)
+		set -- tests/scenario/crash_*.sh tests/scenario/libvirt_*_*.sh \
+			tests/scenario/libvirt_[opr]*.sh tests/scenario/[a-z]*.sh
+		;;
 	esac
 	for source; do
 		name=${source##*/}

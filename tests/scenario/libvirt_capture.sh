@@ -116,7 +116,7 @@ expect 0 "$fb" -c "$conf" download --json -s "$(guest_uuid "$odd")"
 ! grep -q 'read as a whole' "$work/stderr" || fail "warned: $(cat "$work/stderr")"
 second=$(jq -r .run "$work/stdout")
 nothing_left "$odd"
-[ "$(read_of "$second")" -lt "$(($(read_of "$first") / 4 * 3))" ] ||
+[ "$(read_of "$second")" -lt "$(($(read_of "$first") * 3 / 4))" ] ||
 	fail "read: $(read_of "$first"), then $(read_of "$second")"
 rm -rf "$work/again"
 expect 0 "$fb" -c "$conf" restore "$(guest_uuid "$odd")" --target "$work/again"

@@ -135,11 +135,24 @@ crash bare 'driver libvirt checkpoint-create' 'driver libvirt overlay' \
 	fail "the template was changed"
 
 # Its definition is put back as it was before anything is merged: what it wrote is
-# in an overlay that nothing names any more, and that is nobody's to remove.
+# in an overlay that nothing names any more, and that is nobody's to remove.  Its
+# guardian, who would have merged it, was killed as well.
 fresh bare
 vir dumpxml --inactive bare >"$work/bare.xml"
 step=$(sed -n '/block-commit/{s/ .*//p;q;}' "$work/named")
-[ "$(run FLEETBAK_CRASH="$step:kill" download)" -eq 137 ] || fail "not killed"
+env FLEETBAK_FAULT="$step:stop" "$fb" -c fleetbak.yaml download \
+	>"$work/stdout" 2>"$work/stderr" &
+pid=$!
+is_stopped() {
+	kill -0 $pid 2>/dev/null || fail "it ended: $(cat "$work/stderr")"
+	grep -q '^State:.*T' /proc/$pid/status
+}
+until_true "it does not come to its merge" is_stopped
+for child in $(pgrep -P $pid); do
+	kill -KILL "$child"
+done
+kill -KILL $pid
+wait $pid 2>/dev/null || :
 left_alone "$work/f"
 overlay=$(vir domblklist bare | sed -n 's/^ *vda *//p')
 vir destroy bare >/dev/null
