@@ -24,6 +24,9 @@ has_room(const struct fb_libvirt_driver *driver,
 {
 	uint64_t room = fb_libvirt_room(driver->scratch);
 
+	/* Of another host's nothing is known. */
+	if (!driver->local)
+		return false;
 	for (size_t i = 0; i < machine->volume_count; i++) {
 		uint64_t size = ROOM(machine->volumes[i].size);
 
@@ -88,7 +91,7 @@ fb_libvirt_relieve(struct fb_driver *base, const struct fb_machine *machine,
 	    fb_libvirt_place(driver, machine->id, verb->token);
 	int rc;
 
-	if (!driver->local || fb_io_look(place, &st, &ignored) < 0)
+	if (fb_io_look(place, &st, &ignored) < 0)
 		return FB_OK;
 	rc = fb_libvirt_hold(driver, machine->id, err);
 	if (rc < 0)
