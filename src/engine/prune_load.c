@@ -6,6 +6,7 @@
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/driver/driver.h"
 #include "fleetbak/fleet/selector.h"
 
 struct loading {
@@ -17,7 +18,8 @@ struct loading {
 	size_t count, room;
 	bool *in_whole; /* by machine: it is in the newest run of all */
 	size_t in_whole_room;
-	bool whole; /* the run at hand is that one */
+	bool whole; /* the run at hand may be that one */
+	bool own;   /* it has a machine that was not imported */
 };
 
 static int
@@ -103,7 +105,10 @@ visit_machine(
 	int64_t time_ns = 0;
 	int rc;
 
-	note_in_whole(loading, place);
+	if (!fb_driver_imports(machine->driver)) {
+		loading->own = true;
+		note_in_whole(loading, place);
+	}
 	if (machine->failed)
 		return FB_OK; /* nothing of it is there */
 	rc = fb_time_parse(machine->snapshot_time, &time_ns, err);
@@ -140,7 +145,8 @@ prune_add_row(struct fb_rows *rows, const struct prune_row *row,
 	return fb_rows_add(rows, fb_buf_span(&bytes), err);
 }
 
-/* A run of every machine of every source: who is not in it has left. */
+/* A run of every machine of every source: who is not in it has left.  So is
+ * an import of its own source, but that is none of the fleet's. */
 static bool
 is_whole(const struct fb_manifest_head *head)
 {
@@ -161,13 +167,14 @@ read_manifest(struct loading *loading, struct fb_error *err)
 		return rc;
 	loading->whole = pruning->whole_ns == 0 &&
 	    is_whole(fb_manifest_get_head(manifest));
-	if (loading->whole)
-		(void)!fb_time_parse(
-		    run->ref.time, &pruning->whole_ns, &ignored);
+	loading->own = false;
 	loading->count = 0;
 	rc = fb_manifest_machines(manifest, visit_machine, loading, err);
 	if (rc < 0) /* half of it is worse than nothing */
 		return rc;
+	if (loading->whole && loading->own)
+		(void)!fb_time_parse(
+		    run->ref.time, &pruning->whole_ns, &ignored);
 	run->snapshots = loading->count;
 	for (size_t i = 0; rc == FB_OK && i < loading->count; i++)
 		rc = prune_add_row(
@@ -279,6 +286,7 @@ number_machines(struct loading *loading, struct fb_error *err)
 		             loading->seen, machine->name)) - 1;
 		numbers[before] = (uint32_t)i;
 		machine->left = pruning->whole_ns != 0 &&
+		    !fb_driver_imports(fleet->machines[i].driver) &&
 		    !(before < loading->in_whole_room &&
 		        loading->in_whole[before]);
 	}

@@ -300,3 +300,33 @@ grep -q E-IMPORT-WAITS "$work/stderr" || fail "no id"
 expect 0 "$fb" -c "$conf" download
 expect 0 "$fb" -c "$conf" import canic "$work/b5"
 ok "what a run of the fleet's has left comes first"
+
+# What an import brought has not left the fleet with the next run, nor have the
+# fleet's own machines with the import; each only when its own runs say so.
+make_fleet "$work/c" 2
+cat >>"$conf" <<-'END'
+	retention:
+	  keep: 1 daily
+	  orphans: keep 2d
+	  max_remove: 100%
+END
+make_backup "$work/b8" run-kept fleet
+at() { date -u -d "2026-11-$1T12:00Z" +%s; }
+kept() { # <day>: the machines of which a rule keeps something
+	FLEETBAK_CLOCK=$(at "$1") expect 0 "$fb" -c "$conf" list --why --json
+	jq -r '[.data[] | select(.kept_by != []) | .machine] | unique |
+		join(" ")' "$work/stdout"
+}
+expect 0 "$fb" -c "$conf" init
+FLEETBAK_CLOCK=$(at 01) expect 0 "$fb" -c "$conf" download
+FLEETBAK_CLOCK=$(at 05) expect 0 "$fb" -c "$conf" import canic "$work/b8"
+all="canic/$hub canic/$app lab/m1 lab/m2"
+[ "$(kept 05)" = "$all" ] || fail "after the import: $(kept 05)"
+mv "$work/c/machines/m2" "$work/c/gone"
+FLEETBAK_CLOCK=$(at 09) expect 0 "$fb" -c "$conf" download
+all="canic/$hub canic/$app lab/m1"
+[ "$(kept 09)" = "$all" ] || fail "after the next run: $(kept 09)"
+FLEETBAK_CLOCK=$(at 09) expect 0 "$fb" -c "$conf" prune -y
+FLEETBAK_CLOCK=$(at 09) \
+	expect 0 "$fb" -c "$conf" restore "canic/$hub" --target "$work/kept"
+ok "neither makes prune take the other for gone"
