@@ -24,6 +24,10 @@ static const struct fb_explanation rows[] = {
 	    "A checkpoint holds at most 64 MiB. Nothing was kept.",
 	    "Data in place of where the work has got to.",
 	    "Keep the data elsewhere, and its name in the checkpoint." },
+	{ "E-SCRIPT-DIR", "a directory holds something else", "20",
+	    "Checkpoints or a state were to be begun in a directory that has "
+	    "no journal of theirs, and other files. Nothing was written there.",
+	    "A wrong path.", "Choose a directory that is empty or new." },
 	{ "E-STATE", "a journal there is not one of a state", "14",
 	    "The directory holds a journal that says something else than "
 	    "fleetbak state keeps. Nothing was changed.",

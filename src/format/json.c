@@ -25,8 +25,8 @@ fb_json_decrefp(json_t **value)
 
 /* jansson bounds nesting by 2048 only, and the number of values not at all:
  * look at what is outside strings before it builds anything. */
-static const char *
-shape_fault(struct fb_span text)
+const char *
+fb_json_shape_fault(struct fb_span text)
 {
 	size_t depth = 0, values = 1;
 	bool quoted = false;
@@ -63,7 +63,7 @@ fb_json_parse(struct fb_span text, size_t max, const char *what,
 		return fb_fail(err, FB_ECORRUPT,
 		    "%s: %zu bytes of JSON, at most %zu are allowed", what,
 		    text.len, max);
-	fault = shape_fault(text);
+	fault = fb_json_shape_fault(text);
 	if (fault != NULL)
 		return fb_fail(err, FB_ECORRUPT, "%s: JSON: %s", what, fault);
 	value = json_loadb(text.len == 0 ? "" : (const char *)text.ptr,

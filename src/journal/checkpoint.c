@@ -14,6 +14,7 @@
 #include "fleetbak/base/text.h"
 #include "fleetbak/format/json.h"
 #include "fleetbak/journal/journal.h"
+#include "own_dir.h"
 
 #define FORMAT 1
 #define DATA   ".data"
@@ -213,7 +214,7 @@ fb_checkpoints_open(const char *dir, uint64_t wait_ms,
 {
 	FB_AUTO_CHECKPOINTS struct fb_checkpoints *all = new_checkpoints(dir);
 	FB_AUTO_FREE char *lock = fb_path_join(dir, "lock");
-	int rc = fb_io_mkdirs(dir, 0700, err);
+	int rc = own_dir_take(dir, err);
 
 	if (rc < 0)
 		return rc;
@@ -233,7 +234,7 @@ fb_checkpoints_look(
 {
 	FB_AUTO_CHECKPOINTS struct fb_checkpoints *all = new_checkpoints(dir);
 	FB_AUTO_FREE char *path = fb_path_join(dir, "journal");
-	int rc = fb_journal_read(path, see, all, err);
+	int rc = own_dir_read(path, see, all, err);
 
 	if (rc == FB_ENOTFOUND) {
 		(void)fb_fail_id(err, FB_ENOTFOUND, "E-CHECKPOINT-NONE",
@@ -319,9 +320,10 @@ fb_checkpoints_add(struct fb_checkpoints *all, const char *label,
 }
 
 /* A file of ours, whole or half written, but not that of `keep`?  Anything else
- * in the directory is somebody's. */
+ * in the directory is somebody's, also what has a number that was never given
+ * nor tried. */
 static bool
-is_litter(const char *name, uint64_t keep)
+is_litter(const char *name, uint64_t last, uint64_t keep)
 {
 	size_t digits = strspn(name, "0123456789");
 	const char *rest = name + digits;
@@ -329,7 +331,8 @@ is_litter(const char *name, uint64_t keep)
 	uint64_t id;
 
 	if (fb_text_u64((struct fb_span){ (const uint8_t *)name, digits },
-	        UINT64_MAX, &id, &ignored) < 0)
+	        last + 1, &id, &ignored) < 0 ||
+	    id == 0)
 		return false;
 	return (strcmp(rest, DATA) == 0 && id != keep) ||
 	    strcmp(rest, DATA ".tmp") == 0;
@@ -345,7 +348,7 @@ sweep(struct fb_checkpoints *all, uint64_t keep, struct fb_error *err)
 	for (char **name = names; rc == FB_OK && *name != NULL; name++) {
 		FB_AUTO_FREE char *path = fb_path_join(all->dir, *name);
 
-		if (is_litter(*name, keep))
+		if (is_litter(*name, all->last, keep))
 			rc = fb_io_unlink(path, err);
 	}
 	return rc;

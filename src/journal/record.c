@@ -44,6 +44,11 @@ fb_journal_line_add(struct fb_buf *dst, uint64_t sequence,
 		return fb_fail(err, FB_EBUG,
 		    "journal record '%s' is %zu bytes long", type, json.len);
 
+	if (fb_json_shape_fault(fb_buf_span(&json)) != NULL)
+		return fb_fail(err, FB_EBUG,
+		    "journal record '%s' could not be read again: %s", type,
+		    fb_json_shape_fault(fb_buf_span(&json)));
+
 	fb_journal_link(chain, type, fb_buf_span(&json), chain);
 	fb_digest_hex(chain, hex);
 	fb_buf_add_fmt(dst, "%" PRIu64 " %s %s ", sequence, hex, type);

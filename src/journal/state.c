@@ -12,10 +12,10 @@
 #include "fleetbak/base/name.h"
 #include "fleetbak/format/json.h"
 #include "fleetbak/journal/journal.h"
+#include "own_dir.h"
+#include "state_change.h"
 
-#define FORMAT     1
-#define ID_MAX     4096
-#define PORT_MAX   65535
+#define FORMAT 1
 
 /* A journal with fewer records than this is not worth writing anew. */
 #define SMALL 1000
@@ -42,30 +42,6 @@ struct undos {
 	size_t count, room;
 };
 
-static const char *const kind_names[] = { "machine", "volume", "snapshot",
-	"port", "mount", "artifact", "operation" };
-
-const char *
-fb_state_kind_name(enum fb_state_kind kind)
-{
-	return kind_names[kind];
-}
-
-int
-fb_state_kind_parse(
-    const char *name, enum fb_state_kind *ret_kind, struct fb_error *err)
-{
-	for (size_t i = 0; i < FB_STATE_KIND_COUNT; i++)
-		if (strcmp(name, kind_names[i]) == 0) {
-			*ret_kind = (enum fb_state_kind)i;
-			return FB_OK;
-		}
-	(void)fb_fail_id(err, FB_ECONFIG, "E-STATE-CHANGE",
-	    "there is no kind '%s'", name);
-	return fb_hint(err, "machine, volume, snapshot, port, mount, artifact "
-	                    "or operation");
-}
-
 static struct fb_state *
 new_state(const char *dir)
 {
@@ -81,31 +57,18 @@ new_state(const char *dir)
 
 /* Entries in memory. */
 
-/* The port of the host that an entry has, as a key of `ports`. */
-static bool
-port_key(const json_t *entry, char key[24])
-{
-	const json_t *port = json_object_get(entry, "host_port");
-	json_int_t value = json_integer_value(port);
-
-	if (!json_is_integer(port) || value < 1 || value > PORT_MAX)
-		return false;
-	(void)snprintf(key, 24, "%" JSON_INTEGER_FORMAT, value);
-	return true;
-}
-
 /* Set the entry (borrowed), or remove it with NULL. */
 static void
 set_entry(struct fb_state *state, enum fb_state_kind kind, const char *id,
     json_t *entry)
 {
 	json_t *all = state->kinds[kind];
-	char key[24];
+	char key[STATE_PORT_KEY];
 
 	if (kind == FB_STATE_PORT) {
-		if (port_key(json_object_get(all, id), key))
+		if (state_port_key(json_object_get(all, id), key))
 			(void)json_object_del(state->ports, key);
-		if (entry != NULL && port_key(entry, key))
+		if (entry != NULL && state_port_key(entry, key))
 			(void)json_object_set_new(
 			    state->ports, key, json_string(id));
 	}
@@ -145,169 +108,6 @@ end_undos(struct undos *undos, struct fb_state *state)
 
 /* Changes. */
 
-struct change {
-	const char *verb, *id, *type;
-	enum fb_state_kind kind;
-	json_t *entry; /* borrowed; or NULL */
-};
-
-static int
-fail_change(struct fb_error *err, const char *why)
-{
-	(void)fb_fail_id(
-	    err, FB_ECONFIG, "E-STATE-CHANGE", "a change %s", why);
-	return fb_hint(err, "fleetbak-state(1) describes changes");
-}
-
-/* Text without control characters, which JSON made sure is UTF-8. */
-static bool
-is_plain(const char *text)
-{
-	size_t len = strlen(text);
-
-	if (len == 0 || len > ID_MAX)
-		return false;
-	for (size_t i = 0; i < len; i++)
-		if ((unsigned char)text[i] < ' ' || text[i] == '\177')
-			return false;
-	return true;
-}
-
-static int
-check_id(const struct change *change, struct fb_error *err)
-{
-	if (change->kind != FB_STATE_ARTIFACT)
-		return fb_name_check(
-		    kind_names[change->kind], change->id,
-		    strlen(change->id), err);
-	return is_plain(change->id)
-	    ? FB_OK
-	    : fail_change(err, "names an artifact by no text of 1 to 4096 "
-	                       "bytes without control characters");
-}
-
-static int
-check_entry(const struct change *change, struct fb_error *err)
-{
-	FB_AUTO_BUF struct fb_buf text = { 0 };
-	char key[24];
-
-	if (!json_is_object(change->entry))
-		return fail_change(err, "has no object 'entry'");
-	fb_json_add(&text, change->entry);
-	if (text.len > FB_STATE_ENTRY_MAX)
-		return fail_change(err, "has an entry of more than 256 KiB");
-	if (change->kind == FB_STATE_PORT && !port_key(change->entry, key))
-		return fail_change(
-		    err, "of a port has no 'host_port' of 1 to 65535");
-	return FB_OK;
-}
-
-/* Which verbs there are, and what each must have. */
-static const struct verb {
-	const char *name;
-	const char *members; /* those it has, but for "do" and "id" */
-	int kind;            /* the only one, or -1 */
-} verbs[] = {
-	{ "create", "kind entry", -1 },
-	{ "update", "kind entry", -1 },
-	{ "delete", "kind", -1 },
-	{ "put", "kind entry", FB_STATE_ARTIFACT },
-	{ "begin", "type entry", FB_STATE_OPERATION },
-	{ "done", "", FB_STATE_OPERATION },
-};
-
-static bool
-has_word(const char *words, const char *word)
-{
-	size_t len = strlen(word);
-
-	for (const char *at = words; (at = strstr(at, word)) != NULL; at += len)
-		if ((at == words || at[-1] == ' ') &&
-		    (at[len] == '\0' || at[len] == ' '))
-			return true;
-	return false;
-}
-
-static const struct verb *
-find_verb(const json_t *value)
-{
-	const char *name = json_string_value(json_object_get(value, "do"));
-
-	for (size_t i = 0; name != NULL && i < FB_COUNT(verbs); i++)
-		if (strcmp(name, verbs[i].name) == 0)
-			return &verbs[i];
-	return NULL;
-}
-
-static int
-check_members(const json_t *value, const struct verb *verb,
-    struct fb_error *err)
-{
-	const char *key;
-	json_t *member;
-
-	/* jansson looks things up in what it walks through: no const. */
-	json_object_foreach((json_t *)value, key, member) {
-		bool known = strcmp(key, "do") == 0 || strcmp(key, "id") == 0 ||
-		    has_word(verb->members, key);
-
-		if (!known || (strcmp(key, "entry") != 0 &&
-		                  !json_is_string(member))) {
-			(void)fb_fail_id(err, FB_ECONFIG, "E-STATE-CHANGE",
-			    "'%s' of a change '%s' %s", key, verb->name,
-			    known ? "is no text" : "is not known");
-			return fb_hint(
-			    err, "fleetbak-state(1) describes changes");
-		}
-	}
-	return FB_OK;
-}
-
-static int
-parse_change(const json_t *value, struct change *ret, struct fb_error *err)
-{
-	const struct verb *verb = find_verb(value);
-	const char *kind;
-	int rc;
-
-	*ret = (struct change){ 0 };
-	if (verb == NULL)
-		return fail_change(err, "has no known 'do'");
-	rc = check_members(value, verb, err);
-	if (rc < 0)
-		return rc;
-	ret->verb = verb->name;
-	ret->id = json_string_value(json_object_get(value, "id"));
-	ret->type = json_string_value(json_object_get(value, "type"));
-	kind = json_string_value(json_object_get(value, "kind"));
-	ret->entry = json_object_get(value, "entry");
-	if (ret->id == NULL)
-		return fail_change(err, "has no 'id'");
-	if (!has_word(verb->members, "kind"))
-		ret->kind = (enum fb_state_kind)verb->kind;
-	else if (kind == NULL)
-		return fail_change(err, "has no 'kind'");
-	else
-		rc = fb_state_kind_parse(kind, &ret->kind, err);
-	if (rc == FB_OK && verb->kind >= 0 && (int)ret->kind != verb->kind)
-		return fail_change(err, "'put' is for artifacts only");
-	if (rc == FB_OK && verb->kind < 0 &&
-	    ret->kind == FB_STATE_OPERATION)
-		return fail_change(
-		    err, "of an operation is 'begin' or 'done'");
-	if (rc == FB_OK)
-		rc = check_id(ret, err);
-	if (rc == FB_OK && has_word(verb->members, "entry"))
-		rc = check_entry(ret, err);
-	if (rc == FB_OK && has_word(verb->members, "type"))
-		rc = ret->type == NULL
-		    ? fail_change(err, "'begin' has no 'type'")
-		    : fb_name_check("operation type", ret->type,
-		          strlen(ret->type), err);
-	return rc;
-}
-
 /* What an operation is kept as: its type beside what was given. */
 static json_t *
 operation_entry(const struct change *change)
@@ -336,9 +136,9 @@ check_port(const struct fb_state *state, const struct change *change,
     struct fb_error *err)
 {
 	const char *owner;
-	char key[24];
+	char key[STATE_PORT_KEY];
 
-	if (change->kind != FB_STATE_PORT || !port_key(change->entry, key))
+	if (change->kind != FB_STATE_PORT || !state_port_key(change->entry, key))
 		return FB_OK;
 	owner = json_string_value(json_object_get(state->ports, key));
 	if (owner == NULL || strcmp(owner, change->id) == 0)
@@ -357,13 +157,55 @@ check_presence(const struct fb_state *state, const struct change *change,
 
 	if (strcmp(change->verb, "create") == 0 && there)
 		return fb_fail_id(err, FB_EEXISTS, "E-STATE-EXISTS",
-		    "there is a %s '%s' already", kind_names[change->kind],
+		    "there is a %s '%s' already", fb_state_kind_name(change->kind),
 		    change->id);
 	if ((strcmp(change->verb, "update") == 0 ||
 	        strcmp(change->verb, "delete") == 0) && !there)
 		return fb_fail_id(err, FB_ENOTFOUND, "E-STATE-NONE",
-		    "there is no %s '%s'", kind_names[change->kind],
+		    "there is no %s '%s'", fb_state_kind_name(change->kind),
 		    change->id);
+	return FB_OK;
+}
+
+/* An entry as it is, of a journal that is written anew. */
+static json_t *
+entry_record(enum fb_state_kind kind, const char *id, json_t *entry)
+{
+	return json_pack("{s:s,s:s,s:O}", "kind", fb_state_kind_name(kind), "id", id,
+	    "entry", entry);
+}
+
+/* What is kept is read again: refuse now what could not be then. */
+static int
+check_shape(const json_t *body, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	const char *fault;
+
+	fb_json_add(&text, body);
+	fault = fb_json_shape_fault(fb_buf_span(&text));
+	if (fault == NULL)
+		return FB_OK;
+	(void)fb_fail_id(err, FB_ECONFIG, "E-STATE-CHANGE",
+	    "a change cannot be kept: %s", fault);
+	return fb_hint(err, "fleetbak-state(1) describes changes");
+}
+
+static int
+keep_entry(struct fb_state *state, const struct change *change, json_t *entry,
+    struct undos *undos, struct fb_error *err)
+{
+	FB_AUTO_JSON json_t *record = NULL;
+	int rc = FB_OK;
+
+	if (entry != NULL) {
+		record = entry_record(change->kind, change->id, entry);
+		rc = check_shape(record, err);
+	}
+	if (rc < 0)
+		return rc;
+	note_undo(undos, state, change->kind, change->id);
+	set_entry(state, change->kind, change->id, entry);
 	return FB_OK;
 }
 
@@ -371,8 +213,9 @@ static int
 make_change(struct fb_state *state, const json_t *value, struct undos *undos,
     struct fb_error *err)
 {
+	FB_AUTO_JSON json_t *operation = NULL;
 	struct change change;
-	int rc = parse_change(value, &change, err);
+	int rc = state_change_parse(value, &change, err);
 
 	if (rc == FB_OK)
 		rc = check_presence(state, &change, err);
@@ -380,17 +223,12 @@ make_change(struct fb_state *state, const json_t *value, struct undos *undos,
 		rc = check_port(state, &change, err);
 	if (rc == FB_OK && change.type != NULL)
 		rc = check_pending(state, &change, err);
-	if (rc < 0)
-		return rc;
-	note_undo(undos, state, change.kind, change.id);
-	if (change.type != NULL) {
-		FB_AUTO_JSON json_t *entry = operation_entry(&change);
-
-		set_entry(state, change.kind, change.id, entry);
-	} else {
-		set_entry(state, change.kind, change.id, change.entry);
-	}
-	return FB_OK;
+	if (rc == FB_OK && change.type != NULL)
+		operation = operation_entry(&change);
+	return rc < 0 ? rc
+	              : keep_entry(state, &change,
+	                    operation != NULL ? operation : change.entry,
+	                    undos, err);
 }
 
 static int
@@ -400,7 +238,7 @@ make_changes(struct fb_state *state, const json_t *changes,
 	int rc = FB_OK;
 
 	if (!json_is_array(changes))
-		return fail_change(err, "is an object, several are an array");
+		return state_change_fail(err, "is an object, several are an array");
 	for (size_t i = 0; rc == FB_OK && i < json_array_size(changes); i++)
 		rc = make_change(state, json_array_get(changes, i), undos, err);
 	return rc;
@@ -417,8 +255,11 @@ append_changes(struct fb_state *state, const json_t *changes, bool durable,
 
 	fb_json_add(&text, changes);
 	if (text.len > FB_STATE_CHANGE_MAX)
-		return fail_change(
+		return state_change_fail(
 		    err, "together with those beside it has over 512 KiB");
+	rc = check_shape(body, err);
+	if (rc < 0)
+		return rc;
 	rc = fb_journal_append(state->journal, "change", body, durable, err);
 	if (rc == FB_OK)
 		state->records++;
@@ -482,6 +323,10 @@ see_entry(struct fb_state *state, const json_t *body, struct fb_error *err)
 		rc = fb_json_str(body, "id", "entry", &id, err);
 	if (rc == FB_OK)
 		rc = fb_json_object(body, "entry", "entry", &entry, err);
+	if (rc == FB_OK)
+		rc = state_change_check(
+		    &(struct change){ .kind = kind, .id = id, .entry = entry },
+		    err);
 	if (rc == FB_OK)
 		set_entry(state, kind, id, entry);
 	return rc;
@@ -550,8 +395,8 @@ compact(struct fb_state *state, size_t live, struct fb_error *err)
 		json_t *entry;
 
 		json_object_foreach(state->kinds[kind], id, entry) {
-			json_t *body = json_pack("{s:s,s:s,s:O}", "kind",
-			    kind_names[kind], "id", id, "entry", entry);
+			json_t *body =
+			    entry_record((enum fb_state_kind)kind, id, entry);
 
 			(void)json_array_append_new(bodies, body);
 			records[count++] =
@@ -603,7 +448,7 @@ fb_state_open(const char *dir, uint64_t wait_ms, const atomic_bool *cancel,
 {
 	FB_AUTO_STATE struct fb_state *state = new_state(dir);
 	FB_AUTO_FREE char *lock = fb_path_join(dir, "lock");
-	int rc = fb_io_mkdirs(dir, 0700, err);
+	int rc = own_dir_take(dir, err);
 
 	if (rc < 0)
 		return rc;
@@ -622,7 +467,7 @@ fb_state_look(const char *dir, struct fb_state **ret, struct fb_error *err)
 {
 	FB_AUTO_STATE struct fb_state *state = new_state(dir);
 	FB_AUTO_FREE char *path = fb_path_join(dir, "journal");
-	int rc = fb_journal_read(path, see, state, err);
+	int rc = own_dir_read(path, see, state, err);
 
 	if (rc == FB_ENOTFOUND)
 		return fb_fail_id(err, FB_ENOTFOUND, "E-STATE-NONE",
@@ -664,7 +509,7 @@ fb_state_get(const struct fb_state *state, enum fb_state_kind kind,
 	return *ret_entry != NULL
 	    ? FB_OK
 	    : fb_fail_id(err, FB_ENOTFOUND, "E-STATE-NONE",
-	          "there is no %s '%s'", kind_names[kind], id);
+	          "there is no %s '%s'", fb_state_kind_name(kind), id);
 }
 
 static bool

@@ -492,7 +492,10 @@ remark(struct fb_gc *gc, struct fb_error *err)
 {
 	int rc = leave_out_needed(gc, err);
 
-	gc->next = STEP_SEAL;
+	if (rc == FB_OK)
+		gc->next = STEP_SEAL;
+	else if (gc->report->waiting_count > 0)
+		gc->next = STEP_SESSIONS;
 	return rc < 0 ? judge_damage(gc, rc) : FB_OK;
 }
 

@@ -193,14 +193,15 @@ static void
 test_foreign_files(void **state)
 {
 	static const char *const foreign[] = { "zzzzzzzznote.chk",
-		"note.data", "007.data", "1.database", ".data" };
+		"note.data", "007.data", "1.database", ".data", "0.data",
+		"17.data" };
 	FB_AUTO_CHECKPOINTS struct fb_checkpoints *all = open_all();
 	size_t found = 0;
 
 	(void)state;
 	for (size_t i = 0; i < FB_COUNT(foreign); i++)
 		write_file(foreign[i], "not yours");
-	write_file("17.data", "half a step of a crash");
+	write_file("3.data", "a step that a crash cut off");
 	(void)add(all, "", "one");
 	(void)add(all, "", "two");
 	assert_holds(0, "", "two");
@@ -212,7 +213,28 @@ test_foreign_files(void **state)
 		found += access(path, F_OK) == 0;
 	}
 	assert_int_equal(FB_COUNT(foreign), found);
-	assert_int_equal(4, data_files());
+	assert_int_equal(6, data_files());
+}
+
+/* A lock is not written over what is somebody's. */
+static void
+test_another_directory(void **state)
+{
+	FB_AUTO_CHECKPOINTS struct fb_checkpoints *all = NULL;
+	FB_AUTO_FREE char *path = fb_path_join(dir, "lock");
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+
+	(void)state;
+	write_file("lock", "of a door");
+	assert_int_equal(FB_EREFUSED,
+	    fb_checkpoints_open(dir, 0, NULL, &all, &err));
+	assert_string_equal("E-SCRIPT-DIR", err.id);
+	assert_int_equal(FB_OK, fb_io_read_file(path, 99, &bytes, &err));
+	assert_string_equal("of a door", fb_buf_str(&bytes));
+	/* One who died before there was a journal is no reason. */
+	write_file("lock", "pid 1\ncheckpoints\n");
+	all = open_all();
+	assert_int_equal(1, add(all, "", "one"));
 }
 
 /* Bytes that are not those that were kept are never given out. */
@@ -327,6 +349,7 @@ main(void)
 		TEST(test_numbers_are_never_given_again),
 		TEST(test_bad_labels),
 		TEST(test_foreign_files),
+		TEST(test_another_directory),
 		TEST(test_damaged_bytes),
 		TEST(test_the_lock),
 		TEST(test_another_journal),

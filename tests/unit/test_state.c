@@ -269,6 +269,60 @@ test_entries_are_bounded(void **state)
 	free(text);
 }
 
+/* Nested as deep as JSON may be that is read, or with as many values: what is
+ * kept can be read again, what cannot is refused. */
+static void
+test_shapes_are_kept_or_refused(void **state)
+{
+	size_t kept = 0, refused = 0;
+
+	(void)state;
+	for (size_t depth = 50; depth <= 64; depth++) {
+		FB_AUTO_STATE struct fb_state *store = open_state();
+		FB_AUTO_FREE char *id = fb_format("m%zu", depth);
+		json_t *entry = json_object();
+		FB_AUTO_JSON json_t *changes = NULL;
+		int rc;
+
+		for (size_t i = 1; i < depth; i++)
+			entry = json_pack("{s:o}", "a", entry);
+		changes = json_pack("[{s:s,s:s,s:s,s:o}]", "do", "create",
+		    "kind", "machine", "id", id, "entry", entry);
+		rc = fb_state_change(store, changes, true, &err);
+		kept += rc == FB_OK;
+		refused += rc == FB_ECONFIG;
+		assert_int_equal(kept, count(store, FB_STATE_MACHINE, NULL));
+		fb_state_close(store);
+		store = open_state();
+		assert_int_equal(kept, count(store, FB_STATE_MACHINE, NULL));
+	}
+	assert_true(kept > 8 && refused > 0 && kept + refused == 15);
+	/* Many small values, alone and beside a long text. */
+	for (int beside = 0; beside < 2; beside++) {
+		FB_AUTO_STATE struct fb_state *store = open_state();
+		char *text = fb_alloc(1, 200001);
+		json_t *list = json_array();
+		FB_AUTO_JSON json_t *changes = json_array();
+
+		(void)memset(text, 'x', 200000);
+		for (int i = 0; i < 40000; i++)
+			(void)json_array_append_new(list, json_integer(1));
+		(void)json_array_append_new(changes,
+		    json_pack("{s:s,s:s,s:s,s:{s:o}}", "do", "create", "kind",
+		        "machine", "id", "dense", "entry", "l", list));
+		if (beside)
+			(void)json_array_append_new(changes,
+			    json_pack("{s:s,s:s,s:s,s:{s:s}}", "do", "create",
+			        "kind", "machine", "id", "long", "entry", "t",
+			        text));
+		free(text);
+		assert_int_equal(FB_ECONFIG,
+		    fb_state_change(store, changes, true, &err));
+		assert_string_equal("E-STATE-CHANGE", err.id);
+		assert_int_equal(kept, count(store, FB_STATE_MACHINE, NULL));
+	}
+}
+
 static void
 create_machines(struct fb_state *store, char prefix, size_t from, size_t to)
 {
@@ -441,6 +495,7 @@ main(void)
 		TEST(test_ports_of_the_host),
 		TEST(test_bad_changes),
 		TEST(test_entries_are_bounded),
+		TEST(test_shapes_are_kept_or_refused),
 		TEST(test_two_processes),
 		TEST(test_many_records),
 		TEST(test_each_step_fails),

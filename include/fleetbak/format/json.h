@@ -21,6 +21,11 @@ void fb_json_decrefp(json_t **value);
 FB_MUST_USE int fb_json_parse(struct fb_span text, size_t max,
     const char *what, json_t **ret_value, struct fb_error *err);
 
+/* What fb_json_parse() would not even begin with, however small it may be:
+ * nested too deep, too many values for its size.  NULL: nothing.  Who writes
+ * what is read again later asks first. */
+const char *fb_json_shape_fault(struct fb_span text);
+
 /* Append the canonical form: sorted keys, no white space, UTF-8 as it is. */
 void fb_json_add(struct fb_buf *dst, const json_t *value);
 

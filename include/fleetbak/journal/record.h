@@ -33,7 +33,8 @@ void fb_journal_link(const struct fb_digest *before, const char *type,
     struct fb_span json, struct fb_digest *ret_chain);
 
 /* Append the line and move `chain` forward.  Errors: FB_EBUG when `type` is
- * no name, `body` no object, or the line too long. */
+ * no name, `body` no object, or the line too long, or one that the decoder
+ * refuses. */
 FB_MUST_USE int fb_journal_line_add(struct fb_buf *dst, uint64_t sequence,
     struct fb_digest *chain, const char *type, const json_t *body,
     struct fb_error *err);
