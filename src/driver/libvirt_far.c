@@ -10,8 +10,10 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 
-/* Nothing that is asked for is long work. */
+/* Nothing that is asked for is long work, but for its bytes: of so many in a
+ * millisecond at least. */
 #define RUN_MS 120000
+#define PER_MS 64
 
 /* ssh's own failures have this status. */
 #define SSH_FAILED 255
@@ -259,7 +261,7 @@ fb_libvirt_far_run(const struct fb_libvirt_far *far, const char *what,
 	FB_AUTO_CHILD struct fb_child_result result = { 0 };
 	struct fb_child_spec spec = {
 		.argv = (const char *const *)words,
-		.timeout_ms = RUN_MS,
+		.timeout_ms = RUN_MS + (input.len + max) / PER_MS,
 		.lock_fd = -1,
 		.input = input,
 		.stdout_max = max > 0 ? max : 1,

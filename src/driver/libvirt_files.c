@@ -171,6 +171,16 @@ make_above(const char *path, unsigned mode, struct fb_error *err)
 	return fb_io_mkdirs(dir, mode, err);
 }
 
+/* A connection that is cut is the end of its input there, too. */
+#define TAKE \
+	"part=$(mktemp \"$1.XXXXXX\") || exit 1\n" \
+	"take() {\n" \
+	"	cat >\"$part\" || return 1\n" \
+	"	[ \"$(wc -c <\"$part\")\" -eq \"$1\" ] && return\n" \
+	"	echo 'not all of it came' >&2\n" \
+	"	return 1\n" \
+	"}\n"
+
 int
 fb_libvirt_file_replace(const struct fb_libvirt_driver *driver,
     const char *path, struct fb_span bytes, unsigned mode, unsigned dir_mode,
@@ -179,16 +189,17 @@ fb_libvirt_file_replace(const struct fb_libvirt_driver *driver,
 	static const char script[] =
 	    "dir=$(dirname \"$1\")\n"
 	    "[ -d \"$dir\" ] || (umask 077 && mkdir -p \"$dir\" && "
-	    "chmod \"$3\" \"$dir\") || exit 1\n"
-	    "part=$(mktemp \"$1.XXXXXX\") || exit 1\n"
-	    "cat >\"$part\" && chmod \"$2\" \"$part\" && sync \"$part\" &&\n"
+	    "chmod \"$4\" \"$dir\") || exit 1\n"
+	    TAKE
+	    "take \"$2\" && chmod \"$3\" \"$part\" && sync \"$part\" &&\n"
 	    "	mv -f \"$part\" \"$1\" && sync \"$dir\" && exit\n"
 	    "rm -f \"$part\"\n"
 	    "exit 1\n";
 	FB_AUTO_FREE char *what = fb_format("write '%s'", path);
+	FB_AUTO_FREE char *len = fb_format("%zu", bytes.len);
 	FB_AUTO_FREE char *file_mode = fb_format("%o", mode);
 	FB_AUTO_FREE char *above_mode = fb_format("%o", dir_mode);
-	const char *const args[] = { path, file_mode, above_mode, NULL };
+	const char *const args[] = { path, len, file_mode, above_mode, NULL };
 	int rc;
 
 	if (driver->local) {
@@ -217,9 +228,17 @@ int
 fb_libvirt_file_write_over(const struct fb_libvirt_driver *driver,
     const char *path, struct fb_span bytes, struct fb_error *err)
 {
-	static const char script[] = "cat >\"$1\" && sync \"$1\"\n";
+	/* All of it is durable beside it before the old one is written over. */
+	static const char script[] =
+	    TAKE
+	    "take \"$2\" && sync \"$part\" || { rm -f \"$part\"; exit 1; }\n"
+	    "cat \"$part\" >\"$1\" && sync \"$1\" &&\n"
+	    "	rm -f \"$part\" && exit\n"
+	    "echo \"what it should hold is in $part\" >&2\n"
+	    "exit 1\n";
 	FB_AUTO_FREE char *what = fb_format("write '%s'", path);
-	const char *const args[] = { path, NULL };
+	FB_AUTO_FREE char *len = fb_format("%zu", bytes.len);
+	const char *const args[] = { path, len, NULL };
 	int rc;
 
 	if (driver->local)

@@ -25,7 +25,7 @@ FB_MUST_USE int fb_libvirt_file_read(const struct fb_libvirt_driver *driver,
 FB_MUST_USE int fb_libvirt_file_replace(const struct fb_libvirt_driver *driver,
     const char *path, struct fb_span bytes, unsigned mode, unsigned dir_mode,
     struct fb_error *err);
-/* Into what is there, so that its owner stays. */
+/* Into what is there, so that its owner stays, once all of it has come. */
 FB_MUST_USE int fb_libvirt_file_write_over(
     const struct fb_libvirt_driver *driver, const char *path,
     struct fb_span bytes, struct fb_error *err);

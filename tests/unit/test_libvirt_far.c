@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../src/driver/libvirt_far.h"
+#include "../../src/driver/libvirt_files.h"
 #include "fleetbak/base/child.h"
 #include "fleetbak/base/mem.h"
 
@@ -117,18 +117,28 @@ far_with(const char *program)
 	return fb_libvirt_far_new(uri);
 }
 
-static int
-run_with(const char *lines, const char *script, struct fb_buf *out)
+#define PROGRAM "/tmp/fleetbak-ssh.XXXXXX"
+
+static void
+make_program(char *path, const char *lines)
 {
-	static const char *const none[] = { NULL };
-	char path[] = "/tmp/fleetbak-ssh.XXXXXX";
 	FILE *file = fdopen(mkstemp(path), "w");
-	struct fb_libvirt_far *far = far_with(path);
-	int rc;
 
 	(void)fprintf(file, "#!/bin/sh\n%s\n", lines);
 	(void)fclose(file);
 	(void)chmod(path, 0700);
+}
+
+static int
+run_with(const char *lines, const char *script, struct fb_buf *out)
+{
+	static const char *const none[] = { NULL };
+	char path[] = PROGRAM;
+	struct fb_libvirt_far *far;
+	int rc;
+
+	make_program(path, lines);
+	far = far_with(path);
 	rc = fb_libvirt_far_run(far, "look", script, none,
 	    SPAN("some bytes"), 10, out, &err);
 	fb_libvirt_far_free(far);
@@ -158,6 +168,67 @@ how_a_script_ended_is_told(void **state)
 	assert_string_equal("some bytes", fb_buf_str(&out));
 }
 
+/* In a directory of its own, what is in it and all that is beside it. */
+static char *
+what_is_in(const char *dir)
+{
+	FB_AUTO_FREE char *command =
+	    fb_format("cd '%s' && ls && cat vars", dir);
+	const char *const argv[] = { "sh", "-c", command, NULL };
+	struct fb_child_spec spec = { .argv = argv, .lock_fd = -1 };
+	FB_AUTO_CHILD struct fb_child_result result = { 0 };
+
+	assert_ok(fb_child_run(&spec, &result, &err));
+	return fb_strdup(fb_buf_str(&result.out));
+}
+
+static void
+write_with(const char *lines, const char *path, const char *bytes, bool ok)
+{
+	char program[] = PROGRAM;
+	struct fb_libvirt_driver driver = { 0 };
+	struct fb_span span = { (const uint8_t *)bytes, strlen(bytes) };
+
+	make_program(program, lines);
+	driver.far = far_with(program);
+	for (int over = 0; over < 2; over++) {
+		int rc = over == 1
+		    ? fb_libvirt_file_write_over(&driver, path, span, &err)
+		    : fb_libvirt_file_replace(
+		          &driver, path, span, 0600, 0700, &err);
+
+		assert_int_equal(rc == FB_OK, ok);
+	}
+	fb_libvirt_far_free(driver.far);
+	(void)unlink(program);
+}
+
+/* To what runs there a connection that ends is the end of its input. */
+static void
+what_is_cut_off_replaces_nothing(void **state)
+{
+	char dir[] = "/tmp/fleetbak-vars.XXXXXX";
+	FB_AUTO_FREE char *path = NULL;
+	FB_AUTO_FREE char *was = NULL;
+	FB_AUTO_FREE char *cut = NULL;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	path = fb_format("%s/vars", dir);
+	write_with(
+	    "while [ $# -gt 1 ]; do shift; done; exec sh -c \"$1\"", path,
+	    "what it was", true);
+	was = what_is_in(dir);
+	assert_string_equal("vars\nwhat it was", was);
+	write_with("while [ $# -gt 1 ]; do shift; done\n"
+	           "head -c 4 | sh -c \"$1\"",
+	    path, "what it will be", false);
+	cut = what_is_in(dir);
+	assert_string_equal(was, cut);
+	(void)unlink(path);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int
 main(void)
 {
@@ -165,6 +236,7 @@ main(void)
 		cmocka_unit_test(a_uri_says_how_its_host_is_reached),
 		cmocka_unit_test(arguments_come_as_they_are),
 		cmocka_unit_test(how_a_script_ended_is_told),
+		cmocka_unit_test(what_is_cut_off_replaces_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
