@@ -1,6 +1,9 @@
 /*
  * Each transfer is a stream of libvirt's, which begins somewhere and goes on
  * from there: as long as what comes next lies right behind, it is the same one.
+ *
+ * The end of a stream may lose that a write has failed.  So what was sent is
+ * read back before it counts; nobody tells when a disk has it.
  */
 #include "libvirt_upload.h"
 
@@ -11,9 +14,17 @@
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/seam.h"
+#include "fleetbak/crypto/digest.h"
 
-/* Of zeros that are sent at a time. */
+/* Of zeros that are sent, and of bytes that are read back, at a time. */
 #define ZEROS ((size_t)1 << 18)
+#define BACK  ((size_t)1 << 18)
+
+/* Bytes one behind the other that were sent, and are not proven to be there. */
+struct sent {
+	uint64_t start, end;
+	struct fb_digest digest;
+};
 
 struct upload {
 	struct fb_target base;
@@ -24,6 +35,9 @@ struct upload {
 	virStreamPtr stream;  /* NULL: none is under way */
 	bool sends;           /* ... or receives */
 	uint64_t at;          /* where it has come to */
+	struct sent *sent;    /* ascending */
+	size_t sent_count, sent_room;
+	struct fb_digester *digester; /* of the last of them; NULL: it is whole */
 };
 
 static int
@@ -44,7 +58,6 @@ drop(struct upload *upload)
 	upload->stream = NULL;
 }
 
-/* What was sent is there after it, and durable. */
 static int
 finish(struct upload *upload, struct fb_error *err)
 {
@@ -92,28 +105,6 @@ begin(struct upload *upload, bool sends, uint64_t offset, struct fb_error *err)
 }
 
 static int
-send_bytes(struct upload *upload, uint64_t offset, const char *bytes,
-    size_t len, struct fb_error *err)
-{
-	int rc = begin(upload, true, offset, err);
-
-	while (rc == FB_OK && len > 0) {
-		int sent =
-		    fb_libvirt.virStreamSend(upload->stream, bytes, len);
-
-		if (sent <= 0) {
-			rc = fail_stream(upload, "write", err);
-			drop(upload);
-			return rc;
-		}
-		upload->at += (uint64_t)sent;
-		bytes += sent;
-		len -= (size_t)sent;
-	}
-	return rc;
-}
-
-static int
 receive(struct upload *upload, uint64_t offset, char *bytes, size_t len,
     struct fb_error *err)
 {
@@ -135,6 +126,129 @@ receive(struct upload *upload, uint64_t offset, char *bytes, size_t len,
 		upload->at += (uint64_t)got;
 		bytes += got;
 		len -= (size_t)got;
+	}
+	return rc;
+}
+
+/*
+ * What was sent.
+ */
+
+static struct sent *
+last_sent(const struct upload *upload)
+{
+	return upload->sent_count > 0 ? &upload->sent[upload->sent_count - 1]
+	                              : NULL;
+}
+
+static void
+end_sent(struct upload *upload)
+{
+	if (upload->digester == NULL)
+		return;
+	fb_digester_peek(upload->digester, &last_sent(upload)->digest);
+	fb_digester_free(FB_STEAL(upload->digester));
+}
+
+static void
+begin_sent(struct upload *upload, uint64_t offset)
+{
+	end_sent(upload);
+	if (upload->sent_count == upload->sent_room) {
+		upload->sent_room = 2 * upload->sent_room + 16;
+		upload->sent = fb_realloc(upload->sent, upload->sent_room,
+		    sizeof(*upload->sent));
+	}
+	upload->sent[upload->sent_count++] =
+	    (struct sent){ .start = offset, .end = offset };
+	upload->digester = fb_digester_new();
+}
+
+static void
+note_sent(struct upload *upload, uint64_t offset, const char *bytes, size_t len)
+{
+	const struct sent *last = last_sent(upload);
+
+	if (upload->digester == NULL || last->end != offset)
+		begin_sent(upload, offset);
+	fb_digester_add(upload->digester,
+	    (struct fb_span){ (const uint8_t *)bytes, len });
+	last_sent(upload)->end += len;
+}
+
+static int
+read_back(struct upload *upload, const struct sent *sent, char *bytes,
+    struct fb_error *err)
+{
+	FB_AUTO_DIGESTER struct fb_digester *digester = fb_digester_new();
+	struct fb_digest digest;
+
+	for (uint64_t at = sent->start; at < sent->end;) {
+		uint64_t left = sent->end - at;
+		size_t piece = left < BACK ? (size_t)left : BACK;
+		int rc = receive(upload, at, bytes, piece, err);
+
+		if (rc < 0)
+			return rc;
+		fb_digester_add(digester,
+		    (struct fb_span){ (const uint8_t *)bytes, piece });
+		at += piece;
+	}
+	fb_digester_peek(digester, &digest);
+	return fb_digest_cmp(&digest, &sent->digest) == 0
+	    ? FB_OK
+	    : fb_fail(err, FB_EFAILED,
+	          "%s: what was written from byte %llu to %llu is not there: "
+	          "its host may have no room for it, or a disk that fails",
+	          upload->what, (unsigned long long)sent->start,
+	          (unsigned long long)sent->end);
+}
+
+/* All that was sent so far is there. */
+static int
+prove(struct upload *upload, struct fb_error *err)
+{
+	FB_AUTO_FREE char *bytes = NULL;
+	int rc = finish(upload, err);
+
+	end_sent(upload);
+	if (upload->sent_count > 0)
+		bytes = fb_alloc(BACK, 1);
+	for (size_t i = 0; rc == FB_OK && i < upload->sent_count; i++)
+		rc = read_back(upload, &upload->sent[i], bytes, err);
+	drop(upload);
+	if (rc == FB_OK)
+		upload->sent_count = 0;
+	return rc;
+}
+
+static int
+send_bytes(struct upload *upload, uint64_t offset, const char *bytes,
+    size_t len, struct fb_error *err)
+{
+	const struct sent *last = last_sent(upload);
+	int rc = FB_OK;
+
+	if (len == 0)
+		return FB_OK;
+	if (last != NULL && offset < last->end) /* or it would be two things */
+		rc = prove(upload, err);
+	if (rc == FB_OK)
+		rc = begin(upload, true, offset, err);
+	if (rc == FB_OK)
+		note_sent(upload, offset, bytes, len);
+	while (rc == FB_OK && len > 0) {
+		int sent =
+		    fb_libvirt.virStreamSend(upload->stream, bytes, len);
+
+		if (sent <= 0) {
+			rc = fail_stream(upload, "write", err);
+			drop(upload);
+			return rc;
+		}
+		upload->at += (uint64_t)sent;
+		bytes += sent;
+		len -= (size_t)sent;
 	}
 	return rc;
 }
@@ -217,6 +331,7 @@ upload_zero(
 	return rc;
 }
 
+/* It is there; that its host has it on a disk is not known. */
 static int
 upload_sync(struct fb_target *base, struct fb_error *err)
 {
@@ -226,7 +341,7 @@ upload_sync(struct fb_target *base, struct fb_error *err)
 	if (fb_seam_fails(FB_STEP_SYNC, upload->what))
 		return fb_fail_sys(err, "%s: cannot flush", upload->what);
 	(void)pthread_mutex_lock(&upload->lock);
-	rc = finish(upload, err);
+	rc = prove(upload, err);
 	(void)pthread_mutex_unlock(&upload->lock);
 	return rc;
 }
@@ -240,6 +355,8 @@ upload_close(struct fb_target *base)
 	(void)fb_libvirt.virStorageVolFree(upload->volume);
 	fb_libvirt_disconnect(&upload->connection);
 	(void)pthread_mutex_destroy(&upload->lock);
+	fb_digester_free(upload->digester);
+	free(upload->sent);
 	free(upload->what);
 	free(upload);
 }
