@@ -84,16 +84,49 @@ ask_status(virDomainPtr domain)
 }
 
 /*
- * The mark: which life of the domain it is of.
+ * The mark: which life of the domain it is of, by the boot of its host and by
+ * libvirt's number.
  */
 
-static char *
-life_of(virDomainPtr domain)
+/* "": nobody knows. */
+static void
+boot_of(const struct fb_libvirt_driver *driver, char boot[FB_BOOT_ID_SIZE])
 {
-	char boot[FB_BOOT_ID_SIZE];
+	static const char *const none[] = { NULL };
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	struct fb_error ignored;
 
-	fb_clock_boot_id(boot);
+	if (driver->far == NULL) {
+		fb_clock_boot_id(boot);
+		return;
+	}
+	(void)!fb_libvirt_far_run(driver->far, "tell its boot",
+	    "exec cat /proc/sys/kernel/random/boot_id", none,
+	    (struct fb_span){ 0 }, MARK_MAX, &text, &ignored);
+	(void)snprintf(boot, FB_BOOT_ID_SIZE, "%.*s",
+	    (int)strcspn(fb_buf_str(&text), " \n"), fb_buf_str(&text));
+}
+
+/* `asks`: of the boot, too. */
+static char *
+life_of(const struct fb_libvirt_driver *driver, virDomainPtr domain, bool asks)
+{
+	char boot[FB_BOOT_ID_SIZE] = "";
+
+	if (asks)
+		boot_of(driver, boot);
 	return fb_format("%s %u\n", boot, fb_libvirt.virDomainGetID(domain));
+}
+
+/* What is not known of both is no difference. */
+static bool
+is_another_life(const char *mark, const char *life)
+{
+	const char *mark_id = strchr(mark, ' '), *life_id = strchr(life, ' ');
+
+	if (mark_id == NULL || life_id == NULL || strcmp(mark_id, life_id) != 0)
+		return true;
+	return mark_id != mark && life_id != life && strcmp(mark, life) != 0;
 }
 
 static int
@@ -101,7 +134,8 @@ put_mark(const struct fb_libvirt_freeze *freeze, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = fb_libvirt_place(
 	    freeze->driver, freeze->uuid, FB_LIBVIRT_FROZEN);
-	FB_AUTO_FREE char *life = life_of(freeze->domain);
+	FB_AUTO_FREE char *life =
+	    life_of(freeze->driver, freeze->domain, true);
 	int rc = fb_libvirt_make_place(
 	    freeze->driver, freeze->uuid, "", err);
 
@@ -126,12 +160,12 @@ fb_libvirt_is_frozen(const struct fb_libvirt_driver *driver, const char *uuid)
 /* What was frozen is gone with the life that it was frozen in. */
 static bool
 is_over(const struct fb_libvirt_driver *driver, virDomainPtr domain,
-    const char *uuid)
+    const char *uuid, bool asks)
 {
 	FB_AUTO_FREE char *path =
 	    fb_libvirt_place(driver, uuid, FB_LIBVIRT_FROZEN);
 	FB_AUTO_BUF struct fb_buf mark = { 0 };
-	FB_AUTO_FREE char *life = life_of(domain);
+	FB_AUTO_FREE char *life = life_of(driver, domain, asks);
 	struct fb_error ignored;
 	int state;
 
@@ -139,7 +173,7 @@ is_over(const struct fb_libvirt_driver *driver, virDomainPtr domain,
 		return false;
 	return fb_libvirt_is_off(state) ||
 	    (fb_io_read_file(path, MARK_MAX, &mark, &ignored) == FB_OK &&
-	        strcmp(fb_buf_str(&mark), life) != 0);
+	        is_another_life(fb_buf_str(&mark), life));
 }
 
 /*
@@ -173,8 +207,11 @@ thaw(const struct fb_libvirt_driver *driver, virDomainPtr domain,
 	if (!fb_libvirt_is_frozen(driver, uuid))
 		return FB_OK;
 	for (;;) {
-		if (is_over(driver, domain, uuid) ||
-		    ask_thaw(domain, ret_count, &why) == FB_OK)
+		/* No guest waits for an answer of its host's. */
+		if (is_over(driver, domain, uuid, driver->far == NULL) ||
+		    ask_thaw(domain, ret_count, &why) == FB_OK ||
+		    (driver->far != NULL &&
+		        is_over(driver, domain, uuid, true)))
 			return fb_libvirt_forget(
 			    driver, uuid, FB_LIBVIRT_FROZEN, err);
 		if (fb_clock_mono_ns() >= end)

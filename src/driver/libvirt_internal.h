@@ -234,9 +234,11 @@ FB_MUST_USE int fb_libvirt_keep_kernel(const struct fb_libvirt_driver *driver,
 
 /*
  * Before a domain is asked to shut down: it may do so for so long from now,
- * whatever becomes of who asked.  For how many nanoseconds may it yet?
+ * whatever becomes of who asked.  For how many nanoseconds may it yet?  Nobody
+ * watches a guest for longer than a day.
  */
-#define FB_LIBVIRT_ASKED "asked"
+#define FB_LIBVIRT_ASKED        "asked"
+#define FB_LIBVIRT_ASKED_MAX_MS ((uint64_t)24 * 60 * 60 * 1000)
 FB_MUST_USE int fb_libvirt_note_asked(const struct fb_libvirt_driver *driver,
     const char *uuid, uint64_t span_ms, struct fb_error *err);
 int64_t fb_libvirt_asked(

@@ -1,5 +1,7 @@
 /* The places of captures below the scratch directory, and the file in each
  * that is made last and says of which kind it is. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -187,7 +189,20 @@ fb_libvirt_make_place(const struct fb_libvirt_driver *driver,
 	                                  : make_passable(capture, true, err);
 }
 
-/* By the clock of one boot: a guest does not outlive it. */
+/* By the clock of one boot, which a guest does not outlive; those of another
+ * host do, and only the wall's goes on. */
+static uint64_t
+clock_of(const struct fb_libvirt_driver *driver, char name[FB_BOOT_ID_SIZE])
+{
+	if (driver->far == NULL)
+		fb_clock_boot_id(name);
+	else
+		(void)snprintf(name, FB_BOOT_ID_SIZE, "wall");
+	return (uint64_t)((driver->far == NULL ? fb_clock_boot_ns()
+	                                       : fb_clock_wall_ns()) /
+	    1000000);
+}
+
 int
 fb_libvirt_note_asked(const struct fb_libvirt_driver *driver,
     const char *uuid, uint64_t span_ms, struct fb_error *err)
@@ -195,17 +210,27 @@ fb_libvirt_note_asked(const struct fb_libvirt_driver *driver,
 	FB_AUTO_FREE char *path =
 	    fb_libvirt_place(driver, uuid, FB_LIBVIRT_ASKED);
 	FB_AUTO_BUF struct fb_buf text = { 0 };
-	char boot[FB_BOOT_ID_SIZE];
+	char clock[FB_BOOT_ID_SIZE];
+	uint64_t now_ms = clock_of(driver, clock);
 	int rc = fb_libvirt_reaches(driver) ? fb_libvirt_make_place(driver, uuid, "", err)
 	                       : FB_OK;
 
-	fb_clock_boot_id(boot);
-	fb_buf_add_fmt(&text, "%s %llu\n", boot,
-	    (unsigned long long)(fb_clock_boot_ns() / 1000000) +
-	        (unsigned long long)span_ms);
+	fb_buf_add_fmt(&text, "%s %" PRIu64 "\n", clock, now_ms + span_ms);
 	return rc < 0 || !fb_libvirt_reaches(driver)
 	    ? rc
 	    : fb_io_replace(path, fb_buf_span(&text), 0600, err);
+}
+
+/* A clock that was set back lets nobody wait for ever. */
+static int64_t
+span_left(uint64_t until_ms, uint64_t now_ms)
+{
+	uint64_t left = until_ms > now_ms ? until_ms - now_ms : 0;
+
+	return (int64_t)(left < FB_LIBVIRT_ASKED_MAX_MS
+	               ? left
+	               : FB_LIBVIRT_ASKED_MAX_MS) *
+	    1000000;
 }
 
 int64_t
@@ -214,24 +239,21 @@ fb_libvirt_asked(const struct fb_libvirt_driver *driver, const char *uuid)
 	FB_AUTO_FREE char *path =
 	    fb_libvirt_place(driver, uuid, FB_LIBVIRT_ASKED);
 	FB_AUTO_BUF struct fb_buf text = { 0 };
-	uint64_t until_ms, now_ms = (uint64_t)(fb_clock_boot_ns() / 1000000);
-	char boot[FB_BOOT_ID_SIZE];
+	char clock[FB_BOOT_ID_SIZE];
+	uint64_t until_ms, now_ms = clock_of(driver, clock);
+	size_t len = strlen(clock) + 1;
 	struct fb_error ignored;
 	struct fb_span number;
-	size_t len;
 
-	fb_clock_boot_id(boot);
-	len = strlen(boot) + 1;
 	if (!fb_libvirt_reaches(driver) ||
 	    fb_io_read_file(path, ASKED_MAX, &text, &ignored) < 0 ||
-	    text.len < len + 2 || memcmp(text.data, boot, len - 1) != 0)
+	    text.len < len + 2 || memcmp(text.data, clock, len - 1) != 0)
 		return 0;
 	number = (struct fb_span){ text.data + len, text.len - len - 1 };
-	if (fb_text_u64(number, INT64_MAX / 1000000, &until_ms, &ignored) <
-	        0 ||
-	    until_ms <= now_ms)
-		return 0;
-	return (int64_t)(until_ms - now_ms) * 1000000;
+	return fb_text_u64(number, INT64_MAX / 1000000, &until_ms, &ignored) <
+	        0
+	    ? 0
+	    : span_left(until_ms, now_ms);
 }
 
 int

@@ -23,9 +23,6 @@
  * it) is tried again for so long. */
 #define START_NS (INT64_C(5) * 1000000000)
 
-/* Nobody watches a guest for longer than a day. */
-#define ASKED_MAX_MS ((uint64_t)24 * 60 * 60 * 1000)
-
 enum fb_power
 fb_libvirt_power(const struct fb_libvirt_driver *driver, const char *uuid, int state)
 {
@@ -287,8 +284,8 @@ note_asked(const struct fb_libvirt_driver *driver, const char *uuid,
 		span_ms = UINT64_MAX;
 	else
 		span_ms += driver->stop_timeout_ms;
-	if (span_ms > ASKED_MAX_MS)
-		span_ms = ASKED_MAX_MS;
+	if (span_ms > FB_LIBVIRT_ASKED_MAX_MS)
+		span_ms = FB_LIBVIRT_ASKED_MAX_MS;
 	return fb_libvirt_note_asked(driver, uuid, span_ms, err);
 }
 

@@ -660,6 +660,50 @@ a_mark_goes_when_what_it_marks_has_passed(void **state)
 	assert_int_equal(fb_libvirt_asked(driver, ID), 0);
 }
 
+/* The hypervisor is another host's, where each script ends like this. */
+static void
+put_far(struct lab *lab, const char *lines)
+{
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	FB_AUTO_FREE char *program = fb_format("%s/ssh", lab->root);
+	FB_AUTO_FREE char *uri =
+	    fb_format("qemu+ssh://h/system?command=%s", program);
+	FB_AUTO_FREE char *text = fb_format("#!/bin/sh\n%s\n", lines);
+
+	put_text(lab->root, "ssh", text);
+	assert_return_code(chmod(program, 0700), errno);
+	fb_libvirt_far_free(driver->far);
+	driver->far = fb_libvirt_far_new(uri);
+}
+
+/* A guest of another host outlives a boot of this one. */
+static void
+one_of_another_host_goes_down_late_whatever_this_one_does(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(PLAIN("a", "0", ""), NULL, NULL);
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	FB_AUTO_FREE char *path =
+	    fb_format("%s/scratch/" ID "/asked", lab->root);
+	FB_AUTO_BUF struct fb_buf mark = { 0 };
+	char boot[FB_BOOT_ID_SIZE];
+
+	(void)state;
+	put_far(lab, "exit 255");
+	assert_ok(fb_libvirt_note_asked(driver, ID, 3600000, &err));
+	assert_true(fb_libvirt_asked(driver, ID) > INT64_C(3500000000000));
+	assert_ok(fb_io_read_file(path, 128, &mark, &err));
+	fb_clock_boot_id(boot);
+	assert_null(strstr(fb_buf_str(&mark), boot));
+	assert_ok(fb_libvirt_note_asked(driver, ID, 0, &err));
+	assert_int_equal(fb_libvirt_asked(driver, ID), 0);
+	/* Nor does it take for ever when a clock was set back. */
+	put_text(lab->root, "scratch/" ID "/asked", "wall 9000000000000\n");
+	assert_true(fb_libvirt_asked(driver, ID) ==
+	    (int64_t)FB_LIBVIRT_ASKED_MAX_MS * 1000000);
+}
+
 static void
 one_that_crashed_and_is_kept_is_not_off(void **state)
 {
@@ -1321,6 +1365,45 @@ one_that_is_frozen_counts_as_down_until_it_is_thawed(void **state)
 	assert_ok(fb_driver_start(lab->driver, machine, &start, &err));
 	assert_int_equal(power(lab, machine), FB_POWER_UP);
 	assert_int_equal(agent.freezes, 1);
+}
+
+static void
+one_of_another_host_is_frozen_through_a_boot_of_this_one(void **state)
+{
+	static const struct {
+		const char *mark, *answer;
+		int deaf, thaws;
+	} cases[] = {
+		/* Nobody knows which boot it is now. */
+		{ "A 1\n", "exit 255", 0, 1 },
+		{ "A 1\n", "exit 255", 2, 3 },
+		{ "A 1\n", "echo A", 2, 3 },
+		{ " 1\n", "echo A", 2, 3 },
+		/* That one has been booted since. */
+		{ "A 1\n", "echo B", 2, 1 },
+		{ "A 9\n", "exit 255", 2, 0 }, /* another life of the guest */
+	};
+	AUTO_LAB struct lab *lab = open_live_lab();
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+
+	(void)state;
+	assert_ok(fb_libvirt_find(driver, ID, &ref, &err));
+	put_dir(lab->root, "scratch");
+	put_dir(lab->root, "scratch/" ID);
+	for (size_t i = 0; i < FB_COUNT(cases); i++) {
+		put_far(lab, cases[i].answer);
+		put_text(driver->scratch, ID "/" FB_LIBVIRT_FROZEN,
+		    cases[i].mark);
+		agent.deaf = cases[i].deaf;
+		agent.thaws = 0;
+		assert_ok(
+		    fb_libvirt_thaw(driver, ref.domain, ID, 60000, &err));
+		if (agent.thaws != cases[i].thaws)
+			fail_msg("case %zu: asked %d times", i, agent.thaws);
+		assert_false(fb_libvirt_is_frozen(driver, ID));
+	}
 }
 
 static void
@@ -2020,6 +2103,9 @@ main(void)
 		    one_that_is_frozen_counts_as_down_until_it_is_thawed,
 		    with_agent, without_agent),
 		cmocka_unit_test_setup_teardown(
+		    one_of_another_host_is_frozen_through_a_boot_of_this_one,
+		    with_agent, without_agent),
+		cmocka_unit_test_setup_teardown(
 		    an_agent_that_hangs_while_it_freezes_is_thawed, with_agent,
 		    without_agent),
 		cmocka_unit_test_setup_teardown(
@@ -2053,6 +2139,8 @@ main(void)
 		cmocka_unit_test(one_that_somebody_paused_is_left_alone),
 		cmocka_unit_test(one_that_we_paused_is_down_and_goes_on),
 		cmocka_unit_test(a_mark_goes_when_what_it_marks_has_passed),
+		cmocka_unit_test(
+		    one_of_another_host_goes_down_late_whatever_this_one_does),
 		cmocka_unit_test(one_that_crashed_and_is_kept_is_not_off),
 		cmocka_unit_test(a_server_that_hangs_is_given_up),
 		cmocka_unit_test(a_capture_of_images_that_changed_since_is_none),
