@@ -218,19 +218,21 @@ plan_machine(const struct fb_engine *engine, const struct fb_machine *machine,
 }
 
 /* A run may have been of some machines only: how many to ask, newest first,
- * before a machine counts as new. */
+ * before a machine counts as new; what was imported does not count. */
 #define COMPARED_RUNS 16
+#define LOOKED_AT     128
 
 /* What the newest runs know, against what was found now. */
 struct comparison {
 	struct fb_plan *plan;
 	bool *seen; /* by plan->machines */
 	bool newest, ours;
+	bool own; /* the run is more than an import */
 };
 
 struct newest_runs {
 	const char *fleet;
-	struct fb_run_ref items[COMPARED_RUNS];
+	struct fb_run_ref items[LOOKED_AT];
 	size_t count;
 };
 
@@ -290,6 +292,8 @@ compare_machine(const struct fb_manifest_machine *then, void *arg,
 	struct fb_plan_machine *planned;
 
 	(void)err;
+	if (!fb_driver_imports(then->driver))
+		comparison->own = true;
 	planned = fb_plan_find(plan, then->source, then->id);
 	if (planned != NULL) {
 		if (!then->failed && !plan->full && comparison->ours)
@@ -324,7 +328,7 @@ note_run(const struct fb_run_ref *run, void *arg, struct fb_error *err)
 	struct newest_runs *newest = arg;
 
 	(void)err;
-	if (newest->count < COMPARED_RUNS && run->damage == NULL &&
+	if (newest->count < LOOKED_AT && run->damage == NULL &&
 	    strcmp(run->fleet, newest->fleet) == 0)
 		newest->items[newest->count++] = *run;
 	return FB_OK;
@@ -373,12 +377,14 @@ compare_with_newest(const struct fb_engine *engine, struct fb_repo *repo,
 {
 	FB_AUTO_FREE bool *seen = fb_alloc(plan->machine_count, sizeof(*seen));
 	FB_AUTO_FREE struct newest_runs *newest = fb_alloc(1, sizeof(*newest));
-	struct comparison comparison = { plan, seen, false, false };
+	struct comparison comparison = { .plan = plan, .seen = seen };
+	size_t compared = 0;
 	int rc;
 
 	newest->fleet = plan->fleet.name;
 	rc = fb_repo_runs(repo, note_run, newest, err);
-	for (size_t i = 0; rc == FB_OK && i < newest->count; i++) {
+	for (size_t i = 0; rc == FB_OK && i < newest->count &&
+	     compared < COMPARED_RUNS; i++) {
 		FB_AUTO_MANIFEST struct fb_manifest *manifest = NULL;
 		struct fb_error ignored = { 0 };
 
@@ -387,13 +393,15 @@ compare_with_newest(const struct fb_engine *engine, struct fb_repo *repo,
 		if (fb_manifest_open(repo, &newest->items[i], false, &ignored,
 		        &manifest, &ignored) < 0)
 			continue;
-		comparison.newest = i == 0;
+		comparison.newest = compared == 0;
+		comparison.own = false;
 		comparison.ours = is_ours(engine, repo, &newest->items[i]);
-		if (comparison.newest)
+		if (i == 0)
 			memcpy(plan->newest_run, newest->items[i].run,
 			    sizeof(plan->newest_run));
 		rc = fb_manifest_machines(
 		    manifest, compare_machine, &comparison, err);
+		compared += comparison.own;
 	}
 	if (rc == FB_OK)
 		estimate_need(plan, seen);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "restore_parts.h"
 
@@ -49,4 +50,46 @@ fb_rst_index_find(const struct fb_rst_index *index, const char *key)
 			high = middle;
 	}
 	return NULL;
+}
+
+int
+fb_rst_check_twice(const struct fb_restore *r, struct fb_error *err)
+{
+	struct fb_rst_index index;
+	int rc = FB_OK;
+
+	fb_rst_index_make(r, &index);
+	for (size_t i = 1; i < index.count && rc >= 0; i++)
+		if (strcmp(index.sorted[i - 1]->key, index.sorted[i]->key) == 0)
+			rc = fb_fail(err, FB_ECONFIG,
+			    "machine '%s' is named twice",
+			    index.sorted[i]->key);
+	fb_rst_index_release(&index);
+	return rc;
+}
+
+void
+fb_rst_fill_fleet(struct fb_fleet *fleet, const struct fb_restore *restore)
+{
+	for (size_t i = 0; i < restore->count; i++) {
+		const struct fb_manifest_machine *record =
+		    &restore->machines[i].record;
+		struct fb_machine *m = fb_fleet_add(fleet);
+
+		m->source = fb_rst_copy_str(record->source);
+		m->driver = fb_rst_copy_str(record->driver);
+		m->id = fb_rst_copy_str(record->id);
+		m->name = fb_strdup(record->name ? record->name : record->id);
+		m->role = fb_strdup(record->role ? record->role : "");
+		m->parent = fb_rst_copy_str(record->parent);
+		m->labels.items = fb_alloc(
+		    record->labels.count + 1, sizeof(*m->labels.items));
+		m->labels.count = record->labels.count;
+		for (size_t k = 0; k < record->labels.count; k++) {
+			m->labels.items[k].key =
+			    fb_rst_copy_str(record->labels.items[k].key);
+			m->labels.items[k].value =
+			    fb_rst_copy_str(record->labels.items[k].value);
+		}
+	}
 }

@@ -185,6 +185,10 @@ void fb_rst_index_make(
 void fb_rst_index_release(struct fb_rst_index *index);
 struct fb_rst_machine *fb_rst_index_find(
     const struct fb_rst_index *index, const char *key); /* or NULL */
+int fb_rst_check_twice(const struct fb_restore *r, struct fb_error *err);
+/* As selectors know them. */
+void fb_rst_fill_fleet(
+    struct fb_fleet *fleet, const struct fb_restore *restore);
 /* Families together, parents before children. */
 void fb_rst_order(struct fb_restore *restore);
 

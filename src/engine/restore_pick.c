@@ -432,33 +432,55 @@ parse_wants(struct picker *p, const struct fb_restore_options *o,
 	return FB_OK;
 }
 
-/* Every machine of one run, or those that selectors choose. */
-static void
-fill_fleet(struct fb_fleet *fleet, const struct fb_restore *restore)
+/* Is it an import of what other systems saved, and none of the fleet's? */
+static bool
+is_imported(const struct fb_restore *r)
 {
-	for (size_t i = 0; i < restore->count; i++) {
-		const struct fb_manifest_machine *record =
-		    &restore->machines[i].record;
-		struct fb_machine *m = fb_fleet_add(fleet);
-
-		m->source = fb_rst_copy_str(record->source);
-		m->driver = fb_rst_copy_str(record->driver);
-		m->id = fb_rst_copy_str(record->id);
-		m->name = fb_strdup(record->name ? record->name : record->id);
-		m->role = fb_strdup(record->role ? record->role : "");
-		m->parent = fb_rst_copy_str(record->parent);
-		m->labels.items = fb_alloc(
-		    record->labels.count + 1, sizeof(*m->labels.items));
-		m->labels.count = record->labels.count;
-		for (size_t k = 0; k < record->labels.count; k++) {
-			m->labels.items[k].key =
-			    fb_rst_copy_str(record->labels.items[k].key);
-			m->labels.items[k].value =
-			    fb_rst_copy_str(record->labels.items[k].value);
-		}
-	}
+	for (size_t i = 0; i < r->count; i++)
+		if (!fb_driver_imports(r->machines[i].record.driver))
+			return false;
+	return r->count > 0;
 }
 
+static int
+read_another(struct picker *p, const struct fb_run_ref *run,
+    struct fb_error *err)
+{
+	struct fb_restore *r = p->restore;
+	int rc = refuse_older(p, run->run, err);
+
+	if (rc < 0)
+		return rc;
+	while (r->count > 0)
+		fb_rst_machine_release(&r->machines[--r->count]);
+	r->report->run[0] = '\0';
+	return read_run(p, run, err);
+}
+
+/* The fleet's newest run is not one that was imported since, unless there is
+ * no other. */
+static int
+pass_imports(struct picker *p, const struct fb_run_ref **run,
+    struct fb_error *err)
+{
+	const char *fleet = p->restore->engine->config->fleet_name;
+	const struct fb_run_ref *first = *run, *end = p->runs + p->run_count;
+	int rc = FB_OK;
+
+	for (const struct fb_run_ref *at = first + 1;
+	     rc >= 0 && at < end && is_imported(p->restore); at++) {
+		if (strcmp(at->fleet, fleet) != 0)
+			continue;
+		*run = at;
+		rc = read_another(p, at, err);
+	}
+	if (rc < 0 || *run == first || !is_imported(p->restore))
+		return rc;
+	*run = first;
+	return read_another(p, first, err);
+}
+
+/* Every machine of one run, or those that selectors choose. */
 static int
 pick_run(struct picker *p, const struct fb_restore_options *o,
     struct fb_error *err)
@@ -471,10 +493,12 @@ pick_run(struct picker *p, const struct fb_restore_options *o,
 	p->every = true;
 	if (rc >= 0)
 		rc = read_run(p, run, err);
+	if (rc >= 0 && (o->run == NULL || strcmp(o->run, "latest") == 0))
+		rc = pass_imports(p, &run, err);
 	p->every = false;
 	if (rc < 0 || o->selector_count == 0)
 		return rc;
-	fill_fleet(&p->fleet, r);
+	fb_rst_fill_fleet(&p->fleet, r);
 	rc = fb_select(
 	    &p->fleet, o->selectors, o->selector_count, NULL, 0, err);
 	if (rc < 0)
@@ -516,22 +540,6 @@ picker_release(struct picker *p)
 	fb_fleet_release(&p->fleet);
 }
 
-static int
-check_twice(const struct fb_restore *r, struct fb_error *err)
-{
-	struct fb_rst_index index;
-	int rc = FB_OK;
-
-	fb_rst_index_make(r, &index);
-	for (size_t i = 1; i < index.count && rc >= 0; i++)
-		if (strcmp(index.sorted[i - 1]->key, index.sorted[i]->key) == 0)
-			rc = fb_fail(err, FB_ECONFIG,
-			    "machine '%s' is named twice",
-			    index.sorted[i]->key);
-	fb_rst_index_release(&index);
-	return rc;
-}
-
 int
 fb_rst_pick(struct fb_restore *restore, const struct fb_restore_options *o,
     struct fb_error *err)
@@ -547,7 +555,7 @@ fb_rst_pick(struct fb_restore *restore, const struct fb_restore_options *o,
 		rc = pick_run(&p, o, err);
 	picker_release(&p);
 	if (rc >= 0 && o->machine_count > 0)
-		rc = check_twice(restore, err);
+		rc = fb_rst_check_twice(restore, err);
 	return rc;
 }
 

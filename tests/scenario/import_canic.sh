@@ -84,7 +84,7 @@ edit() { # <file> <filter>
 	cat "$work/edited" >"$1"
 }
 
-make_fleet "$work/a" 1
+make_fleet "$work/a" 2
 expect 0 "$fb" -c "$conf" init
 expect 0 "$fb" -c "$conf" download
 make_backup "$work/b1" run-demo-20251121-013206 fleet
@@ -121,6 +121,14 @@ done
 [ "$(sum_of "$work/out/$hub/snapshot")" = "$(sum_of "$work/b1/$hub")" ] ||
 	fail "canic would not know it"
 expect 2 "$fb" -c "$conf" restore "canic/$app" --in-place --yes
+# The newest run of the fleet is still that of its own machines.
+expect 0 "$fb" -c "$conf" restore --run latest --all --target "$work/latest"
+[ -d "$work/latest/m1" ] && [ ! -e "$work/latest/$hub" ] ||
+	fail "latest: $(ls "$work/latest")"
+mv "$work/a/machines/m1" "$work/m1"
+expect 0 "$fb" -c "$conf" download --dry-run
+grep -q gone "$work/stdout" || fail "not said that m1 is gone"
+mv "$work/m1" "$work/a/machines/m1"
 ok "it is a run: shown, verified, restored"
 
 cp -a "$work/b1" "$work/copy"
