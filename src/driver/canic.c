@@ -5,7 +5,6 @@
 #include "canic_internal.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
-#include "fleetbak/driver/tree.h"
 
 #define SNAPSHOT   "snapshot"
 #define DEFINITION "definition"
@@ -198,38 +197,14 @@ struct canic_artifact {
 	const struct fb_canic_member *member;
 };
 
-static int
-pack_snapshot(const struct canic_artifact *artifact,
-    const struct fb_sink *sink, struct fb_error *err)
-{
-	FB_AUTO_FREE char *path = NULL;
-	char *slash;
-	bool file = false;
-	int rc = fb_canic_way(
-	    artifact->dir, artifact->member, &path, &file, err);
-
-	if (rc < 0)
-		return rc;
-	if (!file)
-		return fb_tree_pack(path, NULL, sink, err);
-	slash = strrchr(path, '/');
-	*slash = '\0';
-	return fb_tree_pack_files(
-	    path, (const char *const[]){ slash + 1, NULL }, sink, err);
-}
-
-/* What was packed is what was verified, or it is worth nothing. */
+/* What was packed is what has the checksum, or it is worth nothing. */
 static int
 produce_snapshot(struct fb_artifact *base, const struct fb_sink *sink,
     struct fb_error *err)
 {
 	const struct canic_artifact *artifact = (struct canic_artifact *)base;
-	uint64_t ignored;
-	int rc = pack_snapshot(artifact, sink, err);
 
-	return rc < 0 ? rc
-	              : fb_canic_verify(artifact->dir, artifact->member,
-	                    &ignored, err);
+	return fb_canic_pack(artifact->dir, artifact->member, sink, err);
 }
 
 static int
@@ -237,12 +212,8 @@ produce_documents(struct fb_artifact *base, const struct fb_sink *sink,
     struct fb_error *err)
 {
 	const struct canic_artifact *artifact = (struct canic_artifact *)base;
-	const struct fb_canic_dir *dir = artifact->dir;
-	const char *const files[] = { dir->manifest_name, FB_CANIC_JOURNAL,
-		NULL };
-	int rc = fb_tree_pack_files(dir->path, files, sink, err);
 
-	return rc < 0 ? rc : fb_canic_unchanged(dir, err);
+	return fb_canic_pack_documents(artifact->dir, sink, err);
 }
 
 static void

@@ -99,29 +99,8 @@ read_documents(struct fb_canic_dir *dir, struct fb_error *err)
 	if (rc == FB_OK)
 		rc = fb_canic_agree(dir->manifest, dir->journal, err);
 	fb_digest_of(fb_buf_span(&manifest), &dir->manifest_digest);
-	fb_digest_of2(fb_buf_span(&manifest), fb_buf_span(&journal),
-	    &dir->documents);
+	fb_digest_of(fb_buf_span(&journal), &dir->journal_digest);
 	return rc;
-}
-
-int
-fb_canic_unchanged(const struct fb_canic_dir *dir, struct fb_error *err)
-{
-	FB_AUTO_BUF struct fb_buf manifest = { 0 };
-	FB_AUTO_BUF struct fb_buf journal = { 0 };
-	struct fb_digest now;
-	int rc = read_document(dir->path, dir->manifest_name, &manifest, err);
-
-	if (rc == FB_OK)
-		rc = read_document(dir->path, FB_CANIC_JOURNAL, &journal, err);
-	if (rc < 0)
-		return rc;
-	fb_digest_of2(fb_buf_span(&manifest), fb_buf_span(&journal), &now);
-	return fb_digest_cmp(&now, &dir->documents) == 0
-	    ? FB_OK
-	    : fb_fail_id(err, FB_ESTALE, "E-DRIFT",
-	          "canic's documents in '%s' changed while they were read",
-	          dir->path);
 }
 
 int
@@ -213,11 +192,26 @@ struct sum {
 	bool sized_only; /* nothing is read */
 };
 
-static int
-fail_entry(const char *path, const char *why, struct fb_error *err)
+int
+fb_canic_fail_entry(const char *path, const char *why, struct fb_error *err)
 {
 	return fb_fail_id(err, FB_ECORRUPT, "E-CANIC-ENTRY",
 	    "'%s' in a snapshot is %s", path, why);
+}
+
+int
+fb_canic_sum_line(struct fb_digester *tree, const char *path,
+    const char *hex, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf line = { 0 };
+
+	if (!is_utf8(path))
+		return fb_canic_fail_entry(path, "not named in UTF-8", err);
+	fb_buf_add_str(&line, path);
+	fb_buf_add(&line, "", 1);
+	fb_buf_add_fmt(&line, "%s\n", hex);
+	fb_digester_add(tree, fb_buf_span(&line));
+	return FB_OK;
 }
 
 /* The walk's order is canic's: part by part, bytewise. */
@@ -225,7 +219,6 @@ static int
 sum_node(void *arg, const struct fb_tree_node *node, struct fb_error *err)
 {
 	struct sum *sum = arg;
-	FB_AUTO_BUF struct fb_buf line = { 0 };
 	char hex[FB_DIGEST_HEX_SIZE];
 	struct fb_digest digest;
 	int rc;
@@ -233,12 +226,13 @@ sum_node(void *arg, const struct fb_tree_node *node, struct fb_error *err)
 	if (S_ISDIR(node->st.st_mode))
 		return FB_OK;
 	if (!S_ISREG(node->st.st_mode))
-		return fail_entry(node->path,
+		return fb_canic_fail_entry(node->path,
 		    S_ISLNK(node->st.st_mode) ? "a symbolic link"
 		                              : "no file and no directory",
 		    err);
 	if (!is_utf8(node->path))
-		return fail_entry(node->path, "not named in UTF-8", err);
+		return fb_canic_fail_entry(
+		    node->path, "not named in UTF-8", err);
 	if (sum->sized_only) {
 		sum->size += (uint64_t)node->st.st_size;
 		return FB_OK;
@@ -248,11 +242,7 @@ sum_node(void *arg, const struct fb_tree_node *node, struct fb_error *err)
 	if (rc < 0)
 		return rc;
 	fb_digest_hex(&digest, hex);
-	fb_buf_add_str(&line, node->path);
-	fb_buf_add(&line, "", 1);
-	fb_buf_add_fmt(&line, "%s\n", hex);
-	fb_digester_add(sum->digester, fb_buf_span(&line));
-	return FB_OK;
+	return fb_canic_sum_line(sum->digester, node->path, hex, err);
 }
 
 static int
@@ -279,7 +269,8 @@ fb_canic_sum(const char *path, struct fb_digest *ret_digest,
 		return sum_file(
 		    AT_FDCWD, path, path, ret_digest, ret_size, err);
 	if (!S_ISDIR(st.st_mode))
-		return fail_entry(path, "no file and no directory", err);
+		return fb_canic_fail_entry(
+		    path, "no file and no directory", err);
 	digester = fb_digester_new();
 	sum.digester = digester;
 	rc = walk(path, &sum, err);
@@ -316,7 +307,7 @@ fb_canic_way(const struct fb_canic_dir *dir,
 			return rc;
 		if (S_ISLNK(st.st_mode) ||
 		    (*part != '\0' && !S_ISDIR(st.st_mode)))
-			return fail_entry(fb_buf_str(&path),
+			return fb_canic_fail_entry(fb_buf_str(&path),
 			    "a symbolic link, or no directory", err);
 	}
 	*ret_file = S_ISREG(st.st_mode);
@@ -346,21 +337,13 @@ fb_canic_size(const struct fb_canic_dir *dir,
 }
 
 int
-fb_canic_verify(const struct fb_canic_dir *dir,
-    const struct fb_canic_member *member, uint64_t *ret_size,
+fb_canic_check(const struct fb_canic_dir *dir,
+    const struct fb_canic_member *member, const struct fb_digest *found,
     struct fb_error *err)
 {
-	FB_AUTO_FREE char *path = NULL;
 	char hex[FB_DIGEST_HEX_SIZE];
-	struct fb_digest digest;
-	bool file = false;
-	int rc = fb_canic_way(dir, member, &path, &file, err);
 
-	if (rc == FB_OK)
-		rc = fb_canic_sum(path, &digest, ret_size, err);
-	if (rc < 0)
-		return fb_wrap(err, "canister '%s'", member->canister);
-	fb_digest_hex(&digest, hex);
+	fb_digest_hex(found, hex);
 	if (strcmp(hex, fb_canic_checksum(dir, member)) == 0)
 		return FB_OK;
 	(void)fb_fail_id(err, FB_ECORRUPT, "E-CANIC-CHECKSUM",
@@ -369,4 +352,21 @@ fb_canic_verify(const struct fb_canic_dir *dir,
 	    member->canister);
 	return fb_hint(err, "it is damaged, or was altered after the backup; "
 			    "take another copy of this directory");
+}
+
+int
+fb_canic_verify(const struct fb_canic_dir *dir,
+    const struct fb_canic_member *member, uint64_t *ret_size,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE char *path = NULL;
+	struct fb_digest digest;
+	bool file = false;
+	int rc = fb_canic_way(dir, member, &path, &file, err);
+
+	if (rc == FB_OK)
+		rc = fb_canic_sum(path, &digest, ret_size, err);
+	if (rc < 0)
+		return fb_wrap(err, "canister '%s'", member->canister);
+	return fb_canic_check(dir, member, &digest, err);
 }

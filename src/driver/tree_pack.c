@@ -181,6 +181,7 @@ fill_entry(struct packer *p, const struct stat *st)
 	}
 }
 
+/* Of a file's content. */
 static int
 write_bytes(struct packer *p, const void *bytes, size_t len,
     struct fb_error *err)
@@ -189,6 +190,8 @@ write_bytes(struct packer *p, const void *bytes, size_t len,
 
 	if (put < 0 || (size_t)put != len)
 		return fail_pack(p, err);
+	if (p->sink->content != NULL)
+		p->sink->content(p->sink->arg, bytes, len);
 	return FB_OK;
 }
 

@@ -12,6 +12,7 @@
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/driver/canic.h"
+#include "fleetbak/driver/driver.h"
 
 static struct fb_error err;
 
@@ -365,6 +366,170 @@ a_directory_is_verified_member_by_member(void **state)
 	assert_string_equal(err.id, "E-CANIC-ENTRY");
 }
 
+/* Documents whose only checksum is `hex`. */
+static void
+put_documents(const char *hex)
+{
+	FB_AUTO_FREE char *manifest = replaced(MANIFEST, SUM, hex);
+	FB_AUTO_FREE char *journal = replaced(JOURNAL, SUM, hex);
+
+	put(FB_CANIC_MANIFEST_FLEET, manifest);
+	put(FB_CANIC_JOURNAL, journal);
+}
+
+/* A reader of a snapshot, and somebody who writes to it meanwhile. */
+struct reader {
+	uint64_t bytes;
+	bool documents;    /* of canic's are read, not files of a snapshot */
+	const char *after; /* once this was read ... */
+	const char *text;  /* ... it becomes this */
+};
+
+static int
+take_bytes(void *arg, const void *bytes, size_t len, struct fb_error *error)
+{
+	struct reader *reader = arg;
+
+	(void)bytes;
+	(void)error;
+	reader->bytes += len;
+	return FB_OK;
+}
+
+static int
+take_entry(void *arg, const struct fb_entry *entry, struct fb_error *error)
+{
+	struct reader *reader = arg;
+
+	(void)error;
+	if (reader->after != NULL && entry->path.len == strlen(reader->after) &&
+	    memcmp(entry->path.ptr, reader->after, entry->path.len) == 0) {
+		FB_AUTO_FREE char *name = fb_format("%s%s",
+		    reader->documents ? "" : HUB "/", reader->after);
+
+		put(name, reader->text);
+	}
+	return FB_OK;
+}
+
+/* Read a volume of the first canister as an import does. */
+static int
+read_volume(struct reader *reader)
+{
+	struct fb_config_source source = { .name = (char *)FB_CANIC_NAME,
+		.driver = (char *)FB_CANIC_NAME,
+		.options = json_pack("{s:s}", "dir", place) };
+	struct fb_fleet fleet = { 0 };
+	struct fb_artifact *artifact = NULL;
+	struct fb_sink sink = { .arg = reader,
+		.data = take_bytes,
+		.entry = take_entry };
+	const struct fb_volume *volume;
+	struct fb_driver *driver;
+	int rc;
+
+	assert_ok(fb_driver_open(&source, &driver, &err));
+	assert_ok(fb_driver_discover(driver, &fleet, &err));
+	assert_string_equal(fleet.machines[0].id, HUB);
+	volume = &fleet.machines[0].volumes[reader->documents ? 0 : 1];
+	assert_string_equal(
+	    volume->name, reader->documents ? "definition" : "snapshot");
+	if (reader->documents && reader->text != NULL)
+		put(reader->after, "{}");
+	assert_ok(fb_driver_open_volume(driver, &fleet.machines[0], volume,
+	    "token", &artifact, &err));
+	rc = artifact->ops->produce(artifact, &sink, &err);
+	fb_artifact_closep(&artifact);
+	fb_driver_close(driver);
+	fb_fleet_release(&fleet);
+	json_decref(source.options);
+	return rc;
+}
+
+static void
+what_was_read_is_what_has_the_checksum(void **state)
+{
+	struct reader reader = { .after = "a.txt", .text = "a" };
+
+	(void)state;
+	put(HUB "/a.txt", "A");
+	put(HUB "/nested/b.txt", "b");
+	put(APP "/a.txt", "a");
+	put_documents(SUM);
+	assert_fails(FB_ECORRUPT, read_volume(&reader));
+	assert_string_equal(err.id, "E-CANIC-CHECKSUM");
+	/* It is whole again, and what becomes of it then is not asked. */
+	reader.text = "later";
+	assert_ok(read_volume(&reader));
+	assert_true(reader.bytes > 4 * 512);
+}
+
+static void
+the_documents_that_are_stored_are_those_that_were_read(void **state)
+{
+	struct reader reader = { .documents = true };
+
+	(void)state;
+	put(HUB "/a.txt", "a");
+	put(APP "/a.txt", "a");
+	put_documents(SUM);
+	assert_ok(read_volume(&reader));
+	assert_true(reader.bytes > 4 * 512);
+	reader.after = FB_CANIC_JOURNAL;
+	reader.text = JOURNAL;
+	assert_fails(FB_ESTALE, read_volume(&reader));
+	assert_string_equal(err.id, "E-DRIFT");
+	reader.after = FB_CANIC_MANIFEST_FLEET;
+	reader.text = MANIFEST;
+	assert_fails(FB_ESTALE, read_volume(&reader));
+	assert_string_equal(err.id, "E-DRIFT");
+}
+
+/* Names of one file, a hole, an empty file: all the bytes that canic sums. */
+static void
+a_snapshot_of_any_files_is_read(void **state)
+{
+	FB_AUTO_FREE char *dir = fb_format("%s/" HUB, place);
+	FB_AUTO_FREE char *large = fb_format("%s/large", dir);
+	FB_AUTO_FREE char *first = fb_format("%s/a/first", dir);
+	FB_AUTO_FREE char *second = fb_format("%s/a/second", dir);
+	char hex[FB_DIGEST_HEX_SIZE];
+	struct reader reader = { 0 };
+	struct fb_digest digest;
+	uint64_t size;
+
+	(void)state;
+	put(HUB "/a/first", "twice");
+	assert_int_equal(link(first, second), 0);
+	put(HUB "/large", "begin");
+	assert_int_equal(truncate(large, 1 << 20), 0);
+	put(HUB "/none", "");
+	put(APP "/a", "a");
+	assert_ok(fb_canic_sum(dir, &digest, &size, &err));
+	fb_digest_hex(&digest, hex);
+	put_documents(hex);
+	assert_ok(read_volume(&reader));
+	put(HUB "/a/second", "other");
+	assert_fails(FB_ECORRUPT, read_volume(&reader));
+	assert_string_equal(err.id, "E-CANIC-CHECKSUM");
+}
+
+static void
+a_snapshot_may_be_one_file(void **state)
+{
+	struct reader reader = { 0 };
+
+	(void)state;
+	put(HUB, "abc");
+	put(APP, "abc");
+	put_documents("ba7816bf8f01cfea414140de5dae2223"
+	              "b00361a396177a9cb410ff61f20015ad");
+	assert_ok(read_volume(&reader));
+	put(HUB, "abd");
+	assert_fails(FB_ECORRUPT, read_volume(&reader));
+	assert_string_equal(err.id, "E-CANIC-CHECKSUM");
+}
+
 int
 main(void)
 {
@@ -380,6 +545,16 @@ main(void)
 		cmocka_unit_test_setup_teardown(
 		    a_directory_is_verified_member_by_member, make_place,
 		    clear_place),
+		cmocka_unit_test_setup_teardown(
+		    what_was_read_is_what_has_the_checksum, make_place,
+		    clear_place),
+		cmocka_unit_test_setup_teardown(
+		    the_documents_that_are_stored_are_those_that_were_read,
+		    make_place, clear_place),
+		cmocka_unit_test_setup_teardown(
+		    a_snapshot_of_any_files_is_read, make_place, clear_place),
+		cmocka_unit_test_setup_teardown(
+		    a_snapshot_may_be_one_file, make_place, clear_place),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

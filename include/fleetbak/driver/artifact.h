@@ -30,6 +30,10 @@ struct fb_sink {
 	/* `path` changed, vanished or could not be read while it was being
 	 * read; the archive stays well-formed.  Not fatal. */
 	void (*warn)(void *arg, const char *path, const char *what);
+	/* Of a tree that is packed: the next bytes of the content of a regular
+	 * file as they go into the archive, holes as zeros, all of them before
+	 * its entry; may be NULL. */
+	void (*content)(void *arg, const void *bytes, size_t len);
 
 	/* What an earlier run has of the same stream; NULL: nothing.
 	 * The next entry of its catalogue, NULL at the end; borrowed until

@@ -18,9 +18,9 @@ struct fb_canic_dir {
 	char *path; /* absolute */
 	struct fb_canic_manifest *manifest;
 	struct fb_canic_journal *journal;
-	/* Both files, and the manifest's bytes: what tells backups apart. */
 	const char *manifest_name;
-	struct fb_digest documents, manifest_digest;
+	/* Of both files' bytes; the manifest's tells backups apart. */
+	struct fb_digest manifest_digest, journal_digest;
 };
 
 /*
