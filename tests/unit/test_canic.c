@@ -465,6 +465,58 @@ what_was_read_is_what_has_the_checksum(void **state)
 }
 
 static void
+remove_document(const char *name)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/%s", place, name);
+
+	assert_int_equal(unlink(path), 0);
+}
+
+static int
+read_opened(struct fb_driver *driver, const struct fb_machine *machine)
+{
+	struct reader reader = { 0 };
+	struct fb_sink sink = { .arg = &reader, .data = take_bytes };
+	struct fb_artifact *artifact = NULL;
+	int rc;
+
+	assert_ok(fb_driver_open_volume(driver, machine, &machine->volumes[1],
+	    "token", &artifact, &err));
+	rc = artifact->ops->produce(artifact, &sink, &err);
+	fb_artifact_closep(&artifact);
+	return rc;
+}
+
+/* They grow with the fleet: read anew for each canister, a thousand canisters
+ * would take a million rows.  Here they cannot be. */
+static void
+the_documents_are_read_once_for_all_canisters(void **state)
+{
+	struct fb_config_source source = { .name = (char *)FB_CANIC_NAME,
+		.driver = (char *)FB_CANIC_NAME,
+		.options = json_pack("{s:s}", "dir", place) };
+	struct fb_fleet fleet = { 0 };
+	struct fb_driver *driver;
+
+	(void)state;
+	put(HUB "/a.txt", "a");
+	put(HUB "/nested/b.txt", "b");
+	put(APP "/a.txt", "a");
+	put(APP "/nested/b.txt", "b");
+	put_documents(SUM);
+	assert_ok(fb_driver_open(&source, &driver, &err));
+	remove_document(FB_CANIC_MANIFEST_FLEET);
+	remove_document(FB_CANIC_JOURNAL);
+	assert_ok(fb_driver_discover(driver, &fleet, &err));
+	assert_int_equal(fleet.count, 2);
+	for (size_t i = 0; i < fleet.count; i++)
+		assert_ok(read_opened(driver, &fleet.machines[i]));
+	fb_driver_close(driver);
+	fb_fleet_release(&fleet);
+	json_decref(source.options);
+}
+
+static void
 the_documents_that_are_stored_are_those_that_were_read(void **state)
 {
 	struct reader reader = { .documents = true };
@@ -547,6 +599,9 @@ main(void)
 		    clear_place),
 		cmocka_unit_test_setup_teardown(
 		    what_was_read_is_what_has_the_checksum, make_place,
+		    clear_place),
+		cmocka_unit_test_setup_teardown(
+		    the_documents_are_read_once_for_all_canisters, make_place,
 		    clear_place),
 		cmocka_unit_test_setup_teardown(
 		    the_documents_that_are_stored_are_those_that_were_read,
