@@ -9,6 +9,8 @@
 #include "computer_host_internal.h"
 
 #define CREATE_MS (UINT64_C(30) * 60000)
+/* It looks at what is pending every 5 seconds; a stop takes up to 12. */
+#define SETTLE_MS 20000
 
 static void
 chost_close(struct fb_driver *base)
@@ -77,6 +79,7 @@ fill(struct fb_chost *host, const json_t *options, struct fb_error *err)
 	const char *socket = text_of(options, "socket");
 	const char *server = text_of(options, "server");
 	const char *span = text_of(options, "create_timeout");
+	const char *settle = text_of(options, "settle_time");
 	FB_AUTO_FREE char *url = NULL;
 	struct fb_api_options api = { .name = "computer-host",
 		.step_ms = 60000, .call_ms = 120000 };
@@ -96,7 +99,10 @@ fill(struct fb_chost *host, const json_t *options, struct fb_error *err)
 	host->keep = json_is_true(json_object_get(options, "keep_snapshot"));
 	host->guests = guests != NULL ? json_incref(guests) : NULL;
 	host->create_ms = CREATE_MS;
+	host->settle_ms = SETTLE_MS;
 	rc = span != NULL ? fb_text_span(span, &host->create_ms, err) : FB_OK;
+	if (rc == FB_OK && settle != NULL)
+		rc = fb_text_span(settle, &host->settle_ms, err);
 	if (rc == FB_OK)
 		rc = take_sizes(options, "memory", &host->memory, err);
 	if (rc == FB_OK)

@@ -31,6 +31,7 @@ struct fb_chost {
 	char *spool;              /* directory, or NULL */
 	bool keep;                /* the newest snapshot stays on the host */
 	uint64_t create_ms;
+	uint64_t settle_ms; /* how long a stop that was given up may come late */
 
 	pthread_mutex_t lock;
 	json_t *digests; /* "SID/ARTIFACT": SHA-256, as a create told it */

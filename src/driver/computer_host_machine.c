@@ -281,22 +281,75 @@ fb_chost_describe(struct fb_chost *host, const struct fb_chost_machine *now,
 
 /* --------------------------------------------------------------- power */
 
+/*
+ * Its phase, once no stop that was given up can come late: the daemon keeps
+ * what was under way, does it again when it looks at it next, and until it is
+ * done the machine is "running".  A stop of what is stopped changes nothing.
+ */
+static int
+look_settled(struct fb_chost *host, const char *id,
+    const struct fb_verb *verb, enum fb_chost_phase *ret_phase,
+    struct fb_error *err)
+{
+	int64_t since = fb_clock_mono_ns();
+	int64_t deadline = since + (int64_t)verb->timeout_ms * NS_PER_MS;
+	int64_t steady = (int64_t)host->settle_ms * NS_PER_MS;
+	enum fb_chost_phase last = FB_CHOST_OTHER;
+
+	for (;;) {
+		FB_AUTO_CHOST_MACHINE struct fb_chost_machine now = { 0 };
+		int rc = fb_chost_machine(host, id, &now, err);
+		int64_t at = fb_clock_mono_ns();
+
+		if (rc < 0)
+			return rc;
+		if (now.phase != last)
+			since = at;
+		last = *ret_phase = now.phase;
+		if (last == FB_CHOST_STOPPED || at - since >= steady)
+			return FB_OK;
+		if (verb->timeout_ms > 0 && at >= deadline)
+			return fb_fail(err, FB_ETIMEOUT,
+			    "machine '%s' is %s, and may be stopped yet", id,
+			    now.text);
+		if (verb->cancel != NULL && atomic_load(verb->cancel))
+			return fb_fail(err, FB_ECANCELED, "canceled");
+		while (fb_clock_mono_ns() < at + POLL_NS)
+			fb_clock_wait(at + POLL_NS);
+	}
+}
+
+static int
+look_now(struct fb_chost *host, const char *id, enum fb_chost_phase *ret_phase,
+    struct fb_error *err)
+{
+	FB_AUTO_CHOST_MACHINE struct fb_chost_machine now = { 0 };
+	int rc = fb_chost_machine(host, id, &now, err);
+
+	*ret_phase = now.phase;
+	return rc;
+}
+
 int
 fb_chost_power_get(struct fb_driver *base, const struct fb_machine *machine,
     const struct fb_verb *verb, enum fb_power *ret_power,
     struct fb_error *err)
 {
-	FB_AUTO_CHOST_MACHINE struct fb_chost_machine now = { 0 };
-	int rc = fb_chost_machine(
-	    (struct fb_chost *)base, machine->id, &now, err);
+	struct fb_chost *host = (struct fb_chost *)base;
+	enum fb_chost_phase phase = FB_CHOST_OTHER;
+	int rc = verb->settle
+	    ? look_settled(host, machine->id, verb, &phase, err)
+	    : look_now(host, machine->id, &phase, err);
 
-	(void)verb;
-	if (rc < 0)
+	*ret_power = FB_POWER_UNKNOWN;
+	if (rc < 0 && (rc != FB_ETIMEOUT || !verb->settle))
 		return rc;
-	*ret_power = now.phase == FB_CHOST_RUNNING ? FB_POWER_UP
-	    : now.phase == FB_CHOST_STOPPED || now.phase == FB_CHOST_FAILED
-	    ? FB_POWER_DOWN
-	    : FB_POWER_UNKNOWN;
+	if (rc == FB_OK && phase == FB_CHOST_RUNNING)
+		*ret_power = FB_POWER_UP;
+	if (rc == FB_OK &&
+	    (phase == FB_CHOST_STOPPED || phase == FB_CHOST_FAILED))
+		*ret_power = FB_POWER_DOWN;
+	*err = (struct fb_error){ 0 };
 	return FB_OK;
 }
 
@@ -344,11 +397,10 @@ fb_chost_stop(struct fb_driver *base, const struct fb_machine *machine,
 
 /* From "stopped" and nothing else: a start of what is starting would end the
  * daemon. */
-int
-fb_chost_start(struct fb_driver *base, const struct fb_machine *machine,
+static int
+bring_up(struct fb_chost *host, const struct fb_machine *machine,
     const struct fb_verb *verb, struct fb_error *err)
 {
-	struct fb_chost *host = (struct fb_chost *)base;
 	FB_AUTO_FREE char *path =
 	    fb_chost_machine_path(machine->id, "/start");
 	FB_AUTO_CHOST_MACHINE struct fb_chost_machine now = { 0 };
@@ -369,4 +421,29 @@ fb_chost_start(struct fb_driver *base, const struct fb_machine *machine,
 	return rc < 0 ? rc
 	              : fb_chost_await(host, machine->id, FB_CHOST_RUNNING,
 	                    timeout, verb->cancel, err);
+}
+
+/* Up, and to stay so: what goes down late is started again. */
+int
+fb_chost_start(struct fb_driver *base, const struct fb_machine *machine,
+    const struct fb_verb *verb, struct fb_error *err)
+{
+	struct fb_chost *host = (struct fb_chost *)base;
+	int64_t deadline =
+	    fb_clock_mono_ns() + (int64_t)verb->timeout_ms * NS_PER_MS;
+	enum fb_chost_phase phase = FB_CHOST_OTHER;
+	int rc = FB_OK;
+
+	while (verb->settle && rc == FB_OK) {
+		rc = look_settled(host, machine->id, verb, &phase, err);
+		if (rc < 0 || phase != FB_CHOST_STOPPED)
+			break;
+		if (verb->timeout_ms > 0 && fb_clock_mono_ns() >= deadline)
+			return fb_fail(err, FB_ETIMEOUT,
+			    "machine '%s' does not stay up", machine->id);
+		rc = bring_up(host, machine, verb, err);
+	}
+	return rc < 0 || phase == FB_CHOST_RUNNING
+	    ? rc
+	    : bring_up(host, machine, verb, err);
 }

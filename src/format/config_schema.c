@@ -326,6 +326,13 @@ static const struct fb_setting settings[] = {
 	    .help = "How long the daemon may take to make a snapshot.  When "
 	            "nobody waits for it any more it leaves the machine paused "
 	            "for some seconds." },
+	{ .path = "sources.*.settle_time", SPAN, .fallback = "20s",
+	    .driver = "computer-host",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_SETTLE_TIME",
+	    .help = "How long a machine must be running before it is believed "
+	            "that no stop that was given up comes late: the interval "
+	            "in which the daemon looks at what is pending, and 15 "
+	            "seconds." },
 	{ .path = "sources.*.keep_snapshot", BOOLEAN, .fallback = "false",
 	    .driver = "computer-host",
 	    .variable = "FLEETBAK_SOURCES_<NAME>_KEEP_SNAPSHOT",

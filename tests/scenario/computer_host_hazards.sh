@@ -9,7 +9,7 @@ chost_machine m1 running 1 5
 chost_begin --reconcile 300
 cd "$work"
 export FLEETBAK_CONFIG=fleetbak.yaml
-chost_fleet 'serve: "127.0.0.1:0"'
+chost_fleet 'serve: "127.0.0.1:0"' 'settle_time: 400ms'
 cp -a "$host/machine-disks" before
 expect 0 "$fb" init
 

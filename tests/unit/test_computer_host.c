@@ -1,11 +1,14 @@
 /*
  * Names that a computer-host gets from us: it joins them to paths, unchecked.
+ * And what it is asked, and in which order, where that matters.
  */
 #include <string.h>
 
+#include "http_script.h"
+
 #include "../../src/driver/computer_host_internal.h"
+#include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
-#include "test.h"
 
 static struct fb_error err;
 
@@ -94,6 +97,124 @@ what_a_source_says_is_checked_when_it_is_opened(void **state)
 	}
 }
 
+/* ------------------------------------------------------- what it is asked */
+
+#define HEAD(status) \
+	"HTTP/1.1 " status "\r\nConnection: close\r\nContent-Length: "
+#define OTHERS "\"created_at\":\"2026-11-01T00:00:00Z\"}}"
+#define RUNNING \
+	HEAD("200 X") "77\r\n\r\n" \
+	"{\"machine\":{\"id\":\"m1\",\"phase\":\"running\"," OTHERS
+#define STOPPED \
+	HEAD("200 X") "77\r\n\r\n" \
+	"{\"machine\":{\"id\":\"m1\",\"phase\":\"stopped\"," OTHERS
+#define DONE HEAD("204 X") "0\r\n\r\n"
+#define GONE HEAD("404 X") "30\r\n\r\n{\"error\":\"machine: not found\"}"
+
+struct lab {
+	struct script script;
+	struct fb_driver *driver;
+	struct fb_machine machine;
+	char id[3];
+};
+
+static struct fb_chost *
+begin(struct lab *lab, const char *const *answers, size_t count)
+{
+	FB_AUTO_FREE char *text = NULL;
+	FB_AUTO_JSON json_t *options = NULL;
+	struct fb_config_source source = { .name = (char[]){ "lab" },
+		.driver = (char[]){ "computer-host" } };
+
+	script_start(&lab->script, answers, count);
+	text = fb_format("{\"server\":\"http://127.0.0.1:%u\"}",
+	    lab->script.port);
+	options = source.options = json_loads(text, 0, NULL);
+	assert_ok(fb_driver_open(&source, &lab->driver, &err));
+	(void)strcpy(lab->id, "m1");
+	lab->machine.id = lab->id;
+	return (struct fb_chost *)lab->driver;
+}
+
+static void
+end(struct lab *lab)
+{
+	fb_driver_close(lab->driver);
+	script_end(&lab->script);
+	script_release(&lab->script);
+}
+
+static void
+a_machine_that_may_go_down_late_is_not_up_yet(void **state)
+{
+	static const char *const answers[] = { RUNNING, RUNNING, STOPPED };
+	struct fb_verb verb = { .token = "", .lock_fd = -1 };
+	struct lab lab = { 0 };
+	enum fb_power power;
+
+	(void)state;
+	begin(&lab, answers, 3)->settle_ms = 3600000;
+	assert_ok(fb_chost_power_get(
+	    lab.driver, &lab.machine, &verb, &power, &err));
+	assert_int_equal(power, FB_POWER_UP);
+	verb.settle = true;
+	assert_ok(fb_chost_power_get(
+	    lab.driver, &lab.machine, &verb, &power, &err));
+	assert_int_equal(power, FB_POWER_DOWN);
+	end(&lab);
+}
+
+static void
+whether_it_stays_up_is_unknown_when_the_time_is_over(void **state)
+{
+	static const char *const answers[] = { RUNNING, RUNNING };
+	struct fb_verb verb = { .token = "", .lock_fd = -1, .settle = true,
+		.timeout_ms = 1 };
+	struct lab lab = { 0 };
+	enum fb_power power;
+
+	(void)state;
+	begin(&lab, answers, 2)->settle_ms = 3600000;
+	assert_ok(fb_chost_power_get(
+	    lab.driver, &lab.machine, &verb, &power, &err));
+	assert_int_equal(power, FB_POWER_UNKNOWN);
+	end(&lab);
+}
+
+static void
+it_is_up_once_it_was_long_enough(void **state)
+{
+	static const char *const answers[] = { RUNNING };
+	struct fb_verb verb = { .token = "", .lock_fd = -1, .settle = true };
+	struct lab lab = { 0 };
+	enum fb_power power;
+
+	(void)state;
+	begin(&lab, answers, 1)->settle_ms = 0;
+	assert_ok(fb_chost_power_get(
+	    lab.driver, &lab.machine, &verb, &power, &err));
+	assert_int_equal(power, FB_POWER_UP);
+	end(&lab);
+}
+
+static void
+what_goes_down_late_is_started_again(void **state)
+{
+	static const char *const answers[] = { RUNNING, STOPPED, STOPPED,
+		DONE, RUNNING, GONE };
+	struct fb_verb verb = { .token = "t", .lock_fd = -1, .settle = true };
+	struct lab lab = { 0 };
+
+	(void)state;
+	begin(&lab, answers, 6)->settle_ms = 3600000;
+	lab.machine.start_timeout_ms = 60000;
+	assert_fails(FB_ENOTFOUND,
+	    fb_chost_start(lab.driver, &lab.machine, &verb, &err));
+	assert_memory_equal(
+	    lab.script.asked[3], "POST /machines/m1/start ", 24);
+	end(&lab);
+}
+
 int
 main(void)
 {
@@ -103,6 +224,12 @@ main(void)
 		cmocka_unit_test(addresses_to_serve_at_are_numbers),
 		cmocka_unit_test(
 		    what_a_source_says_is_checked_when_it_is_opened),
+		cmocka_unit_test(
+		    a_machine_that_may_go_down_late_is_not_up_yet),
+		cmocka_unit_test(
+		    whether_it_stays_up_is_unknown_when_the_time_is_over),
+		cmocka_unit_test(it_is_up_once_it_was_long_enough),
+		cmocka_unit_test(what_goes_down_late_is_started_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
