@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -21,6 +22,11 @@
 #include "httpd_late.h"
 
 #define FILES_MAX 80
+
+/* Who holds connections and says nothing must not keep the host out. */
+#define CONNECTIONS      32U
+#define CONNECTIONS_EACH 8U
+#define IDLE_S           300U
 
 struct file {
 	char *name, *path; /* path: "/SECRET/NAME" */
@@ -115,6 +121,23 @@ bad_address(const char *address, struct fb_error *err)
 	    "192.0.2.1:8089 or [2001:db8::1]:0; port 0 is any that is free");
 }
 
+/* "All of them" is no address that the host could ask. */
+static bool
+is_unspecified(const struct sockaddr *address)
+{
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+
+	if (address->sa_family == AF_INET) {
+		memcpy(&v4, address, sizeof(v4));
+		return v4.sin_addr.s_addr == htonl(INADDR_ANY);
+	}
+	memcpy(&v6, address, sizeof(v6));
+	return IN6_IS_ADDR_UNSPECIFIED(&v6.sin6_addr) ||
+	    (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr) &&
+	        memcmp(&v6.sin6_addr.s6_addr[12], "\0\0\0", 4) == 0);
+}
+
 /* An address is a number: a name could be another machine's. */
 static int
 parse(const char *address, struct addrinfo **ret_at, char **ret_host,
@@ -138,6 +161,10 @@ parse(const char *address, struct addrinfo **ret_at, char **ret_host,
 	    : fb_strdup(host);
 	if (getaddrinfo(plain, colon + 1, &hints, ret_at) != 0)
 		return bad_address(address, err);
+	if (is_unspecified((*ret_at)->ai_addr)) {
+		freeaddrinfo(FB_STEAL(*ret_at));
+		return bad_address(address, err);
+	}
 	*ret_host = FB_STEAL(host);
 	return FB_OK;
 }
@@ -164,7 +191,9 @@ start(struct fb_chost_served *served, const char *address,
 	    MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL |
 	        (at->ai_family == AF_INET6 ? MHD_USE_IPv6 : 0),
 	    0, NULL, NULL, handle, served, MHD_OPTION_SOCK_ADDR, at->ai_addr,
-	    MHD_OPTION_CONNECTION_LIMIT, 32U, MHD_OPTION_END);
+	    MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS,
+	    MHD_OPTION_PER_IP_CONNECTION_LIMIT, CONNECTIONS_EACH,
+	    MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S, MHD_OPTION_END);
 	if (served->daemon == NULL)
 		return fb_fail_id(err, FB_EUNREACH, "E-CHOST-SERVE",
 		    "cannot serve at '%s': %s", address, strerror(errno));
