@@ -167,12 +167,14 @@ may_try_again(const struct calling *c, int rc)
 	if (answer->status == 0)
 		return rc == FB_EUNREACH ||
 		    (c->safe && (rc == FB_EUNKNOWN || rc == FB_ETIMEOUT));
-	if (answer->status == 429 || answer->error.retryable == 1)
+	if (answer->status == 429)
 		return true;
 	if (answer->status == 503 && answer->retry_after_ms > 0)
 		return true;
+	/* That it may be tried again is not that nothing was done. */
 	return c->safe &&
-	    (answer->status == 500 || answer->status == 502 ||
+	    (answer->error.retryable == 1 || answer->status == 500 ||
+	        answer->status == 502 ||
 	        answer->status == 503 || answer->status == 504);
 }
 

@@ -328,6 +328,28 @@ what_the_server_refused_to_begin_is_tried_when_it_says(void **state)
 }
 
 static void
+what_says_that_it_may_be_tried_again_may_have_been_done(void **state)
+{
+	static const char *const answers[] = {
+		"HTTP/1.1 502 X\r\nContent-Length: 28\r\n\r\n"
+		"{\"error\":{\"retryable\":true}}",
+		EMPTY_OK
+	};
+	FB_AUTO_API_ANSWER struct fb_api_answer answer = { 0 };
+	FB_AUTO_API_ANSWER struct fb_api_answer next = { 0 };
+	struct world w = { 0 };
+
+	(void)state;
+	begin(&w, answers, 2);
+	assert_fails(FB_EUNKNOWN, post(&w, NULL, false, &answer));
+	assert_int_equal(answer.tries, 1);
+	assert_int_equal(answer.error.retryable, 1);
+	assert_ok(post(&w, NULL, false, &next));
+	end(&w);
+	script_release(&w.script);
+}
+
+static void
 a_wait_that_is_too_long_is_told_and_not_waited_for(void **state)
 {
 	static const char *const answers[] = {
@@ -698,6 +720,8 @@ main(void)
 		cmocka_unit_test(what_may_not_be_done_twice_is_not),
 		cmocka_unit_test(
 		    what_the_server_refused_to_begin_is_tried_when_it_says),
+		cmocka_unit_test(
+		    what_says_that_it_may_be_tried_again_may_have_been_done),
 		cmocka_unit_test(
 		    a_wait_that_is_too_long_is_told_and_not_waited_for),
 		cmocka_unit_test(an_answer_that_fails_says_why),
