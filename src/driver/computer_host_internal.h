@@ -92,6 +92,9 @@ FB_MUST_USE int fb_chost_await(struct fb_chost *host, const char *id,
     enum fb_chost_phase wanted, uint64_t timeout_ms,
     const atomic_bool *cancel, struct fb_error *err);
 
+/* Until the time is over, or it is called off. */
+void fb_chost_wait(uint64_t ms, const atomic_bool *cancel);
+
 /* Of the fleet's configuration: bytes, 0 when it does not say. */
 uint64_t fb_chost_size_of(const json_t *map, const char *id);
 /* The guest's configuration, or NULL; a new reference, holding secrets. */
@@ -166,6 +169,10 @@ FB_MUST_USE int fb_chost_site_load(struct fb_chost *host,
     struct fb_error *err);
 /* Durable. */
 FB_MUST_USE int fb_chost_site_save(
+    const struct fb_chost_site *site, struct fb_error *err);
+/* It is finished: its disks go, and its facts stay for whoever did not hear of
+ * that. */
+FB_MUST_USE int fb_chost_site_close(
     const struct fb_chost_site *site, struct fb_error *err);
 
 /* ------------------------------------------------------------- serving */

@@ -14,7 +14,7 @@
 
 #define NS_PER_MS INT64_C(1000000)
 
-#define POLL_NS (250 * NS_PER_MS)
+#define POLL_MS 250
 
 /* Its own way down takes 10 seconds before it cuts it off. */
 #define STOP_TIMEOUT_MS  60000
@@ -281,6 +281,16 @@ fb_chost_describe(struct fb_chost *host, const struct fb_chost_machine *now,
 
 /* --------------------------------------------------------------- power */
 
+void
+fb_chost_wait(uint64_t ms, const atomic_bool *cancel)
+{
+	int64_t until = fb_clock_mono_ns() + (int64_t)ms * NS_PER_MS;
+
+	while (fb_clock_mono_ns() < until &&
+	    !(cancel != NULL && atomic_load(cancel)))
+		fb_clock_wait(until);
+}
+
 /*
  * Its phase, once no stop that was given up can come late: the daemon keeps
  * what was under way, does it again when it looks at it next, and until it is
@@ -314,8 +324,7 @@ look_settled(struct fb_chost *host, const char *id,
 			    now.text);
 		if (verb->cancel != NULL && atomic_load(verb->cancel))
 			return fb_fail(err, FB_ECANCELED, "canceled");
-		while (fb_clock_mono_ns() < at + POLL_NS)
-			fb_clock_wait(at + POLL_NS);
+		fb_chost_wait(POLL_MS, verb->cancel);
 	}
 }
 
@@ -363,7 +372,6 @@ fb_chost_await(struct fb_chost *host, const char *id,
 
 	for (;;) {
 		FB_AUTO_CHOST_MACHINE struct fb_chost_machine now = { 0 };
-		int64_t next = fb_clock_mono_ns() + POLL_NS;
 		int rc = fb_chost_machine(host, id, &now, err);
 
 		if (rc < 0 || now.phase == wanted)
@@ -376,8 +384,7 @@ fb_chost_await(struct fb_chost *host, const char *id,
 			    "machine '%s' is still %s", id, now.text);
 		if (cancel != NULL && atomic_load(cancel))
 			return fb_fail(err, FB_ECANCELED, "canceled");
-		while (fb_clock_mono_ns() < next)
-			fb_clock_wait(next);
+		fb_chost_wait(POLL_MS, cancel);
 	}
 }
 

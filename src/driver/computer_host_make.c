@@ -1,8 +1,8 @@
 /*
  * The end of a restore: the machine that was there goes, and the new one is
  * asked for.  Each step says in the spool what it is about to do, so that it can
- * be found out afterwards what came of it: a machine that was made after the
- * old one went, at our asking, is ours.
+ * be found out afterwards what came of it.  A machine is ours when it was asked
+ * for and nobody said what came of it; from then on it is known by its birth.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -21,6 +21,8 @@
 #define DELETE_MS  300000
 #define BOOT_MS    600000
 #define STOP_MS    120000
+
+#define STORAGE_DEFAULT (INT64_C(10) << 30)
 
 #define READ_STEP ((size_t)1 << 20)
 
@@ -146,7 +148,7 @@ add_size(json_t *body, const char *key, uint64_t configured, unsigned shift,
 }
 
 static uint64_t
-largest_disk(const struct fb_machine *machine)
+system_size(const struct fb_machine *machine)
 {
 	uint64_t size = 0;
 
@@ -156,13 +158,16 @@ largest_disk(const struct fb_machine *machine)
 	return size;
 }
 
-/* Unless told otherwise it makes 10 GiB, and refuses a disk that is larger. */
+/* Unless told otherwise it makes 10 GiB; and it refuses a disk that is larger
+ * than what it is told, which must not come to light when the old one is gone. */
 static void
 add_sizes(struct making *m, json_t *body)
 {
 	const char *id = m->site.id, *old = m->request->machine->id;
 	uint64_t memory = fb_chost_size_of(m->host->memory, id);
 	uint64_t storage = fb_chost_size_of(m->host->storage, id);
+	json_int_t least = (json_int_t)system_size(m->request->machine);
+	json_int_t told;
 
 	if (memory == 0)
 		memory = fb_chost_size_of(m->host->memory, old);
@@ -170,11 +175,10 @@ add_sizes(struct making *m, json_t *body)
 		storage = fb_chost_size_of(m->host->storage, old);
 	add_size(body, "memory_mib", memory, 20, m->definition);
 	add_size(body, "storage_bytes", storage, 0, m->definition);
-	if (json_object_get(body, "storage_bytes") == NULL &&
-	    largest_disk(m->request->machine) > UINT64_C(10) << 30)
-		(void)json_object_set_new(body, "storage_bytes",
-		    json_integer(
-		        (json_int_t)largest_disk(m->request->machine)));
+	told = json_integer_value(json_object_get(body, "storage_bytes"));
+	if (least > (told > 0 ? told : STORAGE_DEFAULT))
+		(void)json_object_set_new(
+		    body, "storage_bytes", json_integer(least));
 }
 
 static int
@@ -216,9 +220,13 @@ delete_machine(struct making *m, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = fb_chost_machine_path(m->site.id, "");
 	FB_AUTO_CHOST_MACHINE struct fb_chost_machine now = { 0 };
-	int rc =
-	    fb_chost_do(m->host, "DELETE", path, NULL, DELETE_MS, NULL, err);
+	int rc = set(m, "deleting", json_true(), err);
 
+	if (rc == FB_OK)
+		rc = fb_chost_do(
+		    m->host, "DELETE", path, NULL, DELETE_MS, NULL, err);
+	if (rc == FB_OK)
+		rc = set(m, "deleting", json_false(), err);
 	if (rc < 0)
 		return rc;
 	rc = fb_chost_machine(m->host, m->site.id, &now, err);
@@ -270,40 +278,60 @@ prepare(struct making *m, char **ret_path, json_t **ret_body,
 	return make_body(m, sid, ret_body, err);
 }
 
-static int
-ask_restore(struct making *m, bool old, struct fb_error *err)
-{
-	FB_AUTO_JSON json_t *body = NULL;
-	FB_AUTO_FREE char *path = NULL;
-	int rc = prepare(m, &path, &body, err);
-
-	if (rc == FB_OK && old)
-		rc = delete_machine(m, err);
-	if (rc == FB_OK)
-		rc = set(m, "asked", json_true(), err);
-	if (rc == FB_OK)
-		rc = fb_chost_do(
-		    m->host, "POST", path, body, RESTORE_MS, NULL, err);
-	fb_chost_served_stop(FB_STEAL(m->served));
-	return rc;
-}
-
 /* Is it up?  A 201 may bring one that failed. */
 static int
 await_up(struct making *m, const struct fb_verb *verb, struct fb_error *err)
 {
-	return fb_chost_await(m->host, m->site.id, FB_CHOST_RUNNING, BOOT_MS,
+	int rc;
+
+	if (is_set(m, "up"))
+		return FB_OK; /* it was, and may be stopped since */
+	rc = fb_chost_await(m->host, m->site.id, FB_CHOST_RUNNING, BOOT_MS,
 	    verb->cancel, err);
+	return rc < 0 ? rc : set(m, "up", json_true(), err);
 }
 
 /* What is there now: nothing, the one from before, or ours. */
 enum found { FOUND_NONE, FOUND_OLD, FOUND_OURS };
 
+static const char *
+fact(const struct making *m, const char *key)
+{
+	const char *text =
+	    json_string_value(json_object_get(m->site.facts, key));
+
+	return text != NULL ? text : "";
+}
+
+/* One that is neither the old one nor known as ours is so only when it was
+ * asked for and nobody said what came of it. */
+static int
+judge(struct making *m, const struct fb_chost_machine *now,
+    enum found *ret_found, struct fb_error *err)
+{
+	*ret_found = FOUND_OURS;
+	if (strcmp(fact(m, "was"), now->created) == 0) {
+		*ret_found = FOUND_OLD;
+		return now->phase == FB_CHOST_STOPPED ||
+		        now->phase == FB_CHOST_FAILED
+		    ? FB_OK
+		    : fb_fail(err, FB_ECONFLICT,
+		          "machine '%s' is %s: it is not replaced",
+		          m->site.id, now->text);
+	}
+	if (strcmp(fact(m, "made"), now->created) == 0)
+		return FB_OK;
+	if (!is_set(m, "asked"))
+		return fb_fail(err, FB_ECONFLICT,
+		    "somebody else made a machine '%s' meanwhile",
+		    m->site.id);
+	(void)json_object_set_new(m->site.facts, "asked", json_false());
+	return set(m, "made", json_string(now->created), err);
+}
+
 static int
 look(struct making *m, enum found *ret_found, struct fb_error *err)
 {
-	const char *was =
-	    json_string_value(json_object_get(m->site.facts, "was"));
 	FB_AUTO_CHOST_MACHINE struct fb_chost_machine now = { 0 };
 	int rc = fb_chost_machine(m->host, m->site.id, &now, err);
 
@@ -312,21 +340,112 @@ look(struct making *m, enum found *ret_found, struct fb_error *err)
 		*err = (struct fb_error){ 0 };
 		return FB_OK;
 	}
+	return rc < 0 ? rc : judge(m, &now, ret_found, err);
+}
+
+/* As it is before the machine is asked for.  What was asked for before, and of
+ * which nobody said what came of it, may come about yet, and a machine may be
+ * deleted once more, as long as the daemon has not put that right. */
+static int
+look_first(struct making *m, const struct fb_verb *verb,
+    enum found *ret_found, struct fb_error *err)
+{
+	int rc = look(m, ret_found, err);
+
+	if (rc < 0 || *ret_found != FOUND_NONE ||
+	    !(is_set(m, "asked") || is_set(m, "deleting")))
+		return rc;
+	fb_chost_wait(m->host->settle_ms, verb->cancel);
+	if (verb->cancel != NULL && atomic_load(verb->cancel))
+		return fb_fail(err, FB_ECANCELED, "canceled");
+	rc = look(m, ret_found, err);
+	if (rc < 0 || *ret_found != FOUND_NONE)
+		return rc;
+	(void)json_object_set_new(m->site.facts, "deleting", json_false());
+	return set(m, "asked", json_false(), err);
+}
+
+/* The snapshot on the host, of which it is made, has all of its disks. */
+static int
+check_local(struct making *m, struct fb_error *err)
+{
+	const struct fb_machine *machine = m->request->machine;
+	char sid[FB_CHOST_SID_SIZE];
+	int rc = FB_OK;
+
+	if (!is_set(m, "local"))
+		return FB_OK;
+	restore_sid(m, sid);
+	rc = fb_chost_find_by_token(
+	    &m->host->base, machine, m->request->snapshot, err);
+	for (size_t i = 0; rc == FB_OK && i < machine->volume_count; i++) {
+		const struct fb_volume *volume = &machine->volumes[i];
+		struct fb_artifact *disk = NULL;
+
+		if (volume->kind != FB_VOLUME_DISK ||
+		    !fb_volume_is_captured(volume))
+			continue;
+		rc = fb_chost_open_disk(
+		    m->host, sid, volume->name, &disk, err);
+		if (rc == FB_OK)
+			disk->ops->close(disk);
+	}
+	return rc < 0 ? fb_wrap(err, "snapshot '%s' on the host", sid) : rc;
+}
+
+/* The machine is asked for.  Whoever is refused has made none. */
+static int
+post(struct making *m, const char *path, const json_t *body,
+    struct fb_error *err)
+{
+	FB_AUTO_API_ANSWER struct fb_api_answer answer = { 0 };
+	struct fb_error why = { 0 };
+	enum found found;
+	int rc = set(m, "asked", json_true(), err);
+
 	if (rc < 0)
 		return rc;
-	*ret_found = FOUND_OURS;
-	if (was != NULL && strcmp(was, now.created) == 0) {
-		*ret_found = FOUND_OLD;
-		if (now.phase != FB_CHOST_STOPPED &&
-		    now.phase != FB_CHOST_FAILED)
-			return fb_fail(err, FB_ECONFLICT,
-			    "machine '%s' is %s: it is not replaced",
-			    m->site.id, now.text);
-	} else if (!is_set(m, "asked"))
-		return fb_fail(err, FB_ECONFLICT,
-		    "somebody else made a machine '%s' meanwhile",
-		    m->site.id);
-	return FB_OK;
+	rc = fb_chost_do(
+	    m->host, "POST", path, body, RESTORE_MS, &answer, err);
+	if (rc == FB_OK)
+		rc = look(m, &found, err);
+	else if ((answer.status >= 300 && answer.status <= 499) ||
+	    (answer.status == 0 && rc == FB_EUNREACH))
+		(void)!set(m, "asked", json_false(), &why);
+	return rc;
+}
+
+/* Gathering and hashing takes its time: right before the old machine goes it
+ * is looked at again. */
+static int
+ask_restore(struct making *m, struct fb_error *err)
+{
+	FB_AUTO_JSON json_t *body = NULL;
+	FB_AUTO_FREE char *path = NULL;
+	enum found found = FOUND_NONE;
+	int rc = prepare(m, &path, &body, err);
+
+	if (rc == FB_OK)
+		rc = check_local(m, err);
+	if (rc == FB_OK)
+		rc = look(m, &found, err);
+	if (rc == FB_OK && found == FOUND_OLD)
+		rc = delete_machine(m, err);
+	if (rc == FB_OK && found != FOUND_OURS)
+		rc = post(m, path, body, err);
+	fb_chost_served_stop(FB_STEAL(m->served));
+	return rc;
+}
+
+/* One that failed, and is ours. */
+static int
+delete_ours(struct making *m, struct fb_error *err)
+{
+	enum found found;
+	int rc = look(m, &found, err);
+
+	return rc == FB_OK && found == FOUND_OURS ? delete_machine(m, err)
+	                                          : rc;
 }
 
 static int
@@ -334,18 +453,17 @@ make(struct making *m, const struct fb_verb *verb, struct fb_error *err)
 {
 	for (int i = 0;; i++) {
 		enum found found;
-		int rc = look(m, &found, err);
+		int rc = look_first(m, verb, &found, err);
 
 		if (rc == FB_OK && found != FOUND_OURS)
-			rc = ask_restore(m, found == FOUND_OLD, err);
+			rc = ask_restore(m, err);
 		if (rc == FB_OK)
 			rc = await_up(m, verb, err);
 		if (rc != FB_EFAILED || i + 1 == TRIES_MAX ||
 		    strcmp(err->id, "E-CHOST-FAILED") != 0)
 			return rc;
-		/* One that failed, and is ours. */
 		*err = (struct fb_error){ 0 };
-		rc = delete_machine(m, err);
+		rc = delete_ours(m, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -357,10 +475,32 @@ settle_power(struct making *m, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path =
 	    fb_chost_machine_path(m->site.id, "/stop");
+	enum found found;
+	int rc;
 
 	if (m->request->mode == FB_RESTORE_AS_NEW && m->request->start)
 		return FB_OK;
-	return fb_chost_do(m->host, "POST", path, NULL, STOP_MS, NULL, err);
+	rc = look(m, &found, err);
+	if (rc == FB_OK && found != FOUND_OURS)
+		return fb_fail(err, FB_ECONFLICT,
+		    "machine '%s' has gone, or is the old one", m->site.id);
+	return rc < 0 ? rc
+	              : fb_chost_do(m->host, "POST", path, NULL, STOP_MS,
+	                    NULL, err);
+}
+
+/* It was finished before, and nobody noted it: is it still there? */
+static int
+check_finished(struct making *m, struct fb_error *err)
+{
+	enum found found;
+	int rc = look(m, &found, err);
+
+	return rc < 0 || found == FOUND_OURS
+	    ? rc
+	    : fb_fail(err, FB_ECONFLICT,
+	          "machine '%s', which was restored, has gone since",
+	          m->site.id);
 }
 
 int
@@ -372,23 +512,20 @@ fb_chost_restore_finish(struct fb_driver *base,
 		.request = request };
 	int rc = fb_chost_site_load(m.host, request, &m.site, err);
 
-	if (rc == FB_ENOTFOUND) {
-		/* It was finished, and its answer lost. */
-		FB_AUTO_CHOST_MACHINE struct fb_chost_machine now = { 0 };
-
-		*err = (struct fb_error){ 0 };
-		rc = fb_chost_machine(m.host, m.site.id, &now, err);
-		fb_chost_site_release(&m.site);
-		return rc;
+	if (rc == FB_OK && is_set(&m, "done")) {
+		rc = check_finished(&m, err);
+	} else {
+		if (rc == FB_OK)
+			rc = load_definition(&m, err);
+		if (rc == FB_OK)
+			rc = make(&m, verb, err);
+		if (rc == FB_OK)
+			rc = settle_power(&m, err);
+		if (rc == FB_OK)
+			rc = set(&m, "done", json_true(), err);
 	}
 	if (rc == FB_OK)
-		rc = load_definition(&m, err);
-	if (rc == FB_OK)
-		rc = make(&m, verb, err);
-	if (rc == FB_OK)
-		rc = settle_power(&m, err);
-	if (rc == FB_OK)
-		rc = fb_io_remove_tree(m.site.dir, err);
+		rc = fb_chost_site_close(&m.site, err);
 	fb_chost_site_release(&m.site);
 	json_decref(m.definition);
 	return rc;

@@ -6,12 +6,16 @@
  * the disks are gathered in the spool, or compared with a snapshot that the
  * host still has, and nothing is touched there before all of them are whole.
  */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
+#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
@@ -20,6 +24,9 @@
 #include "computer_host_internal.h"
 
 #define FACTS_MAX 65536
+
+/* Of a restore that was finished: 90 days. */
+#define MARKER_S (INT64_C(90) * 86400)
 
 /* The id of the machine that comes about. */
 static const char *
@@ -141,13 +148,33 @@ fb_chost_site_release(struct fb_chost_site *site)
 	json_decref(site->facts);
 }
 
+/* What is known of a restore that was finished, until nobody asks any more. */
+static char *
+marker_of(const char *dir)
+{
+	const char *token = strrchr(dir, '/') + 1;
+
+	return fb_format("%.*s.done-%s", (int)(token - dir), dir, token);
+}
+
+static int
+read_facts(const char *path, json_t **ret_facts, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	int rc = fb_io_read_file(path, FACTS_MAX, &bytes, err);
+
+	return rc < 0 ? rc
+	              : fb_json_parse(fb_buf_span(&bytes), FACTS_MAX, path,
+	                    ret_facts, err);
+}
+
 int
 fb_chost_site_load(struct fb_chost *host,
     const struct fb_restore_request *request, struct fb_chost_site *ret_site,
     struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = NULL;
-	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	FB_AUTO_FREE char *marker = NULL;
 	int rc;
 
 	if (host->spool == NULL)
@@ -155,10 +182,45 @@ fb_chost_site_load(struct fb_chost *host,
 	ret_site->id = id_of(request);
 	ret_site->dir = fb_format("%s/%s", host->spool, request->token);
 	path = fb_format("%s/restore.json", ret_site->dir);
-	rc = fb_io_read_file(path, FACTS_MAX, &bytes, err);
-	return rc < 0 ? rc
-	              : fb_json_parse(fb_buf_span(&bytes), FACTS_MAX,
-	                    path, &ret_site->facts, err);
+	marker = marker_of(ret_site->dir);
+	rc = read_facts(path, &ret_site->facts, err);
+	if (rc != FB_ENOTFOUND)
+		return rc;
+	*err = (struct fb_error){ 0 };
+	return read_facts(marker, &ret_site->facts, err);
+}
+
+int
+fb_chost_site_close(const struct fb_chost_site *site, struct fb_error *err)
+{
+	FB_AUTO_FREE char *marker = marker_of(site->dir);
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	int rc;
+
+	fb_json_add(&bytes, site->facts);
+	rc = fb_io_replace(marker, fb_buf_span(&bytes), 0600, err);
+	return rc < 0 ? rc : fb_io_remove_tree(site->dir, err);
+}
+
+/* Those of finished restores that nobody will go on with any more. */
+static void
+sweep_markers(const char *spool)
+{
+	DIR *dir = opendir(spool);
+	const struct dirent *entry;
+
+	while (dir != NULL && (entry = readdir(dir)) != NULL) {
+		int64_t now_s = fb_clock_wall_ns() / INT64_C(1000000000);
+		struct stat st;
+
+		if (strncmp(entry->d_name, ".done-", 6) == 0 &&
+		    fstatat(dirfd(dir), entry->d_name, &st,
+		        AT_SYMLINK_NOFOLLOW) == 0 &&
+		    st.st_mtime < now_s - MARKER_S)
+			(void)unlinkat(dirfd(dir), entry->d_name, 0);
+	}
+	if (dir != NULL)
+		(void)closedir(dir);
 }
 
 int
@@ -212,6 +274,7 @@ fb_chost_restore_begin(struct fb_driver *base,
 	if (rc != FB_ENOTFOUND)
 		return rc; /* it was begun before */
 	*err = (struct fb_error){ 0 };
+	sweep_markers(host->spool);
 	rc = look_before(host, request, &created, err);
 	if (rc == FB_OK)
 		rc = fb_io_mkdirs(site.dir, 0700, err);
@@ -280,6 +343,9 @@ fb_chost_restore_open(struct fb_driver *base,
 	rc = fb_chost_site_load(host, request, &site, err);
 	if (rc < 0)
 		return rc;
+	if (json_is_true(json_object_get(site.facts, "done")))
+		return fb_fail(err, FB_ECONFLICT,
+		    "machine '%s' was restored already", site.id);
 	was = json_string_value(json_object_get(site.facts, "was"));
 	return json_is_true(json_object_get(site.facts, "local"))
 	    ? open_equal(host, request, volume,

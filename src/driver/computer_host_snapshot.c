@@ -2,15 +2,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 #include "fleetbak/crypto/digest.h"
 
 #include "computer_host_internal.h"
-
-#define NS_PER_MS INT64_C(1000000)
 
 /* The daemon puts right what was cut off every five seconds. */
 #define SETTLE_MS 6000
@@ -158,16 +155,6 @@ take_artifacts(struct fb_chost *host, const char *sid,
 	              : FB_OK;
 }
 
-static void
-wait_ms(uint64_t ms, const atomic_bool *cancel)
-{
-	int64_t until = fb_clock_mono_ns() + (int64_t)ms * NS_PER_MS;
-
-	while (fb_clock_mono_ns() < until &&
-	    !(cancel != NULL && atomic_load(cancel)))
-		fb_clock_wait(until);
-}
-
 static int
 ask_create(struct fb_chost *host, const char *machine, const char *sid,
     struct fb_error *err)
@@ -206,7 +193,7 @@ look_for_lost(struct fb_driver *base, const struct fb_machine *machine,
 			*err = (struct fb_error){ 0 };
 			return FB_OK;
 		}
-		wait_ms(LOOK_MS, verb->cancel);
+		fb_chost_wait(LOOK_MS, verb->cancel);
 	}
 	return rc;
 }
@@ -220,7 +207,7 @@ settle(const struct fb_verb *verb, const char *sid, int rc,
 	if (rc == FB_EEXISTS)
 		rc = fb_fail_id(err, FB_ECONFLICT, "E-CHOST-PENDING",
 		    "something of snapshot '%s' is left on the host", sid);
-	wait_ms(SETTLE_MS, verb->cancel);
+	fb_chost_wait(SETTLE_MS, verb->cancel);
 	return rc;
 }
 

@@ -3,10 +3,12 @@
  * And what it is asked, and in which order, where that matters.
  */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "http_script.h"
 
 #include "../../src/driver/computer_host_internal.h"
+#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/name.h"
 
@@ -64,7 +66,8 @@ addresses_to_serve_at_are_numbers(void **state)
 	static const char *const good[] = { "127.0.0.1:0", "[::1]:8080",
 		"192.0.2.1:65535" };
 	static const char *const bad[] = { "", ":1", "localhost:1", "127.0.0.1",
-		"127.0.0.1:", "127.0.0.1:http", "::1:x" };
+		"127.0.0.1:", "127.0.0.1:http", "::1:x", "0.0.0.0:1", "0:1",
+		"[::]:8080", "[::0]:1", "[::ffff:0.0.0.0]:1" };
 
 	(void)state;
 	for (size_t i = 0; i < FB_COUNT(good); i++)
@@ -108,6 +111,10 @@ what_a_source_says_is_checked_when_it_is_opened(void **state)
 #define STOPPED \
 	HEAD("200 X") "77\r\n\r\n" \
 	"{\"machine\":{\"id\":\"m1\",\"phase\":\"stopped\"," OTHERS
+#define FAILED \
+	HEAD("200 X") "76\r\n\r\n" \
+	"{\"machine\":{\"id\":\"m1\",\"phase\":\"failed\"," OTHERS
+#define NO HEAD("400 X") "14\r\n\r\n{\"error\":\"no\"}"
 #define DONE HEAD("204 X") "0\r\n\r\n"
 #define GONE HEAD("404 X") "30\r\n\r\n{\"error\":\"machine: not found\"}"
 
@@ -116,6 +123,10 @@ struct lab {
 	struct fb_driver *driver;
 	struct fb_machine machine;
 	char id[3];
+	/* Of a restore: */
+	char spool[64], system[7];
+	struct fb_volume volume;
+	struct fb_restore_request request;
 };
 
 static struct fb_chost *
@@ -127,8 +138,10 @@ begin(struct lab *lab, const char *const *answers, size_t count)
 		.driver = (char[]){ "computer-host" } };
 
 	script_start(&lab->script, answers, count);
-	text = fb_format("{\"server\":\"http://127.0.0.1:%u\"}",
-	    lab->script.port);
+	text = fb_format("{\"server\":\"http://127.0.0.1:%u\","
+	                 "\"serve\":\"127.0.0.1:0\",\"spool\":\"%s\","
+	                 "\"storage\":{\"m1\":\"4096\"}}",
+	    lab->script.port, lab->spool);
 	options = source.options = json_loads(text, 0, NULL);
 	assert_ok(fb_driver_open(&source, &lab->driver, &err));
 	(void)strcpy(lab->id, "m1");
@@ -215,6 +228,156 @@ what_goes_down_late_is_started_again(void **state)
 	end(&lab);
 }
 
+/* ------------------------------------------------------ ends of restores */
+
+static void
+put(const char *dir, const char *name, const char *text)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/%s", dir, name);
+	struct fb_span bytes = { (const uint8_t *)text, strlen(text) };
+
+	assert_ok(fb_io_replace(path, bytes, 0600, &err));
+}
+
+/* A restore of which `facts` are known, and whose disk is 8 KiB of zeros. */
+static void
+begin_restore(struct lab *lab, const char *facts, const char *const *answers,
+    size_t count)
+{
+	FB_AUTO_FREE char *site = NULL;
+	FB_AUTO_FREE char *disk = NULL;
+
+	(void)strcpy(lab->spool, "/tmp/fleetbak-chost-XXXXXX");
+	assert_non_null(mkdtemp(lab->spool));
+	site = fb_format("%s/t1", lab->spool);
+	disk = fb_format("%s/system.img", site);
+	assert_int_equal(mkdir(site, 0700), 0);
+	put(site, "restore.json", facts);
+	put(site, "system.img", "");
+	assert_int_equal(truncate(disk, 8192), 0);
+	put(lab->spool, "machine.json", "{\"artifact\":{}}");
+	begin(lab, answers, count)->settle_ms = 0;
+	(void)strcpy(lab->system, "system");
+	lab->volume = (struct fb_volume){ .name = lab->system,
+		.kind = FB_VOLUME_DISK, .size = 8192 };
+	lab->machine.volumes = &lab->volume;
+	lab->machine.volume_count = 1;
+	lab->request = (struct fb_restore_request){ .machine = &lab->machine,
+		.token = "t1", .definition_dir = lab->spool,
+		.all_volumes = true };
+}
+
+static int
+finish(struct lab *lab)
+{
+	struct fb_verb verb = { .token = "t1", .lock_fd = -1 };
+
+	return fb_chost_restore_finish(
+	    lab->driver, &lab->request, &verb, &err);
+}
+
+static void
+end_restore(struct lab *lab)
+{
+	end(lab);
+	assert_ok(fb_io_remove_tree(lab->spool, &err));
+}
+
+static void
+was_asked(const struct lab *lab, size_t index, const char *line)
+{
+	assert_memory_equal(lab->script.asked[index], line, strlen(line));
+}
+
+static void
+a_machine_of_somebody_else_is_not_taken_for_ours(void **state)
+{
+	static const char *const answers[] = { GONE, GONE, NO, STOPPED };
+	struct lab lab = { 0 };
+
+	(void)state;
+	begin_restore(&lab, "{\"was\":\"\",\"tries\":0}", answers, 4);
+	assert_fails(FB_EFAILED, finish(&lab));
+	assert_fails(FB_ECONFLICT, finish(&lab));
+	was_asked(&lab, 2, "POST /snapshots/fbr-");
+	/* The disk is larger than what is configured. */
+	assert_non_null(
+	    strstr(lab.script.asked[2], "\"storage_bytes\":8192"));
+	end_restore(&lab);
+}
+
+static void
+the_old_machine_is_looked_at_right_before_it_goes(void **state)
+{
+	static const char *const answers[] = { STOPPED, RUNNING };
+	struct lab lab = { 0 };
+
+	(void)state;
+	begin_restore(&lab, "{\"was\":\"2026-11-01T00:00:00Z\"}", answers, 2);
+	assert_fails(FB_ECONFLICT, finish(&lab));
+	end_restore(&lab);
+}
+
+static void
+the_snapshot_is_looked_for_before_the_old_machine_goes(void **state)
+{
+	static const char *const answers[] = { STOPPED, GONE };
+	struct lab lab = { 0 };
+
+	(void)state;
+	begin_restore(&lab,
+	    "{\"was\":\"2026-11-01T00:00:00Z\",\"local\":true}", answers, 2);
+	lab.request.snapshot = "t0";
+	assert_fails(FB_ENOTFOUND, finish(&lab));
+	was_asked(&lab, 1, "GET /snapshots/fb-t0-");
+	end_restore(&lab);
+}
+
+/* And it is ended once: the second time nothing is done. */
+static void
+what_was_asked_for_is_waited_for_and_then_ours(void **state)
+{
+	static const char *const answers[] = { GONE, RUNNING, RUNNING,
+		RUNNING, DONE, STOPPED };
+	struct lab lab = { 0 };
+
+	(void)state;
+	begin_restore(&lab, "{\"was\":\"\",\"asked\":true}", answers, 6);
+	assert_ok(finish(&lab));
+	was_asked(&lab, 4, "POST /machines/m1/stop ");
+	assert_ok(finish(&lab));
+	end_restore(&lab);
+}
+
+static void
+what_came_up_may_be_stopped_again(void **state)
+{
+	static const char *const answers[] = { STOPPED, STOPPED, DONE };
+	struct lab lab = { 0 };
+
+	(void)state;
+	begin_restore(&lab,
+	    "{\"was\":\"\",\"made\":\"2026-11-01T00:00:00Z\",\"up\":true}",
+	    answers, 3);
+	assert_ok(finish(&lab));
+	end_restore(&lab);
+}
+
+static void
+only_a_failed_machine_of_ours_is_deleted(void **state)
+{
+	static const char *const answers[] = { FAILED, FAILED, GONE, GONE,
+		GONE, NO };
+	struct lab lab = { 0 };
+
+	(void)state;
+	begin_restore(&lab,
+	    "{\"was\":\"\",\"made\":\"2026-11-01T00:00:00Z\"}", answers, 6);
+	assert_fails(FB_EFAILED, finish(&lab));
+	was_asked(&lab, 5, "POST /snapshots/fbr-");
+	end_restore(&lab);
+}
+
 int
 main(void)
 {
@@ -230,6 +393,16 @@ main(void)
 		    whether_it_stays_up_is_unknown_when_the_time_is_over),
 		cmocka_unit_test(it_is_up_once_it_was_long_enough),
 		cmocka_unit_test(what_goes_down_late_is_started_again),
+		cmocka_unit_test(
+		    a_machine_of_somebody_else_is_not_taken_for_ours),
+		cmocka_unit_test(
+		    the_old_machine_is_looked_at_right_before_it_goes),
+		cmocka_unit_test(
+		    the_snapshot_is_looked_for_before_the_old_machine_goes),
+		cmocka_unit_test(
+		    what_was_asked_for_is_waited_for_and_then_ours),
+		cmocka_unit_test(what_came_up_may_be_stopped_again),
+		cmocka_unit_test(only_a_failed_machine_of_ours_is_deleted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
