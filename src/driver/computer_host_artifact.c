@@ -286,14 +286,17 @@ fb_chost_open_volume(struct fb_driver *base, const struct fb_machine *machine,
 {
 	struct fb_chost *host = (struct fb_chost *)base;
 	char sid[FB_CHOST_SID_SIZE];
+	int rc;
 
 	if (volume->kind == FB_VOLUME_DEFINITION)
 		return open_definition(host, machine->id, ret_artifact, err);
 	if (token == NULL)
 		return fb_fail(err, FB_EUNSUP,
 		    "computer-host gives the bytes of snapshots only");
-	fb_chost_sid(machine->id, token, sid);
-	return fb_chost_open_disk(host, sid, volume->name, ret_artifact, err);
+	rc = fb_chost_find_sid(host, machine->id, token, sid, err);
+	return rc < 0 ? rc
+	              : fb_chost_open_disk(
+	                    host, sid, volume->name, ret_artifact, err);
 }
 
 /* -------------------------------------------------- what must be there */

@@ -104,9 +104,12 @@ FB_MUST_USE int fb_chost_guest(struct fb_chost *host, const char *id,
 /* ----------------------------------------------------------- snapshots */
 
 #define FB_CHOST_SID_SIZE 65
-/* The id that a token's snapshot of a machine has. */
-void fb_chost_sid(
-    const char *machine, const char *token, char sid[FB_CHOST_SID_SIZE]);
+/* The id that a token's snapshot of a machine has; `owner` as of fb_verb. */
+void fb_chost_sid(const char *machine, const char *token, const char *owner,
+    char sid[FB_CHOST_SID_SIZE]);
+/* That of the one that is on the host, whoever owns it.  FB_ENOTFOUND. */
+FB_MUST_USE int fb_chost_find_sid(struct fb_chost *host, const char *machine,
+    const char *token, char sid[FB_CHOST_SID_SIZE], struct fb_error *err);
 /* "system", "user-N": is it a disk's name?  The daemon joins such names to
  * paths as they are. */
 bool fb_chost_disk_ok(const char *name);

@@ -241,7 +241,7 @@ delete_machine(struct making *m, struct fb_error *err)
 /* A durable restore leaves its directory on the host for good, and a create
  * of that id would never succeed: each try has one of its own. */
 static void
-restore_sid(struct making *m, char sid[FB_CHOST_SID_SIZE])
+fresh_sid(struct making *m, char sid[FB_CHOST_SID_SIZE])
 {
 	int tries = (int)json_integer_value(
 	    json_object_get(m->site.facts, "tries"));
@@ -250,15 +250,33 @@ restore_sid(struct making *m, char sid[FB_CHOST_SID_SIZE])
 	char hex[FB_DIGEST_HEX_SIZE];
 	struct fb_digest digest;
 
-	if (is_set(m, "local")) {
-		fb_chost_sid(m->request->machine->id, m->request->snapshot,
-		    sid);
-		return;
-	}
 	fb_digest_of(
 	    (struct fb_span){ (const uint8_t *)text, strlen(text) }, &digest);
 	fb_digest_hex(&digest, hex);
 	(void)snprintf(sid, FB_CHOST_SID_SIZE, "fbr-%.40s", hex);
+}
+
+/* That of a snapshot on the host is noted: without its machine it may not be
+ * listed any more. */
+static int
+restore_sid(
+    struct making *m, char sid[FB_CHOST_SID_SIZE], struct fb_error *err)
+{
+	const char *noted =
+	    json_string_value(json_object_get(m->site.facts, "sid"));
+	int rc;
+
+	if (!is_set(m, "local")) {
+		fresh_sid(m, sid);
+		return FB_OK;
+	}
+	if (noted != NULL) {
+		(void)snprintf(sid, FB_CHOST_SID_SIZE, "%s", noted);
+		return FB_OK;
+	}
+	rc = fb_chost_find_sid(m->host, m->request->machine->id,
+	    m->request->snapshot, sid, err);
+	return rc < 0 ? rc : set(m, "sid", json_string(sid), err);
 }
 
 /* All that may fail here fails before the old machine goes. */
@@ -271,9 +289,10 @@ prepare(struct making *m, char **ret_path, json_t **ret_body,
 	char sid[FB_CHOST_SID_SIZE];
 	int rc = set(m, "tries", json_integer(tries + 1), err);
 
+	if (rc == FB_OK)
+		rc = restore_sid(m, sid, err);
 	if (rc < 0)
 		return rc;
-	restore_sid(m, sid);
 	*ret_path = fb_chost_snapshot_path(sid, "/restore");
 	return make_body(m, sid, ret_body, err);
 }
@@ -371,13 +390,11 @@ check_local(struct making *m, struct fb_error *err)
 {
 	const struct fb_machine *machine = m->request->machine;
 	char sid[FB_CHOST_SID_SIZE];
-	int rc = FB_OK;
+	int rc;
 
 	if (!is_set(m, "local"))
 		return FB_OK;
-	restore_sid(m, sid);
-	rc = fb_chost_find_by_token(
-	    &m->host->base, machine, m->request->snapshot, err);
+	rc = restore_sid(m, sid, err);
 	for (size_t i = 0; rc == FB_OK && i < machine->volume_count; i++) {
 		const struct fb_volume *volume = &machine->volumes[i];
 		struct fb_artifact *disk = NULL;

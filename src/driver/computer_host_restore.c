@@ -311,8 +311,10 @@ open_equal(struct fb_chost *host, const struct fb_restore_request *request,
 	char sid[FB_CHOST_SID_SIZE];
 	int rc;
 
-	fb_chost_sid(request->machine->id, request->snapshot, sid);
-	rc = fb_chost_open_disk(host, sid, volume->name, &disk, err);
+	rc = fb_chost_find_sid(
+	    host, request->machine->id, request->snapshot, sid, err);
+	if (rc == FB_OK)
+		rc = fb_chost_open_disk(host, sid, volume->name, &disk, err);
 	if (rc < 0)
 		return rc;
 	if (disk->size != volume->size) {

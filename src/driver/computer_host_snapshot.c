@@ -21,6 +21,8 @@
 
 #define PREFIX     "fb-"
 #define HASH_CHARS 12
+#define OWNER_CHARS 8
+#define SUFFIX_SIZE (1 + OWNER_CHARS + 1)
 
 bool
 fb_chost_disk_ok(const char *name)
@@ -41,13 +43,13 @@ fb_chost_disk_ok(const char *name)
  * fit is only in the hash.  So it is always [A-Za-z0-9_-]{1,64}: of an id like
  * "." the daemon would remove every snapshot that it has.
  */
-void
-fb_chost_sid(
-    const char *machine, const char *token, char sid[FB_CHOST_SID_SIZE])
+static void
+make_stem(
+    const char *machine, const char *token, char stem[FB_CHOST_SID_SIZE])
 {
 	FB_AUTO_FREE char *both = fb_format("%s %s", machine, token);
-	size_t room =
-	    FB_CHOST_SID_SIZE - 1 - strlen(PREFIX) - 1 - HASH_CHARS;
+	size_t room = FB_CHOST_SID_SIZE - 1 - strlen(PREFIX) - 1 -
+	    HASH_CHARS - 1 - OWNER_CHARS;
 	char hex[FB_DIGEST_HEX_SIZE];
 	struct fb_digest digest;
 	char *at;
@@ -56,36 +58,90 @@ fb_chost_sid(
 	    (struct fb_span){ (const uint8_t *)both, strlen(both) }, &digest);
 	fb_digest_hex(&digest, hex);
 	if (strlen(token) > room || strchr(token, '_') != NULL) {
-		(void)snprintf(sid, FB_CHOST_SID_SIZE, PREFIX "x%.48s", hex);
+		(void)snprintf(stem, FB_CHOST_SID_SIZE, PREFIX "x%.48s", hex);
 		return;
 	}
-	(void)snprintf(sid, FB_CHOST_SID_SIZE, PREFIX "%s-%.*s", token,
+	(void)snprintf(stem, FB_CHOST_SID_SIZE, PREFIX "%s-%.*s", token,
 	    HASH_CHARS, hex);
-	for (at = sid; *at != '\0'; at++)
+	for (at = stem; *at != '\0'; at++)
 		if (*at == '.')
 			*at = '_';
 }
 
-/* The token that it was made of, or "": it is not one of ours. */
+/* "-OWNER": a hash of whose it is; "" nobody's. */
 static void
-token_of(const char *sid, const char *machine, char token[FB_NAME_MAX + 1])
+make_suffix(const char *owner, char suffix[SUFFIX_SIZE])
 {
-	size_t len = strlen(sid), skip = strlen(PREFIX);
+	char hex[FB_DIGEST_HEX_SIZE];
+	struct fb_digest digest;
+
+	suffix[0] = '\0';
+	if (owner == NULL)
+		return;
+	fb_digest_of(
+	    (struct fb_span){ (const uint8_t *)owner, strlen(owner) },
+	    &digest);
+	fb_digest_hex(&digest, hex);
+	(void)snprintf(suffix, SUFFIX_SIZE, "-%.*s", OWNER_CHARS, hex);
+}
+
+void
+fb_chost_sid(const char *machine, const char *token, const char *owner,
+    char sid[FB_CHOST_SID_SIZE])
+{
+	char stem[FB_CHOST_SID_SIZE], suffix[SUFFIX_SIZE];
+
+	make_stem(machine, token, stem); /* which leaves room for the other */
+	make_suffix(owner, suffix);
+	(void)snprintf(sid, FB_CHOST_SID_SIZE, "%.*s%s",
+	    FB_CHOST_SID_SIZE - SUFFIX_SIZE, stem, suffix);
+}
+
+static bool
+is_suffix(const char *text)
+{
+	return text[0] == '\0' ||
+	    (text[0] == '-' && strlen(text) == SUFFIX_SIZE - 1 &&
+	        strspn(text + 1, "0123456789abcdef") == OWNER_CHARS);
+}
+
+/* The token of what would be its stem, or "". */
+static void
+token_of_stem(const char *sid, size_t len, const char *machine,
+    char token[FB_NAME_MAX + 1])
+{
+	size_t skip = strlen(PREFIX);
 	char again[FB_CHOST_SID_SIZE];
 
 	token[0] = '\0';
-	if (strncmp(sid, PREFIX, skip) != 0 ||
-	    len <= skip + 1 + HASH_CHARS || len >= FB_CHOST_SID_SIZE)
+	if (len <= skip + 1 + HASH_CHARS)
 		return;
-	len -= skip + 1 + HASH_CHARS;
-	memcpy(token, sid + skip, len);
-	token[len] = '\0';
+	(void)snprintf(token, FB_CHOST_SID_SIZE, "%.*s",
+	    (int)(len - skip - 1 - HASH_CHARS), sid + skip);
 	for (char *c = token; *c != '\0'; c++)
 		if (*c == '_')
 			*c = '.';
-	fb_chost_sid(machine, token, again);
-	if (strcmp(again, sid) != 0 || !fb_name_ok(token, strlen(token)))
+	make_stem(machine, token, again);
+	if (strlen(again) != len || strncmp(again, sid, len) != 0 ||
+	    !fb_name_ok(token, strlen(token)))
 		token[0] = '\0';
+}
+
+/* The token that it was made of, or "": it is not one of ours.  And the
+ * suffix, which points into `sid`. */
+static void
+token_of(const char *sid, const char *machine, char token[FB_NAME_MAX + 1],
+    const char **ret_suffix)
+{
+	size_t len = strlen(sid);
+
+	*ret_suffix = sid + len;
+	token_of_stem(sid, len, machine, token);
+	if (token[0] != '\0' || len < SUFFIX_SIZE ||
+	    !is_suffix(sid + len - (SUFFIX_SIZE - 1)))
+		return;
+	*ret_suffix = sid + len - (SUFFIX_SIZE - 1);
+	token_of_stem(sid, len - (SUFFIX_SIZE - 1), machine, token);
 }
 
 /* ------------------------------------------------------------- looking */
@@ -100,23 +156,46 @@ look(struct fb_chost *host, const char *sid, json_t **ret_snapshot,
 }
 
 int
+fb_chost_find_sid(struct fb_chost *host, const char *machine,
+    const char *token, char sid[FB_CHOST_SID_SIZE], struct fb_error *err)
+{
+	FB_AUTO_FREE char *path =
+	    fb_chost_machine_path(machine, "/snapshots");
+	FB_AUTO_JSON json_t *list = NULL;
+	char stem[FB_CHOST_SID_SIZE];
+	const json_t *item;
+	size_t index;
+	int rc = fb_chost_get(host, path, "snapshots", &list, err);
+
+	if (rc < 0)
+		return rc;
+	make_stem(machine, token, stem);
+	json_array_foreach(list, index, item) {
+		const char *id =
+		    json_string_value(json_object_get(item, "id"));
+		const char *of =
+		    json_string_value(json_object_get(item, "machine_id"));
+
+		if (id == NULL || of == NULL || strcmp(of, machine) != 0 ||
+		    strncmp(id, stem, strlen(stem)) != 0 ||
+		    !is_suffix(id + strlen(stem)))
+			continue;
+		(void)snprintf(sid, FB_CHOST_SID_SIZE, "%s", id);
+		return FB_OK;
+	}
+	return fb_fail(err, FB_ENOTFOUND,
+	    "there is no snapshot '%s' of machine '%s' on the host", stem,
+	    machine);
+}
+
+int
 fb_chost_find_by_token(struct fb_driver *base,
     const struct fb_machine *machine, const char *token, struct fb_error *err)
 {
-	FB_AUTO_JSON json_t *snapshot = NULL;
 	char sid[FB_CHOST_SID_SIZE];
-	const char *of;
-	int rc;
 
-	fb_chost_sid(machine->id, token, sid);
-	rc = look((struct fb_chost *)base, sid, &snapshot, err);
-	if (rc < 0)
-		return rc;
-	of = json_string_value(json_object_get(snapshot, "machine_id"));
-	return of != NULL && strcmp(of, machine->id) == 0
-	    ? FB_OK
-	    : fb_fail(err, FB_EPROTO,
-	          "snapshot '%s' is of another machine", sid);
+	return fb_chost_find_sid(
+	    (struct fb_chost *)base, machine->id, token, sid, err);
 }
 
 /* -------------------------------------------------------------- making */
@@ -222,7 +301,7 @@ fb_chost_create_snapshot(struct fb_driver *base,
 
 	if (rc != FB_ENOTFOUND || verb->adopts)
 		return rc;
-	fb_chost_sid(machine->id, verb->token, sid);
+	fb_chost_sid(machine->id, verb->token, verb->owner, sid);
 	for (int i = 0;; i++) {
 		*err = (struct fb_error){ 0 };
 		rc = ask_create(host, machine->id, sid, err);
@@ -246,6 +325,7 @@ fb_chost_create_snapshot(struct fb_driver *base,
 /* One of ours: what it is of, when it was made. */
 struct mine {
 	char sid[FB_CHOST_SID_SIZE], token[FB_NAME_MAX + 1];
+	char suffix[SUFFIX_SIZE]; /* whose */
 	char *machine, *created;
 };
 
@@ -269,7 +349,7 @@ add_mine(struct fb_chost *host, const char *sid, struct mines *mines,
     struct fb_error *err)
 {
 	FB_AUTO_JSON json_t *snapshot = NULL;
-	const char *machine, *created;
+	const char *machine, *created, *suffix;
 	struct mine mine;
 	int rc;
 
@@ -287,10 +367,11 @@ add_mine(struct fb_chost *host, const char *sid, struct mines *mines,
 	created = json_string_value(json_object_get(snapshot, "created_at"));
 	if (machine == NULL || !fb_name_ok(machine, strlen(machine)))
 		return FB_OK;
-	token_of(sid, machine, mine.token);
+	token_of(sid, machine, mine.token, &suffix);
 	if (mine.token[0] == '\0')
 		return FB_OK;
 	(void)snprintf(mine.sid, sizeof(mine.sid), "%s", sid);
+	(void)snprintf(mine.suffix, sizeof(mine.suffix), "%s", suffix);
 	mine.machine = fb_strdup(machine);
 	mine.created = fb_strdup(created != NULL ? created : "");
 	mines->items = fb_realloc(
@@ -333,7 +414,7 @@ compare_times(const char *a, const char *b)
 	return diff != 0 ? diff : (x > y) - (x < y);
 }
 
-/* Is it the one that stays? */
+/* Is it the one that stays?  Each owner has one. */
 static bool
 is_kept(const struct fb_chost *host, const struct mines *mines, size_t index)
 {
@@ -341,6 +422,7 @@ is_kept(const struct fb_chost *host, const struct mines *mines, size_t index)
 
 	for (size_t i = 0; i < mines->count; i++)
 		if (strcmp(mines->items[i].machine, mine->machine) == 0 &&
+		    strcmp(mines->items[i].suffix, mine->suffix) == 0 &&
 		    compare_times(
 		        mines->items[i].created, mine->created) > 0)
 			return false;
@@ -378,16 +460,19 @@ remove_one(struct fb_chost *host, const char *sid, struct fb_error *err)
 	return rc;
 }
 
-/* The newest one of the machine stays, and all of its others go. */
+/* The newest one of the machine stays, and all others of that owner go. */
 static int
-remove_others(
-    struct fb_chost *host, const char *machine, struct fb_error *err)
+remove_others(struct fb_chost *host, const char *machine, const char *owner,
+    struct fb_error *err)
 {
+	char suffix[SUFFIX_SIZE];
 	FB_CLEANUP(release_mines) struct mines mines = { 0 };
 	int rc = list_mines(host, &mines, err);
 
+	make_suffix(owner, suffix);
 	for (size_t i = 0; rc == FB_OK && i < mines.count; i++)
 		if (strcmp(mines.items[i].machine, machine) == 0 &&
+		    strcmp(mines.items[i].suffix, suffix) == 0 &&
 		    !is_kept(host, &mines, i))
 			rc = remove_one(host, mines.items[i].sid, err);
 	return rc;
@@ -401,7 +486,8 @@ fb_chost_remove_snapshot(struct fb_driver *base,
 	struct fb_chost *host = (struct fb_chost *)base;
 	char sid[FB_CHOST_SID_SIZE];
 
-	fb_chost_sid(machine->id, verb->token, sid);
-	return host->keep ? remove_others(host, machine->id, err)
-	                  : remove_one(host, sid, err);
+	fb_chost_sid(machine->id, verb->token, verb->owner, sid);
+	return host->keep
+	    ? remove_others(host, machine->id, verb->owner, err)
+	    : remove_one(host, sid, err);
 }

@@ -25,13 +25,17 @@ ids_of_snapshots_are_safe_and_one_of_each(void **state)
 		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 	};
-	char sids[FB_COUNT(machines) * FB_COUNT(tokens)][FB_CHOST_SID_SIZE];
+	static const char *const owners[] = { NULL, "r1", "r2" };
+	char sids[FB_COUNT(machines) * FB_COUNT(tokens) * FB_COUNT(owners)]
+	         [FB_CHOST_SID_SIZE];
 	size_t count = 0;
 
 	(void)state;
 	for (size_t m = 0; m < FB_COUNT(machines); m++)
 		for (size_t t = 0; t < FB_COUNT(tokens); t++)
-			fb_chost_sid(machines[m], tokens[t], sids[count++]);
+			for (size_t o = 0; o < FB_COUNT(owners); o++)
+				fb_chost_sid(machines[m], tokens[t],
+				    owners[o], sids[count++]);
 	for (size_t i = 0; i < count; i++) {
 		assert_in_range(strlen(sids[i]), 4, 64);
 		assert_memory_equal(sids[i], "fb-", 3);
@@ -115,6 +119,7 @@ what_a_source_says_is_checked_when_it_is_opened(void **state)
 	HEAD("200 X") "76\r\n\r\n" \
 	"{\"machine\":{\"id\":\"m1\",\"phase\":\"failed\"," OTHERS
 #define NO HEAD("400 X") "14\r\n\r\n{\"error\":\"no\"}"
+#define NONE HEAD("200 X") "16\r\n\r\n{\"snapshots\":[]}"
 #define DONE HEAD("204 X") "0\r\n\r\n"
 #define GONE HEAD("404 X") "30\r\n\r\n{\"error\":\"machine: not found\"}"
 
@@ -191,7 +196,9 @@ whether_it_stays_up_is_unknown_when_the_time_is_over(void **state)
 	assert_ok(fb_chost_power_get(
 	    lab.driver, &lab.machine, &verb, &power, &err));
 	assert_int_equal(power, FB_POWER_UNKNOWN);
-	end(&lab);
+	fb_driver_close(lab.driver);
+	script_stop(&lab.script); /* one look, or two */
+	script_release(&lab.script);
 }
 
 static void
@@ -226,6 +233,63 @@ what_goes_down_late_is_started_again(void **state)
 	assert_memory_equal(
 	    lab.script.asked[3], "POST /machines/m1/start ", 24);
 	end(&lab);
+}
+
+/* -------------------------------------------------------- kept snapshots */
+
+/* An answer with `text`; the caller frees. */
+static char *
+answer_of(const char *text)
+{
+	return fb_format(HEAD("200 X") "%zu\r\n\r\n%s", strlen(text), text);
+}
+
+static char *
+snapshot_made(const char *sid, int day)
+{
+	FB_AUTO_FREE char *text = fb_format(
+	    "{\"snapshot\":{\"id\":\"%s\",\"machine_id\":\"m1\","
+	    "\"created_at\":\"2026-11-%02dT00:00:00Z\"}}", sid, day);
+
+	return answer_of(text);
+}
+
+/* Two of ours, an older and a newer one of another repository. */
+static void
+the_kept_ones_of_others_stay(void **state)
+{
+	static const char *const tokens[] = { "t1", "t2", "t3", "t4" };
+	static const char *const owners[] = { "r1", "r1", "r2", "r2" };
+	static const int days[] = { 2, 3, 1, 4 };
+	struct fb_verb verb = { .token = "t2", .lock_fd = -1, .owner = "r1" };
+	char sids[4][FB_CHOST_SID_SIZE];
+	const char *answers[6];
+	FB_AUTO_FREE char *report = NULL;
+	FB_AUTO_FREE char *first = NULL;
+	FB_AUTO_FREE char *wanted = NULL;
+	char *shown[4];
+	struct lab lab = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		fb_chost_sid("m1", tokens[i], owners[i], sids[i]);
+		answers[1 + i] = shown[i] = snapshot_made(sids[i], days[i]);
+	}
+	report = fb_format("{\"report\":{\"snapshots\":["
+	                   "{\"snapshot_id\":\"%s\"},{\"snapshot_id\":\"%s\"},"
+	                   "{\"snapshot_id\":\"%s\"},{\"snapshot_id\":\"%s\"}]}}",
+	    sids[0], sids[1], sids[2], sids[3]);
+	answers[0] = first = answer_of(report);
+	answers[5] = DONE;
+	begin(&lab, answers, 6)->keep = true;
+	assert_ok(fb_chost_remove_snapshot(
+	    lab.driver, &lab.machine, &verb, &err));
+	wanted = fb_format("DELETE /snapshots/%s ", sids[0]);
+	assert_memory_equal(
+	    lab.script.asked[5], wanted, strlen(wanted));
+	end(&lab);
+	for (size_t i = 0; i < 4; i++)
+		free(shown[i]);
 }
 
 /* ------------------------------------------------------ ends of restores */
@@ -321,7 +385,7 @@ the_old_machine_is_looked_at_right_before_it_goes(void **state)
 static void
 the_snapshot_is_looked_for_before_the_old_machine_goes(void **state)
 {
-	static const char *const answers[] = { STOPPED, GONE };
+	static const char *const answers[] = { STOPPED, NONE };
 	struct lab lab = { 0 };
 
 	(void)state;
@@ -329,7 +393,7 @@ the_snapshot_is_looked_for_before_the_old_machine_goes(void **state)
 	    "{\"was\":\"2026-11-01T00:00:00Z\",\"local\":true}", answers, 2);
 	lab.request.snapshot = "t0";
 	assert_fails(FB_ENOTFOUND, finish(&lab));
-	was_asked(&lab, 1, "GET /snapshots/fb-t0-");
+	was_asked(&lab, 1, "GET /machines/m1/snapshots ");
 	end_restore(&lab);
 }
 
@@ -393,6 +457,7 @@ main(void)
 		    whether_it_stays_up_is_unknown_when_the_time_is_over),
 		cmocka_unit_test(it_is_up_once_it_was_long_enough),
 		cmocka_unit_test(what_goes_down_late_is_started_again),
+		cmocka_unit_test(the_kept_ones_of_others_stay),
 		cmocka_unit_test(
 		    a_machine_of_somebody_else_is_not_taken_for_ours),
 		cmocka_unit_test(
