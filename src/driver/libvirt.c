@@ -138,8 +138,8 @@ libvirt_open(const struct fb_config_source *source,
 	driver->machines =
 	    globs_of(json_object_get(source->options, "machines"));
 	driver->local = fb_libvirt_is_local(driver->uri);
-	driver->far = fb_libvirt_far_new(driver->uri);
 	driver->far_mark = mark_of_host();
+	driver->far = fb_libvirt_far_new(driver->uri, driver->far_mark);
 	driver->live = strcmp(option(source, "capture"), "live") == 0;
 	driver->freeze = freezing_of(option(source, "freeze"));
 	driver->freeze_timeout_ms = span_of(source, "freeze_timeout");

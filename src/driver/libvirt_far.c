@@ -9,6 +9,7 @@
 #include "fleetbak/base/child.h"
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/crypto/digest.h"
 
 /* Nothing that is asked for is long work, but for its bytes: of so many in a
  * millisecond at least. */
@@ -17,6 +18,9 @@
 
 /* ssh's own failures have this status. */
 #define SSH_FAILED 255
+
+/* Of the digest that tells the servers of an image from others. */
+#define NAME_DIGITS 16
 
 /* Of ssh and its options: more is never there. */
 #define WORDS_MAX 32
@@ -57,16 +61,41 @@
 
 static const char to_socket[] = BRIDGE "bridge \"$1\"\n";
 
+/* A server whose connection was cut goes on waiting, and keeps its image.  Its
+ * directory is ours alone, and a number in it may be another process's now. */
+#define END_SERVERS \
+	"serves() {\n" \
+	"	grep -qsF \"$old/nbd\" \"/proc/$pid/cmdline\"\n" \
+	"}\n" \
+	"end_servers() {\n" \
+	"	for old in \"${TMPDIR:-/tmp}/$1\".*; do\n" \
+	"		[ -O \"$old\" ] && read -r pid <\"$old/pid\" || continue\n" \
+	"		tries=0\n" \
+	"		while serves; do\n" \
+	"			[ $tries -gt 0 ] || kill \"$pid\"\n" \
+	"			[ $tries -lt 100 ] || kill -9 \"$pid\"\n" \
+	"			[ $tries -lt 200 ] || return 1\n" \
+	"			tries=$((tries + 1))\n" \
+	"			sleep 0.05\n" \
+	"		done\n" \
+	"		rm -rf \"$old\"\n" \
+	"	done\n" \
+	"}\n"
+
+static const char end_image[] = END_SERVERS "end_servers \"$1\" 2>/dev/null\n";
+
 /* The server's standard output must not be the one that the bytes go to; its
- * image is free again when this has ended. */
-static const char to_image[] = BRIDGE
-    "dir=$(mktemp -d \"${TMPDIR:-/tmp}/fleetbak.XXXXXX\") || exit 1\n"
+ * image is free again when this has ended.  Who writes is alone. */
+static const char to_image[] = BRIDGE END_SERVERS
+    "[ \"$3\" = --read-only ] || end_servers \"$5\" 2>/dev/null\n"
+    "dir=$(mktemp -d \"${TMPDIR:-/tmp}/$5.XXXXXX\") || exit 1\n"
     "server=\n"
     "trap 'kill $server 2>/dev/null; wait; rm -rf \"$dir\"' EXIT\n"
     "trap 'exit 1' HUP INT TERM PIPE\n"
     "qemu-nbd --format \"$2\" \"$3\" ${4:+--bitmap \"$4\"} --socket \"$dir/nbd\" \"$1\" \\\n"
     "	</dev/null >/dev/null &\n"
     "server=$!\n"
+    "echo $server >\"$dir/pid\"\n"
     "until [ -S \"$dir/nbd\" ]; do\n"
     "	kill -0 $server 2>/dev/null || exit 1\n"
     "	sleep 0.05\n"
@@ -75,6 +104,7 @@ static const char to_image[] = BRIDGE
 
 struct fb_libvirt_far {
 	char *host; /* for messages */
+	char *mark;
 	char *words[WORDS_MAX]; /* ends with NULL */
 	size_t count;
 };
@@ -160,13 +190,14 @@ is_ssh(const xmlURI *uri)
 }
 
 struct fb_libvirt_far *
-fb_libvirt_far_new(const char *text)
+fb_libvirt_far_new(const char *text, const char *mark)
 {
 	xmlURI *uri = xmlParseURI(text);
 	struct fb_libvirt_far *far = NULL;
 
 	if (uri != NULL && is_ssh(uri)) {
 		far = fb_alloc(1, sizeof(*far));
+		far->mark = fb_strdup(mark);
 		add(far, "ssh");
 		add_two(far, "-T", "-enone");
 		add(far, "-oBatchMode=yes");
@@ -184,8 +215,10 @@ fb_libvirt_far_free(struct fb_libvirt_far *far)
 {
 	for (size_t i = 0; far != NULL && i < far->count; i++)
 		free(far->words[i]);
-	if (far != NULL)
+	if (far != NULL) {
 		free(far->host);
+		free(far->mark);
+	}
 	free(far);
 }
 
@@ -287,12 +320,40 @@ fb_libvirt_far_to_socket(const struct fb_libvirt_far *far, const char *socket)
 	return fb_libvirt_far_words(far, to_socket, args);
 }
 
+/* What the directories of an image's servers begin with. */
+static char *
+name_of(const struct fb_libvirt_far *far, const char *path)
+{
+	FB_AUTO_FREE char *text = fb_format("%s\n%s\n", far->mark, path);
+	char hex[FB_DIGEST_HEX_SIZE];
+	struct fb_digest digest;
+
+	fb_digest_of((struct fb_span){ (const uint8_t *)text, strlen(text) },
+	    &digest);
+	fb_digest_hex(&digest, hex);
+	return fb_format("fleetbak-%.*s", NAME_DIGITS, hex);
+}
+
 char **
 fb_libvirt_far_to_image(const struct fb_libvirt_far *far, const char *path,
     const char *format, bool write, const char *bitmap)
 {
+	FB_AUTO_FREE char *name = name_of(far, path);
 	const char *const args[] = { path, format,
-		write ? "--discard=unmap" : "--read-only", bitmap, NULL };
+		write ? "--discard=unmap" : "--read-only",
+		bitmap != NULL ? bitmap : "", name, NULL };
 
 	return fb_libvirt_far_words(far, to_image, args);
+}
+
+int
+fb_libvirt_far_end_image(const struct fb_libvirt_far *far, const char *path,
+    struct fb_error *err)
+{
+	FB_AUTO_FREE char *name = name_of(far, path);
+	FB_AUTO_FREE char *what = fb_format("let go of '%s'", path);
+	const char *const args[] = { name, NULL };
+
+	return fb_libvirt_far_run(far, what, end_image, args,
+	    (struct fb_span){ 0 }, 0, NULL, err);
 }

@@ -15,9 +15,10 @@
 struct fb_error;
 
 /* Of a URI of the form SCHEME+ssh://...; NULL: of another one, or of one that
- * says nothing that could be given to ssh. */
+ * says nothing that could be given to ssh.  `mark` tells what this host has
+ * there from what others have. */
 struct fb_libvirt_far;
-struct fb_libvirt_far *fb_libvirt_far_new(const char *uri);
+struct fb_libvirt_far *fb_libvirt_far_new(const char *uri, const char *mark);
 void fb_libvirt_far_free(struct fb_libvirt_far *far);
 
 /* The words that run a script there, whose arguments end with NULL.  They are
@@ -51,5 +52,9 @@ char **fb_libvirt_far_to_socket(
     const struct fb_libvirt_far *far, const char *socket);
 char **fb_libvirt_far_to_image(const struct fb_libvirt_far *far,
     const char *path, const char *format, bool write, const char *bitmap);
+/* End what this host has left of such servers of an image there, whoever of it:
+ * one does not notice that its connection was cut.  Nobody may need it. */
+FB_MUST_USE int fb_libvirt_far_end_image(const struct fb_libvirt_far *far,
+    const char *path, struct fb_error *err);
 
 #endif

@@ -378,6 +378,32 @@ resume(virDomainPtr domain, struct fb_error *err)
 	return rc;
 }
 
+/* Servers of ours on another host, whose connections were cut, keep its images
+ * from it; what does not succeed here, the next start tells. */
+static void
+free_images(const struct fb_libvirt_driver *driver,
+    const struct fb_libvirt_ref *ref)
+{
+	FB_AUTO_DOMAIN struct fb_domain domain = { 0 };
+	struct fb_error ignored;
+
+	if (driver->far == NULL || ref->domain == NULL ||
+	    fb_libvirt_read(ref->domain, false, &domain, &ignored) < 0)
+		return;
+	for (size_t i = 0; i < domain.disk_count; i++) {
+		const struct fb_domain_disk *disk = &domain.disks[i];
+		FB_AUTO_FREE char *path = NULL;
+
+		if (disk->source == NULL && strcmp(disk->type, "volume") != 0)
+			continue;
+		if (fb_libvirt_image(ref->connection, disk, &path,
+		        &ignored) == FB_OK &&
+		    path != NULL && path[0] == '/')
+			(void)!fb_libvirt_far_end_image(
+			    driver->far, path, &ignored);
+	}
+}
+
 /* One step towards running; *ret_again: look again, later. */
 static int
 step_up(const struct fb_libvirt_driver *driver, virDomainPtr domain,
@@ -417,7 +443,7 @@ fb_libvirt_start(struct fb_driver *base, const struct fb_machine *machine,
 	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
 	int state, rc = FB_OK;
 	int64_t deadline, give_up;
-	bool again;
+	bool again, freed = false;
 
 	if (verb->settle)
 		rc = look_settled(driver, machine->id, &ref, &state, err);
@@ -441,6 +467,9 @@ fb_libvirt_start(struct fb_driver *base, const struct fb_machine *machine,
 			                    "it is still shutting down");
 		if (rc == FB_ECONFLICT || (rc < 0 && now >= give_up))
 			return rc;
+		if (rc < 0 && !freed)
+			free_images(driver, &ref);
+		freed = freed || rc < 0;
 		if (check_cancel(verb, err) < 0)
 			return err->code;
 		fb_clock_wait(now + LOOK_NS * 2);

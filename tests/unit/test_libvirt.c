@@ -674,7 +674,7 @@ put_far(struct lab *lab, const char *lines)
 	put_text(lab->root, "ssh", text);
 	assert_return_code(chmod(program, 0700), errno);
 	fb_libvirt_far_free(driver->far);
-	driver->far = fb_libvirt_far_new(uri);
+	driver->far = fb_libvirt_far_new(uri, "mark");
 }
 
 /* A guest of another host outlives a boot of this one. */
@@ -822,6 +822,40 @@ a_capture_of_images_that_changed_since_is_none(void **state)
 	    lab->driver, machine, "run.1", &err));
 	assert_ok(fb_driver_remove_snapshot(
 	    lab->driver, machine, &make, &err));
+	drop_dir(&dir);
+}
+
+/* Its image is held there until somebody lets go of it. */
+static char *held_until;
+
+static int
+create_when_free(virDomainPtr domain, unsigned flags)
+{
+	return access(held_until, F_OK) == 0
+	    ? real.virDomainCreateWithFlags(domain, flags)
+	    : -1;
+}
+
+static void
+one_whose_image_a_server_of_ours_keeps_is_started(void **state)
+{
+	char *dir = new_dir();
+	FB_AUTO_FREE char *xml = with_image(dir, TEST("runstate", "5"));
+	AUTO_LAB struct lab *lab = open_lab(xml, NULL, NULL);
+	const struct fb_machine *machine = look(lab, ID);
+	FB_AUTO_FREE char *program = NULL;
+	struct fb_verb start = verb("start-1");
+
+	(void)state;
+	held_until = fb_format("%s/free", dir);
+	program = fb_format(": >'%s'", held_until);
+	put_far(lab, program);
+	real = fb_libvirt;
+	fb_libvirt.virDomainCreateWithFlags = create_when_free;
+	assert_ok(fb_driver_start(lab->driver, machine, &start, &err));
+	fb_libvirt.virDomainCreateWithFlags = real.virDomainCreateWithFlags;
+	assert_int_equal(power(lab, machine), FB_POWER_UP);
+	free(FB_STEAL(held_until));
 	drop_dir(&dir);
 }
 
@@ -2144,6 +2178,8 @@ main(void)
 		cmocka_unit_test(one_that_crashed_and_is_kept_is_not_off),
 		cmocka_unit_test(a_server_that_hangs_is_given_up),
 		cmocka_unit_test(a_capture_of_images_that_changed_since_is_none),
+		cmocka_unit_test(
+		    one_whose_image_a_server_of_ours_keeps_is_started),
 		cmocka_unit_test(one_that_somebody_started_is_not_captured),
 		cmocka_unit_test(one_that_was_cut_off_is_told_from_one_that_shut_down),
 		cmocka_unit_test(another_fleetbak_keeps_away_from_one_that_is_captured),

@@ -2,6 +2,9 @@
  * arguments as they are. */
 #include "test.h"
 
+#include <errno.h>
+#include <glob.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +13,8 @@
 
 #include "../../src/driver/libvirt_files.h"
 #include "fleetbak/base/child.h"
+#include "fleetbak/base/clock.h"
+#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 
 static struct fb_error err;
@@ -19,7 +24,7 @@ static char *
 words_of(const char *uri)
 {
 	static const char *const none[] = { NULL };
-	struct fb_libvirt_far *far = fb_libvirt_far_new(uri);
+	struct fb_libvirt_far *far = fb_libvirt_far_new(uri, "mark");
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 	FB_AUTO_WORDS char **words = NULL;
 
@@ -76,7 +81,7 @@ run_script(const char *script, const char *const *args, struct fb_span input,
     struct fb_child_result *result)
 {
 	struct fb_libvirt_far *far =
-	    fb_libvirt_far_new("qemu+ssh://h/system");
+	    fb_libvirt_far_new("qemu+ssh://h/system", "mark");
 	FB_AUTO_WORDS char **words = fb_libvirt_far_words(far, script, args);
 	size_t last = 0;
 
@@ -114,7 +119,7 @@ far_with(const char *program)
 	FB_AUTO_FREE char *uri =
 	    fb_format("qemu+ssh://h/system?command=%s", program);
 
-	return fb_libvirt_far_new(uri);
+	return fb_libvirt_far_new(uri, "mark");
 }
 
 #define PROGRAM "/tmp/fleetbak-ssh.XXXXXX"
@@ -229,6 +234,95 @@ what_is_cut_off_replaces_nothing(void **state)
 	assert_int_equal(rmdir(dir), 0);
 }
 
+/* Waits until a server is there, by the number of its process. */
+static pid_t
+await_server(const char *dir)
+{
+	FB_AUTO_FREE char *pattern = fb_format("%s/fleetbak-*/nbd", dir);
+	FB_AUTO_BUF struct fb_buf text = { 0 };
+	FB_AUTO_FREE char *path = NULL;
+	glob_t found;
+
+	while (glob(pattern, 0, NULL, &found) != 0)
+		fb_clock_wait(fb_clock_mono_ns() + 1000000);
+	path = fb_format("%.*s/pid",
+	    (int)(strlen(found.gl_pathv[0]) - strlen("/nbd")),
+	    found.gl_pathv[0]);
+	globfree(&found);
+	while (strchr(fb_buf_str(&text), '\n') == NULL) {
+		text.len = 0;
+		(void)!fb_io_read_file(path, 32, &text, &err);
+	}
+	return (pid_t)atol(fb_buf_str(&text));
+}
+
+/* A directory that a server of this image had, whose number is another
+ * process's now: this one's. */
+static void
+put_old_one(const char *dir)
+{
+	FB_AUTO_FREE char *pattern = fb_format("%s/fleetbak-*", dir);
+	FB_AUTO_FREE char *old = NULL;
+	FB_AUTO_FREE char *pid = NULL;
+	glob_t found;
+	FILE *file;
+
+	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+	old = fb_format("%.*s.AAAAAA",
+	    (int)(strlen(found.gl_pathv[0]) - strlen(".XXXXXX")),
+	    found.gl_pathv[0]);
+	globfree(&found);
+	assert_return_code(mkdir(old, 0700), errno);
+	pid = fb_format("%s/pid", old);
+	file = fopen(pid, "w");
+	assert_non_null(file);
+	(void)fprintf(file, "%ld\n", (long)getpid());
+	(void)fclose(file);
+}
+
+/* Its standard streams stay open, as those of a connection that was cut. */
+static void
+a_server_that_was_cut_off_is_ended(void **state)
+{
+	char dir[] = "/tmp/fleetbak-far.XXXXXX", program[] = PROGRAM;
+	FB_AUTO_FREE char *image = NULL;
+	FB_AUTO_WORDS char **words = NULL;
+	FB_AUTO_FREE char *command = NULL;
+	struct fb_libvirt_far *far;
+	FILE *server;
+	size_t last = 0;
+	pid_t pid;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_return_code(setenv("TMPDIR", dir, 1), errno);
+	make_program(program,
+	    "while [ $# -gt 1 ]; do shift; done; exec sh -c \"$1\"");
+	far = far_with(program);
+	image = fb_format("%s/image", dir);
+	assert_ok(fb_io_replace(image, SPAN("an image"), 0600, &err));
+	words = fb_libvirt_far_to_image(far, image, "raw", true, NULL);
+	while (words[last + 1] != NULL)
+		last++;
+	command = fb_format("%s >/dev/null", words[last]);
+	server = popen(command, "w");
+	assert_non_null(server);
+	pid = await_server(dir);
+	assert_int_equal(kill(pid, 0), 0);
+	put_old_one(dir);
+	assert_ok(fb_libvirt_far_end_image(far, "/another", &err));
+	assert_int_equal(kill(pid, 0), 0);
+	assert_ok(fb_libvirt_far_end_image(far, image, &err));
+	while (kill(pid, 0) == 0) /* until its parent knows */
+		fb_clock_wait(fb_clock_mono_ns() + 1000000);
+	(void)pclose(server);
+	assert_int_equal(unlink(image), 0);
+	assert_int_equal(rmdir(dir), 0); /* nothing else is there */
+	fb_libvirt_far_free(far);
+	(void)unlink(program);
+	(void)unsetenv("TMPDIR");
+}
+
 int
 main(void)
 {
@@ -237,6 +331,7 @@ main(void)
 		cmocka_unit_test(arguments_come_as_they_are),
 		cmocka_unit_test(how_a_script_ended_is_told),
 		cmocka_unit_test(what_is_cut_off_replaces_nothing),
+		cmocka_unit_test(a_server_that_was_cut_off_is_ended),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
