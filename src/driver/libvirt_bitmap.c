@@ -182,13 +182,15 @@ fb_libvirt_tell_changes(struct fb_artifact *disk,
 	if (changes->why != NULL)
 		return fb_fail_id(
 		    err, FB_EFAILED, "E-CHANGE-MAP", "%s", changes->why);
-	if (since[0] == '\0') {
+	if (since[0] == '\0' || changes->unknown) {
 		ret_changed->all = true;
 		return FB_OK;
 	}
 	if (changes->since == NULL || strcmp(changes->since, since) != 0)
 		return fb_fail_id(err, FB_EFAILED, "E-CHANGE-MAP",
 		    "nothing tells what changed since the last run");
+	if (changes->same)
+		return FB_OK;
 	if (read_bitmap(disk, changes->bitmap, ret_changed, err) == FB_OK)
 		return FB_OK;
 	fb_ranges_release(ret_changed);

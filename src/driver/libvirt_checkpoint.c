@@ -38,6 +38,10 @@ struct disk {
 	const char *since; /* what the last run has of it, and may be used; or
 	                    * NULL */
 	char *from;        /* the checkpoint that this names */
+	char off[FB_CHANGE_TOKEN_SIZE]; /* the token of a domain that is off;
+	                                 * "": it has none */
+	bool same;    /* as it was captured off: nothing has changed since */
+	bool unknown; /* what it wrote since it was captured off */
 	char *why;
 };
 
@@ -114,6 +118,35 @@ make_token(const struct job *job, const struct disk *disk, const char *name,
 	    TOKEN_PREFIX "%s:%.*s", name, PROOF_LEN, hex);
 }
 
+/* The proof is before it: neither it nor a name has the sign. */
+static size_t
+length_on(const char *token)
+{
+	return strcspn(token, (char[]){ SINCE_OFF, '\0' });
+}
+
+static bool
+is_off_token(const char *token)
+{
+	return token[length_on(token)] != '\0';
+}
+
+/* Of a domain that is off; `since` is of an earlier run, in either way. */
+static void
+make_off_token(const struct job *job, const char *since,
+    char ret_token[FB_CHANGE_TOKEN_SIZE])
+{
+	const char *stamp = job->begin->stamp;
+	char hex[FB_DIGEST_HEX_SIZE];
+	struct fb_digest digest;
+
+	fb_digest_of((struct fb_span){ (const uint8_t *)stamp, strlen(stamp) },
+	    &digest);
+	fb_digest_hex(&digest, hex);
+	(void)snprintf(ret_token, FB_CHANGE_TOKEN_SIZE, "%.*s%c%.*s",
+	    (int)length_on(since), since, SINCE_OFF, SINCE_OFF_LEN, hex);
+}
+
 /* The caller's; NULL when the token names none that is the owner's. */
 static char *
 checkpoint_of(const char *token, const char *owner)
@@ -170,8 +203,7 @@ check_since(const struct job *job, const struct disk *disk, const char *token,
 		return rc;
 	make_token(job, disk, name, created, now);
 	return strncmp(now, token, strlen(now)) == 0 &&
-	        (token[strlen(now)] == '\0' ||
-	            token[strlen(now)] == SINCE_OFF)
+	        strlen(now) == length_on(token)
 	    ? FB_OK
 	    : fb_fail(err, FB_ESTALE,
 	          "it has another image than at its last run, or somebody made "
@@ -193,6 +225,23 @@ token_in_archive(const struct job *job, const char *target)
 	return NULL;
 }
 
+/*
+ * A bitmap is in the image, and tells what this has that the checkpoint's moment
+ * had not, whichever copy of the image it is.  What was captured off is of a
+ * later moment, which a copy from before that has not seen: then the bitmap
+ * counts no more.  What counts is that nobody wrote since.
+ */
+static void
+take_since(const struct job *job, struct disk *disk, const char *token)
+{
+	if (job->begin->stamp != NULL)
+		make_off_token(job, token, disk->off);
+	disk->same = is_off_token(token) && strcmp(disk->off, token) == 0;
+	disk->unknown = is_off_token(token) && !disk->same;
+	if (!disk->unknown)
+		disk->since = token;
+}
+
 static void
 look_back(const struct job *job, struct disk *disk)
 {
@@ -201,11 +250,14 @@ look_back(const struct job *job, struct disk *disk)
 
 	if (token == NULL)
 		return;
+	disk->unknown = is_off_token(token) && job->begin->stamp == NULL;
+	if (disk->unknown)
+		return;
 	disk->from = checkpoint_of(token, job->begin->verb->owner);
 	if (disk->from == NULL)
 		return;
 	if (check_since(job, disk, token, disk->from, &why) == FB_OK) {
-		disk->since = token;
+		take_since(job, disk, token);
 		return;
 	}
 	free(FB_STEAL(disk->from));
@@ -384,19 +436,10 @@ set(json_t *object, const char *key, const char *text)
 }
 
 static void
-make_off_token(const struct job *job, const struct disk *disk,
-    char ret_token[FB_CHANGE_TOKEN_SIZE])
+set_true(json_t *object, const char *key, bool is)
 {
-	const char *stamp = job->begin->stamp;
-	char hex[FB_DIGEST_HEX_SIZE];
-	struct fb_digest digest;
-
-	fb_digest_of((struct fb_span){ (const uint8_t *)stamp, strlen(stamp) },
-	    &digest);
-	fb_digest_hex(&digest, hex);
-	(void)snprintf(ret_token, FB_CHANGE_TOKEN_SIZE, "%.*s%c%.*s",
-	    (int)strcspn(disk->since, (char[]){ SINCE_OFF, '\0' }),
-	    disk->since, SINCE_OFF, SINCE_OFF_LEN, hex);
+	if (is)
+		(void)json_object_set_new(object, key, json_true());
 }
 
 static int
@@ -416,18 +459,18 @@ write_record(const struct job *job, uint64_t created, struct fb_error *err)
 			make_token(job, disk, job->name, created, token);
 			set(item, "token", token);
 		}
-		if (disk->since != NULL && job->begin->stamp != NULL) {
-			make_off_token(job, disk, token);
-			set(item, "token", token);
-		}
-		if (disk->since != NULL) {
+		if (disk->off[0] != '\0')
+			set(item, "token", disk->off);
+		set(item, "since", disk->since);
+		if (disk->since != NULL && !disk->same) {
 			FB_AUTO_FREE char *bitmap = job->asks_image
 			    ? fb_strdup(disk->from)
 			    : fb_format(JOB_BITMAP, disk->target);
 
-			set(item, "since", disk->since);
 			set(item, "bitmap", bitmap);
 		}
+		set_true(item, "same", disk->same);
+		set_true(item, "unknown", disk->unknown);
 		set(item, "why", disk->why);
 		(void)json_object_set_new(record, disk->target, item);
 	}
@@ -608,9 +651,12 @@ fb_libvirt_read_changes(const struct fb_libvirt_driver *driver,
 	ret_changes->token = copy_of(item, "token");
 	ret_changes->since = copy_of(item, "since");
 	ret_changes->why = copy_of(item, "why");
-	if (ret_changes->since != NULL)
+	ret_changes->same = json_is_true(json_object_get(item, "same"));
+	ret_changes->unknown = json_is_true(json_object_get(item, "unknown"));
+	if (ret_changes->since != NULL && !ret_changes->same)
 		ret_changes->bitmap = copy_of(item, "bitmap");
-	if (ret_changes->since != NULL && ret_changes->bitmap == NULL)
+	if (ret_changes->since != NULL && !ret_changes->same &&
+	    ret_changes->bitmap == NULL)
 		ret_changes->bitmap = fb_format(JOB_BITMAP, target);
 	if (ret_changes->token != NULL &&
 	    !fb_change_token_ok(ret_changes->token))

@@ -17,7 +17,10 @@
 struct fb_libvirt_changes {
 	char *token; /* of what is read, or NULL */
 	char *since; /* the token of what it tells the changes from, or NULL */
-	char *bitmap; /* where it does; NULL with `since` */
+	char *bitmap; /* where it does; NULL without `since`, and with `same` */
+	bool same;    /* since then nobody has written to it */
+	bool unknown; /* it ran since it was captured off: it is read in full,
+	               * and nothing is wrong with that */
 	char *why;   /* in words: why it cannot although it should; or NULL */
 };
 void fb_libvirt_changes_release(struct fb_libvirt_changes *changes);

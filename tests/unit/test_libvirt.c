@@ -1853,6 +1853,140 @@ a_bitmap_that_lacks_something_is_not_used(void **state)
 	drop_dir(&dir);
 }
 
+/* What libvirt has of a checkpoint, for a domain of its test driver. */
+static virDomainCheckpointPtr
+find_checkpoint(virDomainPtr domain, const char *name, unsigned flags)
+{
+	(void)domain, (void)name, (void)flags;
+	return (virDomainCheckpointPtr)&real;
+}
+
+static virDomainCheckpointPtr
+make_checkpoint(virDomainPtr domain, const char *xml, unsigned flags)
+{
+	return find_checkpoint(domain, xml, flags);
+}
+
+static char *
+tell_checkpoint(virDomainCheckpointPtr checkpoint, unsigned flags)
+{
+	(void)checkpoint, (void)flags;
+	return fb_strdup("<domaincheckpoint><creationTime>1700000000"
+			 "</creationTime></domaincheckpoint>");
+}
+
+static int
+leave_checkpoint(virDomainCheckpointPtr checkpoint)
+{
+	(void)checkpoint;
+	return 0;
+}
+
+static int
+drop_checkpoint(virDomainCheckpointPtr checkpoint, unsigned flags)
+{
+	(void)checkpoint, (void)flags;
+	return 0;
+}
+
+static void
+with_checkpoints(void)
+{
+	real = fb_libvirt;
+	fb_libvirt.virDomainCheckpointLookupByName = find_checkpoint;
+	fb_libvirt.virDomainCheckpointCreateXML = make_checkpoint;
+	fb_libvirt.virDomainCheckpointGetXMLDesc = tell_checkpoint;
+	fb_libvirt.virDomainCheckpointDelete = drop_checkpoint;
+	fb_libvirt.virDomainCheckpointFree = leave_checkpoint;
+}
+
+static void
+without_checkpoints(void)
+{
+	fb_libvirt.virDomainCheckpointLookupByName =
+	    real.virDomainCheckpointLookupByName;
+	fb_libvirt.virDomainCheckpointCreateXML =
+	    real.virDomainCheckpointCreateXML;
+	fb_libvirt.virDomainCheckpointGetXMLDesc =
+	    real.virDomainCheckpointGetXMLDesc;
+	fb_libvirt.virDomainCheckpointDelete = real.virDomainCheckpointDelete;
+	fb_libvirt.virDomainCheckpointFree = real.virDomainCheckpointFree;
+}
+
+/* Capture it, with this in the archive; with a stamp it is off. */
+static void
+account(struct lab *lab, const char *stamp, const char *since,
+    struct fb_libvirt_changes *ret_changes)
+{
+	static const char *const wanted[] = { "vda", NULL };
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	const struct fb_machine *machine = look(lab, ID);
+	FB_AUTO_FREE const char **known =
+	    fb_alloc(machine->volume_count, sizeof(*known));
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+	FB_AUTO_DOMAIN struct fb_domain domain = { 0 };
+	struct fb_verb make = verb("run.1");
+	struct fb_libvirt_begin begin = { .driver = driver,
+		.machine = machine, .verb = &make, .live = &domain,
+		.wanted = wanted, .stamp = stamp };
+
+	for (size_t i = 0; i < machine->volume_count; i++)
+		if (machine->volumes[i].kind == FB_VOLUME_DISK)
+			known[i] = since;
+	make.owner = "0123456789abcdef";
+	make.since = known;
+	assert_ok(fb_libvirt_make_place(driver, ID, "run.1", &err));
+	assert_ok(fb_libvirt_find(driver, ID, &ref, &err));
+	assert_ok(fb_libvirt_read(ref.domain, false, &domain, &err));
+	begin.domain = ref.domain;
+	fb_libvirt_changes_release(ret_changes);
+	assert_ok(stamp != NULL ? fb_libvirt_go_on_account(&begin, &err)
+	                        : fb_libvirt_begin_account(&begin, &err));
+	assert_ok(fb_libvirt_read_changes(
+	    driver, ID, "run.1", "vda", ret_changes, &err));
+	assert_non_null(ret_changes->token);
+}
+
+/* Its bitmap is from before it was captured off: an older copy of the image has
+ * it as well, and lacks what was written until then. */
+static void
+one_captured_off_has_not_changed_or_nobody_knows(void **state)
+{
+	AUTO_LAB struct lab *lab =
+	    open_lab(ON("/vm/a.qcow2", "qcow2"), NULL, NULL);
+	FB_AUTO_CHANGES struct fb_libvirt_changes ran = { 0 }, off = { 0 },
+	    now = { 0 };
+
+	(void)state;
+	with_checkpoints();
+	account(lab, NULL, NULL, &ran);
+	account(lab, "one", ran.token, &off);
+	assert_string_equal(off.since, ran.token);
+	assert_non_null(off.bitmap);
+	assert_string_not_equal(off.token, ran.token);
+	for (int stays = 0; stays < 3; stays++) {
+		static const char *const stamps[] = { "one", "two", NULL };
+		FB_AUTO_RANGES struct fb_ranges changed = { 0 };
+
+		account(lab, stamps[stays], off.token, &now);
+		assert_null(now.bitmap);
+		assert_null(now.why);
+		assert_ok(fb_libvirt_tell_changes(
+		    NULL, &now, off.token, &changed, &err));
+		assert_int_equal(changed.all, stays > 0);
+		assert_int_equal(changed.count, 0);
+		assert_int_equal(
+		    strcmp(now.token, off.token) == 0, stays == 0);
+	}
+	/* The night after that it is known again. */
+	account(lab, "two", off.token, &ran);
+	account(lab, "two", ran.token, &now);
+	assert_string_equal(now.since, ran.token);
+	assert_string_equal(now.token, ran.token);
+	without_checkpoints();
+}
+
 /* ------------------------------------------------------------- exports */
 
 struct export_lab {
@@ -2191,6 +2325,8 @@ main(void)
 		    a_job_is_of_the_wanted_disks_and_has_its_socket),
 		cmocka_unit_test(an_image_is_read_where_it_has_data),
 		cmocka_unit_test(a_bitmap_that_lacks_something_is_not_used),
+		cmocka_unit_test(
+		    one_captured_off_has_not_changed_or_nobody_knows),
 		cmocka_unit_test(what_is_exported_stands_still),
 		cmocka_unit_test(an_image_is_written_at_any_place),
 		cmocka_unit_test(what_it_starts_with_is_captured_and_put_back),
