@@ -23,12 +23,6 @@
 #define SINCE_OFF     '+'
 #define SINCE_OFF_LEN 16
 
-#define RECORD     "changes"
-#define RECORD_MAX ((size_t)1 << 20)
-
-/* The bitmap that a job has of a disk's changes. */
-#define JOB_BITMAP "backup-%s"
-
 /* One disk of a job that is to begin. */
 struct disk {
 	const char *target;
@@ -55,16 +49,6 @@ struct job {
 
 /* From what is best to what always works. */
 enum kind { WITH_CHANGES, WITH_CHECKPOINT, PLAIN };
-
-void
-fb_libvirt_changes_release(struct fb_libvirt_changes *changes)
-{
-	free(changes->token);
-	free(changes->since);
-	free(changes->bitmap);
-	free(changes->why);
-	*changes = (struct fb_libvirt_changes){ 0 };
-}
 
 static void
 release_job(struct job *job)
@@ -446,7 +430,7 @@ static int
 write_record(const struct job *job, uint64_t created, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = fb_libvirt_part(job->begin->driver,
-	    job->begin->machine->id, job->begin->verb->token, RECORD);
+	    job->begin->machine->id, job->begin->verb->token, FB_LIBVIRT_CHANGES);
 	FB_AUTO_JSON json_t *record = json_object();
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 
@@ -465,7 +449,7 @@ write_record(const struct job *job, uint64_t created, struct fb_error *err)
 		if (disk->since != NULL && !disk->same) {
 			FB_AUTO_FREE char *bitmap = job->asks_image
 			    ? fb_strdup(disk->from)
-			    : fb_format(JOB_BITMAP, disk->target);
+			    : fb_format(FB_LIBVIRT_JOB_BITMAP, disk->target);
 
 			set(item, "bitmap", bitmap);
 		}
@@ -614,56 +598,6 @@ fb_libvirt_has_account(virDomainPtr domain)
 	return has;
 }
 
-static int
-load_record(const struct fb_libvirt_driver *driver, const char *uuid,
-    const char *token, json_t **ret_record, struct fb_error *err)
-{
-	FB_AUTO_FREE char *path = fb_libvirt_part(driver, uuid, token, RECORD);
-	FB_AUTO_BUF struct fb_buf text = { 0 };
-	int rc = fb_io_read_file(path, RECORD_MAX, &text, err);
-
-	if (rc == FB_OK)
-		rc = fb_json_parse(fb_buf_span(&text), RECORD_MAX,
-		    "what a backup job tells", ret_record, err);
-	return rc;
-}
-
-static char *
-copy_of(const json_t *item, const char *key)
-{
-	const char *text = json_string_value(json_object_get(item, key));
-
-	return text != NULL ? fb_strdup(text) : NULL;
-}
-
-int
-fb_libvirt_read_changes(const struct fb_libvirt_driver *driver,
-    const char *uuid, const char *token, const char *target,
-    struct fb_libvirt_changes *ret_changes, struct fb_error *err)
-{
-	FB_AUTO_JSON json_t *all = NULL;
-	int rc = load_record(driver, uuid, token, &all, err);
-	const json_t *item;
-
-	if (rc < 0)
-		return rc == FB_ENOTFOUND ? FB_OK : rc;
-	item = json_object_get(all, target);
-	ret_changes->token = copy_of(item, "token");
-	ret_changes->since = copy_of(item, "since");
-	ret_changes->why = copy_of(item, "why");
-	ret_changes->same = json_is_true(json_object_get(item, "same"));
-	ret_changes->unknown = json_is_true(json_object_get(item, "unknown"));
-	if (ret_changes->since != NULL && !ret_changes->same)
-		ret_changes->bitmap = copy_of(item, "bitmap");
-	if (ret_changes->since != NULL && !ret_changes->same &&
-	    ret_changes->bitmap == NULL)
-		ret_changes->bitmap = fb_format(JOB_BITMAP, target);
-	if (ret_changes->token != NULL &&
-	    !fb_change_token_ok(ret_changes->token))
-		free(FB_STEAL(ret_changes->token));
-	return FB_OK;
-}
-
 /*
  * Those of runs before.
  */
@@ -714,7 +648,7 @@ fb_libvirt_drop_checkpoints(const struct fb_libvirt_driver *driver,
 	int state, count, rc;
 
 	if (verb->owner == NULL ||
-	    load_record(driver, uuid, verb->token, &kept, &ignored) < 0)
+	    fb_libvirt_load_changes(driver, uuid, verb->token, &kept, &ignored) < 0)
 		return FB_OK;
 	rc = fb_libvirt_state(domain, &state, err);
 	if (rc < 0 || fb_libvirt_is_off(state))

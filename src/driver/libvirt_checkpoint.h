@@ -11,7 +11,14 @@
 #ifndef DRIVER_LIBVIRT_CHECKPOINT_H
 #define DRIVER_LIBVIRT_CHECKPOINT_H
 
+#include "fleetbak/format/json.h"
 #include "libvirt_internal.h"
+
+/* The record of a capture's changes, in its place. */
+#define FB_LIBVIRT_CHANGES "changes"
+
+/* The bitmap that a job has of a disk's changes. */
+#define FB_LIBVIRT_JOB_BITMAP "backup-%s"
 
 /* What a capture can tell of a disk's changes.  All-zero: nothing. */
 struct fb_libvirt_changes {
@@ -67,6 +74,11 @@ FB_MUST_USE int fb_libvirt_go_on_account(
 
 /* Has it a checkpoint of fleetbak's, whoever is its owner? */
 bool fb_libvirt_has_account(virDomainPtr domain);
+
+/* The record itself, the caller's; FB_ENOTFOUND. */
+FB_MUST_USE int fb_libvirt_load_changes(const struct fb_libvirt_driver *driver,
+    const char *uuid, const char *token, json_t **ret_record,
+    struct fb_error *err);
 
 /* What the record of a capture says of a disk; nothing without a record. */
 FB_MUST_USE int fb_libvirt_read_changes(const struct fb_libvirt_driver *driver,

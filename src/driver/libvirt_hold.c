@@ -111,6 +111,17 @@ out:
 	return rc;
 }
 
+bool
+fb_libvirt_has_hold(struct fb_libvirt_driver *driver, const char *uuid)
+{
+	bool has;
+
+	(void)pthread_mutex_lock(&driver->lock);
+	has = *find_held(driver, uuid) != NULL;
+	(void)pthread_mutex_unlock(&driver->lock);
+	return has;
+}
+
 int
 fb_libvirt_check_held(const struct fb_libvirt_driver *driver, const char *uuid,
     struct fb_error *err)
@@ -119,12 +130,8 @@ fb_libvirt_check_held(const struct fb_libvirt_driver *driver, const char *uuid,
 	FB_AUTO_FREE char *path = fb_libvirt_place(driver, uuid, "");
 	struct fb_error why = { 0 };
 	int fd = -1, rc = FB_OK;
-	bool held;
 
-	(void)pthread_mutex_lock(&own->lock);
-	held = *find_held(own, uuid) != NULL;
-	(void)pthread_mutex_unlock(&own->lock);
-	if (!held && fb_libvirt_reaches(driver))
+	if (!fb_libvirt_has_hold(own, uuid) && fb_libvirt_reaches(driver))
 		rc = try_lock(path, false, &fd, &why);
 	if (fd >= 0)
 		(void)close(fd);

@@ -327,7 +327,7 @@ FB_MUST_USE int fb_libvirt_start_paused(
     const char *uuid, const char *token, struct fb_error *err);
 /* The same of a dead run's job, if it has brought that about. */
 FB_MUST_USE int fb_libvirt_free_held_up(
-    const struct fb_libvirt_driver *driver, virDomainPtr domain,
+    struct fb_libvirt_driver *driver, virDomainPtr domain,
     const char *uuid, struct fb_error *err);
 
 /*
@@ -338,6 +338,9 @@ FB_MUST_USE int fb_libvirt_free_held_up(
  */
 FB_MUST_USE int fb_libvirt_hold(struct fb_libvirt_driver *driver,
     const char *uuid, struct fb_error *err);
+/* Does this process hold it? */
+bool fb_libvirt_has_hold(
+    struct fb_libvirt_driver *driver, const char *uuid);
 FB_MUST_USE int fb_libvirt_check_held(const struct fb_libvirt_driver *driver,
     const char *uuid, struct fb_error *err);
 /* Those that are held, the caller's; ends with NULL. */

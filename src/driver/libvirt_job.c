@@ -199,24 +199,53 @@ fb_libvirt_end_job(virDomainPtr domain, struct fb_error *err)
 	return rc < 0 ? rc : fb_libvirt_let_go_on(domain, err);
 }
 
+/* Is there anything of fleetbak's at all?  Its place is there then. */
+static int
+is_burdened(const struct fb_libvirt_driver *driver, virDomainPtr domain,
+    const char *uuid, bool *ret_is, struct fb_error *err)
+{
+	enum fb_libvirt_job job = FB_LIBVIRT_NO_JOB;
+	bool overlaid = fb_libvirt_is_overlaid(driver, uuid);
+	int rc = overlaid
+	    ? FB_OK
+	    : fb_libvirt_job(driver, domain, uuid, "", &job, err);
+
+	*ret_is = overlaid || job == FB_LIBVIRT_OLD_JOB;
+	return rc;
+}
+
+/* Looked at anew by who has it: it may have been another fleetbak's. */
+static int
+free_now(const struct fb_libvirt_driver *driver, virDomainPtr domain,
+    const char *uuid, struct fb_error *err)
+{
+	bool burdened;
+	int rc = is_burdened(driver, domain, uuid, &burdened, err);
+
+	if (rc < 0 || !burdened || !fb_libvirt_is_held_up(domain))
+		return rc;
+	return fb_libvirt_is_overlaid(driver, uuid)
+	    ? fb_libvirt_merge(driver, domain, uuid, NULL, err)
+	    : fb_libvirt_end_job(domain, err);
+}
+
 int
-fb_libvirt_free_held_up(const struct fb_libvirt_driver *driver,
+fb_libvirt_free_held_up(struct fb_libvirt_driver *driver,
     virDomainPtr domain, const char *uuid, struct fb_error *err)
 {
-	enum fb_libvirt_job job;
-	int rc;
+	bool burdened, had = fb_libvirt_has_hold(driver, uuid);
+	int rc = FB_OK;
 
 	if (!fb_libvirt_is_held_up(domain))
 		return FB_OK;
-	if (fb_libvirt_is_overlaid(driver, uuid)) {
-		rc = fb_libvirt_check_held(driver, uuid, err);
-		return rc < 0 ? rc
-		              : fb_libvirt_merge(
-		                    driver, domain, uuid, NULL, err);
-	}
-	rc = fb_libvirt_job(driver, domain, uuid, "", &job, err);
-	if (rc < 0 || job != FB_LIBVIRT_OLD_JOB)
+	rc = is_burdened(driver, domain, uuid, &burdened, err);
+	if (rc < 0 || !burdened)
 		return rc;
-	rc = fb_libvirt_check_held(driver, uuid, err);
-	return rc < 0 ? rc : fb_libvirt_end_job(domain, err);
+	rc = fb_libvirt_hold(driver, uuid, err);
+	if (rc < 0)
+		return rc;
+	rc = free_now(driver, domain, uuid, err);
+	if (!had)
+		fb_libvirt_let_go_of(driver, uuid);
+	return rc;
 }

@@ -395,13 +395,14 @@ merge_one(virDomainPtr domain, const struct overlays *overlays,
 	}
 }
 
-/* Is there anything in its definition that names an overlay? */
+/* Is there anything in its definition that names an overlay?  Live: in what it
+ * has now. */
 static int
-is_merged(virDomainPtr domain, const struct overlays *overlays,
+is_merged(virDomainPtr domain, bool live, const struct overlays *overlays,
     bool *ret_merged, struct fb_error *err)
 {
 	FB_AUTO_DOMAIN struct fb_domain defined = { 0 };
-	int rc = fb_libvirt_read(domain, false, &defined, err);
+	int rc = fb_libvirt_read(domain, live, &defined, err);
 
 	*ret_merged = true;
 	for (size_t i = 0; rc == FB_OK && i < overlays->count; i++) {
@@ -414,13 +415,34 @@ is_merged(virDomainPtr domain, const struct overlays *overlays,
 	return rc;
 }
 
+/* Whoever else uses this scratch may have made others meanwhile. */
+static int
+check_same(const struct fb_libvirt_driver *driver, const char *uuid,
+    const char *token, struct fb_error *err)
+{
+	AUTO_OVERLAYS struct overlays now = { 0 };
+	int rc = load(driver, uuid, &now, err);
+
+	return rc < 0 || (now.record != NULL && strcmp(now.token, token) == 0)
+	    ? rc
+	    : fb_fail_id(err, FB_ECONFLICT, "E-OVERLAY",
+	          "somebody else has merged its overlays, or made others");
+}
+
 static int
 drop_overlays(const struct fb_libvirt_driver *driver, virDomainPtr domain,
     const char *uuid, const struct overlays *overlays, struct fb_error *err)
 {
 	bool merged = true;
-	int rc = is_merged(domain, overlays, &merged, err);
+	int rc = check_same(driver, uuid, overlays->token, err);
 
+	if (rc == FB_OK)
+		rc = is_merged(domain, true, overlays, &merged, err);
+	if (rc == FB_OK && !merged)
+		rc = fb_fail_id(err, FB_ECONFLICT, "E-OVERLAY",
+		    "it writes to an overlay that is merged");
+	if (rc == FB_OK)
+		rc = is_merged(domain, false, overlays, &merged, err);
 	/* It would not start again. */
 	if (rc == FB_OK && !merged)
 		rc = fb_fail_id(err, FB_ECONFLICT, "E-OVERLAY",
@@ -481,7 +503,7 @@ merge_all(const struct fb_libvirt_driver *driver, virDomainPtr domain,
 	int state, rc = fb_libvirt_state(domain, &state, err);
 
 	if (rc == FB_OK && fb_libvirt_is_off(state)) {
-		rc = is_merged(domain, overlays, &merged, err);
+		rc = is_merged(domain, false, overlays, &merged, err);
 		if (rc == FB_OK && !merged)
 			rc = fb_libvirt_start_paused(
 			    driver, domain, uuid, TO_MERGE, err);

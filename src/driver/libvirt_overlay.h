@@ -43,6 +43,12 @@ FB_MUST_USE int fb_libvirt_merge(const struct fb_libvirt_driver *driver,
 FB_MUST_USE int fb_libvirt_overlay_lost(const struct fb_libvirt_driver *driver,
     const char *uuid, struct fb_error *err);
 
+/* Before the capture's files are removed: does the domain, as it is or as it is
+ * defined, name any of them, whatever is recorded?  E-OVERLAY. */
+FB_MUST_USE int fb_libvirt_overlay_gone(const struct fb_libvirt_driver *driver,
+    virDomainPtr domain, const char *uuid, const char *token,
+    struct fb_error *err);
+
 /* Is something to be merged? */
 bool fb_libvirt_is_overlaid(
     const struct fb_libvirt_driver *driver, const char *uuid);

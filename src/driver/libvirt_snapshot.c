@@ -503,6 +503,9 @@ clear_way(const struct capture *capture, struct fb_error *err)
 		rc = fb_libvirt_merge(capture->driver, capture->domain,
 		    capture->uuid, NULL, err);
 	if (rc == FB_OK)
+		rc = fb_libvirt_overlay_gone(capture->driver, capture->domain,
+		    capture->uuid, capture->token, err);
+	if (rc == FB_OK)
 		rc = fb_libvirt_remove_own(
 		    capture->driver, capture->uuid, capture->token, err);
 	return rc < 0 ? rc : fb_io_remove_tree(place, err);
@@ -615,6 +618,9 @@ fb_libvirt_remove_snapshot(struct fb_driver *base,
 		rc = fb_libvirt_end_job(ref.domain, err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_merge(
+		    driver, ref.domain, machine->id, verb->token, err);
+	if (rc == FB_OK)
+		rc = fb_libvirt_overlay_gone(
 		    driver, ref.domain, machine->id, verb->token, err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_drop_checkpoints(

@@ -989,6 +989,102 @@ put_overlay(struct lab *lab, const char *overlay, const char *base,
 	    "<driver name='qemu' type='" format "'/><source file='" path \
 	    "'/><target dev='vda' bus='virtio'/></disk></devices>")
 
+/* What another fleetbak with the same scratch does between two looks. */
+static struct {
+	struct fb_driver *driver;
+	bool holds;
+} other_run;
+
+static int
+held_up_state(virDomainPtr domain, int *state, int *reason, unsigned flags)
+{
+	(void)domain, (void)flags;
+	*state = VIR_DOMAIN_PAUSED;
+	*reason = VIR_DOMAIN_PAUSED_IOERROR;
+	return 0;
+}
+
+static int
+other_aborts(virDomainPtr domain)
+{
+	(void)domain;
+	other_run.holds = fb_libvirt_hold(
+	    (struct fb_libvirt_driver *)other_run.driver, ID, &err) == FB_OK;
+	return -1;
+}
+
+static char *
+tell_job(virDomainPtr domain, unsigned flags)
+{
+	(void)domain, (void)flags;
+	return fb_format(
+	    "<domainbackup mode='pull'><server transport='unix' "
+	    "socket='%s/" ID "/run.0/own/nbd'/></domainbackup>",
+	    ((struct fb_libvirt_driver *)other_run.driver)->scratch);
+}
+
+static void
+nobody_takes_one_over_while_it_is_let_go_on(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(PLAIN("a", "0", ""), NULL, NULL);
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+
+	(void)state;
+	assert_ok(fb_driver_open(&lab->source, &other_run.driver, &err));
+	assert_ok(fb_libvirt_find(driver, ID, &ref, &err));
+	real = fb_libvirt;
+	fb_libvirt.virDomainGetState = held_up_state;
+	fb_libvirt.virDomainBackupGetXMLDesc = tell_job;
+	fb_libvirt.virDomainAbortJob = other_aborts;
+	other_run.holds = true;
+	assert_true(
+	    fb_libvirt_free_held_up(driver, ref.domain, ID, &err) < 0);
+	fb_libvirt.virDomainGetState = real.virDomainGetState;
+	fb_libvirt.virDomainBackupGetXMLDesc = real.virDomainBackupGetXMLDesc;
+	fb_libvirt.virDomainAbortJob = real.virDomainAbortJob;
+	assert_false(other_run.holds);
+	/* And then anybody may have it. */
+	assert_ok(fb_libvirt_hold(
+	    (struct fb_libvirt_driver *)other_run.driver, ID, &err));
+	fb_driver_close(other_run.driver);
+}
+
+static void
+what_a_domain_names_is_not_removed(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(PLAIN("a", "0", ""), NULL, NULL);
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	FB_AUTO_FREE char *overlay =
+	    fb_format("%s/" ID "/run.1/own/vda", driver->scratch);
+	FB_AUTO_FREE char *xml = fb_format(
+	    "<domain type='test'><name>a</name><uuid>" ID "</uuid>"
+	    "<memory>1024</memory><os><type>hvm</type></os>"
+	    "<devices><disk type='file' device='disk'><driver name='qemu' "
+	    "type='qcow2'/><source file='%s'/><target dev='vda' "
+	    "bus='virtio'/></disk></devices></domain>",
+	    overlay);
+	AUTO_LAB struct lab *above = open_lab(xml, NULL, NULL);
+	struct fb_libvirt_driver *same =
+	    (struct fb_libvirt_driver *)above->driver;
+	const struct fb_machine *machine = look(above, ID);
+	struct fb_verb other = verb("run.2"), make = verb("run.1");
+
+	(void)state;
+	free(same->scratch);
+	same->scratch = fb_strdup(driver->scratch);
+	assert_ok(fb_libvirt_make_place(same, ID, "run.1", &err));
+	/* Nothing is recorded of it. */
+	assert_fails(FB_ECONFLICT,
+	    fb_driver_remove_snapshot(above->driver, machine, &make, &err));
+	assert_string_equal(err.id, "E-OVERLAY");
+	assert_ok(fb_driver_remove_snapshot(
+	    above->driver, machine, &other, &err));
+	fb_libvirt_let_go_of(same, NULL);
+}
+
 static void
 one_with_an_overlay_of_ours_is_what_it_is_without(void **state)
 {
@@ -2327,6 +2423,8 @@ main(void)
 		cmocka_unit_test(a_bitmap_that_lacks_something_is_not_used),
 		cmocka_unit_test(
 		    one_captured_off_has_not_changed_or_nobody_knows),
+		cmocka_unit_test(nobody_takes_one_over_while_it_is_let_go_on),
+		cmocka_unit_test(what_a_domain_names_is_not_removed),
 		cmocka_unit_test(what_is_exported_stands_still),
 		cmocka_unit_test(an_image_is_written_at_any_place),
 		cmocka_unit_test(what_it_starts_with_is_captured_and_put_back),
