@@ -102,12 +102,33 @@ judge(struct fb_libvirt_driver *driver, const char *uuid, const char *token,
 	                    token);
 }
 
+/* Somebody goes on with it: from now on it is looked after, however long it
+ * takes until it is read. */
+static int
+take_over(struct fb_libvirt_driver *driver, const char *uuid,
+    const char *token, struct fb_error *err)
+{
+	FB_AUTO_BUF struct fb_buf stamp = { 0 };
+	enum fb_libvirt_kind kind;
+	int rc = fb_libvirt_hold(driver, uuid, err);
+
+	if (rc == FB_OK)
+		rc = fb_libvirt_read_kind(
+		    driver, uuid, token, &kind, &stamp, err);
+	if (rc == FB_OK &&
+	    (kind == FB_LIBVIRT_JOB || kind == FB_LIBVIRT_OVERLAY))
+		rc = fb_libvirt_begin_watch(driver, err);
+	return rc;
+}
+
 int
 fb_libvirt_find_by_token(struct fb_driver *base,
     const struct fb_machine *machine, const char *token, struct fb_error *err)
 {
-	return judge(
-	    (struct fb_libvirt_driver *)base, machine->id, token, err);
+	struct fb_libvirt_driver *driver = (struct fb_libvirt_driver *)base;
+	int rc = judge(driver, machine->id, token, err);
+
+	return rc < 0 ? rc : take_over(driver, machine->id, token, err);
 }
 
 /*
@@ -517,9 +538,12 @@ tell_made(const struct capture *capture, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf stamp = { 0 };
 	enum fb_libvirt_kind kind;
-	int rc = fb_libvirt_read_kind(capture->driver, capture->uuid,
-	    capture->token, &kind, &stamp, err);
+	int rc = take_over(
+	    capture->driver, capture->uuid, capture->token, err);
 
+	if (rc == FB_OK)
+		rc = fb_libvirt_read_kind(capture->driver, capture->uuid,
+		    capture->token, &kind, &stamp, err);
 	if (capture->ret_unclean != NULL)
 		*capture->ret_unclean = fb_libvirt_was_unclean(
 		    capture->driver, capture->uuid, capture->token);

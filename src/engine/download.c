@@ -370,6 +370,8 @@ carry_out(struct download *download, struct fb_run *run,
 	fb_run_bind(run, download->plan);
 	if (engine->guardian_argv != NULL && fb_run_needs_guard(run))
 		rc = fb_guardian_start(engine->guardian_argv, &guardian, err);
+	if (rc == FB_OK)
+		fb_run_take_over(run);
 	/* The journal first: it is what remembers to end the session. */
 	if (rc == FB_OK && run->journal == NULL)
 		rc = fb_run_begin_journal(run, err);

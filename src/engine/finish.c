@@ -433,6 +433,20 @@ fb_job_has_snapshot(const struct fb_job *job)
 	return job->token[0] != '\0' && job->state != FB_MACHINE_RELEASED;
 }
 
+void
+fb_run_take_over(const struct fb_run *run)
+{
+	for (size_t i = 0; i < run->job_count; i++) {
+		const struct fb_job *job = &run->jobs[i];
+		struct fb_error ignored = { 0 };
+
+		if (fb_job_has_snapshot(job) && job->driver != NULL &&
+		    job->now != NULL && job->driver->ops->relieve != NULL)
+			(void)!fb_driver_find_by_token(
+			    job->driver, job->now, job->token, &ignored);
+	}
+}
+
 int
 fb_run_release(struct fb_run *run, struct fb_error *err)
 {

@@ -77,6 +77,10 @@ settle_debts(struct fb_restore *r, struct fb_error *err)
 	struct fb_recover_report report = { 0 };
 	int rc = fb_recover(r->engine, &request, r->children_fd, &report, err);
 
+	/* The guardian of a run that died waits for this one's lock. */
+	if (rc == FB_OK)
+		rc = fb_recover_relieve(
+		    r->engine, r->children_fd, &report, err);
 	fb_recover_report_release(&report);
 	return rc;
 }

@@ -225,6 +225,9 @@ FB_MUST_USE int fb_run_commit(struct fb_run *run, struct fb_error *err);
 FB_MUST_USE int fb_run_release(struct fb_run *run, struct fb_error *err);
 /* May there be a snapshot of it? */
 bool fb_job_has_snapshot(const struct fb_job *job);
+/* The guests of a run that was cut off are looked after from here on, not only
+ * when their turn comes.  What that says counts then. */
+void fb_run_take_over(const struct fb_run *run);
 /* Is there a snapshot that could not be removed, or a start that is owed?
  * Then the run's directory is what remembers it. */
 bool fb_job_holds(const struct fb_job *job);

@@ -1051,6 +1051,51 @@ nobody_takes_one_over_while_it_is_let_go_on(void **state)
 	fb_driver_close(other_run.driver);
 }
 
+static char *
+tell_own_job(virDomainPtr domain, unsigned flags)
+{
+	FB_AUTO_FREE char *socket = fb_libvirt_socket(
+	    (struct fb_libvirt_driver *)other_run.driver, ID, "run.1");
+
+	(void)domain, (void)flags;
+	return fb_format(
+	    "<domainbackup mode='pull'><server transport='unix' "
+	    "socket='%s'/></domainbackup>",
+	    socket);
+}
+
+static void
+who_goes_on_with_a_capture_looks_after_its_guest(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(PLAIN("a", "0", ""), NULL, NULL);
+	const struct fb_machine *machine = look(lab, ID);
+	struct fb_libvirt_driver *dead = (struct fb_libvirt_driver *)lab->driver;
+	struct fb_verb make = verb("run.1");
+
+	(void)state;
+	for (int makes = 0; makes < 2; makes++) {
+		struct fb_libvirt_driver *driver;
+
+		assert_ok(fb_driver_open(
+		    &lab->source, &other_run.driver, &err));
+		driver = (struct fb_libvirt_driver *)other_run.driver;
+		assert_ok(fb_libvirt_make_place(dead, ID, "run.1", &err));
+		assert_ok(fb_libvirt_write_kind(dead, ID, "run.1",
+		    FB_LIBVIRT_JOB, (struct fb_span){ 0 }, &err));
+		real = fb_libvirt;
+		fb_libvirt.virDomainBackupGetXMLDesc = tell_own_job;
+		assert_ok(makes ? fb_driver_create_snapshot(other_run.driver,
+		                      machine, &make, &err)
+		                : fb_driver_find_by_token(other_run.driver,
+		                      machine, "run.1", &err));
+		fb_libvirt.virDomainBackupGetXMLDesc =
+		    real.virDomainBackupGetXMLDesc;
+		assert_true(driver->watches);
+		assert_fails(FB_EBUSY, fb_libvirt_hold(dead, ID, &err));
+		fb_driver_close(other_run.driver);
+	}
+}
+
 static void
 what_a_domain_names_is_not_removed(void **state)
 {
@@ -2424,6 +2469,8 @@ main(void)
 		cmocka_unit_test(
 		    one_captured_off_has_not_changed_or_nobody_knows),
 		cmocka_unit_test(nobody_takes_one_over_while_it_is_let_go_on),
+		cmocka_unit_test(
+		    who_goes_on_with_a_capture_looks_after_its_guest),
 		cmocka_unit_test(what_a_domain_names_is_not_removed),
 		cmocka_unit_test(what_is_exported_stands_still),
 		cmocka_unit_test(an_image_is_written_at_any_place),

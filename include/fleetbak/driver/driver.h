@@ -145,7 +145,9 @@ struct fb_driver_ops {
 	int (*create_snapshot)(struct fb_driver *, const struct fb_machine *,
 	    const struct fb_verb *, struct fb_error *);
 	/* FB_OK: it exists and is whole; FB_ENOTFOUND: no trace of it;
-	 * FB_EFAILED: a part of it, which remove_snapshot clears away. */
+	 * FB_EFAILED: a part of it, which remove_snapshot clears away.  Asked
+	 * by whoever goes on with it: a driver that relieves looks after its
+	 * machine from then on. */
 	int (*find_by_token)(struct fb_driver *, const struct fb_machine *,
 	    const char *token, struct fb_error *);
 	/* Every snapshot of ours in the source. */
