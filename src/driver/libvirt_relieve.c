@@ -3,6 +3,7 @@
  * files: when they have no room QEMU holds the guest, and nobody is there to let
  * it go on.
  */
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -16,17 +17,24 @@
  * besides: its tables have 1/4096. */
 #define ROOM(size) ((size) + (size) / 1024)
 
+/* What the jobs may take that this process has left to the next run.  They may
+ * be of several sources, whose scratches are on one file system more often than
+ * not: all count as if they were. */
+static uint64_t promised;
+static pthread_mutex_t promised_lock = PTHREAD_MUTEX_INITIALIZER;
+
 /* May all that the guest overwrites go to scratch?  Then whoever takes the job
  * over has it still. */
 static bool
-has_room(const struct fb_libvirt_driver *driver,
+has_room_locked(const struct fb_libvirt_driver *driver,
     const struct fb_machine *machine)
 {
-	uint64_t room = fb_libvirt_room(driver->scratch);
+	uint64_t room = fb_libvirt_room(driver->scratch), needs = 0;
 
 	/* Of another host's nothing is known. */
-	if (!driver->local)
+	if (!driver->local || promised > room)
 		return false;
+	room -= promised;
 	for (size_t i = 0; i < machine->volume_count; i++) {
 		uint64_t size = ROOM(machine->volumes[i].size);
 
@@ -37,8 +45,22 @@ has_room(const struct fb_libvirt_driver *driver,
 		if (machine->volumes[i].size == 0 || size > room)
 			return false;
 		room -= size;
+		needs += size;
 	}
+	promised += needs;
 	return true;
+}
+
+static bool
+has_room(const struct fb_libvirt_driver *driver,
+    const struct fb_machine *machine)
+{
+	bool has;
+
+	(void)pthread_mutex_lock(&promised_lock);
+	has = has_room_locked(driver, machine);
+	(void)pthread_mutex_unlock(&promised_lock);
+	return has;
 }
 
 static int

@@ -1096,6 +1096,73 @@ who_goes_on_with_a_capture_looks_after_its_guest(void **state)
 	}
 }
 
+#define ID_OF "0d5f4a7e-2b7c-4d0c-9a35-3a9f1c6e8b1%d"
+
+/* Of a and b. */
+static bool ended[2];
+
+static int
+number_of(virDomainPtr domain)
+{
+	return fb_libvirt.virDomainGetName(domain)[0] == 'b';
+}
+
+static char *
+tell_each_job(virDomainPtr domain, unsigned flags)
+{
+	FB_AUTO_FREE char *id = fb_format(ID_OF, number_of(domain));
+	FB_AUTO_FREE char *socket = fb_libvirt_socket(
+	    (struct fb_libvirt_driver *)other_run.driver, id, "run.1");
+
+	(void)flags;
+	return ended[number_of(domain)]
+	    ? fb_strdup("<domainbackup/>")
+	    : fb_format("<domainbackup mode='pull'><server "
+	                "transport='unix' socket='%s'/></domainbackup>",
+	          socket);
+}
+
+static int
+end_each_job(virDomainPtr domain)
+{
+	ended[number_of(domain)] = true;
+	return 0;
+}
+
+static void
+room_is_promised_once(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(
+	    PLAIN("a", "0", "") PLAIN("b", "1", ""), NULL, NULL);
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	struct fb_volume disk = { .name = (char *)"vda",
+		.kind = FB_VOLUME_DISK };
+	struct fb_verb left = verb("run.1");
+
+	(void)state;
+	other_run.driver = lab->driver;
+	assert_ok(fb_io_mkdirs(driver->scratch, 0700, &err));
+	disk.size = fb_libvirt_room(driver->scratch) / 10 * 6;
+	real = fb_libvirt;
+	fb_libvirt.virDomainBackupGetXMLDesc = tell_each_job;
+	fb_libvirt.virDomainAbortJob = end_each_job;
+	for (int i = 0; i < 2; i++) {
+		FB_AUTO_FREE char *id = fb_format(ID_OF, i);
+		struct fb_machine machine = { .id = id, .volumes = &disk,
+			.volume_count = 1 };
+		bool done;
+
+		assert_ok(fb_libvirt_make_place(driver, id, "run.1", &err));
+		assert_ok(fb_driver_relieve(
+		    lab->driver, &machine, &left, &done, &err));
+		assert_int_equal(done, i == 1);
+		assert_int_equal(ended[i], i == 1);
+	}
+	fb_libvirt.virDomainBackupGetXMLDesc = real.virDomainBackupGetXMLDesc;
+	fb_libvirt.virDomainAbortJob = real.virDomainAbortJob;
+}
+
 static void
 what_a_domain_names_is_not_removed(void **state)
 {
@@ -2471,6 +2538,7 @@ main(void)
 		cmocka_unit_test(nobody_takes_one_over_while_it_is_let_go_on),
 		cmocka_unit_test(
 		    who_goes_on_with_a_capture_looks_after_its_guest),
+		cmocka_unit_test(room_is_promised_once),
 		cmocka_unit_test(what_a_domain_names_is_not_removed),
 		cmocka_unit_test(what_is_exported_stands_still),
 		cmocka_unit_test(an_image_is_written_at_any_place),
