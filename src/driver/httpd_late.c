@@ -1,34 +1,22 @@
 #include "httpd_late.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
-#include <stdio.h>
 
-#define LIBRARY "libmicrohttpd.so.12"
+#include "fleetbak/base/late.h"
 
 struct fb_httpd fb_httpd;
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static char trouble[256];
+static char trouble[FB_LATE_TROUBLE];
+
+#define ROW(name) { "MHD_" #name, (void **)&fb_httpd.name },
+static const struct fb_late_row rows[] = { FB_HTTPD_FUNCTIONS(ROW) };
 
 static void
 load(void)
 {
-	void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-
-	if (library == NULL) {
-		const char *why = dlerror();
-
-		(void)snprintf(trouble, sizeof(trouble), "%s",
-		    why != NULL ? why : LIBRARY ": cannot be loaded");
-		return;
-	}
-#define TAKE(name) \
-	*(void **)&fb_httpd.name = dlsym(library, "MHD_" #name); \
-	if (fb_httpd.name == NULL) \
-		(void)snprintf(trouble, sizeof(trouble), "%s has no MHD_%s", \
-		    LIBRARY, #name);
-	FB_HTTPD_FUNCTIONS(TAKE)
+	(void)!fb_late_load(
+	    "libmicrohttpd.so.12", rows, FB_COUNT(rows), trouble);
 }
 
 const char *

@@ -1,11 +1,12 @@
 #include "libvirt_late.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "fleetbak/base/late.h"
 
 #define LIBVIRT      "libvirt.so.0"
 #define LIBVIRT_QEMU "libvirt-qemu.so.0"
@@ -15,21 +16,18 @@ struct fb_libvirt fb_libvirt;
 struct fb_nbd fb_nbd;
 
 static pthread_once_t libvirt_once = PTHREAD_ONCE_INIT;
-static char libvirt_trouble[256];
+static char libvirt_trouble[FB_LATE_TROUBLE];
 static pthread_once_t nbd_once = PTHREAD_ONCE_INIT;
-static char nbd_trouble[256];
+static char nbd_trouble[FB_LATE_TROUBLE];
 
-static void *
-open_library(const char *name, char *trouble, size_t size)
-{
-	void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-	const char *why = library == NULL ? dlerror() : NULL;
-
-	if (library == NULL)
-		(void)snprintf(trouble, size, "%s",
-		    why != NULL ? why : "it cannot be loaded");
-	return library;
-}
+#define LIBVIRT_ROW(name) { #name, (void **)&fb_libvirt.name },
+static const struct fb_late_row libvirt_rows[] = { FB_LIBVIRT_FUNCTIONS(
+    LIBVIRT_ROW) };
+/* What only QEMU has. */
+static const struct fb_late_row qemu_rows[] = { LIBVIRT_ROW(
+    virDomainQemuAgentCommand) };
+#define NBD_ROW(name) { #name, (void **)&fb_nbd.name },
+static const struct fb_late_row nbd_rows[] = { FB_NBD_FUNCTIONS(NBD_ROW) };
 
 /* What it has to say comes back with each call; it would print it besides. */
 static void
@@ -85,39 +83,22 @@ start_events(void)
 	return rc == 0 && pthread_detach(thread) == 0;
 }
 
-/* What only QEMU has. */
-static void
-load_libvirt_qemu(void)
-{
-	void *library = dlopen(LIBVIRT_QEMU, RTLD_NOW | RTLD_LOCAL);
-
-	if (library != NULL)
-		*(void **)&fb_libvirt.virDomainQemuAgentCommand =
-		    dlsym(library, "virDomainQemuAgentCommand");
-}
-
 static void
 load_libvirt(void)
 {
-	void *library = open_library(
-	    LIBVIRT, libvirt_trouble, sizeof(libvirt_trouble));
+	char ignored[FB_LATE_TROUBLE];
 
-	if (library == NULL)
-		return;
-#define TAKE(name) \
-	*(void **)&fb_libvirt.name = dlsym(library, #name); \
-	if (fb_libvirt.name == NULL) \
-		(void)snprintf(libvirt_trouble, sizeof(libvirt_trouble), \
-		    "%s has no %s", LIBVIRT, #name);
-	FB_LIBVIRT_FUNCTIONS(TAKE)
-	if (libvirt_trouble[0] != '\0')
+	if (!fb_late_load(LIBVIRT, libvirt_rows, FB_COUNT(libvirt_rows),
+	        libvirt_trouble))
 		return;
 	if (fb_libvirt.virInitialize() < 0 || !start_events())
 		(void)snprintf(libvirt_trouble, sizeof(libvirt_trouble),
 		    "%s cannot be initialized", LIBVIRT);
 	else
 		fb_libvirt.virSetErrorFunc(NULL, say_nothing);
-	load_libvirt_qemu();
+	/* Who needs the agent's call looks whether it is there. */
+	(void)!fb_late_load(
+	    LIBVIRT_QEMU, qemu_rows, FB_COUNT(qemu_rows), ignored);
 }
 
 const char *
@@ -130,17 +111,7 @@ fb_libvirt_load(void)
 static void
 load_nbd(void)
 {
-	void *library =
-	    open_library(LIBNBD, nbd_trouble, sizeof(nbd_trouble));
-
-	if (library == NULL)
-		return;
-#define TAKE_NBD(name) \
-	*(void **)&fb_nbd.name = dlsym(library, #name); \
-	if (fb_nbd.name == NULL) \
-		(void)snprintf(nbd_trouble, sizeof(nbd_trouble), \
-		    "%s has no %s", LIBNBD, #name);
-	FB_NBD_FUNCTIONS(TAKE_NBD)
+	(void)!fb_late_load(LIBNBD, nbd_rows, FB_COUNT(nbd_rows), nbd_trouble);
 }
 
 const char *
