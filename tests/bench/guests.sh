@@ -90,17 +90,16 @@ change() {
 			for (i = 0; i < 16; i++)
 				print int((i + rand() * 0.9) * mib * 16) * 4096 }' |
 			while read -r at; do
-				vir qemu-monitor-command "$name" --hmp "qemu-io -d \
-/machine/peripheral/virtio-disk1/virtio-backend \
-\"write -s $work/news $at $(stat -c %s "$work/news")\"" \
-					>"$work/poke" 2>&1 &&
-					! grep -qi 'error\|fail' "$work/poke" ||
-					fail "cannot write: $(cat "$work/poke")"
+				guest_io "$name" 1 \
+					"write -s $work/news $at $(stat -c %s "$work/news")"
 			done
 	done
 }
 
+# A guest that is still booting when the next night begins is no guest at night:
+# its agent is not there, and nobody hears its button.
 fleetbak_night() {
+	for name in $names; do await_agent "$name"; done
 	timed "$fleetbak" -c "$conf" download --json
 	manifest=$(find repo/runs -name manifest.json | sort | tail -n 1)
 	[ "$(jq '[.machines[] | select(.failure == null)] | length' "$manifest")" -eq 3 ] ||

@@ -6,6 +6,7 @@
 # shellcheck disable=SC2016,SC2034,SC2154 # the lab's variables; words for its spaces
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../servers/servers.sh"
+. "$(dirname "$0")/lib_changes.sh"
 requires jq qemu-img qemu-io
 
 start_libvirtd
@@ -27,31 +28,12 @@ sed -i 's/jobs: 2/jobs: 2, verify_unchanged: 0%/' "$conf"
 expect 0 "$fb" -c "$conf" init
 expect 0 vir start one
 
-behind() { # <command of qemu-io>: as if the guest had done it, to vdb
-	vir qemu-monitor-command one --hmp \
-		"qemu-io -d /machine/peripheral/virtio-disk1/virtio-backend \"$1\"" \
-		>"$work/poke" 2>&1 && ! grep -qi 'error\|fail' "$work/poke" ||
-		fail "cannot write: $(cat "$work/poke")"
+behind() { # <command of qemu-io>: to vdb
+	guest_io one 1 "$1"
 }
-ours() {
-	guest_checkpoints one | grep '^fb-'
-}
-run_it() { # [option...]: sets $read and $read_raw
+run_it() { # [option...]
 	expect 0 "$fb" -c "$conf" download --json "$@"
-	cp "$work/stderr" "$work/said"
-	run=$(jq -r .run "$work/stdout")
-	read=$(of_volume vdb)
-	read_raw=$(of_volume vdc)
-	[ -z "$(find "$work/s" -type s -o -type f ! -name unclean)" ] || fail "left: $(find "$work/s")"
-	[ "$(guest_checkpoints one | grep -vcx theirs)" -le 2 ] ||
-		fail "checkpoints: $(guest_checkpoints one)"
-}
-of_volume() {
-	jq --arg name "$1" '.machines[0].volumes[] | select(.name == $name) |
-		.read_bytes' "repo/runs/$run/manifest.json"
-}
-warned() {
-	grep -q 'read as a whole' "$work/said"
+	look_at_run unclean # it was cut off: that stays known
 }
 off() { # what it holds back is written then
 	vir destroy one >/dev/null
@@ -68,21 +50,15 @@ whole() {
 		rm "$raw_image"
 	done
 	cmp "$guests/kept-raw" "$work/out/$uuid/vdc.img" || fail "$1: vdc differs"
-	[ "$read" -ge "$2" ] && [ "$read" -le "$3" ] ||
-		fail "$1: $read bytes were read of vdb: $(cat "$work/said")"
-	ok "$1: $read bytes read"
+	read_between "$@"
 }
-slack=1300000 # what is read beside a change: the chunks at its ends
-all=16000000
 
 run_it
 ! warned || fail "warned without need: $(cat "$work/said")"
 [ "$read_raw" -eq 2097152 ] || fail "of vdc $read_raw bytes"
 nothing_left one
 [ "$(ours | wc -l)" -eq 1 ] || fail "checkpoints: $(guest_checkpoints one)"
-expect 0 vir checkpoint-create-as one theirs --diskspec vda,checkpoint=bitmap \
-	--diskspec vdb,checkpoint=bitmap --diskspec vdc,checkpoint=no \
-	--diskspec sda,checkpoint=no
+checkpoint_of_others
 behind 'write -P 0x11 5000k 640k'
 run_it
 ! warned || fail "warned without need: $(cat "$work/said")"

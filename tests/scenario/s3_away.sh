@@ -5,6 +5,7 @@
 # right code, every machine up, and the next run goes on.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../servers/servers.sh"
+. "$(dirname "$0")/lib_s3.sh"
 requires jq strace
 
 start_radosgw
@@ -19,16 +20,6 @@ expect 0 "$fb" -c "$conf" init
 change() {
 	head -c 3M /dev/urandom >machines/m1/disk.img
 	: >"$proxy_log"
-}
-whole() { # <what>
-	rules
-	[ -e machines/m1/up ] || fail "$1: m1 is down"
-	expect 0 "$fb" -c "$conf" verify --full
-	expect 0 "$fb" -c "$conf" restore --run latest --all --target "$work/out" --yes
-	cmp machines/m1/disk.img "$work/out/m1/root.img" || fail "$1: another disk"
-	rm -r "$work/out"
-	nothing_wrong
-	ok "$1"
 }
 # go_away [option...]: in the middle of a run with these options; it has been
 # refused when this returns.  Sets $run.

@@ -5,6 +5,7 @@
 # STORM_SECONDS=600 lets the last one, everything at random, go on so long.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../servers/servers.sh"
+. "$(dirname "$0")/lib_s3.sh"
 requires jq
 
 export RGW_SESSIONS=true
@@ -17,20 +18,6 @@ s3_fleet "$work/f" 2 bucket
 cd "$work/f"
 expect 0 "$fb" -c "$conf" init
 
-# whole <what>: the newest run is verified, and comes back as it was.
-whole() {
-	rules
-	expect 0 "$fb" -c "$conf" verify --full
-	expect 0 "$fb" -c "$conf" restore --run latest --all --target "$work/out" --yes
-	for whole_m in m1 m2; do
-		cmp machines/$whole_m/disk.img "$work/out/$whole_m/root.img" ||
-			fail "$1: another disk"
-		[ -e machines/$whole_m/up ] || fail "$1: $whole_m is down"
-	done
-	rm -r "$work/out"
-	nothing_wrong
-	ok "$1"
-}
 change() {
 	head -c 3M /dev/urandom >machines/m1/disk.img
 }

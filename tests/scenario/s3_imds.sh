@@ -5,6 +5,7 @@
 # is a hop too far.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../servers/servers.sh"
+. "$(dirname "$0")/lib_s3.sh"
 
 export RGW_SESSIONS=true
 start_radosgw
@@ -31,19 +32,6 @@ asked() { # <method> <path> <status>: how often
 	grep -c "^$1 $2 $3\$" "$imds_dir/log" || :
 }
 roles=/latest/meta-data/iam/security-credentials/
-whole() { # <what>
-	rules
-	expect 0 "$fb" -c "$conf" verify --full
-	expect 0 "$fb" -c "$conf" restore --run latest --all --target "$work/out" --yes
-	for whole_m in m1 m2; do
-		cmp machines/$whole_m/disk.img "$work/out/$whole_m/root.img" ||
-			fail "$1: another disk"
-		[ -e machines/$whole_m/up ] || fail "$1: $whole_m is down"
-	done
-	rm -r "$work/out"
-	nothing_wrong
-	ok "$1"
-}
 
 new_keys 3600
 expect 0 "$fb" -c "$conf" init

@@ -285,7 +285,7 @@ listen_unix(const char *path)
 
 	if (strlen(path) >= sizeof(at.sun_path))
 		die(path);
-	(void)strcpy(at.sun_path, path);
+	(void)snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
 	(void)unlink(path);
 	if (fd == -1 || bind(fd, (struct sockaddr *)&at, sizeof(at)) == -1 ||
 	    listen(fd, 64) == -1)

@@ -8,6 +8,8 @@
 
 #include "chost.h"
 
+#include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 
 /* As the daemon does, for any name; ours must be no path. */
@@ -57,10 +59,10 @@ fetch_all(struct chost_request *request, const char *snapshot,
 {
 	char *dir = fb_format(
 	    "%s/snapshots/%s/restores/%s", chost.dir, snapshot, machine);
-	FB_AUTO_FREE char *command = fb_format("mkdir -p '%s'", dir);
 	const json_t *item;
 	size_t index;
-	bool good = system(command) == 0; /* NOLINT: names were checked */
+	struct fb_error err;
+	bool good = fb_io_mkdirs(dir, 0700, &err) == FB_OK;
 
 	(void)pthread_mutex_unlock(&chost.lock);
 	json_array_foreach(list, index, item)

@@ -208,13 +208,17 @@ boot_guest() {
 	done
 }
 
-# poke <name> <disk, 0 is the first> <offset> <length> <byte>: write to the disk
+# guest_io <name> <disk, 0 is the first> <command of qemu-io>: done to the disk
 # behind the guest's back, as if it had done so.
-poke() {
+guest_io() {
 	vir qemu-monitor-command "$1" --hmp \
-		"qemu-io -d /machine/peripheral/virtio-disk$2/virtio-backend \"write -P $5 $3 $4\"" \
+		"qemu-io -d /machine/peripheral/virtio-disk$2/virtio-backend \"$3\"" \
 		>"$work/poke" 2>&1 && ! grep -qi 'error\|fail' "$work/poke" ||
 		fail "cannot write to $1: $(cat "$work/poke")"
+}
+# poke <name> <disk> <offset> <length> <byte>: so many of them.
+poke() {
+	guest_io "$1" "$2" "write -P $5 $3 $4"
 }
 
 # await_guest <what fails> <command>...: until it succeeds, 4 minutes at most:

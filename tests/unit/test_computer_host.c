@@ -149,7 +149,7 @@ begin(struct lab *lab, const char *const *answers, size_t count)
 	    lab->script.port, lab->spool);
 	options = source.options = json_loads(text, 0, NULL);
 	assert_ok(fb_driver_open(&source, &lab->driver, &err));
-	(void)strcpy(lab->id, "m1");
+	(void)snprintf(lab->id, sizeof(lab->id), "m1");
 	lab->machine.id = lab->id;
 	return (struct fb_chost *)lab->driver;
 }
@@ -311,7 +311,8 @@ begin_restore(struct lab *lab, const char *facts, const char *const *answers,
 	FB_AUTO_FREE char *site = NULL;
 	FB_AUTO_FREE char *disk = NULL;
 
-	(void)strcpy(lab->spool, "/tmp/fleetbak-chost-XXXXXX");
+	(void)snprintf(lab->spool, sizeof(lab->spool),
+	    "/tmp/fleetbak-chost-XXXXXX");
 	assert_non_null(mkdtemp(lab->spool));
 	site = fb_format("%s/t1", lab->spool);
 	disk = fb_format("%s/system.img", site);
@@ -321,7 +322,7 @@ begin_restore(struct lab *lab, const char *facts, const char *const *answers,
 	assert_int_equal(truncate(disk, 8192), 0);
 	put(lab->spool, "machine.json", "{\"artifact\":{}}");
 	begin(lab, answers, count)->settle_ms = 0;
-	(void)strcpy(lab->system, "system");
+	(void)snprintf(lab->system, sizeof(lab->system), "system");
 	lab->volume = (struct fb_volume){ .name = lab->system,
 		.kind = FB_VOLUME_DISK, .size = 8192 };
 	lab->machine.volumes = &lab->volume;

@@ -4,11 +4,13 @@
 
 #include <errno.h>
 #include <glob.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../src/driver/libvirt_files.h"
@@ -16,6 +18,7 @@
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/base/text.h"
 
 static struct fb_error err;
 
@@ -241,6 +244,7 @@ await_server(const char *dir)
 	FB_AUTO_FREE char *pattern = fb_format("%s/fleetbak-*/nbd", dir);
 	FB_AUTO_BUF struct fb_buf text = { 0 };
 	FB_AUTO_FREE char *path = NULL;
+	uint64_t number;
 	glob_t found;
 
 	while (glob(pattern, 0, NULL, &found) != 0)
@@ -253,7 +257,10 @@ await_server(const char *dir)
 		text.len = 0;
 		(void)!fb_io_read_file(path, 32, &text, &err);
 	}
-	return (pid_t)atol(fb_buf_str(&text));
+	text.len = (size_t)(strchr(fb_buf_str(&text), '\n') -
+	    fb_buf_str(&text));
+	assert_ok(fb_text_u64(fb_buf_span(&text), INT_MAX, &number, &err));
+	return (pid_t)number;
 }
 
 /* A directory that a server of this image had, whose number is another
@@ -280,6 +287,29 @@ put_old_one(const char *dir)
 	(void)fclose(file);
 }
 
+/* What is run there, with standard input that stays open. */
+static pid_t
+start_server(const char *script, int *ret_input)
+{
+	int ends[2];
+	pid_t pid;
+
+	assert_return_code(pipe(ends), errno);
+	pid = fork();
+	assert_return_code(pid, errno);
+	if (pid == 0) {
+		(void)dup2(ends[0], STDIN_FILENO);
+		(void)close(ends[0]);
+		(void)close(ends[1]);
+		(void)!freopen("/dev/null", "w", stdout);
+		(void)execl("/bin/sh", "sh", "-c", script, NULL);
+		_exit(127);
+	}
+	(void)close(ends[0]);
+	*ret_input = ends[1];
+	return pid;
+}
+
 /* Its standard streams stay open, as those of a connection that was cut. */
 static void
 a_server_that_was_cut_off_is_ended(void **state)
@@ -287,9 +317,9 @@ a_server_that_was_cut_off_is_ended(void **state)
 	char dir[] = "/tmp/fleetbak-far.XXXXXX", program[] = PROGRAM;
 	FB_AUTO_FREE char *image = NULL;
 	FB_AUTO_WORDS char **words = NULL;
-	FB_AUTO_FREE char *command = NULL;
 	struct fb_libvirt_far *far;
-	FILE *server;
+	pid_t server;
+	int input;
 	size_t last = 0;
 	pid_t pid;
 
@@ -304,9 +334,7 @@ a_server_that_was_cut_off_is_ended(void **state)
 	words = fb_libvirt_far_to_image(far, image, "raw", true, NULL);
 	while (words[last + 1] != NULL)
 		last++;
-	command = fb_format("%s >/dev/null", words[last]);
-	server = popen(command, "w");
-	assert_non_null(server);
+	server = start_server(words[last], &input);
 	pid = await_server(dir);
 	assert_int_equal(kill(pid, 0), 0);
 	put_old_one(dir);
@@ -315,7 +343,8 @@ a_server_that_was_cut_off_is_ended(void **state)
 	assert_ok(fb_libvirt_far_end_image(far, image, &err));
 	while (kill(pid, 0) == 0) /* until its parent knows */
 		fb_clock_wait(fb_clock_mono_ns() + 1000000);
-	(void)pclose(server);
+	(void)close(input);
+	assert_int_equal(waitpid(server, NULL, 0), server);
 	assert_int_equal(unlink(image), 0);
 	assert_int_equal(rmdir(dir), 0); /* nothing else is there */
 	fb_libvirt_far_free(far);
