@@ -113,25 +113,23 @@ state_change_check(const struct change *change, struct fb_error *err)
 /* Which verbs there are, and what each must have. */
 static const struct verb {
 	const char *name;
-	const char *members; /* those it has, but for "do" and "id" */
-	int kind;            /* the only one, or -1 */
+	const char *members[2]; /* those it has, but for "do" and "id" */
+	int kind;               /* the only one, or -1 */
 } verbs[] = {
-	{ "create", "kind entry", -1 },
-	{ "update", "kind entry", -1 },
-	{ "delete", "kind", -1 },
-	{ "put", "kind entry", FB_STATE_ARTIFACT },
-	{ "begin", "type entry", FB_STATE_OPERATION },
-	{ "done", "", FB_STATE_OPERATION },
+	{ "create", { "kind", "entry" }, -1 },
+	{ "update", { "kind", "entry" }, -1 },
+	{ "delete", { "kind" }, -1 },
+	{ "put", { "kind", "entry" }, FB_STATE_ARTIFACT },
+	{ "begin", { "type", "entry" }, FB_STATE_OPERATION },
+	{ "done", { NULL }, FB_STATE_OPERATION },
 };
 
 static bool
-has_word(const char *words, const char *word)
+has_member(const struct verb *verb, const char *name)
 {
-	size_t len = strlen(word);
-
-	for (const char *at = words; (at = strstr(at, word)) != NULL; at += len)
-		if ((at == words || at[-1] == ' ') &&
-		    (at[len] == '\0' || at[len] == ' '))
+	for (size_t i = 0; i < FB_COUNT(verb->members); i++)
+		if (verb->members[i] != NULL &&
+		    strcmp(verb->members[i], name) == 0)
 			return true;
 	return false;
 }
@@ -158,7 +156,7 @@ check_members(
 	json_object_foreach((json_t *)value, key, member)
 	{
 		bool known = strcmp(key, "do") == 0 || strcmp(key, "id") == 0 ||
-		    has_word(verb->members, key);
+		    has_member(verb, key);
 
 		if (!known ||
 		    (strcmp(key, "entry") != 0 && !json_is_string(member))) {
@@ -193,7 +191,7 @@ state_change_parse(
 	ret->entry = json_object_get(value, "entry");
 	if (ret->id == NULL)
 		return state_change_fail(err, "has no 'id'");
-	if (!has_word(verb->members, "kind"))
+	if (!has_member(verb, "kind"))
 		ret->kind = (enum fb_state_kind)verb->kind;
 	else if (kind == NULL)
 		return state_change_fail(err, "has no 'kind'");
@@ -206,9 +204,9 @@ state_change_parse(
 		    err, "of an operation is 'begin' or 'done'");
 	if (rc == FB_OK)
 		rc = check_id(ret, err);
-	if (rc == FB_OK && has_word(verb->members, "entry"))
+	if (rc == FB_OK && has_member(verb, "entry"))
 		rc = check_entry(ret, err);
-	if (rc == FB_OK && has_word(verb->members, "type"))
+	if (rc == FB_OK && has_member(verb, "type"))
 		rc = ret->type == NULL
 		    ? state_change_fail(err, "'begin' has no 'type'")
 		    : fb_name_check(

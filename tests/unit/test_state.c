@@ -220,6 +220,11 @@ test_bad_changes(void **state)
 		"\"entry\":{}}]",
 		"[{\"do\":\"put\",\"kind\":\"artifact\",\"id\":\"\","
 		"\"entry\":{}}]",
+		"[{\"do\":\"done\",\"id\":\"a\",\"\":\"\"}]",
+		"[{\"do\":\"create\",\"kind\":\"machine\",\"id\":\"a\","
+		"\"entry\":{},\"\":\"\"}]",
+		"[{\"do\":\"create\",\"kind\":\"machine\",\"id\":\"a\","
+		"\"entry\":{},\"kind entry\":\"\"}]",
 	};
 	FB_AUTO_STATE struct fb_state *store = open_state();
 
