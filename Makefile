@@ -103,7 +103,7 @@ units     := $(patsubst tests/unit/%.c,$(B)/unit/%,\
 support   := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/support/*.c)))
 helpers   := $(patsubst tests/scenario/%.c,$(B)/scenario/%,$(wildcard tests/scenario/*.c)) \
 	$(B)/servers/faultproxy $(B)/servers/free_ports \
-	$(B)/servers/computer_host
+	$(B)/servers/computer_host $(B)/servers/miosa
 fuzzers   := $(patsubst tests/fuzz/%.c,%,\
 	$(filter-out $(fb_left_out),$(wildcard tests/fuzz/fuzz_*.c)))
 models    := $(patsubst tests/model/%.c,$(B)/model/%,$(wildcard tests/model/*_model.c))
@@ -183,7 +183,12 @@ $(B)/servers/computer_host: $(patsubst %.c,$(B)/%.o,\
 	$(wildcard tests/servers/chost*.c) tests/servers/proxy_io.c \
 	tests/servers/proxy_http.c) $(library)
 $(B)/servers/computer_host: private LIBS += -lssl
-$(B)/servers/faultproxy $(B)/servers/free_ports $(B)/servers/computer_host:
+$(B)/servers/miosa: $(patsubst %.c,$(B)/%.o,\
+	$(wildcard tests/servers/miosa*.c) tests/servers/proxy_io.c \
+	tests/servers/proxy_http.c) $(library)
+$(B)/servers/miosa: private LIBS += -lssl
+$(B)/servers/faultproxy $(B)/servers/free_ports $(B)/servers/computer_host \
+	$(B)/servers/miosa:
 	@mkdir -p $(@D)
 	$(say) '  LD   $@'
 	$(link) -o $@ $^ $(fb_libs) $(LIBS)

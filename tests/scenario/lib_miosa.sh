@@ -1,0 +1,124 @@
+# shellcheck shell=sh
+# A stand-in for MIOSA with computers; tests/servers/miosa_main.c says what it
+# does, and how it is made to go wrong.
+# shellcheck disable=SC2034,SC2154 # lib.sh's; for the scenarios
+#
+#	$cloud          its directory    $cloud_rules  $cloud_log
+#	$cloud_key      the key          $base         its base URL
+#	$cloud/computers/ID              what is on a computer's disk
+#
+#	miosa_computer comp_a running    ; to be there when it begins
+#	miosa_begin [option...]          ; miosa_end; begun again it has the
+#	                                 ; same state, and the same port
+#	miosa_rules 'lost times=1' ...   ; in place of all rules; none: all well
+#	api GET /computers [option...]   ; one request, as curl does it
+#	effects 1 'restore comp_a .*'    ; so many of them were done
+#	miosa_asked 2 'POST /api/v1/...' ; so many requests were answered
+#	miosa_fair                       ; no request was one that nobody may send
+
+requires curl tar
+miosa_pid=
+miosa_end() {
+	[ -z "$miosa_pid" ] || kill -KILL "$miosa_pid" 2>/dev/null || :
+	[ -z "$miosa_pid" ] || wait "$miosa_pid" 2>/dev/null || :
+	miosa_pid=
+}
+trap 'miosa_end; clear_work' EXIT
+
+cloud=$work/cloud
+cloud_rules=$work/cloud.rules
+cloud_log=$work/cloud.log
+cloud_keys=$work/cloud.keys
+cloud_key=msk_u_0123456789abcdef
+miosa_port=
+
+# miosa_computer <id> <status> [members...]: a computer with some files.
+miosa_computer() {
+	miosa_at=$cloud/computers/$1
+	mkdir -p "$miosa_at/data/sub" "$miosa_at/etc" "$miosa_at/data/empty dir"
+	echo "hello from $1" >"$miosa_at/data/hello.txt"
+	seq 1 60000 | sed "s/\$/ $1/" >"$miosa_at/data/sub/numbers"
+	: >"$miosa_at/data/empty"
+	ln -s ../hello.txt "$miosa_at/data/sub/link"
+	echo "$1" >"$miosa_at/etc/hostname"
+	chmod 640 "$miosa_at/data/hello.txt"
+	printf '%s{"id":"%s","status":"%s"%s}' "${miosa_sep:-}" "$1" "$2" \
+		"${3:+,$3}" >>"$work/computers"
+	miosa_sep=,
+}
+
+miosa_begin() { # [option...]
+	mkdir -p "$cloud"
+	echo "[$(cat "$work/computers")]" >"$cloud/machines.json"
+	[ -e "$cloud/effects" ] || : >"$cloud/effects"
+	[ -e "$cloud_keys" ] || echo "$cloud_key" >"$cloud_keys"
+	: >"$cloud_rules"
+	: >>"$cloud_log"
+	rm -f "$work/cloud.port"
+	"$bin/servers/miosa" --port-file "$work/cloud.port" \
+		${miosa_port:+--port "$miosa_port"} --rules "$cloud_rules" \
+		--log "$cloud_log" --key-file "$cloud_keys" "$@" "$cloud" \
+		>"$work/cloud.out" 2>&1 </dev/null &
+	miosa_pid=$!
+	until_true "the stand-in does not begin" test -s "$work/cloud.port"
+	miosa_port=$(cat "$work/cloud.port")
+	base=http://127.0.0.1:$miosa_port/api/v1
+}
+
+# All at once, because it reads them at any time.
+miosa_rules() { # [rule...]
+	: >"$cloud_rules.new"
+	for miosa_rule; do
+		echo "$miosa_rule" >>"$cloud_rules.new"
+	done
+	mv "$cloud_rules.new" "$cloud_rules"
+}
+
+# What it answers; its status is in $work/status.
+api() { # <method> <path> [option...]
+	api_method=$1 api_path=$2
+	shift 2
+	curl -s -m 30 -o "$work/answer" -D "$work/answer.head" \
+		-w '%{http_code}' -X "$api_method" \
+		-H "Authorization: Bearer $cloud_key" \
+		-H 'Accept: application/json' "$@" "$base$api_path" \
+		>"$work/status" || return 1
+	cat "$work/answer"
+}
+
+# api_is <status> <method> <path> [option...]
+api_is() {
+	api_want=$1
+	shift
+	api "$@" >"$work/api.out" || :
+	[ "$(cat "$work/status")" = "$api_want" ] || {
+		head -c 500 "$work/answer"
+		fail "$(cat "$work/status") instead of $api_want: $*"
+	}
+}
+
+effects() { # <count> <pattern>
+	effects_n=$(grep -cxE "$2" "$cloud/effects" || :)
+	[ "$effects_n" -eq "$1" ] || {
+		sed 's/^/      effect: /' "$cloud/effects"
+		fail "done $effects_n times, not $1: $2"
+	}
+}
+
+miosa_asked() { # <count> <pattern>
+	asked_n=$(grep -cE "^[0-9]+ $2" "$cloud_log" || :)
+	[ "$asked_n" -eq "$1" ] || fail "asked $asked_n times, not $1: $2"
+}
+
+miosa_fair() {
+	! grep '^!' "$cloud_log" || fail "the stand-in complains"
+	[ ! -s "$work/cloud.out" ] || fail "$(cat "$work/cloud.out")"
+}
+
+# What was complained of is forgotten, for a test that wants to see it.
+miosa_complained() { # <pattern>
+	grep "^! .*$1" "$cloud_log" >/dev/null ||
+		fail "no complaint: $1"
+	sed '/^!/d' "$cloud_log" >"$cloud_log.new"
+	cat "$cloud_log.new" >"$cloud_log"
+}
