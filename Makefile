@@ -103,7 +103,7 @@ units     := $(patsubst tests/unit/%.c,$(B)/unit/%,\
 support   := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/support/*.c)))
 helpers   := $(patsubst tests/scenario/%.c,$(B)/scenario/%,$(wildcard tests/scenario/*.c)) \
 	$(B)/servers/faultproxy $(B)/servers/free_ports \
-	$(B)/servers/computer_host $(B)/servers/miosa
+	$(B)/servers/computer_host $(B)/servers/miosa $(B)/servers/morpheus
 fuzzers   := $(patsubst tests/fuzz/%.c,%,\
 	$(filter-out $(fb_left_out),$(wildcard tests/fuzz/fuzz_*.c)))
 models    := $(patsubst tests/model/%.c,$(B)/model/%,$(wildcard tests/model/*_model.c))
@@ -187,8 +187,12 @@ $(B)/servers/miosa: $(patsubst %.c,$(B)/%.o,\
 	$(wildcard tests/servers/miosa*.c) tests/servers/proxy_io.c \
 	tests/servers/proxy_http.c) $(library)
 $(B)/servers/miosa: private LIBS += -lssl
+$(B)/servers/morpheus: $(patsubst %.c,$(B)/%.o,\
+	$(wildcard tests/servers/morpheus*.c) tests/servers/proxy_io.c \
+	tests/servers/proxy_http.c) $(library)
+$(B)/servers/morpheus: private LIBS += -lssl
 $(B)/servers/faultproxy $(B)/servers/free_ports $(B)/servers/computer_host \
-	$(B)/servers/miosa:
+	$(B)/servers/miosa $(B)/servers/morpheus:
 	@mkdir -p $(@D)
 	$(say) '  LD   $@'
 	$(link) -o $@ $^ $(fb_libs) $(LIBS)

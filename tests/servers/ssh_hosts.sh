@@ -5,6 +5,7 @@
 #
 #	ssh_hosts_up DIR N: hosts 10.77.0.11, 10.77.0.12, ...; DIR/hK is /srv
 #	there; DIR/disk-K, if there is such a file, is mounted as /srv instead.
+#	Programs in DIR/bin, if there is such a directory, are found there first.
 #	DIR/ssh_config is for ssh -F.
 #	ssh_hosts_down DIR
 
@@ -54,6 +55,8 @@ ssh_hosts_up() { # DIR N
 			PasswordAuthentication no
 			MaxStartups 100
 		END
+		[ ! -d "$1/bin" ] || echo "SetEnv PATH=$1/bin:$PATH" \
+			>>"$1/sshd_config-$ssh_k"
 		echo "$ssh_ip $(cat "$1/host_key.pub")" >>"$1/known_hosts"
 		ssh_host "$1" "$ssh_k"
 	done
