@@ -12,6 +12,7 @@
 #include "computer_host_internal.h"
 #include "libvirt_ops.h"
 #include "local_internal.h"
+#include "morpheus_ops.h"
 #include "plugin_internal.h"
 
 static const struct {
@@ -22,6 +23,7 @@ static const struct {
 	{ "computer-host", &fb_computer_host_ops },
 	{ "libvirt", &fb_libvirt_ops },
 	{ "local", &fb_local_ops },
+	{ "morpheus", &fb_morpheus_ops },
 	{ "plugin", &fb_plugin_ops },
 };
 
@@ -46,7 +48,7 @@ size_t
 fb_driver_names(const char *const **ret_names)
 {
 	static const char *const names[] = { "computer-host", "libvirt",
-		"local", "plugin" };
+		"local", "morpheus", "plugin" };
 
 	*ret_names = names;
 	return FB_COUNT(names);

@@ -1,21 +1,14 @@
 #include <fnmatch.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
-#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "fleetbak/base/text.h"
-#include "fleetbak/crypto/digest.h"
 #include "fleetbak/format/json.h"
 #include "libvirt_internal.h"
-
-#define MACHINE_ID_MAX 4096
-#define MARK_DIGITS    8
 
 static void
 libvirt_close(struct fb_driver *base)
@@ -97,24 +90,6 @@ init_lock(struct fb_libvirt_driver *driver)
 	(void)pthread_condattr_destroy(&attr);
 }
 
-/* Tells what this host has on another one from what others have there. */
-static char *
-mark_of_host(void)
-{
-	FB_AUTO_BUF struct fb_buf bytes = { 0 };
-	char name[HOST_NAME_MAX + 1] = "", hex[FB_DIGEST_HEX_SIZE];
-	struct fb_error ignored;
-	struct fb_digest digest;
-
-	(void)gethostname(name, sizeof(name) - 1);
-	fb_buf_add_fmt(&bytes, "fleetbak %s\n", name);
-	(void)!fb_io_read_file(
-	    "/etc/machine-id", MACHINE_ID_MAX, &bytes, &ignored);
-	fb_digest_of(fb_buf_span(&bytes), &digest);
-	fb_digest_hex(&digest, hex);
-	return fb_format("%.*s", MARK_DIGITS, hex);
-}
-
 static int
 libvirt_open(const struct fb_config_source *source,
     struct fb_driver **ret_driver, struct fb_error *err)
@@ -138,7 +113,7 @@ libvirt_open(const struct fb_config_source *source,
 	driver->machines =
 	    globs_of(json_object_get(source->options, "machines"));
 	driver->local = fb_libvirt_is_local(driver->uri);
-	driver->far_mark = mark_of_host();
+	driver->far_mark = fb_libvirt_far_mark();
 	driver->far = fb_libvirt_far_new(driver->uri, driver->far_mark);
 	driver->live = strcmp(option(source, "capture"), "live") == 0;
 	driver->freeze = freezing_of(option(source, "freeze"));

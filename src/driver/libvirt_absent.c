@@ -1,7 +1,8 @@
-/* In the place of the libvirt driver, where its libraries' headers were not
- * there when fleetbak was built. */
+/* In the place of the drivers that need libvirt or libnbd, where their headers
+ * were not there when fleetbak was built. */
 #include "fleetbak/base/err.h"
 #include "libvirt_ops.h"
+#include "morpheus_ops.h"
 
 static int
 absent_open(const struct fb_config_source *source,
@@ -17,6 +18,12 @@ absent_open(const struct fb_config_source *source,
 
 const struct fb_driver_ops fb_libvirt_ops = {
 	.name = "libvirt",
+	.parallel = 1,
+	.open = absent_open,
+};
+
+const struct fb_driver_ops fb_morpheus_ops = {
+	.name = "morpheus",
 	.parallel = 1,
 	.open = absent_open,
 };

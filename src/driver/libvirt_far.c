@@ -2,13 +2,17 @@
 #include "libvirt_far.h"
 
 #include <libxml/uri.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fleetbak/base/child.h"
 #include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
+#include "fleetbak/base/name.h"
 #include "fleetbak/crypto/digest.h"
 
 /* Nothing that is asked for is long work, but for its bytes: of so many in a
@@ -21,6 +25,9 @@
 
 /* Of the digest that tells the servers of an image from others. */
 #define NAME_DIGITS 16
+
+#define MACHINE_ID_MAX 4096
+#define MARK_DIGITS    8
 
 /* Of ssh and its options: more is never there. */
 #define WORDS_MAX 32
@@ -123,6 +130,24 @@ add_two(struct fb_libvirt_far *far, const char *option, const char *value)
 	add(far, value);
 }
 
+/* Tells what this host has on another one from what others have there. */
+char *
+fb_libvirt_far_mark(void)
+{
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+	char name[HOST_NAME_MAX + 1] = "", hex[FB_DIGEST_HEX_SIZE];
+	struct fb_error ignored;
+	struct fb_digest digest;
+
+	(void)gethostname(name, sizeof(name) - 1);
+	fb_buf_add_fmt(&bytes, "fleetbak %s\n", name);
+	(void)!fb_io_read_file(
+	    "/etc/machine-id", MACHINE_ID_MAX, &bytes, &ignored);
+	fb_digest_of(fb_buf_span(&bytes), &digest);
+	fb_digest_hex(&digest, hex);
+	return fb_format("%.*s", MARK_DIGITS, hex);
+}
+
 /* The parameters that libvirt's remote driver gives to ssh. */
 static void
 add_parameter(struct fb_libvirt_far *far, const char *name, const char *value)
@@ -189,6 +214,37 @@ is_ssh(const xmlURI *uri)
 	    uri->server[0] != '-';
 }
 
+static struct fb_libvirt_far *
+begin_words(const char *mark)
+{
+	struct fb_libvirt_far *far = fb_alloc(1, sizeof(*far));
+
+	far->mark = fb_strdup(mark);
+	add(far, "ssh");
+	add_two(far, "-T", "-enone");
+	add(far, "-oBatchMode=yes");
+	add(far, "-oConnectTimeout=30");
+	add(far, "-oServerAliveInterval=15");
+	return far;
+}
+
+struct fb_libvirt_far *
+fb_libvirt_far_to_host(
+    const char *host, const char *ssh_config, const char *mark)
+{
+	struct fb_libvirt_far *far;
+
+	if (!fb_name_ok(host, strlen(host)))
+		return NULL;
+	far = begin_words(mark);
+	if (ssh_config != NULL)
+		add_two(far, "-F", ssh_config);
+	add(far, "--");
+	add(far, host);
+	far->host = fb_strdup(host);
+	return far;
+}
+
 struct fb_libvirt_far *
 fb_libvirt_far_new(const char *text, const char *mark)
 {
@@ -196,13 +252,7 @@ fb_libvirt_far_new(const char *text, const char *mark)
 	struct fb_libvirt_far *far = NULL;
 
 	if (uri != NULL && is_ssh(uri)) {
-		far = fb_alloc(1, sizeof(*far));
-		far->mark = fb_strdup(mark);
-		add(far, "ssh");
-		add_two(far, "-T", "-enone");
-		add(far, "-oBatchMode=yes");
-		add(far, "-oConnectTimeout=30");
-		add(far, "-oServerAliveInterval=15");
+		far = begin_words(mark);
 		add_parameters(far, uri->query_raw);
 		add_host(far, uri);
 	}
@@ -281,8 +331,8 @@ fail_run(const struct fb_libvirt_far *far, const char *what,
 		    "cannot %s on '%s': %s", what, far->host, said);
 	(void)fb_fail_id(err, FB_EUNREACH, "E-SRC-UNREACHABLE",
 	    "cannot %s on '%s': ssh: %s", what, far->host, said);
-	return fb_hint(err, "ssh to it as the URI says, without a password, "
-	                    "has to work");
+	return fb_hint(err, "ssh to it as the source says, without a "
+	                    "password, has to work");
 }
 
 int

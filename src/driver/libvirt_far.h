@@ -19,6 +19,12 @@ struct fb_error;
  * there from what others have. */
 struct fb_libvirt_far;
 struct fb_libvirt_far *fb_libvirt_far_new(const char *uri, const char *mark);
+/* Of a host as ssh knows it, by this file of its configuration or, with NULL,
+ * its usual ones.  NULL: that is no name of a host. */
+struct fb_libvirt_far *fb_libvirt_far_to_host(
+    const char *host, const char *ssh_config, const char *mark);
+/* Such a mark; the caller frees. */
+char *fb_libvirt_far_mark(void);
 void fb_libvirt_far_free(struct fb_libvirt_far *far);
 
 /* The words that run a script there, whose arguments end with NULL.  They are

@@ -36,7 +36,7 @@
 /* clang-format on */
 
 static const char *const drivers[] = { "local", "libvirt", "plugin",
-	"computer-host", NULL };
+	"computer-host", "morpheus", NULL };
 static const char *const captures[] = { "stop", "live", NULL };
 static const char *const freezes[] = { "never", "try", "require", NULL };
 static const char *const changes[] = { "checkpoints", "none", NULL };
@@ -47,6 +47,7 @@ static const char *const locks[] = { "governance", "compliance", NULL };
 static const char *const digests[] = { "tree", "flat", NULL };
 static const char *const notifiers[] = { "exec", "healthchecks", "webhook",
 	NULL };
+static const char *const images[] = { "qcow2", "raw", NULL };
 static const char *const bodies[] = { "summary", "none", NULL };
 
 /* Rows of one section stand together. */

@@ -168,3 +168,63 @@
 	    .variable = "FLEETBAK_SOURCES_<NAME>_SPOOL",
 	    .help = "Directory where the disks of a restore are gathered until "
 	            "the host has them; it needs room for one machine." },
+	{ .path = "sources.*.server", SERVER, .required = true,
+	    .driver = "morpheus",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_SERVER",
+	    .help = "The appliance's address, as https://HOST." },
+	{ .path = "sources.*.user", STRING, .required = true,
+	    .driver = "morpheus",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_USER",
+	    .help = "The user that the appliance knows; of a tenant: "
+	            "SUBDOMAIN\\USER." },
+	{ .path = "sources.*.password", SECRET, .required = true,
+	    .driver = "morpheus",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_PASSWORD",
+	    .help = "Reference to the user's password." },
+	{ .path = "sources.*.ca", PATH, .driver = "morpheus",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_CA",
+	    .help = "File of certificates, in PEM, which alone are believed "
+	            "when the appliance shows its own; the system's when not "
+	            "given." },
+	{ .path = "sources.*.ssh_config", PATH, .driver = "morpheus",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_SSH_CONFIG",
+	    .help = "File for ssh's -F, which says how hypervisors are reached, "
+	            "by their names on the appliance; ssh's own when not "
+	            "given." },
+	{ .path = "sources.*.image_format", CHOICE, .fallback = "qcow2",
+	    .choices = images, .driver = "morpheus",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_IMAGE_FORMAT",
+	    .help = "What the files of snapshots hold.  It is not guessed: a "
+	            "guest can write into a raw image what begins like "
+	            "another.  Devices are raw." },
+	{ .path = "sources.*.removable", VECTOR, .min = 1,
+	    .driver = "morpheus",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_REMOVABLE",
+	    .help = "Patterns of the names of volumes that are removable media "
+	            "and not backed up, beside those that the appliance, or "
+	            "their names, tell to be." },
+	{ .path = "sources.*.create_timeout", SPAN, .fallback = "30min",
+	    .min = 1000, .driver = "morpheus",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_CREATE_TIMEOUT",
+	    .help = "How long the appliance may take to make a snapshot, to "
+	            "remove one, or to go back to one." },
+	{ .path = "sources.*.settle_time", SPAN, .fallback = "1min",
+	    .driver = "morpheus",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_SETTLE_TIME",
+	    .help = "How long what the appliance says of a machine may lag "
+	            "behind: so long what it did without an answer may come "
+	            "late, and a machine must be up before it is believed." },
+	{ .path = "sources.*.keep_snapshot", BOOLEAN, .fallback = "false",
+	    .driver = "morpheus",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_KEEP_SNAPSHOT",
+	    .help = "Whether the newest snapshot of each machine stays on the "
+	            "appliance until the next one: a restore in place goes "
+	            "back to it, and there is no other." },
+	{ .path = "sources.*.stop_timeout", SPAN, .fallback = "5min",
+	    .min = 1000, .driver = "morpheus",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_STOP_TIMEOUT",
+	    .help = "How long a machine may take to shut down." },
+	{ .path = "sources.*.start_timeout", SPAN, .fallback = "5min",
+	    .min = 1000, .driver = "morpheus",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_START_TIMEOUT",
+	    .help = "How long the start of a machine may take." },
