@@ -28,6 +28,7 @@ fb_explanations(const struct fb_explanation **ret_rows)
 		fb_explain_guests,
 		fb_explain_api,
 		fb_explain_morpheus,
+		fb_explain_icp,
 		fb_explain_plugin,
 		fb_explain_script,
 		fb_explain_shard,

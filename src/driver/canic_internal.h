@@ -26,6 +26,12 @@ FB_MUST_USE int fb_canic_pack(const struct fb_canic_dir *dir,
     const struct fb_canic_member *member, const struct fb_sink *sink,
     struct fb_error *err);
 
+/* The archive of the directory `path`, and canic's checksum of the very bytes
+ * that went into it. */
+FB_MUST_USE int fb_canic_pack_tree(const char *path,
+    const struct fb_sink *sink, struct fb_digest *ret_digest,
+    struct fb_error *err);
+
 /* The archive of both documents, FB_ESTALE (E-DRIFT) unless the very bytes
  * that went into it are those that were read when `dir` was opened. */
 FB_MUST_USE int fb_canic_pack_documents(const struct fb_canic_dir *dir,

@@ -142,6 +142,19 @@ pack_file(char *path, const struct fb_sink *sink, struct fb_error *err)
 }
 
 int
+fb_canic_pack_tree(const char *path, const struct fb_sink *sink,
+    struct fb_digest *ret_digest, struct fb_error *err)
+{
+	struct summing summing;
+	struct fb_sink inner = begin(&summing, sink);
+	int rc = fb_tree_pack(path, NULL, &inner, err);
+
+	fb_digester_peek(summing.tree, ret_digest);
+	end(&summing);
+	return rc;
+}
+
+int
 fb_canic_pack(const struct fb_canic_dir *dir,
     const struct fb_canic_member *member, const struct fb_sink *sink,
     struct fb_error *err)

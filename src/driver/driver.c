@@ -10,6 +10,7 @@
 #include "fleetbak/driver/driver.h"
 #include "canic_internal.h"
 #include "computer_host_internal.h"
+#include "icp_internal.h"
 #include "libvirt_ops.h"
 #include "local_internal.h"
 #include "morpheus_ops.h"
@@ -21,6 +22,7 @@ static const struct {
 } drivers[] = {
 	{ "canic", &fb_canic_ops }, /* of an import's source only */
 	{ "computer-host", &fb_computer_host_ops },
+	{ "icp", &fb_icp_ops },
 	{ "libvirt", &fb_libvirt_ops },
 	{ "local", &fb_local_ops },
 	{ "morpheus", &fb_morpheus_ops },
@@ -47,8 +49,8 @@ fb_driver_imports(const char *name)
 size_t
 fb_driver_names(const char *const **ret_names)
 {
-	static const char *const names[] = { "computer-host", "libvirt",
-		"local", "morpheus", "plugin" };
+	static const char *const names[] = { "computer-host", "icp",
+		"libvirt", "local", "morpheus", "plugin" };
 
 	*ret_names = names;
 	return FB_COUNT(names);
@@ -196,12 +198,15 @@ int
 fb_driver_discover(
     struct fb_driver *driver, struct fb_fleet *fleet, struct fb_error *err)
 {
+	size_t before = fleet->count;
 	int rc;
 
 	rc = fb_seam_refuse(fb_seam(FB_STEP_ASK, "discover"), err);
 	if (rc == FB_OK)
 		rc = check_answer(driver->ops->discover(driver, fleet, err),
 		    driver, "discover", err);
+	for (size_t i = before; i < fleet->count; i++)
+		fleet->machines[i].parent_first = driver->ops->parents_first;
 	return rc < 0 ? fb_wrap(err, "source '%s'", driver->source) : rc;
 }
 

@@ -226,12 +226,12 @@ meet(const struct recovery *recovery, const struct owed *owed)
 }
 
 /*
- * The order of starts: parents first.
+ * The order of starts: parents first, or last where they are controllers.
  */
 
 struct turn {
 	const struct owed *owed;
-	size_t depth; /* ancestors the machine has */
+	size_t place; /* smaller ones start first */
 	size_t index;
 };
 
@@ -240,16 +240,17 @@ compare_turns(const void *a, const void *b)
 {
 	const struct turn *one = a, *two = b;
 
-	if (one->depth != two->depth)
-		return one->depth < two->depth ? -1 : 1;
+	if (one->place != two->place)
+		return one->place < two->place ? -1 : 1;
 	return one->index < two->index ? -1 : 1;
 }
 
 static size_t
-depth_of(const struct recovery *recovery, const char *name)
+place_of(const struct recovery *recovery, const char *name)
 {
 	const struct fb_machine *machine = find_machine(recovery, name);
-	size_t depth = 0;
+	bool last = machine != NULL && machine->parent_first;
+	size_t depth = 0; /* ancestors it has */
 
 	while (machine != NULL && machine->parent != NULL &&
 	    depth < recovery->fleet.count) {
@@ -257,7 +258,7 @@ depth_of(const struct recovery *recovery, const char *name)
 		    &recovery->fleet, machine->source, machine->parent);
 		depth++;
 	}
-	return depth;
+	return last ? recovery->fleet.count - depth : depth;
 }
 
 static void
@@ -268,7 +269,7 @@ meet_all(const struct recovery *recovery, const struct owed_list *list)
 
 	for (size_t i = 0; i < list->count; i++)
 		turns[i] = (struct turn){ &list->items[i],
-			depth_of(recovery, list->items[i].machine), i };
+			place_of(recovery, list->items[i].machine), i };
 	qsort(turns, list->count, sizeof(*turns), compare_turns);
 	for (size_t i = 0; i < list->count; i++)
 		meet(recovery, turns[i].owed);

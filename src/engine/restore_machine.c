@@ -2,7 +2,8 @@
  * Machines through their driver: as new, or in place.
  *
  * A family (machines that are each other's parents) is stopped children
- * first, written, and started parents first.  From the first byte that is
+ * first, written, and started parents first; where parents are controllers it
+ * is the other way round.  From the first byte that is
  * written in place a machine is half-restored: its obligation is suspended
  * and it stays down until the restore is finished.
  */

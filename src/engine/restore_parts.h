@@ -66,6 +66,7 @@ struct fb_rst_machine {
 	/* Order: machines with one `root` share a family. */
 	size_t root;
 	size_t depth;
+	size_t turn; /* in its family: smaller ones start first */
 
 	/* Through a driver; the strings of `model` are the record's. */
 	struct fb_machine model, result_model;
@@ -112,7 +113,7 @@ struct fb_restore {
 	size_t map_count;
 	bool keep_mac, keep_uuid;
 
-	struct fb_rst_machine *machines; /* parents before children */
+	struct fb_rst_machine *machines; /* in the order of starts */
 	size_t count;
 	bool discovered;
 	struct fb_drivers drivers;
@@ -189,7 +190,7 @@ int fb_rst_check_twice(const struct fb_restore *r, struct fb_error *err);
 /* As selectors know them. */
 void fb_rst_fill_fleet(
     struct fb_fleet *fleet, const struct fb_restore *restore);
-/* Families together, parents before children. */
+/* Families together, parents before children; controllers after them. */
 void fb_rst_order(struct fb_restore *restore);
 
 /* restore_plan.c */

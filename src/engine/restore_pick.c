@@ -654,9 +654,20 @@ compare_family(const void *a, const void *b)
 
 	if (x->root != y->root)
 		return x->root < y->root ? -1 : 1;
-	if (x->depth != y->depth)
-		return x->depth < y->depth ? -1 : 1;
+	if (x->turn != y->turn)
+		return x->turn < y->turn ? -1 : 1;
 	return strcmp(x->key, y->key);
+}
+
+/* Where parents are controllers they come last. */
+static size_t
+turn_of(const struct fb_restore *r, const struct fb_rst_machine *machine)
+{
+	const struct fb_driver_ops *ops =
+	    fb_driver_find(machine->record.driver);
+
+	return ops != NULL && ops->parents_first ? r->count - machine->depth
+	                                         : machine->depth;
 }
 
 void
@@ -679,6 +690,7 @@ fb_rst_order(struct fb_restore *r)
 			r->machines[i].depth++;
 		}
 		r->machines[i].root = at;
+		r->machines[i].turn = turn_of(r, &r->machines[i]);
 	}
 	if (r->count > 1)
 		qsort(r->machines, r->count, sizeof(*r->machines),

@@ -98,11 +98,12 @@ claim_all(struct draft *draft, const struct fb_config *config,
 /* What a machine is sorted by. */
 struct place {
 	const char *unit;
-	size_t depth; /* ancestors it has */
+	size_t turn; /* larger ones stop first */
 	size_t machine;
 };
 
-/* By unit, then children before parents, then as in the fleet. */
+/* By unit, then children before parents, or where those are controllers the
+ * other way round, then as in the fleet. */
 static int
 compare_places(const void *a, const void *b)
 {
@@ -111,8 +112,8 @@ compare_places(const void *a, const void *b)
 
 	if (order != 0)
 		return order;
-	if (one->depth != two->depth)
-		return one->depth > two->depth ? -1 : 1;
+	if (one->turn != two->turn)
+		return one->turn > two->turn ? -1 : 1;
 	return one->machine < two->machine ? -1 : 1;
 }
 
@@ -128,6 +129,15 @@ depth_of(const size_t *parents, size_t count, size_t machine)
 		depth++;
 	}
 	return depth;
+}
+
+static size_t
+turn_of(const struct fb_fleet *fleet, const size_t *parents, size_t machine)
+{
+	size_t depth = depth_of(parents, fleet->count, machine);
+
+	return fleet->machines[machine].parent_first ? fleet->count - depth
+	                                             : depth;
 }
 
 static struct place *
@@ -149,7 +159,7 @@ place_machines(const struct draft *draft, size_t *ret_count)
 			draft->names[i] = fb_format(
 			    "%s/%s", machine->source, machine->id);
 		places[count++] = (struct place){ draft->names[i],
-			depth_of(parents, fleet->count, i), i };
+			turn_of(fleet, parents, i), i };
 	}
 	if (count > 1)
 		qsort(places, count, sizeof(*places), compare_places);

@@ -36,7 +36,7 @@
 /* clang-format on */
 
 static const char *const drivers[] = { "local", "libvirt", "plugin",
-	"computer-host", "morpheus", NULL };
+	"computer-host", "morpheus", "icp", NULL };
 static const char *const captures[] = { "stop", "live", NULL };
 static const char *const freezes[] = { "never", "try", "require", NULL };
 static const char *const changes[] = { "checkpoints", "none", NULL };
@@ -460,6 +460,27 @@ append_to(json_t *object, const char *key, json_t *value)
 	(void)json_array_append_new(list, value);
 }
 
+/* What two drivers call by one name has one place here: it says both, and no
+ * default when those are not the same. */
+static void
+add_property(json_t *properties, const char *leaf, json_t *property)
+{
+	const json_t *old = json_object_get(properties, leaf);
+	const char *text =
+	    json_string_value(json_object_get(old, "description"));
+	const char *more =
+	    json_string_value(json_object_get(property, "description"));
+
+	if (old != NULL &&
+	    !json_equal(json_object_get(old, "default"),
+	        json_object_get(property, "default")))
+		(void)json_object_del(property, "default");
+	if (text != NULL && more != NULL && strcmp(text, more) != 0)
+		(void)json_object_set_new(property, "description",
+		    json_sprintf("%s  Or: %s", text, more));
+	(void)json_object_set_new(properties, leaf, property);
+}
+
 static void
 add_row(json_t *schema, const struct fb_setting *row)
 {
@@ -472,8 +493,8 @@ add_row(json_t *schema, const struct fb_setting *row)
 		section =
 		    section_of(schema, head, strchr(row->path, '*') != NULL);
 	leaf = leaf != NULL ? leaf + 1 : row->path;
-	(void)json_object_set_new(json_object_get(section, "properties"),
-	    leaf, describe(row));
+	add_property(
+	    json_object_get(section, "properties"), leaf, describe(row));
 	if (!row->required)
 		return;
 	if (row->driver == NULL)

@@ -228,3 +228,65 @@
 	    .min = 1000, .driver = "morpheus",
 	    .variable = "FLEETBAK_SOURCES_<NAME>_START_TIMEOUT",
 	    .help = "How long the start of a machine may take." },
+	{ .path = "sources.*.root_canister", STRING, .required = true,
+	    .driver = "icp",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_ROOT_CANISTER",
+	    .help = "Principal of the root canister, whose registry is the "
+	            "fleet." },
+	{ .path = "sources.*.icp", STRING, .fallback = "icp", .driver = "icp",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_ICP",
+	    .help = "The icp command: a name that is looked for in PATH, or a "
+	            "path." },
+	{ .path = "sources.*.icp_environment", STRING, .driver = "icp",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_ICP_ENVIRONMENT",
+	    .help = "The environment of the icp command; this, or "
+	            "icp_network." },
+	{ .path = "sources.*.icp_network", STRING, .driver = "icp",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_ICP_NETWORK",
+	    .help = "The network of the icp command, by its name or URL." },
+	{ .path = "sources.*.root_key", STRING, .driver = "icp",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_ROOT_KEY",
+	    .help = "The root key of a network that is given by its URL." },
+	{ .path = "sources.*.identity", STRING, .driver = "icp",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_IDENTITY",
+	    .help = "The identity of the icp command, a controller of every "
+	            "canister; its default one when not given." },
+	{ .path = "sources.*.identity_password_file", PATH, .driver = "icp",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_IDENTITY_PASSWORD_FILE",
+	    .help = "File with the password of that identity, which the icp "
+	            "command reads." },
+	{ .path = "sources.*.project", PATH, .driver = "icp",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_PROJECT",
+	    .help = "The project's directory; where the configuration is when "
+	            "not given." },
+	{ .path = "sources.*.spool", PATH, .required = true, .driver = "icp",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_SPOOL",
+	    .help = "Directory for what was there before each snapshot, and "
+	            "for the snapshots that are downloaded or restored; it "
+	            "needs room for those of download.jobs canisters." },
+	{ .path = "sources.*.fixed", VECTOR, .min = 1, .driver = "icp",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_FIXED",
+	    .help = "Principals of canisters that are restored as themselves "
+	            "only; the root always is." },
+	{ .path = "sources.*.timeout", SPAN, .fallback = "5min", .min = 1,
+	    .driver = "icp", .variable = "FLEETBAK_SOURCES_<NAME>_TIMEOUT",
+	    .help = "How long the icp command may take for what has no "
+	            "deadline of its own." },
+	{ .path = "sources.*.transfer_timeout", SPAN, .fallback = "12h",
+	    .min = 1000, .driver = "icp",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_TRANSFER_TIMEOUT",
+	    .help = "How long the icp command may take to download or upload a "
+	            "snapshot." },
+	{ .path = "sources.*.stop_timeout", SPAN, .fallback = "5min",
+	    .min = 1000, .driver = "icp",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_STOP_TIMEOUT",
+	    .help = "How long a canister may take to stop." },
+	{ .path = "sources.*.start_timeout", SPAN, .fallback = "2min",
+	    .min = 1000, .driver = "icp",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_START_TIMEOUT",
+	    .help = "How long the start of a canister may take." },
+	{ .path = "sources.*.settle_time", SPAN, .fallback = "1min",
+	    .driver = "icp",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_SETTLE_TIME",
+	    .help = "How long a canister must be running before it is believed "
+	            "that no stop that was given up comes late." },

@@ -19,7 +19,7 @@ page=$(mandoc -T ascii man/fleetbak.conf.5 | sed "s|.$(printf '\b')||g")
 
 # One line per row: "path|type|default", as the page writes them.
 rows() {
-	tr '\n' ' ' <"$1" | sed 's/#define /\n#define /g; s/{ \.path = /\nROW /g
+	cat "$@" | tr '\n' ' ' | sed 's/#define /\n#define /g; s/{ \.path = /\nROW /g
 	    s|/\* clang-format on|\n&|g' | sed -n '
 	/^#define/s/^#define \([A-Z]*\) .*\.type = "\([^"]*\)".*/D \1 \2/p
 	/^ROW/p' | awk '
@@ -36,7 +36,10 @@ rows() {
 	}'
 }
 
-for table in src/format/config_schema.c src/format/local_machine.c; do
+# A table may stand in two files, the first of which has its words.
+for table in 'src/format/config_schema.c src/format/config_sources.h' \
+	src/format/local_machine.c; do
+	# shellcheck disable=SC2086 # several
 	rows $table | grep . >/dev/null || { echo "$table: no rows found"; exit 1; }
 	while IFS= read -r line; do
 		case $page in

@@ -137,6 +137,19 @@ a_subtree_stops_children_before_parents(void **state)
 }
 
 static void
+a_controller_stops_before_what_it_controls(void **state)
+{
+	struct fb_config_unit stack[] = { { TEXT("stack"), TEXT("db"), NULL } };
+
+	(void)state;
+	for (size_t i = 0; i < fleet.count; i++)
+		fleet.machines[i].parent_first = true;
+	assert_ok(make(stack, 1));
+	assert_string_equal(drawn(),
+	    "lab/alone: alone; lab/zoo: zoo; stack: db app web");
+}
+
+static void
 a_label_makes_one_unit_for_each_value(void **state)
 {
 	struct fb_config_unit pairs[] = { { TEXT("by"), NULL, TEXT("pair") } };
@@ -177,6 +190,7 @@ main(void)
 		TEST(a_lost_root_is_refused_unless_a_source_is_silent),
 		TEST(each_machine_is_a_unit_by_itself),
 		TEST(a_subtree_stops_children_before_parents),
+		TEST(a_controller_stops_before_what_it_controls),
 		TEST(a_label_makes_one_unit_for_each_value),
 		TEST(only_selected_machines_are_members),
 	};

@@ -118,6 +118,7 @@ struct fb_driver_ops {
 	unsigned parallel; /* machines at once that make sense, at least 1 */
 	bool maps; /* a restore may map and keep what its request says */
 	bool imports; /* see fb_driver_imports() */
+	bool parents_first; /* see fb_machine.parent_first */
 
 	int (*open)(const struct fb_config_source *source,
 	    struct fb_driver **ret_driver, struct fb_error *err);

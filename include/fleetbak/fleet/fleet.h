@@ -55,6 +55,8 @@ struct fb_machine {
 	char *name;    /* what people call it; often the id */
 	char *role;    /* "" when none */
 	char *parent;  /* id in the same source, or NULL */
+	bool parent_first; /* its parent controls it: stops before it and
+	                    * starts after it; else the other way round */
 	struct fb_labels labels; /* the source's and its own, own ones win */
 	enum fb_power power;
 	enum fb_lifecycle lifecycle; /* when it is up */
