@@ -52,7 +52,7 @@ fb_ldflags  := -pthread
 # libcurl is loaded when it is needed: src/base/curl_late.h says why.
 fb_libs      = $(filter-out -lcurl,\
 	$(shell pkg-config --libs $(fb_packages) 2>/dev/null)) \
-	$(if $(fb_ipsec_mb),-lIPSec_MB)
+	$(if $(fb_ipsec_mb),-lIPSec_MB) -lm
 
 # Hashes several messages at once where it is there (Debian: libipsec-mb-dev);
 # IPSEC_MB= does without.  It has no file for pkg-config.
