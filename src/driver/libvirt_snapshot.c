@@ -102,6 +102,22 @@ judge(struct fb_libvirt_driver *driver, const char *uuid, const char *token,
 	                    token);
 }
 
+/* Who had its guest until now may have ended it, or merged it. */
+static int
+hold_whole(struct fb_libvirt_driver *driver, const char *uuid,
+    const char *token, struct fb_error *err)
+{
+	bool had = fb_libvirt_has_hold(driver, uuid);
+	int rc = fb_libvirt_hold(driver, uuid, err);
+
+	if (rc < 0 || had)
+		return rc;
+	rc = judge(driver, uuid, token, err);
+	if (rc < 0)
+		fb_libvirt_let_go_of(driver, uuid);
+	return rc;
+}
+
 /* Somebody goes on with it: from now on it is looked after, however long it
  * takes until it is read. */
 static int
@@ -110,7 +126,7 @@ take_over(struct fb_libvirt_driver *driver, const char *uuid,
 {
 	FB_AUTO_BUF struct fb_buf stamp = { 0 };
 	enum fb_libvirt_kind kind;
-	int rc = fb_libvirt_hold(driver, uuid, err);
+	int rc = hold_whole(driver, uuid, token, err);
 
 	if (rc == FB_OK)
 		rc = fb_libvirt_read_kind(
@@ -538,12 +554,9 @@ tell_made(const struct capture *capture, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf stamp = { 0 };
 	enum fb_libvirt_kind kind;
-	int rc = take_over(
-	    capture->driver, capture->uuid, capture->token, err);
+	int rc = fb_libvirt_read_kind(capture->driver, capture->uuid,
+	    capture->token, &kind, &stamp, err);
 
-	if (rc == FB_OK)
-		rc = fb_libvirt_read_kind(capture->driver, capture->uuid,
-		    capture->token, &kind, &stamp, err);
 	if (capture->ret_unclean != NULL)
 		*capture->ret_unclean = fb_libvirt_was_unclean(
 		    capture->driver, capture->uuid, capture->token);
@@ -574,7 +587,8 @@ fb_libvirt_create_snapshot(struct fb_driver *base,
 	struct fb_error ignored = { 0 };
 	int state, rc;
 
-	if (judge(capture.driver, machine->id, verb->token, &ignored) == FB_OK)
+	if (fb_libvirt_find_by_token(base, machine, verb->token, &ignored) ==
+	    FB_OK)
 		return tell_made(&capture, err);
 	rc = fb_libvirt_find(capture.driver, machine->id, &ref, err);
 	if (rc < 0)

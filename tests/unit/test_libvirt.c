@@ -1096,6 +1096,40 @@ who_goes_on_with_a_capture_looks_after_its_guest(void **state)
 	}
 }
 
+static int ended_meanwhile;
+
+/* Whoever had the guest until then has ended its job. */
+static char *
+tell_own_job_once(virDomainPtr domain, unsigned flags)
+{
+	return ended_meanwhile++ == 0 ? tell_own_job(domain, flags)
+	                              : fb_strdup("<domainbackup/>");
+}
+
+static void
+what_ended_before_it_was_had_is_not_gone_on_with(void **state)
+{
+	AUTO_LAB struct lab *lab = open_lab(PLAIN("a", "0", ""), NULL, NULL);
+	const struct fb_machine *machine = look(lab, ID);
+	struct fb_libvirt_driver *other;
+
+	(void)state;
+	assert_ok(fb_driver_open(&lab->source, &other_run.driver, &err));
+	other = (struct fb_libvirt_driver *)other_run.driver;
+	assert_ok(fb_libvirt_make_place(other, ID, "run.1", &err));
+	assert_ok(fb_libvirt_write_kind(other, ID, "run.1", FB_LIBVIRT_JOB,
+	    (struct fb_span){ 0 }, &err));
+	real = fb_libvirt;
+	ended_meanwhile = 0;
+	fb_libvirt.virDomainBackupGetXMLDesc = tell_own_job_once;
+	assert_fails(FB_EFAILED, fb_driver_find_by_token(
+	    lab->driver, machine, "run.1", &err));
+	fb_libvirt.virDomainBackupGetXMLDesc = real.virDomainBackupGetXMLDesc;
+	/* And anybody may have it. */
+	assert_ok(fb_libvirt_hold(other, ID, &err));
+	fb_driver_close(other_run.driver);
+}
+
 #define ID_OF "0d5f4a7e-2b7c-4d0c-9a35-3a9f1c6e8b1%d"
 
 /* Of a and b. */
@@ -2538,6 +2572,8 @@ main(void)
 		cmocka_unit_test(nobody_takes_one_over_while_it_is_let_go_on),
 		cmocka_unit_test(
 		    who_goes_on_with_a_capture_looks_after_its_guest),
+		cmocka_unit_test(
+		    what_ended_before_it_was_had_is_not_gone_on_with),
 		cmocka_unit_test(room_is_promised_once),
 		cmocka_unit_test(what_a_domain_names_is_not_removed),
 		cmocka_unit_test(what_is_exported_stands_still),
