@@ -73,7 +73,10 @@ static const struct fb_explanation rows[] = {
 	    "Somebody else's snapshot, or copy, of the disk meanwhile; a host "
 	    "that is too slow for what the guest writes.",
 	    "virsh domblklist and virsh blockjob show how it is; then download "
-	    "again. Do not remove what is in scratch." },
+	    "again. Do not remove what is in scratch. By hand: virsh "
+	    "blockcommit --active --pivot --shallow (without the last one it "
+	    "goes into the lowest image, which other guests may have, too), "
+	    "or qemu-img commit -b while it is off." },
 	{ "E-RST-MAP", "what --map or --keep says cannot be done", "2, 20 or 1",
 	    "It is not of the form KIND:OLD=NEW, names what the backup does "
 	    "not have, or is not for machines of this driver.",

@@ -31,9 +31,11 @@ check_text(virDomainPtr domain, bool live, const char *place,
 		return FB_OK;
 	(void)fb_fail_id(err, FB_ECONFLICT, "E-OVERLAY",
 	    "it has a disk in '%s', which is left as it is", place);
+	/* Neither may go further down: that may be another guest's. */
 	return fb_hint(err,
-	    "give the disk its image back, with 'virsh blockcommit --active "
-	    "--pivot', or 'qemu-img commit -b' while the machine is off");
+	    "give the disk its image back, with 'virsh blockcommit DOMAIN DISK "
+	    "--active --pivot --shallow', or 'qemu-img commit -b IMAGE "
+	    "OVERLAY' and 'virsh edit' while the machine is off");
 }
 
 int

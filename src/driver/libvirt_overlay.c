@@ -331,8 +331,8 @@ judge_source(const struct fb_domain *domain, const struct overlay *overlay,
 	    "merged into '%s'",
 	    overlay->target, source, overlay->path, overlay->base);
 	return fb_hint(err,
-	    "'qemu-img commit -b' of the overlay while the machine is off, "
-	    "or remove it when it is not needed");
+	    "'qemu-img commit -b IMAGE OVERLAY' while the machine is off, and "
+	    "remove the overlay; or only that, when it is not needed");
 }
 
 /* What is to be done next; *ret_at: how far a merge is. */
@@ -595,8 +595,8 @@ fb_libvirt_overlay_lost(const struct fb_libvirt_driver *driver,
 	    overlays.count > 0 ? overlays.items[0].path : overlays.path,
 	    overlays.count > 0 ? overlays.items[0].base : "its images");
 	return fb_hint(err,
-	    "'qemu-img commit -b' of the overlays while the machine is off, "
-	    "or remove '%s' when they are not needed", overlays.path);
+	    "'qemu-img commit -b IMAGE OVERLAY' of each, and remove '%s'; or "
+	    "only that, when they are not needed", overlays.path);
 }
 
 /*

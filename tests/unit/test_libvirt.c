@@ -1226,6 +1226,9 @@ what_a_domain_names_is_not_removed(void **state)
 	assert_fails(FB_ECONFLICT,
 	    fb_driver_remove_snapshot(above->driver, machine, &make, &err));
 	assert_string_equal(err.id, "E-OVERLAY");
+	/* The lowest image may be another guest's as well. */
+	assert_non_null(strstr(err.hint, "--shallow"));
+	assert_non_null(strstr(err.hint, "qemu-img commit -b IMAGE OVERLAY"));
 	assert_ok(fb_driver_remove_snapshot(
 	    above->driver, machine, &other, &err));
 	fb_libvirt_let_go_of(same, NULL);
