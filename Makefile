@@ -105,7 +105,8 @@ units     := $(patsubst tests/unit/%.c,$(B)/unit/%,\
 support   := $(patsubst %.c,$(B)/%.o,$(sort $(wildcard tests/support/*.c)))
 helpers   := $(patsubst tests/scenario/%.c,$(B)/scenario/%,$(wildcard tests/scenario/*.c)) \
 	$(B)/servers/faultproxy $(B)/servers/free_ports \
-	$(B)/servers/computer_host $(B)/servers/miosa $(B)/servers/morpheus
+	$(B)/servers/computer_host $(B)/servers/miosa $(B)/servers/morpheus \
+	$(B)/servers/icp
 fuzzers   := $(patsubst tests/fuzz/%.c,%,\
 	$(filter-out $(fb_left_out),$(wildcard tests/fuzz/fuzz_*.c)))
 models    := $(patsubst tests/model/%.c,$(B)/model/%,$(wildcard tests/model/*_model.c))
@@ -193,8 +194,10 @@ $(B)/servers/morpheus: $(patsubst %.c,$(B)/%.o,\
 	$(wildcard tests/servers/morpheus*.c) tests/servers/proxy_io.c \
 	tests/servers/proxy_http.c) $(library)
 $(B)/servers/morpheus: private LIBS += -lssl
+$(B)/servers/icp: $(patsubst %.c,$(B)/%.o,$(wildcard tests/servers/icp*.c)) \
+	$(library)
 $(B)/servers/faultproxy $(B)/servers/free_ports $(B)/servers/computer_host \
-	$(B)/servers/miosa $(B)/servers/morpheus:
+	$(B)/servers/miosa $(B)/servers/morpheus $(B)/servers/icp:
 	@mkdir -p $(@D)
 	$(say) '  LD   $@'
 	$(link) -o $@ $^ $(fb_libs) $(LIBS)

@@ -67,7 +67,8 @@ miosa_begin() { # [option...]
 
 # All at once, because it reads them at any time.
 miosa_rules() { # [rule...]
-	: >"$cloud_rules.new"
+	miosa_rules_n=$((${miosa_rules_n:-0} + 1))
+	echo "# $miosa_rules_n" >"$cloud_rules.new"
 	for miosa_rule; do
 		echo "$miosa_rule" >>"$cloud_rules.new"
 	done

@@ -40,7 +40,8 @@
  *
  * A rule is "KIND[=ARGUMENT] [method=M] [path=GLOB] [skip=N] [times=N]"; the
  * GLOB is of the whole target with its query ("*" passes "/"), and each rule
- * that holds for a request is applied.
+ * that holds for a request is applied.  A line that stands where it stood goes
+ * on counting, unless a comment ("# ...") before it is another one.
  *
  *	error=STATUS[,CODE[,RETRY]]   that answer, and nothing done; RETRY is
  *	                  the Retry-After: seconds, or "date:SECONDS" from now

@@ -163,16 +163,22 @@ parse_rule(const char *line)
 	return rule;
 }
 
-/* A rule whose line stands where it stood goes on counting. */
+/* A rule whose line stands where it stood goes on counting, unless another
+ * comment stands before it. */
 static void
 read_rules(void)
 {
+	static char heading[512];
 	FILE *file = fopen(rules_path, "re");
 	char line[512];
 	size_t count = 0;
 
 	while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
 		line[strcspn(line, "\n")] = '\0';
+		if (line[0] == '#' && strcmp(line, heading) != 0) {
+			memcpy(heading, line, sizeof(heading));
+			rule_count = 0;
+		}
 		if (line[0] == '\0' || line[0] == '#')
 			continue;
 		if (count == RULES_MAX)
