@@ -344,15 +344,19 @@ settle(struct fb_libvirt_freeze *freeze, struct fb_error *err)
 	          THAW_MS, err);
 }
 
+/* Its time begins when the mark is there: another host may take long to tell
+ * which boot it is of. */
 static int
-ask_freeze(struct fb_libvirt_freeze *freeze, int64_t deadline_ns,
-    struct fb_error *err)
+ask_freeze(struct fb_libvirt_freeze *freeze, struct fb_error *err)
 {
 	struct fb_error failure = { 0 };
 	int count, rc = put_mark(freeze, err);
 
 	if (rc == FB_OK)
-		rc = begin_timer(freeze, deadline_ns, err);
+		rc = begin_timer(freeze,
+		    fb_clock_mono_ns() +
+		        (int64_t)freeze->driver->freeze_timeout_ms * 1000000,
+		    err);
 	if (rc == FB_OK)
 		rc = fb_libvirt_effect(freeze->domain, "fsfreeze", err);
 	if (rc < 0) /* it was not asked */
@@ -379,8 +383,6 @@ ask_freeze(struct fb_libvirt_freeze *freeze, int64_t deadline_ns,
 int
 fb_libvirt_freeze_begin(struct fb_libvirt_freeze *freeze, struct fb_error *err)
 {
-	int64_t deadline = fb_clock_mono_ns() +
-	    (int64_t)freeze->driver->freeze_timeout_ms * 1000000;
 	FB_AUTO_DOMAIN struct fb_domain live = { 0 };
 	int rc = fb_libvirt_read(freeze->domain, true, &live, err);
 
@@ -401,7 +403,7 @@ fb_libvirt_freeze_begin(struct fb_libvirt_freeze *freeze, struct fb_error *err)
 		say_why(freeze, "its guest agent says nothing");
 		return FB_OK;
 	}
-	rc = ask_freeze(freeze, deadline, err);
+	rc = ask_freeze(freeze, err);
 	if (rc < 0)
 		(void)end_timer(freeze);
 	return rc;

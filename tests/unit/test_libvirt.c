@@ -1685,6 +1685,37 @@ one_of_another_host_is_frozen_through_a_boot_of_this_one(void **state)
 	}
 }
 
+/* Time enough for whoever thinks that its deadline has passed. */
+static int
+agent_freezes_slowly(virDomainPtr domain, const char **points, unsigned count,
+    unsigned flags)
+{
+	fb_clock_wait(fb_clock_mono_ns() + 100000000);
+	return agent_freeze(domain, points, count, flags);
+}
+
+/* The mark comes first, and its host may take its time to tell its boot. */
+static void
+an_agent_has_its_time_from_when_it_is_asked(void **state)
+{
+	AUTO_LAB struct lab *lab = open_live_lab();
+	struct fb_libvirt_driver *driver =
+	    (struct fb_libvirt_driver *)lab->driver;
+	FB_AUTO_REF struct fb_libvirt_ref ref = { 0 };
+	struct fb_libvirt_freeze freeze = { .driver = driver, .uuid = ID };
+
+	(void)state;
+	assert_ok(fb_libvirt_find(driver, ID, &ref, &err));
+	freeze.domain = ref.domain;
+	put_far(lab, "sleep 2.1; echo A");
+	driver->freeze_timeout_ms = 2000;
+	fb_libvirt.virDomainFSFreeze = agent_freezes_slowly;
+	assert_ok(fb_libvirt_freeze_begin(&freeze, &err));
+	assert_ok(fb_libvirt_freeze_end(&freeze, &err));
+	assert_int_equal(agent.thaws, 1);
+	assert_string_equal(freeze.why.msg, "");
+}
+
 static void
 an_agent_that_hangs_while_it_freezes_is_thawed(void **state)
 {
@@ -2518,6 +2549,9 @@ main(void)
 		cmocka_unit_test_setup_teardown(
 		    one_of_another_host_is_frozen_through_a_boot_of_this_one,
 		    with_agent, without_agent),
+		cmocka_unit_test_setup_teardown(
+		    an_agent_has_its_time_from_when_it_is_asked, with_agent,
+		    without_agent),
 		cmocka_unit_test_setup_teardown(
 		    an_agent_that_hangs_while_it_freezes_is_thawed, with_agent,
 		    without_agent),
