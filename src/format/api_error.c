@@ -11,10 +11,11 @@
 static void
 put(char *dst, size_t size, const char *text)
 {
+	const char *c = text;
 	size_t len = 0;
 	bool gap = false;
 
-	for (const char *c = text; *c != '\0' && len + 2 < size; c++) {
+	for (; *c != '\0' && len + 2 < size; c++) {
 		unsigned char byte = (unsigned char)*c;
 
 		if (byte <= ' ' || byte == 0x7f) {
@@ -34,8 +35,12 @@ put(char *dst, size_t size, const char *text)
 		dst[len++] = *c;
 	}
 	/* No half of a character at the end. */
-	while (len > 0 && len + 2 >= size && ((unsigned char)dst[len - 1] & 0x80))
-		len--;
+	if (*c != '\0') {
+		while (len > 0 && ((unsigned char)dst[len - 1] & 0xc0) == 0x80)
+			len--;
+		if (len > 0 && ((unsigned char)dst[len - 1] & 0x80) != 0)
+			len--;
+	}
 	dst[len] = '\0';
 }
 

@@ -44,6 +44,20 @@ errors_of_every_shape_are_read(void **state)
 	says("<html><body>x", "", "");
 	says("", "", "");
 	says("[1]", "", "");
+	says("{\"errors\":[{\"message\":\"m\"}]}", "", "m");
+	says("{\"message\":\"m\",\"errors\":{}}", "", "m");
+	says("{\"error\":{\"detail\":\"m\"}}", "", "m");
+	/* A control of two bytes is none of a terminal. */
+	says("{\"message\":\"a\\u009b2Jb\"}", "", "a?2Jb");
+	fb_api_error_parse(
+	    SPAN("{\"message\":\"m\",\"retryable\":false,"
+	         "\"retry_after\":7}"),
+	    &error);
+	assert_int_equal(error.retryable, 0);
+	assert_int_equal(error.retry_after_ms, 7000);
+	fb_api_error_parse(
+	    SPAN("{\"message\":\"m\",\"retry_after\":99999999999}"), &error);
+	assert_int_equal(error.retry_after_ms, 0);
 	fb_api_error_parse(
 	    SPAN("{\"error\":{\"code\":\"C\",\"request_id\":\"r\","
 	         "\"retryable\":true,\"retry_after_ms\":70}}"),
@@ -51,6 +65,46 @@ errors_of_every_shape_are_read(void **state)
 	assert_string_equal(error.request_id, "r");
 	assert_int_equal(error.retryable, 1);
 	assert_int_equal(error.retry_after_ms, 70);
+}
+
+/* What is too long is cut, and not in the middle of a character. */
+static void
+a_long_message_is_cut_at_a_character(void **state)
+{
+	for (size_t pad = 0; pad < 3; pad++) {
+		FB_AUTO_BUF struct fb_buf body = { 0 };
+		struct fb_api_error error;
+		size_t len;
+
+		(void)state;
+		fb_buf_add_str(&body, "{\"message\":\"");
+		for (size_t i = 0; i < pad; i++)
+			fb_buf_add_str(&body, "x");
+		while (body.len < 2 * sizeof(error.message))
+			fb_buf_add_str(&body, "\xe2\x82\xac");
+		fb_buf_add_str(&body, "\"}");
+		fb_api_error_parse(fb_buf_span(&body), &error);
+		len = strlen(error.message);
+		assert_true(len > sizeof(error.message) - 8);
+		assert_int_equal((len - pad) % 3, 0);
+	}
+}
+
+static void
+an_answer_holds_its_object_or_is_it(void **state)
+{
+	static const char *const keys[] = { "data", "machine", NULL };
+	FB_AUTO_JSON json_t *bare = json_pack("{s:i}", "id", 1);
+	FB_AUTO_JSON json_t *held =
+	    json_pack("{s:n,s:{s:i}}", "data", "machine", "id", 1);
+	FB_AUTO_JSON json_t *list = json_pack("[i]", 1);
+
+	(void)state;
+	assert_ptr_equal(bare, fb_api_object(bare, keys));
+	assert_ptr_equal(
+	    json_object_get(held, "machine"), fb_api_object(held, keys));
+	assert_null(fb_api_object(list, keys));
+	assert_null(fb_api_object(NULL, keys));
 }
 
 /* --------------------------------------------------------------- pages */
@@ -179,6 +233,41 @@ the_same_page_again_is_no_progress(void **state)
 	assert_true(more);
 	assert_fails(
 	    FB_EPROTO, take_page(&page, "[{\"id\":1}]", &all, &more));
+}
+
+static int
+refuse_item(void *arg, const json_t *item, struct fb_error *why)
+{
+	(void)arg;
+	(void)item;
+	return fb_fail(why, FB_ECONFIG, "no");
+}
+
+/* What a list may cost is bounded, and who reads it may end it. */
+static void
+a_list_ends(void **state)
+{
+	FB_AUTO_PAGE struct fb_page page = { .style = FB_PAGE_CURSOR,
+		.keys = list_keys, .id = "id" };
+	FB_AUTO_BUF struct fb_buf all = { 0 };
+	FB_AUTO_JSON json_t *one = json_pack("[{s:i}]", "id", 7);
+	FB_AUTO_FREE char *cursor = fb_alloc(1, 5001);
+	FB_AUTO_JSON json_t *far = NULL;
+	bool more = true;
+
+	(void)state;
+	assert_fails(FB_ECONFIG,
+	    fb_page_take(&page, one, refuse_item, NULL, &more, &err));
+	(void)memset(cursor, 'x', 5000);
+	far = json_pack("{s:[{s:i}],s:s}", "data", "id", 8, "next_cursor",
+	    cursor);
+	assert_fails(FB_EPROTO,
+	    fb_page_take(&page, far, note_item, &all, &more, &err));
+	page.style = FB_PAGE_OFFSET;
+	page.size = 1;
+	page.pages = FB_PAGES_MAX;
+	assert_fails(
+	    FB_EPROTO, take_page(&page, "[{\"id\":9}]", &all, &more));
 }
 
 static void
@@ -712,9 +801,12 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(errors_of_every_shape_are_read),
+		cmocka_unit_test(a_long_message_is_cut_at_a_character),
+		cmocka_unit_test(an_answer_holds_its_object_or_is_it),
 		cmocka_unit_test(pages_of_every_style_are_gone_through),
 		cmocka_unit_test(a_list_that_is_not_whole_is_refused),
 		cmocka_unit_test(the_same_page_again_is_no_progress),
+		cmocka_unit_test(a_list_ends),
 		cmocka_unit_test(content_ranges_are_what_they_say),
 		cmocka_unit_test(what_may_be_done_twice_is_tried_again),
 		cmocka_unit_test(what_may_not_be_done_twice_is_not),
