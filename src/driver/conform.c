@@ -338,6 +338,7 @@ fb_conform_run(struct fb_conform *conform, struct fb_error *err)
 
 	if (rc < 0)
 		return rc;
+	s.driver->cancel = conform->cancel;
 	conform->passed = conform->failed = conform->skipped = 0;
 	if (s.driver->ops == &fb_plugin_ops)
 		s.plugin = (struct fb_plugin *)s.driver;

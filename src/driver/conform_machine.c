@@ -198,6 +198,8 @@ read_disk(struct stage *g, struct fb_artifact *artifact, struct kept *kept,
 		if (rc == FB_OK && start == end)
 			break;
 	}
+	if (rc == FB_OK && artifact->ops->prove != NULL)
+		rc = artifact->ops->prove(artifact, err);
 	return rc;
 }
 

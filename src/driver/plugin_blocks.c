@@ -307,6 +307,28 @@ blocks_read(struct fb_artifact *artifact, uint64_t offset, void *bytes,
 	    &((struct blocks *)artifact)->disk, offset, bytes, len, err);
 }
 
+/* What was read counts when the plugin says so: once, and with nothing more to
+ * say. */
+static int
+blocks_prove(struct fb_artifact *artifact, struct fb_error *err)
+{
+	struct disk *d = &((struct blocks *)artifact)->disk;
+	int rc;
+
+	(void)pthread_mutex_lock(&d->lock);
+	if (d->broken)
+		rc = fb_fail(err, FB_EPROTO, "the plugin's disk is not "
+		                             "usable any more");
+	else if (d->from != d->to)
+		rc = fb_fail(err, FB_EPROTO,
+		    "the plugin replies before it is asked");
+	else
+		rc = fb_pipe_end(d->pipe, NULL, err);
+	d->broken = true;
+	(void)pthread_mutex_unlock(&d->lock);
+	return rc;
+}
+
 /* "ok LENGTH" and a change map of that length, or "no TEXT". */
 static int
 blocks_changed(struct fb_artifact *artifact, const char *since,
@@ -354,6 +376,7 @@ blocks_close(struct fb_artifact *artifact)
 static const struct fb_artifact_ops blocks_ops = {
 	.extent = blocks_extent,
 	.read = blocks_read,
+	.prove = blocks_prove,
 	.close = blocks_close,
 };
 
@@ -362,6 +385,7 @@ static const struct fb_artifact_ops mapped_ops = {
 	.extent = blocks_extent,
 	.read = blocks_read,
 	.changed_blocks = blocks_changed,
+	.prove = blocks_prove,
 	.close = blocks_close,
 };
 
@@ -371,7 +395,8 @@ fb_plugin_open_blocks(struct fb_plugin *plugin, json_t *params,
 {
 	FB_AUTO_JSON json_t *owned = params;
 	struct fb_plugin_call call = { .verb = FB_PLUGIN_READ_BLOCKS,
-		.params = owned };
+		.params = owned,
+		.cancel = plugin->base.cancel };
 	FB_AUTO_ARTIFACT struct fb_artifact *artifact = NULL;
 	struct fb_plugin_hello hello;
 	struct blocks *blocks;

@@ -14,6 +14,7 @@
 /* Between two calls of a verb that is pending. */
 #define PENDING_MIN_MS 20
 #define PENDING_MS     1000
+#define TICK_MS        100 /* then it is looked whether all is off */
 
 /* hello asks nobody. */
 #define HELLO_TIMEOUT_MS 30000
@@ -191,15 +192,19 @@ now_ms(void)
 	return (uint64_t)(fb_clock_mono_ns() / 1000000);
 }
 
-static int
-wait_for(const struct fb_plugin_call *call, uint64_t ms, struct fb_error *err)
+int
+fb_plugin_wait(uint64_t ms, const atomic_bool *cancel, struct fb_error *err)
 {
 	uint64_t until = now_ms() + ms;
 
-	while (now_ms() < until) {
-		if (call->cancel != NULL && atomic_load(call->cancel))
+	for (uint64_t now = now_ms(); now < until; now = now_ms()) {
+		uint64_t step = until - now;
+
+		if (cancel != NULL && atomic_load(cancel))
 			return fb_fail(err, FB_ECANCELED, "canceled");
-		fb_clock_wait((int64_t)until * 1000000);
+		if (step > TICK_MS)
+			step = TICK_MS;
+		fb_clock_wait((int64_t)(now + step) * 1000000);
 	}
 	return FB_OK;
 }
@@ -210,6 +215,23 @@ pause_of(const struct fb_plugin_reply *reply)
 	uint64_t ms = reply->retry_ms > 0 ? reply->retry_ms : PENDING_MS;
 
 	return ms < PENDING_MIN_MS ? PENDING_MIN_MS : ms;
+}
+
+/* What had pipes is over with them: the same request cannot be made again, but
+ * by whoever reads a stream. */
+static int
+fail_pending(const struct fb_plugin_call *call,
+    const struct fb_plugin_reply *reply, struct fb_error *err)
+{
+	if (call->ret_pause_ms != NULL) {
+		*call->ret_pause_ms = pause_of(reply);
+		return fail_reply(call, reply, err);
+	}
+	(void)fb_fail(err, FB_EPROTO, "the plugin answers %s with PENDING, "
+	                              "which is over with its pipes",
+	    fb_plugin_verb_name(call->verb));
+	(void)fb_plugin_broken(err);
+	return err->code = call->effect ? FB_EUNKNOWN : FB_EPROTO;
 }
 
 static int
@@ -234,6 +256,8 @@ call_until(struct fb_plugin *plugin, const struct fb_plugin_call *call,
 				*ret_result = FB_STEAL(reply.body);
 			return FB_OK;
 		}
+		if (reply.code == FB_PENDING && call->pass != NULL)
+			return fail_pending(call, &reply, err);
 		if ((reply.code != FB_PENDING && reply.code != FB_ERETRY) ||
 		    call->pass != NULL)
 			return fail_reply(call, &reply, err);
@@ -244,7 +268,7 @@ call_until(struct fb_plugin *plugin, const struct fb_plugin_call *call,
 				err->code = FB_ETIMEOUT;
 			return (int)err->code;
 		}
-		rc = wait_for(call, pause, err);
+		rc = fb_plugin_wait(pause, call->cancel, err);
 		if (rc < 0)
 			return rc;
 	}

@@ -44,6 +44,9 @@ struct fb_plugin_call {
 	const atomic_bool *cancel; /* in place of how->cancel; may be NULL */
 	const int *pass; /* two descriptors, or NULL */
 	size_t said_max; /* bytes of its answers; 0: FB_PLUGIN_LINE_MAX */
+	/* A stream that is read: when to ask again, where that is FB_PENDING;
+	 * NULL: nothing with pipes may be pending. */
+	uint64_t *ret_pause_ms;
 	struct fb_plugin_listener listener;
 };
 
@@ -56,6 +59,10 @@ struct fb_plugin_call {
 FB_MUST_USE int fb_plugin_call(struct fb_plugin *plugin,
     const struct fb_plugin_call *call, json_t **ret_result,
     struct fb_error *err);
+
+/* FB_ECANCELED when `cancel`, which may be NULL, becomes true meanwhile. */
+FB_MUST_USE int fb_plugin_wait(
+    uint64_t ms, const atomic_bool *cancel, struct fb_error *err);
 
 /* What it can, asked once. */
 FB_MUST_USE int fb_plugin_greet(struct fb_plugin *plugin,
@@ -73,7 +80,8 @@ FB_MUST_USE int fb_plugin_can(struct fb_plugin *plugin,
  * end (the process has ended and left no more).  fb_pipe_write() writes all.
  * Both fail with FB_ETIMEOUT when nothing moves for plugin->stall_ms, and with
  * the verb's own error when it ended too early.  fb_pipe_end() says that
- * nothing more comes, waits for its end and gives its answer.
+ * nothing more comes, waits for its end and gives its answer.  All three end
+ * with FB_ECANCELED when call->how, or else call->cancel, says so.
  *
  * Threads: one at a time.
  */

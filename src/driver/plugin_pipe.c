@@ -27,7 +27,8 @@ struct fb_pipe {
 	struct fb_verb how; /* the caller's may be gone before it has ended */
 	char token[FB_NAME_MAX + 1];
 	struct fb_group *group;
-	const atomic_bool *cancel; /* the caller's */
+	const atomic_bool *cancel; /* the caller's, of call.how or else
+	                            * call.cancel */
 	atomic_bool stop;          /* ours */
 	int to, from;    /* our ends; -1 once closed */
 	int theirs[2];   /* open until it has ended: nobody gets SIGPIPE */
@@ -77,7 +78,8 @@ fb_pipe_open(struct fb_plugin *plugin, const struct fb_plugin_call *call,
 	int rc;
 
 	*pipe = (struct fb_pipe){ .plugin = plugin, .call = *call, .to = -1,
-		.from = -1, .theirs = { -1, -1 }, .over = { -1, -1 } };
+		.from = -1, .theirs = { -1, -1 }, .over = { -1, -1 },
+		.cancel = call->cancel };
 	if (call->how != NULL) {
 		pipe->how = *call->how;
 		(void)snprintf(pipe->token, sizeof(pipe->token), "%s",
@@ -246,6 +248,7 @@ int
 fb_pipe_end(struct fb_pipe *pipe, json_t **ret_result, struct fb_error *err)
 {
 	bool over = false;
+	size_t wasted = 0;
 	int rc;
 
 	close_one(&pipe->to);
@@ -258,8 +261,16 @@ fb_pipe_end(struct fb_pipe *pipe, json_t **ret_result, struct fb_error *err)
 		if (rc < 0)
 			return rc;
 		over = len == 0;
+		wasted += len;
 	}
 	rc = join(pipe, err);
+	/* One byte too many, and nobody knows which were the right ones. */
+	if (rc == FB_OK && wasted > 0 &&
+	    pipe->call.verb == FB_PLUGIN_READ_BLOCKS) {
+		(void)fb_fail(err, FB_EPROTO,
+		    "the plugin replies without being asked");
+		rc = fb_plugin_broken(err);
+	}
 	if (rc == FB_OK && left_unread(pipe)) {
 		(void)fb_fail(err, FB_EPROTO,
 		    "the plugin said that %s is done and did not read all",

@@ -266,7 +266,8 @@ fb_plugin_restore_list(struct fb_driver *base,
 	struct fb_plugin *plugin = (struct fb_plugin *)base;
 	FB_AUTO_JSON json_t *params = volume_request(request, volume);
 	struct fb_plugin_call call = { .verb = FB_PLUGIN_RESTORE_LIST,
-		.params = params };
+		.params = params,
+		.cancel = plugin->base.cancel };
 	FB_AUTO_PIPE struct fb_pipe *pipe = NULL;
 	struct names names = { .visit = visit, .arg = arg };
 	char bytes[4096];

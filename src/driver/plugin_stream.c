@@ -21,6 +21,7 @@ struct stream {
 	uint8_t *room;
 	uint64_t at; /* bytes that came */
 	unsigned resumes;
+	uint64_t pause_ms; /* before it is asked again, being pending */
 	bool can_resume, changed;
 };
 
@@ -39,6 +40,8 @@ open_at(struct stream *s, struct fb_error *err)
 {
 	struct fb_plugin_call call = { .verb = FB_PLUGIN_READ_STREAM,
 		.params = s->params,
+		.cancel = s->plugin->base.cancel,
+		.ret_pause_ms = &s->pause_ms,
 		.listener = { .arg = s, .warn = pass_warning } };
 
 	fb_pipe_closep(&s->pipe);
@@ -56,7 +59,7 @@ end_stream(struct stream *s, struct fb_error *err)
 	uint64_t bytes;
 	int rc = fb_pipe_end(s->pipe, &result, err);
 
-	if (rc < 0 || result == NULL)
+	if (rc != FB_OK || result == NULL)
 		return rc;
 	rc = fb_json_only(result, "result", keys, err);
 	if (rc == FB_OK)
@@ -69,12 +72,26 @@ end_stream(struct stream *s, struct fb_error *err)
 	return rc < 0 ? fb_plugin_broken(err) : FB_OK;
 }
 
-/* May what stopped like this be gone on with? */
-static bool
-resumes(struct stream *s, int rc)
+/* Go on with what stopped like this, if that may be; else it is the error. */
+static int
+go_on(struct stream *s, int rc, struct fb_error *err)
 {
-	return s->can_resume && s->at > 0 && s->resumes++ < RESUMES_MAX &&
-	    (rc == FB_EUNREACH || rc == FB_ERETRY || rc == FB_ETIMEOUT);
+	if (rc == FB_PENDING) {
+		if (s->at > 0 && !s->can_resume) {
+			(void)fb_fail(err, FB_EPROTO,
+			    "the plugin has more to give later, and cannot "
+			    "go on from byte %" PRIu64,
+			    s->at);
+			return fb_plugin_broken(err);
+		}
+		rc = fb_plugin_wait(s->pause_ms, s->plugin->base.cancel, err);
+		return rc < 0 ? rc : open_at(s, err);
+	}
+	if (rc != FB_EUNREACH && rc != FB_ERETRY && rc != FB_ETIMEOUT)
+		return rc;
+	if (!s->can_resume || s->at == 0 || s->resumes++ >= RESUMES_MAX)
+		return rc;
+	return open_at(s, err);
 }
 
 static int
@@ -101,9 +118,7 @@ next(void *arg, struct fb_span *ret_bytes, struct fb_error *err)
 			fb_pipe_closep(&s->pipe);
 			return FB_OK;
 		}
-		if (!resumes(s, rc))
-			return rc;
-		rc = open_at(s, err);
+		rc = go_on(s, rc, err);
 		if (rc < 0)
 			return rc;
 	}

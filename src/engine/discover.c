@@ -8,6 +8,7 @@
 /* One source being asked, on a thread of its own. */
 struct question {
 	const struct fb_config_source *source;
+	const atomic_bool *cancel;
 	struct fb_driver *driver;
 	struct fb_fleet found;
 	struct fb_error err;
@@ -21,9 +22,11 @@ ask_source(void *arg, struct fb_error *err)
 	    fb_driver_open(question->source, &question->driver, &question->err);
 
 	(void)err;
-	if (rc == FB_OK)
+	if (rc == FB_OK) {
+		question->driver->cancel = question->cancel;
 		rc = fb_driver_discover(
 		    question->driver, &question->found, &question->err);
+	}
 	question->err.code = rc < 0 ? (enum fb_code)rc : FB_OK;
 	return FB_OK; /* a source that fails does not stop the others */
 }
@@ -120,6 +123,7 @@ fb_engine_discover_only(const struct fb_engine *engine, const bool *wanted,
 	group = fb_group_new();
 	for (size_t i = 0; i < config->source_count; i++) {
 		questions[i].source = &config->sources[i];
+		questions[i].cancel = engine->cancel;
 		if (wanted == NULL || wanted[i])
 			fb_group_start(group, ask_source, &questions[i]);
 	}

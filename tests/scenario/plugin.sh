@@ -131,9 +131,34 @@ grep -q E-PLUGIN-DIED "$work/stderr" || fail "no id"
 fault read_blocks:die
 expect 15 "$fb" -c $conf download -s m1
 [ -e machines/m1/up ] || fail "it is down"
+# All of the disk was read, and nobody says that it is what it was to be.
+fault read_blocks:done-then-die
+expect 15 "$fb" -c $conf download -s m1
+grep -q "ended by signal 9 during read_blocks" "$work/stderr" ||
+	fail "another reason"
 fault :
 expect 0 "$fb" -c $conf download
 ok "a plugin that fails fails its machine, which is up afterwards"
+
+for verb in read_blocks read_stream; do
+	fault $verb:wait
+	rm -f machines/.waits
+	"$fb" -c $conf download -s m1 >"$work/stdout" 2>"$work/stderr" &
+	run=$!
+	until_true "$verb is not called" [ -e machines/.waits ]
+	began=$(date +%s)
+	kill -TERM $run
+	status=0
+	wait $run || status=$?
+	[ $status -eq 143 ] || fail "$verb: exit $status"
+	# Of itself it would be given up after five minutes.
+	[ $(($(date +%s) - began)) -lt 60 ] || fail "$verb: it is waited for"
+	[ -e machines/m1/up ] || fail "$verb: it is down"
+	left_alone "$work/p"
+done
+fault :
+expect 0 "$fb" -c $conf download -s m1
+ok "a stop in order does not wait for a plugin that reads"
 
 requires_faults
 rm -r machines/m2

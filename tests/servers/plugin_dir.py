@@ -331,6 +331,9 @@ def misbehave(plugin, request):
         if not os.path.exists(flag):
             return False
         os.unlink(flag)
+    if how == "wait":
+        open(os.path.join(plugin.root, ".waits"), "w").close()
+        time.sleep(600)
     if how == "hang":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(600)

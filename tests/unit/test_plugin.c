@@ -1,5 +1,7 @@
 /* Plugins that keep their contract, and above all such as do not. */
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/file.h>
 
 #include "fleetbak/base/clock.h"
@@ -600,6 +602,62 @@ a_disk_tells_what_changed_where_its_plugin_can(void **state)
 	}
 }
 
+/* A disk that is read well, and what its plugin says at the end. */
+#define WHOLE(end)                                                        \
+	"while read -r w a b <&3; do case $w in info) echo 'ok 8192 used' " \
+	">&4 ;; extent) echo 'ok 0 8192' >&4 ;; read) { echo ok; head -c "  \
+	"$b /dev/zero; } >&4 ;; esac; done; " end
+
+static int
+prove_disk(const char *end)
+{
+	FB_AUTO_FREE char *script = fb_format(HELLO("1") WHOLE("%s"), end);
+	struct fb_driver *driver = open_script(
+	    script, json_pack("{s:s}", "stall_timeout", "500ms"));
+	struct fb_artifact *artifact = NULL;
+	uint8_t room[8192];
+	int rc;
+
+	assert_ok(fb_driver_open_volume(
+	    driver, &machine, &disk, "t1", &artifact, &err));
+	assert_ok(artifact->ops->read(artifact, 0, room, sizeof(room), &err));
+	assert_non_null(artifact->ops->prove);
+	rc = artifact->ops->prove(artifact, &err);
+	fb_artifact_closep(&artifact);
+	fb_driver_close(driver);
+	return rc;
+}
+
+static void
+a_disk_counts_when_its_end_was_said(void **state)
+{
+	static const struct {
+		int code;
+		const char *end;
+	} rows[] = {
+		{ FB_OK, DONE },
+		{ FB_OK, "sleep 0.1; " DONE },
+		{ FB_EPROTO, ":" },
+		{ FB_EPROTO, "echo garbage" },
+		{ FB_EPROTO, DONE "; " DONE },
+		{ FB_EPROTO, "printf '{\"id\":2,\"ans'" },
+		{ FB_EPROTO, "echo '{\"id\":2,\"answer\":\"PENDING\"}'" },
+		{ FB_EPROTO, "echo 'ok 1 2' >&4; " DONE },
+		{ FB_EFAILED, "echo '{\"id\":2,\"answer\":\"FAILED\"}'" },
+		{ FB_ENOTFOUND,
+		    "echo '{\"id\":2,\"answer\":\"NOT_FOUND\"}'" },
+		{ FB_EUNREACH, DONE "; exit 1" },
+		{ FB_EUNREACH, "kill -9 $$" },
+		{ FB_ETIMEOUT, "sleep 600" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < FB_COUNT(rows); i++)
+		if (prove_disk(rows[i].end) != rows[i].code)
+			fail_msg("%s: %s: %s", rows[i].end,
+			    fb_code_name(err.code), err.msg);
+}
+
 static void
 a_disk_of_which_no_byte_moves_is_given_up(void **state)
 {
@@ -746,6 +804,86 @@ a_stream_that_broke_off_goes_on(void **state)
 	    whole.bytes.data, pieced.bytes.data, whole.bytes.len);
 }
 
+/* What it says while the archive is in the making. */
+static void
+a_stream_that_is_pending_is_asked_for_again(void **state)
+{
+	AUTO_DIR char *dir = new_dir();
+	AUTO_CATCH struct catch c = { 0 }, cut = { 0 };
+	FB_AUTO_FREE char *script = fb_format(
+	    "cd %s; echo x >>n; [ $(wc -l <n) -ge 8 ] || { echo '{\"id\":2,"
+	    "\"answer\":\"PENDING\",\"retry_ms\":1}'; exit 0; }; "
+	    "tar -cf - n >&4; " DONE,
+	    dir);
+
+	(void)state;
+	assert_ok(read_tree(script, &c));
+	assert_non_null(strstr(fb_buf_str(&c.catalogue), " n\n"));
+	/* What came cannot come again when it does not go on from there. */
+	assert_fails(FB_EPROTO,
+	    read_tree("head -c 512 /dev/zero >&4; echo '{\"id\":2,"
+	              "\"answer\":\"PENDING\",\"retry_ms\":1}'",
+	        &cut));
+}
+
+static void *
+set_later(void *arg)
+{
+	fb_clock_wait(fb_clock_mono_ns() + 200000000);
+	atomic_store((atomic_bool *)arg, true);
+	return NULL;
+}
+
+static void
+a_read_is_canceled(void **state)
+{
+	static const char *const bodies[] = { "sleep 600",
+		"while read -r w a b <&3; do case $w in info) echo 'ok 8192 "
+		"used' >&4 ;; *) sleep 600 ;; esac; done",
+		WHOLE("sleep 600"),
+		"echo '{\"id\":2,\"answer\":\"PENDING\",\"retry_ms\":"
+		"600000}'" };
+	int64_t began = fb_clock_mono_ns();
+
+	(void)state;
+	for (size_t i = 0; i < 2 * FB_COUNT(bodies); i++) {
+		FB_AUTO_FREE char *script =
+		    fb_format(HELLO("1") "%s", bodies[i / 2]);
+		struct fb_driver *driver = open_script(script, json_object());
+		AUTO_CATCH struct catch c = { 0 };
+		struct fb_sink sink = catch_sink(&c);
+		struct fb_artifact *artifact = NULL;
+		atomic_bool cancel = false;
+		bool stream = i % 2 == 1;
+		pthread_t later;
+		uint8_t room[512];
+		int rc;
+
+		/* Of a disk none is pending, and a stream hears no command. */
+		if ((stream && i / 2 != 0 && i / 2 != 3) ||
+		    (!stream && i / 2 == 3))
+			continue;
+		driver->cancel = &cancel;
+		assert_int_equal(
+		    pthread_create(&later, NULL, set_later, &cancel), 0);
+		rc = fb_driver_open_volume(driver, &machine,
+		    stream ? &tree : &disk, "t1", &artifact, &err);
+		if (rc == FB_OK && stream)
+			rc = artifact->ops->produce(artifact, &sink, &err);
+		else if (rc == FB_OK)
+			rc = artifact->ops->read(
+			    artifact, 0, room, sizeof(room), &err);
+		if (rc == FB_OK && !stream)
+			rc = artifact->ops->prove(artifact, &err);
+		if (rc != FB_ECANCELED)
+			fail_msg("%s: %s", script, err.msg);
+		fb_artifact_closep(&artifact);
+		fb_driver_close(driver);
+		assert_int_equal(pthread_join(later, NULL), 0);
+	}
+	assert_true(fb_clock_mono_ns() - began < SOON_NS);
+}
+
 static int
 write_tree(const char *body, size_t size)
 {
@@ -785,6 +923,11 @@ a_stream_is_written_when_all_of_it_was_read(void **state)
 	    write_tree("cat <&3 >/dev/null; kill -9 $$", 1000000));
 	assert_fails(FB_ENOSPACE,
 	    write_tree("echo '{\"id\":2,\"answer\":\"QUOTA\"}'", 1000000));
+	/* It was given to it once: nobody can ask for more. */
+	assert_fails(FB_EUNKNOWN,
+	    write_tree("cat <&3 >/dev/null; echo '{\"id\":2,\"answer\":"
+	               "\"PENDING\",\"retry_ms\":1}'",
+	        1000));
 }
 
 static int
@@ -894,11 +1037,14 @@ main(void)
 		cmocka_unit_test(a_disk_is_read_by_commands_and_replies),
 		cmocka_unit_test(
 		    a_disk_tells_what_changed_where_its_plugin_can),
+		cmocka_unit_test(a_disk_counts_when_its_end_was_said),
 		cmocka_unit_test(a_disk_of_which_no_byte_moves_is_given_up),
 		cmocka_unit_test(a_foreign_archive_gets_a_catalogue),
 		cmocka_unit_test(an_archive_that_is_none_is_refused),
 		cmocka_unit_test(a_stream_counts_when_its_end_was_said),
 		cmocka_unit_test(a_stream_that_broke_off_goes_on),
+		cmocka_unit_test(a_stream_that_is_pending_is_asked_for_again),
+		cmocka_unit_test(a_read_is_canceled),
 		cmocka_unit_test(a_stream_is_written_when_all_of_it_was_read),
 		cmocka_unit_test(
 		    a_stream_that_breaks_off_does_not_look_complete),

@@ -87,8 +87,9 @@ struct fb_artifact_ops {
 	/* Whether what was read may have changed meanwhile (size or time of a
 	 * disk that was read live); NULL: never. */
 	bool (*changed)(struct fb_artifact *);
-	/* Disks of a snapshot, after all was read: was it frozen all the time?
-	 * NULL: nobody doubts it. */
+	/* Disks, after all was read and before anything is made of it: was it
+	 * frozen all the time, and does its source stand by it?  Nothing is
+	 * read any more.  NULL: nobody doubts it. */
 	int (*prove)(struct fb_artifact *, struct fb_error *);
 	void (*close)(struct fb_artifact *);
 };

@@ -209,6 +209,9 @@ struct fb_driver_ops {
 struct fb_driver {
 	const struct fb_driver_ops *ops;
 	const char *source; /* its configured name */
+	/* Set by whoever opened it: when it becomes true, what reads volumes
+	 * ends with FB_ECANCELED, however long it would wait.  NULL: never. */
+	const atomic_bool *cancel;
 };
 
 /* The registry: NULL when no driver has that name.  The names are those that
