@@ -157,6 +157,42 @@ ask /machines/m1 | grep -q '"failed"' || fail "m1 is $(phase m1)"
 asked 0 'POST'
 ok "a dead machine is asked for by itself, and not touched"
 
+# 7: what cannot be put right holds up its own machine, and no other.
+: >"$rules"
+chost_end
+chost_machine m2 running 0 2
+chost_begin --reconcile 200
+: >"$log"
+cat >"$rules" <<-'END'
+	stuck method=RECONCILE path=/machines/m1
+	create-fails method=POST path=/machines/m1/snapshots times=1
+END
+expect 3 "$fb" download --full
+grep -q 'no space left' stderr || fail "$(cat stderr)"
+expect 3 "$fb" download --full
+grep -q 'lab/m1.*E-CHOST-PENDING' stderr || fail "$(cat stderr)"
+asked 2 'POST /machines/m2/snapshots 201'
+asked 0 'POST /machines/m1/(stop|start)'
+: >"$rules"
+expect 0 "$fb" download --full
+[ "$(snapshots m1)" -eq 0 ] || fail "a snapshot is left"
+no_complaint
+ok "an operation that stays pending holds up its machine alone"
+
+# 8: the daemon puts right what is being done: there is nothing to fetch.
+echo 'race=0 path=/machines/m1/snapshots method=POST times=1' >"$rules"
+expect 3 "$fb" download --full
+grep -q 'no such file' stderr || fail "$(cat stderr)"
+echo 'race=1 path=/machines/m1/snapshots method=POST times=1' >"$rules"
+expect 3 "$fb" download --full
+grep -q E-API-STATUS stderr || fail "$(cat stderr)"
+: >"$rules"
+expect 0 "$fb" download --full
+[ "$(snapshots m1)" -eq 0 ] || fail "a snapshot is left"
+expect 0 "$fb" verify --full
+no_complaint
+ok "a snapshot that the daemon took for a leftover is no backup"
+
 # Answers that are none.
 for rule in 'raw=3000000 path=/machines' 'raw=10 path=/machines' \
 	'error=500 path=/machines' 'reset path=/health'; do

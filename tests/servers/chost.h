@@ -35,6 +35,11 @@
  *	touch             another Last-Modified after this answer
  *	no-range          the whole artifact whatever Range says
  *	vanish            the artifact's snapshot is gone after this answer
+ *	stuck             of method=RECONCILE path=/machines/ID: what is pending
+ *	                  of it cannot be put right, and nothing behind it is
+ *	race=0            a create is put right while it clones: nothing to clone
+ *	                  into, and it is not pending
+ *	race=1            ... when it was recorded: a 201 of files that are gone
  *
  * The log: "NUMBER METHOD TARGET STATUS BYTES BODY", with a request's body of
  * at most 2000 bytes in one line, and "! NUMBER WHAT" for what no client may
@@ -65,6 +70,8 @@ enum chost_kind {
 	CHOST_TOUCH,
 	CHOST_NO_RANGE,
 	CHOST_VANISH,
+	CHOST_STUCK,
+	CHOST_RACE,
 	CHOST_KINDS,
 };
 

@@ -34,6 +34,8 @@ static const char *const kinds[CHOST_KINDS] = {
 	[CHOST_TOUCH] = "touch",
 	[CHOST_NO_RANGE] = "no-range",
 	[CHOST_VANISH] = "vanish",
+	[CHOST_STUCK] = "stuck",
+	[CHOST_RACE] = "race",
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;

@@ -110,6 +110,15 @@ create_journaled(struct chost_request *request,
 		chost_answer_error(request, "context canceled");
 		return;
 	}
+	/* It was tried whether somebody works on the machine, and let go. */
+	if (request->on[CHOST_RACE] && request->argument[CHOST_RACE] == 0) {
+		chost_remove_dir(dir);
+		machine->paused = false;
+		chost_op_end(op);
+		chost_answer_error(request, "clone disk: open system.img: no "
+		                            "such file or directory");
+		return;
+	}
 	if (!clone_disks(machine, id) || request->on[CHOST_CREATE_FAILS]) {
 		chost_answer_error(
 		    request, "clone disk: no space left on device");
@@ -119,6 +128,8 @@ create_journaled(struct chost_request *request,
 	chost_snapshot_add(id, machine->id);
 	chost_op_end(op);
 	chost_answer_json(request, 201, created_json(id, machine->users));
+	if (request->on[CHOST_RACE])
+		chost_remove_dir(dir);
 }
 
 static bool

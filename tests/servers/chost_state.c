@@ -198,13 +198,35 @@ put_right(struct chost_op *op)
 	chost_op_end(op);
 }
 
+/* Is it one that cannot be put right, by the rules? */
+static bool
+is_stuck(const struct chost_op *op)
+{
+	struct chost_request *request = fb_alloc(1, sizeof(*request));
+	FB_AUTO_FREE char *target = fb_format("/machines/%s", op->machine);
+	bool stuck;
+
+	(void)snprintf(
+	    request->head.method, sizeof(request->head.method), "RECONCILE");
+	request->head.target = target;
+	chost_rules_choose(request);
+	stuck = request->on[CHOST_STUCK];
+	free(request);
+	return stuck;
+}
+
+/* The first one that fails is the end of this turn. */
 void
 chost_reconcile(void)
 {
 	(void)pthread_mutex_lock(&chost.lock);
-	for (size_t i = 0; i < CHOST_MAX; i++)
-		if (chost.ops[i] != NULL && !chost.ops[i]->held)
-			put_right(chost.ops[i]);
+	for (size_t i = 0; i < CHOST_MAX; i++) {
+		if (chost.ops[i] == NULL || chost.ops[i]->held)
+			continue;
+		if (is_stuck(chost.ops[i]))
+			break;
+		put_right(chost.ops[i]);
+	}
 	(void)pthread_mutex_unlock(&chost.lock);
 }
 
