@@ -79,6 +79,8 @@ void fb_morpheus_server_release(struct fb_morpheus_server *server);
 /* Takes its own reference.  FB_EPROTO. */
 FB_MUST_USE int fb_morpheus_server_read(json_t *json,
     struct fb_morpheus_server *ret_server, struct fb_error *err);
+/* Can there be a server of that id?  FB_ENOTFOUND. */
+FB_MUST_USE int fb_morpheus_id_check(const char *id, struct fb_error *err);
 /* Asked of the appliance.  FB_ENOTFOUND. */
 FB_MUST_USE int fb_morpheus_server(struct fb_morpheus *m, const char *id,
     struct fb_morpheus_server *ret_server, struct fb_error *err);
@@ -158,6 +160,12 @@ FB_MUST_USE int fb_morpheus_file_of(
 /* The hypervisor that its disks are read on; "" nobody says. */
 const char *fb_morpheus_host_of(const struct fb_morpheus_snapshot *snapshot,
     const struct fb_morpheus_server *server);
+
+/* Each disk has a path that is frozen, and what was left out has none.
+ * Errors: as of fb_morpheus_file_of() and fb_morpheus_look_at(). */
+FB_MUST_USE int fb_morpheus_check_export(struct fb_morpheus *m,
+    const char *machine, const struct fb_morpheus_snapshot *snapshot,
+    struct fb_error *err);
 
 int fb_morpheus_create_snapshot(struct fb_driver *,
     const struct fb_machine *, const struct fb_verb *, struct fb_error *);

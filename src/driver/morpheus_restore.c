@@ -84,8 +84,10 @@ judge_snapshot(struct judging *j, const char **ret_why, struct fb_error *err)
 	          j->m, j->request->machine->id, token, &found, err)
 	    : FB_ENOTFOUND;
 
+	/* What somebody wrote to is told before the machine is stopped. */
 	if (rc == FB_OK && fb_morpheus_is_whole(&found))
-		return FB_OK;
+		return fb_morpheus_check_export(
+		    j->m, j->request->machine->id, &found, err);
 	if (rc < 0 && rc != FB_ENOTFOUND)
 		return rc;
 	*err = (struct fb_error){ 0 };

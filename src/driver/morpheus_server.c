@@ -48,13 +48,25 @@ fb_morpheus_server_read(json_t *json, struct fb_morpheus_server *ret_server,
 }
 
 int
+fb_morpheus_id_check(const char *id, struct fb_error *err)
+{
+	return id[0] != '\0' && id[strspn(id, "0123456789")] == '\0'
+	    ? FB_OK
+	    : fb_fail(err, FB_ENOTFOUND,
+	          "morpheus has no server '%s': its ids are numbers", id);
+}
+
+int
 fb_morpheus_server(struct fb_morpheus *m, const char *id,
     struct fb_morpheus_server *ret_server, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path = fb_morpheus_server_path(id, "");
 	FB_AUTO_JSON json_t *json = NULL;
 	FB_AUTO_FREE char *told = NULL;
-	int rc = fb_morpheus_get(m, path, "server", &json, err);
+	int rc = fb_morpheus_id_check(id, err);
+
+	if (rc == FB_OK)
+		rc = fb_morpheus_get(m, path, "server", &json, err);
 
 	if (rc < 0)
 		return rc;

@@ -119,8 +119,11 @@ visit_mines(struct fb_morpheus *m, const char *machine, visit_mine *visit,
 	FB_AUTO_PAGE struct fb_page page = { .style = FB_PAGE_NONE,
 		.keys = keys, .id = "id" };
 	struct looking looking = { machine, visit, arg };
+	int rc = fb_morpheus_id_check(machine, err);
 
-	return fb_api_list(m->api, path, &page, NULL, judge, &looking, err);
+	return rc < 0 ? rc
+	              : fb_api_list(m->api, path, &page, NULL, judge,
+	                    &looking, err);
 }
 
 struct wanted {
@@ -322,14 +325,13 @@ await_processes(struct fb_morpheus *m, const json_t *answer,
 	return rc;
 }
 
-/* Each disk has a path that is frozen, and what was left out has none. */
-static int
-check_export(struct fb_morpheus *m, const struct fb_machine *machine,
+int
+fb_morpheus_check_export(struct fb_morpheus *m, const char *machine,
     const struct fb_morpheus_snapshot *snapshot, struct fb_error *err)
 {
 	FB_AUTO_MORPHEUS_SERVER struct fb_morpheus_server server = { 0 };
 	FB_AUTO_MORPHEUS_VOLUMES struct fb_morpheus_volumes volumes = { 0 };
-	int rc = fb_morpheus_server(m, machine->id, &server, err);
+	int rc = fb_morpheus_server(m, machine, &server, err);
 
 	if (rc == FB_OK)
 		rc = fb_morpheus_volumes(m, server.json, &volumes, err);
@@ -412,7 +414,7 @@ fb_morpheus_create_snapshot(struct fb_driver *base,
 		    verb->cancel, &found, err);
 	return rc < 0 || !verb->for_export
 	    ? rc
-	    : check_export(m, machine, &found, err);
+	    : fb_morpheus_check_export(m, machine->id, &found, err);
 }
 
 /* ------------------------------------------------------------- listing */

@@ -142,3 +142,39 @@ done_so() { # <count> <pattern>: so often did it happen, "stop 11" for instance
 forget_log() {
 	: >"$log"
 }
+
+# morpheus_fleet [line...]: fleetbak.yaml, with more options of the source; it
+# is the configuration from then on.
+morpheus_fleet() {
+	echo let-me-in >"$work/password"
+	chmod 600 "$work/password"
+	{
+		echo "Host h1"
+		echo "  HostName 10.77.0.11"
+		# One connection for many: each takes a third of a second.
+		echo "  ControlMaster auto"
+		echo "  ControlPath $work/%n.ssh"
+		echo "  ControlPersist 5"
+		sed 1d "$hosts/ssh_config"
+	} >"$work/ssh_config"
+	cat >"$work/fleetbak.yaml" <<-END
+		fleet: {name: demo}
+		state_dir: ./state
+		repositories:
+		  main: {url: "file:./repo", sign_with: "file:./keys/sign.pem"}
+		trusted_signers: ["file:./keys/sign.pub.pem"]
+		sources:
+		  lab:
+		    driver: morpheus
+		    server: "$url"
+		    user: fleet
+		    password: "file:./password"
+		    ssh_config: ./ssh_config
+		    image_format: raw
+		    settle_time: 400ms
+	END
+	for morpheus_line; do
+		printf '    %s\n' "$morpheus_line" >>"$work/fleetbak.yaml"
+	done
+	export FLEETBAK_CONFIG="$work/fleetbak.yaml"
+}
