@@ -198,6 +198,17 @@ static const struct fb_explanation rows[] = {
 	    "Find out who, and change the key. fleetbak doctor shows all of "
 	    "it, fleetbak doctor --fix brings back the versions that are "
 	    "right." },
+	{ "E-UNANNOUNCED", "nothing keeps a prune from what is being read",
+	    "0 (a warning)",
+	    "A restore, verification or copy announces itself in the "
+	    "repository, so that no prune deletes what it reads. The store "
+	    "does not answer to that, or refuses it: after retry_for it is "
+	    "read all the same. What is read is checked as always, so a "
+	    "prune meanwhile makes it fail and never wrong.",
+	    "A server that is full: its writes hang, and what is there can be "
+	    "read. A lease service that is away.",
+	    "Run no prune until it has ended. A shorter retry_for waits less; "
+	    "make room on the server." },
 };
 
 size_t

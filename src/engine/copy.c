@@ -67,6 +67,9 @@ open_from(struct copying *copying, struct fb_error *err)
 		rc = fb_reader_begin(&copying->from_engine, copying->from,
 		    "copy", &copying->reader, err);
 	copying->has_reader = rc == FB_OK;
+	if (copying->has_reader)
+		fb_reader_warn(&copying->from_engine, &copying->reader, "copy",
+		    err);
 	return rc;
 }
 

@@ -3,17 +3,20 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "fleetbak/base/clock.h"
+#include "fleetbak/base/group.h"
 #include "fleetbak/base/io.h"
 #include "fleetbak/base/lock.h"
 #include "fleetbak/base/mem.h"
 
-#define ATTEMPTS 8
+#define ATTEMPTS   8
+#define PATIENCE_S 2 /* then it is said that nobody answers */
 
 /* The lock's file is the one that has the name: a sweep takes dead ones
  * away. */
@@ -89,13 +92,122 @@ may_go_on(int rc, const struct fb_error *err)
 	    (rc < 0 && (err->sys == EROFS || is_of_lease(err)));
 }
 
+static const char *
+name_of(const struct fb_engine *engine)
+{
+	const struct fb_config_repository *config =
+	    fb_engine_repo_config(engine);
+
+	return config != NULL ? config->name : "";
+}
+
+static void
+warn(const struct fb_engine *engine, const struct fb_error *why)
+{
+	fb_observe(&engine->observer,
+	    &(struct fb_event){ .kind = FB_EVENT_WARNING, .error = why });
+}
+
+/* Somebody waits for a machine to come back, and a server that is full says
+ * nothing for as long as it is asked: they are told what is waited for. */
+struct patience {
+	const struct fb_engine *engine;
+	const char *kind;
+	pthread_mutex_t lock; /* guards the rest */
+	pthread_cond_t changed;
+	bool answered;
+};
+
+static int
+lose_patience(void *arg, struct fb_error *err)
+{
+	struct patience *patience = arg;
+	int64_t until =
+	    fb_clock_mono_ns() + INT64_C(1000000000) * PATIENCE_S;
+	const struct timespec deadline = { until / 1000000000,
+		until % 1000000000 };
+	struct fb_error why = { 0 };
+	bool answered;
+	int rc = 0;
+
+	(void)err;
+	(void)pthread_mutex_lock(&patience->lock);
+	while (!patience->answered && rc != ETIMEDOUT)
+		rc = pthread_cond_timedwait(
+		    &patience->changed, &patience->lock, &deadline);
+	answered = patience->answered;
+	(void)pthread_mutex_unlock(&patience->lock);
+	if (answered)
+		return FB_OK;
+	(void)fb_fail_id(&why, FB_ETIMEOUT, "E-UNANNOUNCED",
+	    "repository '%s' does not answer yet to the announcement of this "
+	    "%s, which keeps a prune from deleting what it reads; waiting as "
+	    "long as 'retry_for' says",
+	    name_of(patience->engine), patience->kind);
+	warn(patience->engine, &why);
+	return FB_OK;
+}
+
+/* Announce it, and say so when that takes long. */
+static int
+announce(const struct fb_engine *engine, struct fb_repo *repo, const char *id,
+    const char *kind, struct fb_session *ret_session, struct fb_error *err)
+{
+	struct patience patience = { .engine = engine,
+		.kind = kind,
+		.lock = PTHREAD_MUTEX_INITIALIZER };
+	struct fb_group *group = NULL;
+	struct fb_error ignored = { 0 };
+	pthread_condattr_t monotonic;
+	int rc;
+
+	if (engine == NULL)
+		return fb_session_begin(
+		    repo, id, kind, "unknown", ret_session, err);
+	(void)pthread_condattr_init(&monotonic);
+	(void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	(void)pthread_cond_init(&patience.changed, &monotonic);
+	(void)pthread_condattr_destroy(&monotonic);
+	group = fb_group_new();
+	/* Without a thread it waits in silence. */
+	(void)!fb_group_start(group, lose_patience, &patience);
+	rc = fb_session_begin(repo, id, kind, engine->config->fleet_name,
+	    ret_session, err);
+	(void)pthread_mutex_lock(&patience.lock);
+	patience.answered = true;
+	(void)pthread_cond_signal(&patience.changed);
+	(void)pthread_mutex_unlock(&patience.lock);
+	(void)!fb_group_wait(group, &ignored);
+	(void)pthread_cond_destroy(&patience.changed);
+	(void)pthread_mutex_destroy(&patience.lock);
+	return rc;
+}
+
+void
+fb_reader_warn(const struct fb_engine *engine, const struct fb_reader *reader,
+    const char *kind, const struct fb_error *err)
+{
+	struct fb_error why = { 0 };
+
+	/* Who may only read knows that, and a medium that is read-only has
+	 * nothing deleted. */
+	if (engine == NULL || reader->announced || err->code == FB_EDENIED ||
+	    err->sys == EROFS)
+		return;
+	(void)fb_fail_id(&why, err->code, "E-UNANNOUNCED",
+	    "this %s could not be announced in repository '%s' and goes on "
+	    "without: a prune meanwhile may delete what it reads (%s)",
+	    kind, name_of(engine), err->msg);
+	(void)fb_hint(&why,
+	    "run no prune until it has ended; see whether the server is full");
+	warn(engine, &why);
+}
+
 int
 fb_reader_begin(const struct fb_engine *engine, struct fb_repo *repo,
     const char *kind, struct fb_reader *ret_reader, struct fb_error *err)
 {
 	char id[FB_RUN_ID_SIZE] = "";
-	const char *fleet =
-	    engine != NULL ? engine->config->fleet_name : "unknown";
 	struct fb_error why = { 0 };
 	int rc, over = FB_OK;
 
@@ -104,8 +216,8 @@ fb_reader_begin(const struct fb_engine *engine, struct fb_repo *repo,
 		take_lock(engine, repo, id, ret_reader);
 	rc = fb_store_ready(repo->store, err); /* no waiting, if it is not */
 	if (rc == FB_OK)
-		rc = fb_session_begin(repo,
-		    ret_reader->lock_fd >= 0 ? id : "", kind, fleet,
+		rc = announce(engine, repo,
+		    ret_reader->lock_fd >= 0 ? id : "", kind,
 		    &ret_reader->session, err);
 	ret_reader->announced = rc == FB_OK;
 	if (rc == FB_OK)

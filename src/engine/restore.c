@@ -141,6 +141,8 @@ begin_session(struct fb_restore *r, struct fb_error *err)
 	int rc = fb_reader_begin(
 	    r->engine, r->repo, "restore", &r->reader, err);
 
+	if (rc == FB_OK)
+		fb_reader_warn(r->engine, &r->reader, "restore", err);
 	for (size_t i = 0; i < r->count && rc >= 0; i++) {
 		bool forgotten;
 

@@ -196,6 +196,8 @@ fb_verify(const struct fb_engine *engine, struct fb_repo *repo,
 		/* Nobody deletes anything by it, either. */
 		(void)add_damage(&verify, "gc/current", err);
 		rc = FB_OK;
+	} else if (rc == FB_OK) {
+		fb_reader_warn(engine, &reader, "verify", err);
 	}
 	if (rc == FB_OK)
 		rc = verify_all(&verify, err);

@@ -48,12 +48,33 @@ refused() {
 		fail "$refused_what: it does not say what to do: $(cat "$work/stderr")"
 	up "$refused_what"
 }
+# Who reads without having announced itself says so, and why.
+unprotected() { # <what>
+	grep -q 'warning:.*could not be announced.*prune.*no answer' \
+		"$work/stderr" || fail "$1 is silent: $(cat "$work/stderr")"
+}
 
 for n in 1 2; do
 	change
 	cp machines/m1/disk.img "$work/disk$n"
 	expect 0 "$fb" -c "$conf" download
 done
+
+# A reader whose announcement nobody answers is not silent until its patience is
+# over, an hour here, but says at once what it waits for; answered, it goes on.
+sed 's/retry_for: 4s/retry_for: 1h/' "$conf" >patient.yaml
+rules 'hang method=PUT path=*/sessions/*'
+"$fb" -c patient.yaml verify --full >"$work/run.out" 2>&1 &
+run=$!
+until_true "it waits in silence" grep -q \
+	"warning:.*does not answer yet.*announcement of this verify" "$work/run.out"
+[ -d "/proc/$run" ] || fail "it did not wait: $(cat "$work/run.out")"
+rules
+wait $run || fail "answered, it fails: $(cat "$work/run.out")"
+! grep -q 'could not be announced' "$work/run.out" ||
+	fail "it was announced: $(cat "$work/run.out")"
+[ "$(grep -c warning: "$work/run.out")" -eq 1 ] || fail "$(cat "$work/run.out")"
+ok "a reader that waits for an answer says so at once"
 
 # Full before anything is begun.
 full_from 0.05
@@ -64,8 +85,10 @@ refused "a new run" download
 [ ! -s machines/m1/effects ] || fail "a machine was stopped for nothing"
 expect 0 "$fb" -c "$conf" restore m1 --target "$work/out" --yes
 cmp "$work/disk2" "$work/out/m1/root.img" || fail "another disk"
+unprotected "a restore"
 expect 0 "$fb" -c "$conf" list
 expect 0 "$fb" -c "$conf" verify --full
+unprotected "a verification"
 refused "a prune" prune -y
 expect 15 "$fb" -c "$conf" doctor
 grep -q 'FAIL.*is full or overloaded' "$work/stdout" ||

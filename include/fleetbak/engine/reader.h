@@ -22,11 +22,17 @@ struct fb_reader {
  * Announce a reader of this kind ("restore", "verify").  `engine` NULL: no
  * lock.  A repository that cannot be written to, or is full, is read all the
  * same, also when its writes hang: then *ret_reader is not announced, and
- * nothing protects what it reads.  End it in either case.
+ * nothing protects what it reads.  End it in either case.  While nobody answers
+ * the engine's observer is told so, from another thread, before this returns.
  */
 FB_MUST_USE int fb_reader_begin(const struct fb_engine *engine,
     struct fb_repo *repo, const char *kind, struct fb_reader *ret_reader,
     struct fb_error *err);
+/* After FB_OK: tell the observer when it was not announced though it should
+ * have been; `err` is what fb_reader_begin() left. */
+void fb_reader_warn(const struct fb_engine *engine,
+    const struct fb_reader *reader, const char *kind,
+    const struct fb_error *err);
 /* FB_OK or what stood in the way of saying so. */
 FB_MUST_USE int fb_reader_end(
     struct fb_repo *repo, struct fb_reader *reader, struct fb_error *err);
