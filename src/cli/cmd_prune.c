@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "fleetbak/base/mem.h"
+#include "fleetbak/base/name.h"
 #include "fleetbak/base/text.h"
 #include "fleetbak/cli/prune.h"
 #include "fleetbak/cli/unattended.h"
@@ -31,6 +32,7 @@ read_request(const struct fb_cli *cli, struct fb_prune_request *request,
 	const struct fb_arguments *args = &cli->args;
 	const struct fb_option_value *fence =
 	    &args->options[FB_OPT_FENCE_AFTER];
+	const struct fb_option_value *dead = &args->options[FB_OPT_FENCE];
 	const char *percent = fb_arguments_value(args, FB_OPT_MAX_REMOVE);
 
 	*request = (struct fb_prune_request){
@@ -43,7 +45,19 @@ read_request(const struct fb_cli *cli, struct fb_prune_request *request,
 		.waste_whatever = fb_arguments_on(args, FB_OPT_WASTE),
 		.fence_after_ms =
 		    fence->set ? fence->number : FB_FENCE_AFTER_MS,
+		.fence = dead->values,
+		.fence_count = dead->count,
 	};
+	for (size_t i = 0; i < dead->count; i++) {
+		const char *id = dead->values[i];
+
+		if (fb_run_id_ok(id, strlen(id)))
+			continue;
+		(void)fb_fail_id(err, FB_ECONFIG, "E-OPT-VALUE",
+		    "option '--fence': '%s' is no session's id", id);
+		return fb_hint(err, "fleetbak doctor, and the prune that "
+		                    "waits, name the sessions");
+	}
 	return percent == NULL
 	    ? FB_OK
 	    : read_percent(percent, &request->max_remove_percent, err);

@@ -567,8 +567,11 @@ static const struct fb_explanation rows[] = {
 	    "more.",
 	    "A backup that is going on, or was cut off and not continued; a "
 	    "command that was killed.",
-	    "Run fleetbak prune again when it has ended. One that never will "
-	    "is fenced off after 7 days, or after --fence-after." },
+	    "Run fleetbak prune again when it has ended. A restore, "
+	    "verification or copy that was killed is ended by a prune on its "
+	    "own host. If that host is lost, fleetbak prune --fence and the "
+	    "session's id; by itself it is fenced off after 7 days, or after "
+	    "--fence-after." },
 	{ "E-SIGNATURE", "a signature is missing or wrong", "13",
 	    "No trusted key made the signature over these bytes.",
 	    "Another host's key that is not in trusted_signers; an altered "

@@ -347,7 +347,7 @@ look_at_sessions(struct looking *looking, struct fb_repo *repo)
 		old++;
 		fb_text_add_span(&age, sessions[i].age_ms);
 		doctor_add(looking->report, true, "sessions", FB_HEALTH_WARN,
-		    "fleetbak prune --fence-after 1d, if it is dead",
+		    "fleetbak prune --fence with its id, if it is dead",
 		    "%s (%s by '%s') has been open for %s, so nothing can be "
 		    "deleted",
 		    sessions[i].id, sessions[i].doc.kind, sessions[i].doc.host,

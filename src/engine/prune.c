@@ -417,6 +417,8 @@ fb_prune_carry_out(const struct fb_engine *engine, struct fb_repo *repo,
 {
 	struct fb_gc_request collect = {
 		.fence_after_ms = request->fence_after_ms,
+		.fence = request->fence,
+		.fence_count = request->fence_count,
 		.cancel = engine->cancel,
 		.dir = engine->config->state_dir,
 	};

@@ -254,6 +254,47 @@ fb_gc_fence(struct fb_repo *repo, const struct fb_gc_session *session,
 	return rc == FB_EEXISTS ? FB_OK : rc; /* resolved either way */
 }
 
+static bool
+is_named(const struct fb_gc_request *request, const char *id)
+{
+	for (size_t i = 0; i < request->fence_count; i++)
+		if (strcmp(request->fence[i], id) == 0)
+			return true;
+	return false;
+}
+
+/* Whom it waits for, and what can be done: a reader that was killed is known
+ * as dead only where its lock is. */
+static int
+fail_waiting(const struct fb_gc_request *request,
+    const struct fb_gc_report *report, struct fb_error *err)
+{
+	const struct fb_gc_session *first = &report->waiting[0];
+	uint64_t left_ms = request->fence_after_ms - first->age_ms;
+	FB_AUTO_FREE char *others = report->waiting_count > 1
+	    ? fb_format(", and so may %zu more", report->waiting_count - 1)
+	    : NULL;
+	FB_AUTO_FREE char *end = NULL;
+	char time[FB_TIME_SIZE];
+
+	(void)fb_fail_id(err, FB_EBUSY, "E-SESSIONS-OPEN",
+	    "session %s (%s by '%s', since %s) may still need what is to be "
+	    "deleted%s", first->id, first->doc.kind, first->doc.host,
+	    first->doc.started, others != NULL ? others : "");
+	if (left_ms < INT64_MAX / 2 / 1000000) {
+		fb_time_format(
+		    fb_clock_wall_ns() + (int64_t)left_ms * 1000000, time);
+		end = fb_format(", by itself at %s", time);
+	}
+	return fb_hint(err,
+	    "wait while it works on that host; %s; if the host is lost: "
+	    "fleetbak prune --fence %s%s",
+	    is_reader(first) ? "if it was killed, a prune there ends it"
+	                     : "if it was cut off, the next download there "
+	                       "goes on",
+	    first->id, end != NULL ? end : "");
+}
+
 int
 fb_gc_settle(struct fb_repo *repo, const struct fb_gc_request *request,
     const struct fb_gc_session *sessions, size_t count,
@@ -264,7 +305,8 @@ fb_gc_settle(struct fb_repo *repo, const struct fb_gc_request *request,
 		const struct fb_gc_session *session = &sessions[i];
 		int rc = FB_OK;
 
-		if (session->age_ms >= request->fence_after_ms) {
+		if (session->age_ms >= request->fence_after_ms ||
+		    is_named(request, session->id)) {
 			rc = fb_gc_fence(repo, session, err);
 			report->fenced += rc == FB_OK;
 		} else {
@@ -278,11 +320,5 @@ fb_gc_settle(struct fb_repo *repo, const struct fb_gc_request *request,
 	}
 	if (report->waiting_count == 0)
 		return FB_OK;
-	(void)fb_fail_id(err, FB_EBUSY, "E-SESSIONS-OPEN",
-	    "session %s (%s by '%s', since %s) may still need what is to be "
-	    "deleted", report->waiting[0].id, report->waiting[0].doc.kind,
-	    report->waiting[0].doc.host, report->waiting[0].doc.started);
-	return fb_hint(err,
-	    "run it again when that has ended; see --fence-after in "
-	    "fleetbak-prune(1) if it never will");
+	return fail_waiting(request, report, err);
 }

@@ -159,10 +159,33 @@ day 3
 echo 3 >machines/m1/data/new
 expect 0 "$fb" -c "$conf" download
 expect 11 prune # another state directory cannot tell
+grep -q "(verify by '$(hostname)', since" "$work/stderr" || fail "who reads"
+grep -q "if it was killed, a prune there ends it" "$work/stderr" ||
+	fail "it does not say who can end it: $(cat "$work/stderr")"
+grep -q 'by itself at 2026-11-2[5-9]T' "$work/stderr" ||
+	fail "it does not say when it ends: $(cat "$work/stderr")"
+cp -a . "$work/dead"
 expect 0 "$fb" -c "$conf" prune -y
 nothing_lost repo "after a reader died"
 expect 0 "$fb" -c "$conf" verify --full
 ok 'a reader is waited for, and a dead one is not'
+
+# The host of that one is lost: it is ended by name, and nobody else with it.
+rm -rf "$work/f"
+cp -a "$work/dead" "$work/f"
+cd "$work/f"
+expect 11 prune
+named=$(sed -n 's/.*prune --fence \([0-9a-f-]*\).*/\1/p' "$work/stderr")
+[ -e "repo/sessions/$named" ] || fail "no command: $(cat "$work/stderr")"
+halt "$pack" -c "$conf" verify --full
+expect 2 prune --fence nobody
+expect 11 prune --fence "$named"
+! grep -q "$named" "$work/stderr" || fail "it is waited for still"
+nothing_lost repo "while a reader lives"
+goes_on "a verification beside a dead one" 0
+expect 0 prune
+expect 0 "$fb" -c "$conf" verify --full
+ok 'a dead reader of a host that is lost is ended by name, and no other'
 
 # Two prunes: one stands before each of its steps, the other does it all.
 restart

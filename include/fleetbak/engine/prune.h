@@ -28,6 +28,8 @@ struct fb_prune_request {
 	bool waste;              /* weigh what packs hold in vain ... */
 	bool waste_whatever;     /* ... however many requests that takes */
 	uint64_t fence_after_ms; /* sessions as old as this are fenced */
+	const char *const *fence; /* and these, by their ids */
+	size_t fence_count;
 };
 
 enum fb_prune_action {

@@ -45,6 +45,8 @@ struct fb_gc_session {
 
 struct fb_gc_request {
 	uint64_t fence_after_ms; /* a session as old as this is fenced */
+	const char *const *fence; /* and these, however young; known dead */
+	size_t fence_count;
 	const atomic_bool *cancel; /* may be NULL */
 	const char *dir; /* for what does not fit into memory; may be NULL */
 	size_t set_max;  /* ids that go at a time; 0: what a set holds */
