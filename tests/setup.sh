@@ -16,7 +16,7 @@ test='libcmocka-dev shellcheck cppcheck clang clang-tidy mandoc man-db acl
 	tinyproxy rclone slurmctld slurmd slurm-client munge
 	qemu-system-x86 qemu-utils libvirt-daemon libvirt-clients libnbd-bin lz4
 	swtpm swtpm-tools python3 openssh-client openssh-server iproute2
-	iptables'
+	iptables lxd busybox-static'
 bench='jq restic borgbackup casync rclone radosgw ceph-mon ceph-osd ceph-common
 	curl util-linux'
 
