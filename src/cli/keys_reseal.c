@@ -108,6 +108,7 @@ put_result(struct fb_cli *cli, const char *what,
 	fb_json_put_u64(cli->data, "sealed", report->sealed);
 	fb_json_put_u64(cli->data, "removed", report->removed);
 	fb_json_put_u64(cli->data, "left", report->left);
+	fb_json_put_u64(cli->data, "kept_versions", report->kept);
 	if (cli->dry_run)
 		return;
 	fb_buf_add_fmt(&cli->text,
@@ -122,6 +123,13 @@ put_result(struct fb_cli *cli, const char *what,
 		    (unsigned long long)report->left);
 		fb_cli_status(cli, FB_EXIT_WRONG_KEY);
 	}
+	if (report->kept > 0)
+		fb_buf_add_fmt(&cli->summary,
+		    "%llu of those removed are locked: the bucket keeps them "
+		    "as older versions, and who may read these still opens "
+		    "them.  Delete the versions below keys/ that are not the "
+		    "newest when their locks are over.\n",
+		    (unsigned long long)report->kept);
 	if (strcmp(what, "remove") == 0)
 		fb_buf_add_str(&cli->summary,
 		    "Who has a copy of the repository, or of its keys/, opens "

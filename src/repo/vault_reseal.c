@@ -4,6 +4,7 @@
 
 #include "fleetbak/base/mem.h"
 #include "fleetbak/repo/repo.h"
+#include "fleetbak/store/versions.h"
 
 #include "vault_impl.h"
 
@@ -63,6 +64,36 @@ seal_again(struct resealing *resealing, struct vault_session *session,
 	return rc;
 }
 
+static int
+note_version(
+    const struct fb_store_version *version, void *arg, struct fb_error *err)
+{
+	bool *any = arg;
+
+	(void)err;
+	*any = *any || !version->removed;
+	return FB_OK;
+}
+
+/* What is locked cannot be deleted, only hidden: who may read versions has it
+ * as before. */
+static int
+remove_one(
+    struct resealing *resealing, const char *key, struct fb_error *err)
+{
+	struct fb_store *store = resealing->vault->store;
+	bool any = false;
+	int rc = fb_store_remove(store, key, err);
+
+	if (rc < 0)
+		return rc;
+	resealing->report->removed++;
+	rc = fb_store_versions(store, key, note_version, &any, err);
+	resealing->report->kept += any;
+	/* Who may not look at versions has not been able to delete them. */
+	return rc == FB_EDENIED || rc == FB_EUNSUP ? FB_OK : rc;
+}
+
 /* Only what was sealed again goes: what does not open may hold other keys. */
 static int
 remove_old(struct resealing *resealing, const struct vault_session *session,
@@ -74,8 +105,7 @@ remove_old(struct resealing *resealing, const struct vault_session *session,
 
 	for (size_t i = 0; rc == FB_OK && i < session->opened_count; i++) {
 		fb_keys_key(session->id, session->opened[i], key);
-		rc = fb_store_remove(vault->store, key, err);
-		resealing->report->removed += rc == FB_OK;
+		rc = remove_one(resealing, key, err);
 	}
 	for (size_t i = 0; rc == FB_OK && i < session->shut_count; i++) {
 		FB_AUTO_BUF struct fb_buf envelope = { 0 };

@@ -76,6 +76,25 @@ expect 0 env FLEETBAK_REPOSITORIES_MAIN_LOCK_FOR=2h "$fb" -c strict.yaml downloa
 [ "$(lock_of strict "$pack")" -ge $((now + 7200)) ] || fail "not renewed"
 ok "in compliance mode, and for longer when it is used again"
 
+# Who could open it is taken out, and what was sealed to him is locked: it is
+# only hidden, and that is said.
+openssl req -new -x509 -newkey rsa:2048 -nodes -days 10 -subj /CN=second \
+	-keyout keys/second.pem -out keys/second.crt 2>/dev/null
+sed '/^    sign_with:/a\
+    encrypt_to: ["file:./keys/second.crt"]\
+    decrypt_with: "file:./keys/recovery.pem"' strict.yaml >second.yaml
+was=$(s3_keys strict fleet/keys/ | wc -l)
+expect 0 "$fb" -c second.yaml keys remove keys/recovery.crt
+grep -q "^$was of those removed are locked" "$work/stdout" "$work/stderr" ||
+	fail "it does not say what is left: $(cat "$work/stdout" "$work/stderr")"
+s3_curl GET '/strict?prefix=fleet%2Fkeys%2F&versions=' -f >"$work/versions" ||
+	fail "no versions"
+[ "$(grep -o '<IsLatest>false' "$work/versions" | wc -l)" -eq "$was" ] ||
+	fail "not $was: $(cat "$work/versions")"
+expect 12 "$fb" -c second.yaml restore m1 --target "$work/none" --yes
+expect 0 "$fb" -c second.yaml verify
+ok "a recipient who is taken out, and $was keys that are locked and only hidden"
+
 # Everything that is written is locked, for as long as was said.
 now=$(date +%s)
 expect 0 "$fb" -c "$conf" init --json

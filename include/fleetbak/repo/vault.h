@@ -113,6 +113,7 @@ FB_MUST_USE int fb_keyring_take(struct fb_keyring *ring,
 struct fb_reseal_report {
 	uint64_t sessions, sealed, removed; /* objects, but for sessions */
 	uint64_t left; /* with `remove`: that this key does not open */
+	uint64_t kept;     /* removed, and still there as a locked version */
 };
 FB_MUST_USE int fb_vault_reseal(struct fb_vault *vault,
     const struct fb_recipients *recipients, bool remove,
