@@ -228,11 +228,26 @@ take_row(const json_t *json, size_t index, struct fb_icp_row *row,
 	return FB_OK;
 }
 
+/* Rows, Ok of them, or what a call's answer says in Candid. */
+static const json_t *
+rows_of(const json_t *answer, json_t **ret_candid)
+{
+	const char *candid =
+	    json_string_value(json_object_get(answer, "response_candid"));
+
+	if (candid != NULL) {
+		*ret_candid = fb_icp_candid(candid);
+		answer = *ret_candid;
+	}
+	return json_is_array(answer) ? answer : json_object_get(answer, "Ok");
+}
+
 int
 fb_icp_parse_registry(struct fb_span text,
     struct fb_icp_registry *ret_registry, struct fb_error *err)
 {
 	FB_AUTO_JSON json_t *answer = NULL;
+	FB_AUTO_JSON json_t *candid = NULL;
 	FB_AUTO_ICP_REGISTRY struct fb_icp_registry registry = { 0 };
 	const json_t *rows, *row;
 	size_t index;
@@ -240,7 +255,7 @@ fb_icp_parse_registry(struct fb_span text,
 
 	if (rc < 0)
 		return rc;
-	rows = json_is_array(answer) ? answer : json_object_get(answer, "Ok");
+	rows = rows_of(answer, &candid);
 	if (!json_is_array(rows))
 		return fb_fail_id(err, FB_EPROTO, "E-ICP-REGISTRY",
 		    "the root's answer is no registry: neither rows nor Ok");

@@ -2,6 +2,7 @@
  * read from there. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fleetbak/base/err.h"
 #include "fleetbak/base/io.h"
@@ -78,6 +79,40 @@ download_locked(struct fb_icp *icp, const char *machine,
 	return rc;
 }
 
+/* The snapshot's own document says how long its parts are; it is all that says
+ * so. */
+static int
+check_sizes(const char *dir, struct fb_error *err)
+{
+	static const char *const parts[] = { "wasm_module", "wasm_memory",
+		"stable_memory" };
+	FB_AUTO_FREE char *path = fb_format("%s/metadata.json", dir);
+	FB_AUTO_JSON json_t *metadata = NULL;
+	struct fb_error why = { 0 };
+	int rc = fb_icp_read_facts(path, &metadata, &why);
+
+	if (rc < 0)
+		return fb_fail_id(err, FB_EPROTO, "E-ICP-ANSWER",
+		    "what the icp command has downloaded is no snapshot: %.200s",
+		    why.msg);
+	for (size_t i = 0; i < FB_COUNT(parts); i++) {
+		FB_AUTO_FREE char *key = fb_format("%s_size", parts[i]);
+		FB_AUTO_FREE char *part = fb_format("%s/%s.bin", dir, parts[i]);
+		const json_t *size = json_object_get(metadata, key);
+		struct stat st = { 0 };
+
+		if (!json_is_integer(size) || json_integer_value(size) == 0)
+			continue;
+		if (lstat(part, &st) != 0 ||
+		    st.st_size != json_integer_value(size))
+			return fb_fail_id(err, FB_EPROTO, "E-ICP-ANSWER",
+			    "the icp command says that it has downloaded a "
+			    "snapshot, and '%s' is not whole",
+			    parts[i]);
+	}
+	return FB_OK;
+}
+
 /* What canic would write down of it. */
 static int
 sum(const struct fb_icp_record *record, const char *dir, struct fb_error *err)
@@ -119,10 +154,11 @@ download(struct fb_icp *icp, const char *machine,
 	if (lock_fd < 0)
 		return lock_fd;
 	rc = download_locked(icp, machine, record, dir, lock_fd, err);
-	if (rc == FB_OK && !has_files(dir))
-		rc = fb_fail_id(err, FB_EPROTO, "E-ICP-ANSWER",
-		    "the icp command says that it has downloaded a snapshot, "
-		    "and there is none");
+	if (rc == FB_OK)
+		rc = check_sizes(dir, err);
+	if (rc == FB_EPROTO) /* not gone on with: it would be there again */
+		(void)json_object_set_new(
+		    record->facts, "downloading", json_false());
 	return rc < 0 ? rc : sum(record, dir, err);
 }
 

@@ -51,6 +51,10 @@ struct fb_icp {
 FB_MUST_USE int fb_icp_check_version(
     struct fb_span text, struct fb_error *err);
 
+/* "(VALUE)", the text of Candid, as JSON; a new reference, NULL when it is
+ * none.  See icp_candid.c. */
+json_t *fb_icp_candid(const char *text);
+
 struct fb_icp_row {
 	char *id;
 	char *role, *kind; /* "" when not told */
