@@ -306,7 +306,7 @@ check-libvirt:
 	exit $$rc
 
 # The other drivers, alone, and what they share; ends with the counts of each.
-drivers := local plugin computer_host morpheus
+drivers := local plugin computer_host morpheus icp
 driver_tests = $(patsubst tests/scenario/%.sh,%,$(sort $(wildcard \
 	tests/scenario/$(1).sh tests/scenario/$(1)_*.sh)))
 local_tests := download_basic download_change_map restore_in_place restore_new \
@@ -314,15 +314,15 @@ local_tests := download_basic download_change_map restore_in_place restore_new \
 check-drivers:
 	sh tests/setup.sh all
 	$(again) -j$(cpus) $(B)/fleetbak $(helpers) \
-	    $(addprefix $(B)/unit/,test_sse test_api test_computer_host test_morpheus \
+	    $(addprefix $(B)/unit/,test_sse test_api test_computer_host test_morpheus test_icp \
 	    test_driver test_local test_plugin)
 	rm -f build/results
 	rc=0; \
-	sh tests/run.sh $(BUILD) unit test_sse test_api test_computer_host test_morpheus \
+	sh tests/run.sh $(BUILD) unit test_sse test_api test_computer_host test_morpheus test_icp \
 	    test_driver test_local test_plugin || rc=1; \
 	sh tests/run.sh $(BUILD) scenario $(local_tests) \
 	    $(call driver_tests,plugin) $(call driver_tests,computer_host) \
-	    $(call driver_tests,morpheus) || rc=1; \
+	    $(call driver_tests,morpheus) $(call driver_tests,icp) || rc=1; \
 	awk -v drivers="$(drivers)" -v local="$(local_tests)" ' \
 	    BEGIN { n = split(drivers, d, " "); split(local, l, " "); \
 	        for (i in l) own[l[i]] = "local" } \

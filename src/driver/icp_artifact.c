@@ -1,5 +1,6 @@
 /* A snapshot's bytes: downloaded into the spool, summed by canic's rule, and
  * read from there. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 #include "canic_internal.h"
 #include "definition.h"
 #include "icp_internal.h"
+#include "tree_internal.h"
 
 /* The last one begins anew. */
 #define TRIES 4
@@ -113,6 +115,31 @@ check_sizes(const char *dir, struct fb_error *err)
 	return FB_OK;
 }
 
+static int
+set_time(void *arg, const struct fb_tree_node *node, struct fb_error *err)
+{
+	const struct timespec *times = arg;
+
+	return utimensat(node->dirfd, node->name, times,
+	           AT_SYMLINK_NOFOLLOW) == 0
+	    ? FB_OK
+	    : fb_fail_sys(err, "cannot set the time of '%s'", node->path);
+}
+
+/* Whenever it was downloaded: the same snapshot is the same archive. */
+static int
+set_times(const json_t *facts, const char *dir, struct fb_error *err)
+{
+	json_int_t taken =
+	    json_integer_value(json_object_get(facts, "taken_ns"));
+	struct timespec times[2] = { { .tv_sec = taken / 1000000000,
+		.tv_nsec = taken % 1000000000 } };
+	struct fb_tree_walk walk = { .visit = set_time, .arg = times };
+
+	times[1] = times[0];
+	return fb_tree_walk(dir, &walk, err);
+}
+
 /* What canic would write down of it. */
 static int
 sum(const struct fb_icp_record *record, const char *dir, struct fb_error *err)
@@ -123,6 +150,8 @@ sum(const struct fb_icp_record *record, const char *dir, struct fb_error *err)
 	uint64_t size = 0;
 	int rc = fb_canic_sum(dir, &digest, &size, err);
 
+	if (rc == FB_OK)
+		rc = set_times(record->facts, dir, err);
 	if (rc < 0)
 		return rc;
 	fb_digest_hex(&digest, hex);

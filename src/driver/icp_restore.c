@@ -430,9 +430,9 @@ say_left(struct making *m, const char *what)
 	    "snapshot %s of canister '%s' may be left of this restore: it is "
 	    "not known whose it is, or it could not be removed",
 	    what, m->target);
-	(void)fb_hint(m->missing, "icp canister snapshot delete %s ID, when "
-				  "it is nobody's",
-	    m->target);
+	(void)fb_hint(m->missing, "when it is nobody's: icp canister snapshot "
+				  "delete %s %s",
+	    m->target, what);
 }
 
 /* An upload before this one was cut off: what is new may be half of it. */

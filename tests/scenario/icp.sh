@@ -14,46 +14,12 @@ mkdir -p "$icp_dir/canisters/$fresh"
 printf ',{"id":"%s","status":"Running","registered":false}' \
 	"$fresh" >>"$work/canisters"
 echo "[$(cat "$work/canisters")]" >"$icp_dir/canisters.json"
-icp_rules
 cd "$work"
 export FLEETBAK_CONFIG=fleetbak.yaml
-fleet() { # [line of the source...]
-	cat >fleetbak.yaml <<-END
-		fleet: {name: demo}
-		state_dir: ./state
-		repositories:
-		  main: {url: "file:./repo", sign_with: "file:./keys/sign.pem"}
-		trusted_signers: ["file:./keys/sign.pub.pem"]
-		units:
-		  fleet: {subtree: ic/$icp_root}
-		sources:
-		  ic:
-		    driver: icp
-		    icp: ./icp
-		    icp_environment: here
-		    identity: operator
-		    identity_password_file: ./secret
-		    root_canister: $icp_root
-		    spool: ./spool
-		    settle_time: 100ms
-	END
-	for fleet_line; do
-		echo "    $fleet_line" >>fleetbak.yaml
-	done
-}
-fleet
-echo here >"$icp_dir/environment"
-echo operator >"$icp_dir/identity"
-echo hush >secret
-echo hush >"$icp_dir/password"
+icp_fleet
 cp -a "$icp_dir/canisters" before
 expect 0 "$fb" init
 
-begin() { # [rule...]: count from here
-	: >"$icp_dir/effects"
-	: >"$icp_dir/log"
-	icp_rules "$@"
-}
 # What is up was up, nothing is left, and nobody did what nobody may do.
 all_well() {
 	icp_rules
@@ -69,13 +35,13 @@ all_well() {
 	icp_fair
 }
 
-begin 'version=1.1.9'
+icp_begin 'version=1.1.9'
 expect 1 "$fb" discover
 grep -q E-ICP-VERSION stderr || fail "$(cat stderr)"
-begin 'version=2.0.0'
+icp_begin 'version=2.0.0'
 expect 1 "$fb" download
 icp_effects 0 '.*'
-begin
+icp_begin
 expect 0 "$fb" discover
 [ "$(grep -c '^ic/' stdout)" -eq 3 ] || fail "$(cat stdout)"
 expect 0 "$fb" topology
@@ -97,7 +63,7 @@ icp_rules 'flood=40 command=*canister_call_*'
 expect 1 "$fb" discover
 ok "a fleet is what its root says, to a command of a known version"
 
-begin
+icp_begin
 expect 0 "$fb" download
 printf '%s\n' "stop $icp_root" "stop $icp_app" "create $icp_root" \
 	"create $icp_app" "create $icp_worker" "start $icp_app" \
@@ -112,12 +78,12 @@ grep -q '"consistency": *"offline"' stdout || fail "$(cat stdout)"
 ! grep -rq hush repo state spool stdout stderr || fail "a secret is kept"
 ok "controllers stop first and start last, and bytes are read in between"
 
-begin 'cut=70000 command=*canister_snapshot_download_* times=3'
+icp_begin 'cut=70000 command=*canister_snapshot_download_* times=3'
 expect 0 "$fb" download
 [ "$(grep -c 'begin .*canister snapshot download .* --resume' \
 	"$icp_dir/log")" -ge 2 ] || fail "nothing was resumed"
 all_well
-begin 'short command=*canister_snapshot_download_* times=1'
+icp_begin 'short command=*canister_snapshot_download_* times=1'
 expect 3 "$fb" download
 grep -q E-ICP-ANSWER stderr || fail "$(cat stderr)"
 all_well
@@ -125,25 +91,68 @@ ok "a download that is cut off goes on, and a short one is none"
 
 # Each is one snapshot more that was made, or none, and never a second one.
 for fault in die-after mute garbage hang-after; do
-	begin "$fault command=*canister_snapshot_create_$icp_app* times=1"
-	[ "$fault" != hang-after ] || fleet 'timeout: 2s'
+	icp_begin "$fault command=*canister_snapshot_create_$icp_app* times=1"
+	[ "$fault" != hang-after ] || icp_fleet 'timeout: 1s'
 	expect 0 "$fb" download
 	icp_effects 1 "create $icp_app .*"
 	icp_effects 1 "delete $icp_app .*"
 	all_well
 done
-fleet
+icp_fleet
 ok "a snapshot whose answer is lost is found by what was there before"
 
-begin "fail=out_of_cycles command=*canister_snapshot_create_$icp_app*"
+icp_begin "fail=out_of_cycles command=*canister_snapshot_create_$icp_app*"
 expect 3 "$fb" download
 grep -q 'E-ICP-FAILED.*out of cycles' stderr || fail "$(cat stderr)"
 icp_effects 0 "create $icp_app .*"
 all_well
-begin "two command=*canister_snapshot_create_$icp_app* times=1"
+icp_begin "two command=*canister_snapshot_create_$icp_app* times=1"
 expect 3 "$fb" download
 grep -q E-ICP-AMBIGUOUS stderr || fail "$(cat stderr)"
 icp_effects 1 "delete $icp_app .*"
 [ "$(icp_snapshots "$icp_app")" -eq 1 ] || fail "the other one is gone"
 rm -r "$icp_dir"/snapshots/"$icp_app"-* 2>/dev/null
 ok "where there are two new ones it stops, and removes only its own"
+
+icp_fleet 'timeout: 1s' 'stop_timeout: 1s'
+icp_begin "hang command=*canister_stop_$icp_app*"
+expect 3 "$fb" download
+grep -q E-ICP-TIMEOUT stderr || fail "$(cat stderr)"
+all_well
+icp_fleet
+icp_begin "stopping=2 command=*canister_stop_$icp_app* times=1"
+expect 0 "$fb" download
+all_well
+icp_begin "die-after command=*canister_stop_* times=2" \
+	"die-after command=*canister_start_* times=2"
+expect 0 "$fb" download
+icp_effects 2 'stop .*'
+icp_effects 2 'start .*'
+all_well
+ok "a stop and a start are what came of them"
+
+# A root that is down says nothing: what it said last is its fleet.
+icp_begin
+./icp --identity-password-file secret canister stop "$icp_root" -e here \
+	--identity operator
+expect 0 "$fb" discover
+[ "$(grep -c '^ic/' stdout)" -eq 3 ] || fail "$(cat stdout)"
+icp_ran 0 '.*canic_subnet_registry.*'
+rm -r spool
+expect 15 "$fb" discover
+grep -q E-ICP-REGISTRY stderr || fail "$(cat stderr)"
+ok "of a root that is down the last word counts"
+
+icp_begin
+./icp --identity-password-file secret canister start "$icp_root" -e here \
+	--identity operator
+cd "$work"
+"$bin/scenario/conform" icp "$work" "{\"root_canister\":\"$icp_root\",
+	\"icp\":\"./icp\",\"spool\":\"$work/spool\",\"identity\":\"operator\",
+	\"icp_environment\":\"here\",
+	\"identity_password_file\":\"$work/secret\"}" "$icp_app" >conformed ||
+	fail "$(cat conformed)"
+grep -q '^pass snapshot-twice-is-once' conformed || fail "$(cat conformed)"
+icp_is "$icp_app" Running
+icp_fair
+ok "it does what every driver does: $(tail -1 conformed)"

@@ -93,3 +93,40 @@ icp_snapshots() { # <id>: how many there are
 	find "$icp_dir/snapshots" -mindepth 1 -maxdepth 1 -name "$1-*" \
 		2>/dev/null | wc -l
 }
+
+# icp_fleet [line...]: fleetbak.yaml, with more options of the source, and who
+# may be asked by whom.
+icp_fleet() {
+	cat >"$work/fleetbak.yaml" <<-END
+		fleet: {name: demo}
+		state_dir: ./state
+		repositories:
+		  main: {url: "file:./repo", sign_with: "file:./keys/sign.pem"}
+		trusted_signers: ["file:./keys/sign.pub.pem"]
+		units:
+		  fleet: {subtree: ic/$icp_root}
+		sources:
+		  ic:
+		    driver: icp
+		    icp: ./icp
+		    icp_environment: here
+		    identity: operator
+		    identity_password_file: ./secret
+		    root_canister: $icp_root
+		    spool: ./spool
+		    settle_time: 100ms
+	END
+	for icp_line; do
+		echo "    $icp_line" >>"$work/fleetbak.yaml"
+	done
+	echo here >"$icp_dir/environment"
+	echo operator >"$icp_dir/identity"
+	echo hush >"$work/secret"
+	echo hush >"$icp_dir/password"
+}
+
+icp_begin() { # [rule...]: what is done is counted from here
+	: >"$icp_dir/effects"
+	: >"$icp_dir/log"
+	icp_rules "$@"
+}

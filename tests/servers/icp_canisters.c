@@ -228,6 +228,13 @@ add_candid(struct fb_buf *text, const json_t *canister)
 	fb_buf_add_str(text, "        };\n      };\n");
 }
 
+/* One that the root does not know is a canister all the same. */
+static bool
+is_registered(const json_t *canister)
+{
+	return !json_is_false(json_object_get(canister, "registered"));
+}
+
 /* As the real command prints what it has decoded. */
 static char *
 candid(json_t *canisters)
@@ -238,7 +245,8 @@ candid(json_t *canisters)
 
 	fb_buf_add_str(&text, "(\n  variant {\n    Ok = vec {\n");
 	json_object_foreach(canisters, id, canister)
-		add_candid(&text, canister);
+		if (is_registered(canister))
+			add_candid(&text, canister);
 	fb_buf_add_str(&text, "    }\n  },\n)");
 	return (char *)fb_buf_steal(&text);
 }
@@ -272,7 +280,7 @@ icp_call(void)
 	if (icp_get(root, "parent")[0] != '\0')
 		icp_error("Canister %s is not the root", icp_get(root, "id"));
 	json_object_foreach(canisters, id, canister)
-		if (!form_is("empty"))
+		if (!form_is("empty") && is_registered(canister))
 			(void)json_array_append_new(list, row(canister));
 	if (!icp.json)
 		fb_buf_add_fmt(&icp.out, "%s\n", text);

@@ -8,7 +8,8 @@
  *
  *	canisters.json  what is there to begin with: [{"id", "status":
  *	                "Running" or "Stopped", "role"?, "kind"?, "parent"?,
- *	                "controllers"?}], in the registry's order
+ *	                "controllers"?, "registered"?: false, where the root does
+ *	                not know it}], in the registry's order
  *	canisters/ID/   wasm_module.bin, wasm_memory.bin, stable_memory.bin
  *	snapshots/      ID-SNAPSHOT/, the same files
  *	rules           what goes wrong, read by each run

@@ -71,6 +71,59 @@ a_registry_is_read_in_both_of_its_shapes(void **state)
 	}
 }
 
+static char *
+made_of(const char *candid)
+{
+	FB_AUTO_JSON json_t *value = fb_icp_candid(candid);
+
+	return value != NULL ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY)
+	                     : fb_strdup("none");
+}
+
+static void
+the_text_of_candid_is_read(void **state)
+{
+	static const char *const cases[][2] = {
+		{ "(null)", "null" },
+		{ "(opt \"a\",)", "\"a\"" },
+		{ " ( 1_000 : nat64 ) // end", "1000" },
+		{ "(99999999999999999999)", "\"99999999999999999999\"" },
+		{ "(-5 : int)", "\"-5\"" },
+		{ "(\"\\n\\\"\\u{e9}\\41\")", "\"\\n\\\"\303\251A\"" },
+		{ "(blob \"\\00a\")", "[0,97]" },
+		{ "(vec {})", "[]" },
+		{ "(vec { true; false })", "[true,false]" },
+		{ "(variant { Ok })", "{\"Ok\":null}" },
+		{ "(record { \"a b\" = 1; c = principal \"aaaaa-aa\"; })",
+		    "{\"a b\":1,\"c\":\"aaaaa-aa\"}" },
+		/* By their hashes: Ok, pid. */
+		{ "(variant { 17_724 = record { 5_593_163 = 1 } })",
+		    "{\"Ok\":{\"pid\":1}}" },
+		{ "", "none" },
+		{ "(", "none" },
+		{ "()", "none" },
+		{ "(1) 2", "none" },
+		{ "(vec { 1", "none" },
+		{ "(vec { 1 2 })", "none" },
+		{ "(record { a = 1; a = 2 })", "none" },
+		{ "(\"\\u{110000}\")", "none" },
+		{ "(\"\\00\")", "none" },
+		{ "(\"\\ff\")", "none" },
+		{ "(word)", "none" },
+	};
+	char deep[400] = "(";
+
+	(void)state;
+	for (size_t i = 0; i < FB_COUNT(cases); i++) {
+		FB_AUTO_FREE char *made = made_of(cases[i][0]);
+
+		assert_string_equal(made, cases[i][1]);
+	}
+	for (size_t i = 0; i < 90; i++)
+		memcpy(deep + 1 + 4 * i, "opt ", 5);
+	assert_null(fb_icp_candid(deep));
+}
+
 static void
 a_registry_that_is_none_is_refused_as_a_whole(void **state)
 {
@@ -253,6 +306,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_versions_that_are_known_pass_the_gate),
 		cmocka_unit_test(a_registry_is_read_in_both_of_its_shapes),
+		cmocka_unit_test(the_text_of_candid_is_read),
 		cmocka_unit_test(
 		    a_registry_that_is_none_is_refused_as_a_whole),
 		cmocka_unit_test(
