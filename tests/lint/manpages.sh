@@ -37,9 +37,9 @@ rows() {
 }
 
 # A table may stand in two files, the first of which has its words.
+# shellcheck disable=SC2086 # several
 for table in 'src/format/config_schema.c src/format/config_sources.h' \
 	src/format/local_machine.c; do
-	# shellcheck disable=SC2086 # several
 	rows $table | grep . >/dev/null || { echo "$table: no rows found"; exit 1; }
 	while IFS= read -r line; do
 		case $page in

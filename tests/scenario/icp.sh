@@ -27,7 +27,7 @@ all_well() {
 	icp_is "$icp_app" Running
 	icp_is "$icp_worker" Stopped
 	for each in "$icp_root" "$icp_app" "$icp_worker"; do
-		[ "$(icp_snapshots "$each")" -eq "${1:-0}" ] ||
+		[ "$(icp_snapshots "$each")" -eq "0" ] ||
 			fail "$each has $(icp_snapshots "$each") snapshots"
 	done
 	[ -z "$(find spool/ic/captures -mindepth 1 2>/dev/null)" ] ||

@@ -52,7 +52,7 @@ steps() { # <crash log>
 FLEETBAK_CRASH_LOG=$work/steps expect 0 "$fb" download
 tried=0
 for n in $(steps steps); do
-	icp_begin
+	: >"$icp_dir/effects"
 	FLEETBAK_CRASH=$n:kill "$fb" download >out 2>&1 || :
 	good "$fb" download
 	nothing_left "download, step $n" 0
