@@ -306,7 +306,7 @@ check-libvirt:
 	exit $$rc
 
 # The other drivers, alone, and what they share; ends with the counts of each.
-drivers := local plugin computer_host morpheus icp
+drivers := local plugin computer_host miosa morpheus icp
 driver_tests = $(patsubst tests/scenario/%.sh,%,$(sort $(wildcard \
 	tests/scenario/$(1).sh tests/scenario/$(1)_*.sh)))
 local_tests := download_basic download_change_map restore_in_place restore_new \
@@ -322,7 +322,8 @@ check-drivers:
 	    test_driver test_local test_plugin || rc=1; \
 	sh tests/run.sh $(BUILD) scenario $(local_tests) \
 	    $(call driver_tests,plugin) $(call driver_tests,computer_host) \
-	    $(call driver_tests,morpheus) $(call driver_tests,icp) || rc=1; \
+	    $(call driver_tests,miosa) $(call driver_tests,morpheus) \
+	    $(call driver_tests,icp) || rc=1; \
 	awk -v drivers="$(drivers)" -v local="$(local_tests)" ' \
 	    BEGIN { n = split(drivers, d, " "); split(local, l, " "); \
 	        for (i in l) own[l[i]] = "local" } \

@@ -27,6 +27,7 @@ fb_explanations(const struct fb_explanation **ret_rows)
 		fb_explain_import,
 		fb_explain_guests,
 		fb_explain_api,
+		fb_explain_miosa,
 		fb_explain_morpheus,
 		fb_explain_icp,
 		fb_explain_plugin,

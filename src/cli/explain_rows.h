@@ -13,6 +13,7 @@ size_t fb_explain_store(const struct fb_explanation **ret_rows);
 size_t fb_explain_import(const struct fb_explanation **ret_rows);
 size_t fb_explain_guests(const struct fb_explanation **ret_rows);
 size_t fb_explain_api(const struct fb_explanation **ret_rows);
+size_t fb_explain_miosa(const struct fb_explanation **ret_rows);
 size_t fb_explain_morpheus(const struct fb_explanation **ret_rows);
 size_t fb_explain_icp(const struct fb_explanation **ret_rows);
 size_t fb_explain_plugin(const struct fb_explanation **ret_rows);

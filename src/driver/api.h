@@ -119,12 +119,21 @@ struct fb_api_fetch {
 	fb_http_sink *sink;
 	void *arg;
 
+	/* The server knows no ranges, and what it gives twice need not be the
+	 * same: one try, and whoever asks begins anew. */
+	bool whole;
+
 	uint64_t got; /* out: bytes that the sink took */
+	int status;   /* out: of the answer; 0: there was none */
+	/* out: the answer says where it ends, so that one that was cut off is
+	 * told from one that is whole. */
+	bool framed;
 };
 
 /*
  * Stream it into the sink.  When the connection breaks it is gone on with from
- * where it stood, by Range and If-Range, as long as each try brings something.
+ * where it stood, by Range and If-Range, as long as each try brings something;
+ * but for what is `whole`.
  * Errors: as of fb_api_send(); FB_ECONFLICT, id E-API-CHANGED: what is there now is
  *         not what was begun with, or the server knows no ranges; the sink's.
  */
@@ -140,7 +149,7 @@ enum fb_api_end {
 /*
  * Read server-sent events, one try and no reconnecting: where the stream does
  * something, asking again would do it again.  `idle_ms`: no byte for so long
- * ends it, FB_ETIMEOUT.  A 406 is answered by asking for JSON as well, once.
+ * ends it, FB_ETIMEOUT, and so does what a call may take.  A 406 is answered by asking for JSON as well, once.
  */
 FB_MUST_USE int fb_api_events(struct fb_api *api, const char *path,
     uint64_t idle_ms, const atomic_bool *cancel, fb_sse_visit *visit,

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "fleetbak/base/clock.h"
 #include "fleetbak/base/err.h"
@@ -126,6 +127,15 @@ is_whole(const struct fb_api_fetch *fetch)
 	    (fetch->total != UINT64_MAX && at == fetch->total);
 }
 
+static bool
+is_framed(const struct fb_http_response *response)
+{
+	const char *coding = fb_http_header(response, "transfer-encoding");
+
+	return fb_http_header(response, "content-length") != NULL ||
+	    (coding != NULL && strcasecmp(coding, "chunked") == 0);
+}
+
 static int
 judge_end(struct fetching *f, struct fb_error *err)
 {
@@ -185,9 +195,12 @@ try_fetch(struct fb_api *api, struct fb_api_fetch *fetch,
 		try.lines[count++] = only;
 	}
 	*ret_retry_ms = 0;
+	fetch->status = 0;
 	rc = fb_api_try(api, &try, &response, err);
 	if (rc < 0)
 		return rc;
+	fetch->status = response.status;
+	fetch->framed = is_framed(&response);
 	if (response.retry_after_s < UINT32_MAX)
 		*ret_retry_ms = response.retry_after_s * 1000;
 	return judge_end(&f, err);
@@ -211,6 +224,8 @@ fb_api_get_bytes(
 			return rc;
 		if (is_whole(fetch)) /* only its end was lost */
 			return FB_OK;
+		if (fetch->whole)
+			return rc;
 		tries = fetch->got > before ? 1 : tries + 1;
 		if (tries >= TRIES_MAX ||
 		    !fb_api_pause(
@@ -260,6 +275,7 @@ watch_once(struct fb_api *api, const char *path, const char *accept,
 		.accept = accept,
 		.lines = { "Cache-Control: no-cache" },
 		.once = true,
+		.timeout_ms = api->call_ms,
 		.idle_ms = idle_ms,
 		.cancel = cancel,
 		.sink = take_events,

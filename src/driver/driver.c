@@ -13,6 +13,7 @@
 #include "icp_internal.h"
 #include "libvirt_ops.h"
 #include "local_internal.h"
+#include "miosa_internal.h"
 #include "morpheus_ops.h"
 #include "plugin_internal.h"
 
@@ -25,6 +26,7 @@ static const struct {
 	{ "icp", &fb_icp_ops },
 	{ "libvirt", &fb_libvirt_ops },
 	{ "local", &fb_local_ops },
+	{ "miosa", &fb_miosa_ops },
 	{ "morpheus", &fb_morpheus_ops },
 	{ "plugin", &fb_plugin_ops },
 };
@@ -50,7 +52,7 @@ size_t
 fb_driver_names(const char *const **ret_names)
 {
 	static const char *const names[] = { "computer-host", "icp",
-		"libvirt", "local", "morpheus", "plugin" };
+		"libvirt", "local", "miosa", "morpheus", "plugin" };
 
 	*ret_names = names;
 	return FB_COUNT(names);

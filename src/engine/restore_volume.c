@@ -347,8 +347,14 @@ fb_rst_volume_to_target(struct fb_restore *restore,
 	struct fb_rst_volume *volume = &machine->volumes[index];
 	struct copying copying = { restore, machine, volume, 0 };
 	FB_AUTO_VOLUME struct fb_volume_reader *reader = NULL;
-	int rc = open_record(restore, volume, &reader, err);
+	int rc;
 
+	if (target->kept) {
+		fb_rst_forgo(restore, machine);
+		totals->same_bytes += volume->record->size;
+		return FB_OK;
+	}
+	rc = open_record(restore, volume, &reader, err);
 	if (rc >= 0)
 		rc = fb_rst_is_stream(volume->record->kind)
 		    ? absorb_tree(&copying, reader, target, totals, err)

@@ -36,7 +36,11 @@
 /* clang-format on */
 
 static const char *const drivers[] = { "local", "libvirt", "plugin",
-	"computer-host", "morpheus", "icp", NULL };
+	"computer-host", "miosa", "morpheus", "icp", NULL };
+static const char *const miosa_families[] = { "auto", "checkpoints",
+	"snapshots", "account", NULL };
+static const char *const miosa_contents[] = { "auto", "export", "files",
+	"snapshot", NULL };
 static const char *const captures[] = { "stop", "live", NULL };
 static const char *const freezes[] = { "never", "try", "require", NULL };
 static const char *const changes[] = { "checkpoints", "none", NULL };

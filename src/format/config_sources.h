@@ -290,3 +290,54 @@
 	    .variable = "FLEETBAK_SOURCES_<NAME>_SETTLE_TIME",
 	    .help = "How long a canister must be running before it is believed "
 	            "that no stop that was given up comes late." },
+	{ .path = "sources.*.url", STRING, .driver = "miosa",
+	    .fallback = "https://api.miosa.ai/api/v1",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_URL",
+	    .help = "Where the API is, with the part of its paths that all "
+	            "have in common." },
+	{ .path = "sources.*.api_key", SECRET, .required = true,
+	    .driver = "miosa",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_API_KEY",
+	    .help = "Reference to the key of the account." },
+	{ .path = "sources.*.family", CHOICE, .fallback = "auto",
+	    .choices = miosa_families, .driver = "miosa",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_FAMILY",
+	    .help = "Which paths the deployment serves; auto: it is asked." },
+	{ .path = "sources.*.content", CHOICE, .fallback = "auto",
+	    .choices = miosa_contents, .driver = "miosa",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_CONTENT",
+	    .help = "What of a computer goes into the repository: the export "
+	            "of its checkpoint, files of its snapshot, or only which "
+	            "snapshot it is; auto: what the family can." },
+	{ .path = "sources.*.trees", LABELS, .driver = "miosa",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_TREES",
+	    .help = "With files: the directories that are captured, each "
+	            "under the name of the volume that it makes; without it "
+	            "all, as root." },
+	{ .path = "sources.*.tenant", STRING, .driver = "miosa",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_TENANT",
+	    .help = "The tenant that is asked about." },
+	{ .path = "sources.*.workspace", STRING, .driver = "miosa",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_WORKSPACE",
+	    .help = "The workspace that is asked about." },
+	{ .path = "sources.*.keep_snapshot", BOOLEAN, .fallback = "false",
+	    .driver = "miosa",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_KEEP_SNAPSHOT",
+	    .help = "Whether the newest snapshot of each computer stays with "
+	            "MIOSA until the next one: in place, or as a new "
+	            "computer, nothing else can be restored." },
+	{ .path = "sources.*.create_timeout", SPAN, .fallback = "30min",
+	    .min = 1000, .driver = "miosa",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_CREATE_TIMEOUT",
+	    .help = "How long a snapshot may take to be ready, or a restore "
+	            "to be done." },
+	{ .path = "sources.*.settle_time", SPAN, .fallback = "20s",
+	    .driver = "miosa",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_SETTLE_TIME",
+	    .help = "How long a computer must be as it is before it is "
+	            "believed that nothing that was asked for comes late." },
+	{ .path = "sources.*.spool", PATH, .driver = "miosa",
+	    .variable = "FLEETBAK_SOURCES_<NAME>_SPOOL",
+	    .help = "Directory where what comes of a snapshot's files is "
+	            "gathered, 2 GiB at most for each machine at work; "
+	            "without it /var/tmp." },

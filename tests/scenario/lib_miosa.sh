@@ -123,3 +123,51 @@ miosa_complained() { # <pattern>
 	sed '/^!/d' "$cloud_log" >"$cloud_log.new"
 	cat "$cloud_log.new" >"$cloud_log"
 }
+
+# miosa_fleet [line...]: fleetbak.yaml, with more options of the source.
+miosa_fleet() {
+	cp "$cloud_keys" "$work/key"
+	chmod 600 "$work/key"
+	cat >"$work/fleetbak.yaml" <<-END
+		fleet: {name: demo}
+		state_dir: ./state
+		repositories:
+		  main: {url: "file:./repo", sign_with: "file:./keys/sign.pem"}
+		trusted_signers: ["file:./keys/sign.pub.pem"]
+		sources:
+		  cloud:
+		    driver: miosa
+		    url: "$base"
+		    api_key: "file:./key"
+		    settle_time: 300ms
+	END
+	for miosa_line; do
+		printf '    %s\n' "$miosa_line" >>"$work/fleetbak.yaml"
+	done
+	export FLEETBAK_CONFIG="$work/fleetbak.yaml"
+}
+
+status_is() { # <computer> <status>
+	api GET "/computers/$1" | grep -q "\"status\": *\"$2\"" ||
+		fail "$1 is not $2: $(api GET "/computers/$1")"
+}
+
+same_tree() { # <computer> <directory>
+	diff -r --no-dereference "$cloud/computers/$1" "$2" ||
+		fail "$1 is another"
+}
+
+# fails <pattern> <command>...: it does, and says so.
+fails() {
+	fails_with=$1
+	shift
+	! "$@" >"$work/failure" 2>&1 || fail "it passes: $*"
+	grep -q "$fails_with" "$work/failure" ||
+		fail "$fails_with: $(cat "$work/failure")"
+}
+
+miosa_kept() { # <count>: so many snapshots are with the provider
+	miosa_n=$(find "$cloud/snapshots" -mindepth 1 -maxdepth 1 \
+		2>/dev/null | wc -l)
+	[ "$miosa_n" -eq "$1" ] || fail "$miosa_n snapshots, not $1${2:+: $2}"
+}

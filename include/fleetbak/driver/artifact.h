@@ -134,6 +134,8 @@ struct fb_target {
 	uint64_t size;  /* disks: bytes, already as the volume's */
 	bool fresh;     /* all zeros so far: zeros need no writing */
 	bool parallel;  /* `write` may be called from several threads at once */
+	bool kept;      /* the source has a snapshot of it, and puts that back by
+	                 * itself: nothing is written */
 	/* Trees: set by the caller before absorb ... */
 	bool partial;   /* only some paths come: remove nothing */
 	void (*report)(void *arg, const char *path, const char *what);
