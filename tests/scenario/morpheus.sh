@@ -6,7 +6,7 @@ if [ -z "${SSH_INSIDE:-}" ] && [ "$(id -u)" -eq 0 ]; then
 	SSH_INSIDE=1 exec unshare --net --mount sh "$0"
 fi
 . "$(dirname "$0")/lib.sh"
-requires qemu-nbd python3
+requires qemu-nbd qemu-img python3
 # shellcheck source=tests/scenario/lib_morpheus.sh
 . "$here/lib_morpheus.sh"
 
@@ -172,9 +172,22 @@ faults
 no_complaint
 ok "snapshots of similar names are not ours, and media that are named stay out"
 
+expect 0 qemu-img convert -O qcow2 alone.img "$h1/alone-0"
+expect 1 "$fb" download alone
+grep -q E-MORPHEUS-FORMAT stderr || fail "$(cat stderr)"
+until_true "13 is down" has_power 13 on
+morpheus_fleet
+sed -i 's/image_format: raw/image_format: qcow2/' fleetbak.yaml
+expect 0 "$fb" download alone
+grep -q 'lab/13 .* new 0 B' stderr || fail "it is another: $(cat stderr)"
+expect 1 "$fb" download db
+grep -q E-MORPHEUS-FORMAT stderr || fail "$(cat stderr)"
+no_complaint
+ok "a disk is what its image holds, of the format that is said"
+
 port=${url##*:}
 "$bin/scenario/conform" morpheus "$work" "{\"server\":\"http://127.0.0.1:$port\",
-	\"user\":\"fleet\",\"password\":\"file:$work/password\",\"image_format\":\"raw\",
+	\"user\":\"fleet\",\"password\":\"file:$work/password\",\"image_format\":\"qcow2\",
 	\"ssh_config\":\"$work/ssh_config\",\"settle_time\":\"400ms\"}" 13 >conformed ||
 	fail "$(cat conformed)"
 grep -q ' 0 failed' conformed && [ "$(grep -c '^pass' conformed)" -ge 14 ] ||
