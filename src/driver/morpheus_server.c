@@ -139,7 +139,18 @@ matches(const struct fb_morpheus *m, const char *name)
 	return false;
 }
 
-/* As many as there are of the name, which must not be an own one's. */
+/* Does it end like a name that is made, with the id of a volume? */
+static bool
+ends_with_id(const char *name, int64_t id)
+{
+	FB_AUTO_FREE char *end = fb_format("-%lld", (long long)id);
+	size_t len = strlen(name), end_len = strlen(end);
+
+	return len >= end_len && strcmp(name + len - end_len, end) == 0;
+}
+
+/* By its name a volume is read: no two have the same, nor one that is made for
+ * another or is the driver's own. */
 static char *
 name_of(const json_t *list, const char *name, int64_t id)
 {
@@ -147,9 +158,14 @@ name_of(const json_t *list, const char *name, int64_t id)
 	const json_t *other;
 	size_t index, same = 0;
 
-	json_array_foreach(list, index, other)
+	json_array_foreach(list, index, other) {
+		int64_t its = fb_morpheus_id(other, "id");
+
 		if (strcmp(fb_morpheus_text(other, "name"), name) == 0)
 			same++;
+		if (its != id && ends_with_id(name, its))
+			alone = false;
+	}
 	if (!fb_name_ok(name, strlen(name)))
 		return fb_format("volume-%lld", (long long)id);
 	return alone && same == 1 ? fb_strdup(name)

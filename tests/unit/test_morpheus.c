@@ -80,6 +80,28 @@ volumes_have_names_that_are_good_and_their_own(void **state)
 	assert_int_equal(volumes.items[0].size, 10);
 }
 
+/* One that is called like what another one is made to be called. */
+static void
+no_two_volumes_have_a_name(void **state)
+{
+	static const char text[] =
+	    "{\"id\":1,\"volumes\":["
+	    "{\"id\":9,\"name\":\"data-7\"},{\"id\":7,\"name\":\"data\"},"
+	    "{\"id\":8,\"name\":\"data\"},{\"id\":5,\"name\":\"a/b\"},"
+	    "{\"id\":6,\"name\":\"volume-5\"},{\"id\":3,\"name\":\"x-3\"}]}";
+	static const char *const wanted[] = { "data-7-9", "data-7", "data-8",
+		"volume-5", "volume-5-6", "x-3" };
+	struct fb_morpheus m = { .removable = (char *[]){ NULL } };
+	FB_AUTO_JSON json_t *server = json_loads(text, 0, NULL);
+	FB_AUTO_MORPHEUS_VOLUMES struct fb_morpheus_volumes volumes = { 0 };
+
+	(void)state;
+	assert_ok(fb_morpheus_volumes(&m, server, &volumes, &err));
+	assert_int_equal(volumes.count, FB_COUNT(wanted));
+	for (size_t i = 0; i < volumes.count; i++)
+		assert_string_equal(volumes.items[i].name, wanted[i]);
+}
+
 static void
 media_are_known_by_type_by_pattern_and_by_name(void **state)
 {
@@ -673,6 +695,7 @@ main(void)
 		cmocka_unit_test(names_give_their_tokens_back),
 		cmocka_unit_test(other_names_are_not_ours),
 		cmocka_unit_test(volumes_have_names_that_are_good_and_their_own),
+		cmocka_unit_test(no_two_volumes_have_a_name),
 		cmocka_unit_test(media_are_known_by_type_by_pattern_and_by_name),
 		cmocka_unit_test(paths_that_cannot_be_a_snapshot_s_are_refused),
 		cmocka_unit_test(what_nobody_writes_to_is_frozen),
