@@ -182,6 +182,18 @@ begin_record(struct fb_icp *icp, const struct fb_machine *machine,
 	return fb_icp_record_save(record, err);
 }
 
+static bool
+was_there(const json_t *before, const struct fb_icp_snapshot *snapshot)
+{
+	struct fb_icp_inventory one = {
+		(struct fb_icp_snapshot *)(uintptr_t)snapshot, 1
+	};
+	const struct fb_icp_snapshot *new;
+	bool ignored;
+
+	return fb_icp_new_ones(before, &one, &new, &ignored) == 0;
+}
+
 /* The answer came: it is the only new one, or nothing is. */
 static int
 take_made(struct fb_icp *icp, const char *machine,
@@ -201,8 +213,11 @@ take_made(struct fb_icp *icp, const char *machine,
 	/* Until it has been looked at. */
 	(void)json_object_set_new(
 	    record->facts, "ambiguous", json_true());
-	rc = fb_icp_record_set(
-	    record, "snapshot", json_string(made->id), err);
+	/* What is written down is removed one day. */
+	rc = was_there(before, made)
+	    ? fb_icp_record_save(record, err)
+	    : fb_icp_record_set(
+	          record, "snapshot", json_string(made->id), err);
 	if (rc == FB_OK)
 		rc = fb_icp_inventory(icp, machine, how, &now, err);
 	if (rc < 0)

@@ -1,9 +1,11 @@
 /* What the icp command says, and what is new of it. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../../src/driver/icp_internal.h"
 #include "fleetbak/base/err.h"
+#include "fleetbak/base/io.h"
 #include "fleetbak/base/mem.h"
 #include "test.h"
 
@@ -300,6 +302,50 @@ what_a_source_says_is_checked_when_it_is_opened(void **state)
 	}
 }
 
+/* A command that keeps its one snapshot in a file, and says that it has made
+ * that one when it was asked to make one. */
+static const char old_one[] =
+    "#!/bin/sh\n"
+    "cd \"${0%/*}\" || exit 1\n"
+    "case \"$*\" in\n"
+    "--version) echo 'icp 1.3.0' ;;\n"
+    "*status*) echo '{\"id\":\"" APP "\",\"status\":\"Stopped\"}' ;;\n"
+    "*create*) echo '{\"snapshot_id\":\"old\"}' ;;\n"
+    "*delete*) : >deleted ;;\n"
+    "*list*) echo '{\"snapshots\":[{\"snapshot_id\":\"old\"}]}' ;;\n"
+    "esac\n";
+
+static void
+what_was_there_before_is_never_taken_for_ours(void **state)
+{
+	char dir[] = "/tmp/fleetbak-icp-XXXXXX";
+	struct fb_machine machine = { .id = (char[]){ APP } };
+	struct fb_verb verb = { .token = "t", .lock_fd = -1 };
+	struct fb_config_source source = { .name = (char[]){ "ic" },
+		.driver = (char[]){ "icp" } };
+	FB_AUTO_FREE char *command = NULL, *deleted = NULL;
+	struct fb_driver *driver = NULL;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	command = fb_format("%s/icp", dir);
+	deleted = fb_format("%s/deleted", dir);
+	assert_ok(fb_io_replace(command,
+	    (struct fb_span){ (const uint8_t *)old_one, strlen(old_one) },
+	    0700, &err));
+	source.options = json_pack("{s:s,s:s,s:s}", "icp", command, "spool",
+	    dir, "root_canister", ROOT);
+	assert_ok(fb_driver_open(&source, &driver, &err));
+	assert_fails(FB_ECONFLICT,
+	    driver->ops->create_snapshot(driver, &machine, &verb, &err));
+	assert_string_equal(err.id, "E-ICP-AMBIGUOUS");
+	(void)driver->ops->remove_snapshot(driver, &machine, &verb, &err);
+	assert_int_not_equal(access(deleted, F_OK), 0);
+	driver->ops->close(driver);
+	json_decref(source.options);
+	assert_ok(fb_io_remove_tree(dir, &err));
+}
+
 int
 main(void)
 {
@@ -316,6 +362,8 @@ main(void)
 		cmocka_unit_test(what_is_new_is_what_was_not_there_before),
 		cmocka_unit_test(
 		    what_a_source_says_is_checked_when_it_is_opened),
+		cmocka_unit_test(
+		    what_was_there_before_is_never_taken_for_ours),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
