@@ -523,8 +523,7 @@ static const struct fb_explanation rows[] = {
 	    "Another, smaller device.",
 	    "Choose a larger one." },
 	{ "E-RST-SOURCE", "the machine's source is not there", "2",
-	    "The configuration has no source of that name, or it has another "
-	    "driver.",
+	    "The configuration has no source of that name.",
 	    "A new configuration after a loss.",
 	    "Add the source, or restore into a directory with --target DIR." },
 	{ "E-RST-SPACE", "not enough space for the restore", "17",

@@ -77,9 +77,18 @@ static const struct fb_explanation rows[] = {
 	    "blockcommit --active --pivot --shallow (without the last one it "
 	    "goes into the lowest image, which other guests may have, too), "
 	    "or qemu-img commit -b while it is off." },
+	{ "E-RST-ACROSS", "it does not fit into another machine", "1",
+	    "What one machine held is to go into another one, and a volume is "
+	    "of another kind there, or the driver takes none of that kind, or "
+	    "a new machine would have to be made of another driver's "
+	    "definition.",
+	    "A tree for a system of disks.",
+	    "--volume NAME for those that fit, --map volume:OLD=NEW; --target "
+	    "DIR takes all." },
 	{ "E-RST-MAP", "what --map or --keep says cannot be done", "2, 20 or 1",
-	    "It is not of the form KIND:OLD=NEW, names what the backup does "
-	    "not have, or is not for machines of this driver.",
+	    "It is not of the form KIND:OLD=NEW, names what the backup or the "
+	    "target does not have, makes one of two, or is not for machines "
+	    "of this driver.",
 	    "A misspelling; images of a machine that is there stay where they "
 	    "are.",
 	    "See the message; 'fleetbak help restore'." },

@@ -17,11 +17,29 @@ action_json(const struct fb_restore_action *action)
 	fb_json_put_str(item, "volume", action->volume);
 	fb_json_put_str(item, "action", action->action);
 	fb_json_put_str(item, "from", action->from);
+	fb_json_put_str(item, "from_machine", action->origin != NULL
+	        ? action->origin
+	        : action->machine);
+	fb_json_put_str(item, "from_volume", action->origin_volume != NULL
+	        ? action->origin_volume
+	        : action->volume);
 	fb_json_put_str(item, "to", action->to);
 	fb_json_put_u64(item, "size_bytes", action->size);
 	fb_json_put_u64(item, "need_bytes", action->need_bytes);
 	fb_json_put_str(item, "problem", action->problem);
 	return item;
+}
+
+/* Whose it was before, where that was another machine; what is wrong. */
+static char *
+note_of(const struct fb_restore_action *action)
+{
+	const char *problem = action->problem != NULL ? action->problem : "";
+
+	if (action->origin_volume == NULL)
+		return fb_strdup(problem);
+	return fb_format("from %s %s%s%s", action->origin,
+	    action->origin_volume, problem[0] != '\0' ? ": " : "", problem);
 }
 
 static void
@@ -39,6 +57,7 @@ add_actions(struct fb_cli *cli, const struct fb_restore_report *report)
 		FB_AUTO_FREE char *machine = action->machine != NULL
 		    ? fb_cli_machine(action->machine, action->name)
 		    : fb_strdup("");
+		FB_AUTO_FREE char *note = note_of(action);
 		bool whole = strcmp(action->volume, "-") == 0;
 
 		(void)snprintf(exact, sizeof(exact), "%llu",
@@ -52,8 +71,7 @@ add_actions(struct fb_cli *cli, const struct fb_restore_report *report)
 		fb_table_cell(&table, action->action, NULL);
 		fb_table_cell(
 		    &table, action->to != NULL ? action->to : "-", NULL);
-		fb_table_cell(&table,
-		    action->problem != NULL ? action->problem : "", NULL);
+		fb_table_cell(&table, note, NULL);
 	}
 	fb_cli_add_table(cli, &table);
 }
@@ -154,6 +172,9 @@ result_json(const struct fb_restore_result *result)
 	fb_json_put_str(item, "machine", result->machine);
 	fb_json_put_str(item, "name", result->name);
 	fb_json_put_str(item, "as", result->as);
+	fb_json_put_str(item, "from_machine", result->origin != NULL
+	        ? result->origin
+	        : result->machine);
 	fb_json_put_str(item, "result", names[result->result]);
 	fb_json_put_u64(item, "read_bytes", result->read_bytes);
 	fb_json_put_u64(item, "written_bytes", result->written_bytes);
@@ -180,9 +201,11 @@ add_result(struct fb_cli *cli, const struct fb_restore_result *result,
 	case FB_RESULT_OK:
 		fb_tally_good(tally);
 		fb_buf_add_fmt(dst,
-		    "restored %s%s%s: wrote %s, %s was the same%s\n",
+		    "restored %s%s%s%s%s: wrote %s, %s was the same%s\n",
 		    machine, result->as != NULL ? " as " : "",
 		    result->as != NULL ? result->as : "",
+		    result->origin != NULL ? " from " : "",
+		    result->origin != NULL ? result->origin : "",
 		    fb_cli_size(cli, result->written_bytes, written),
 		    fb_cli_size(cli, result->same_bytes, same),
 		    result->started ? ", started" : "");

@@ -55,9 +55,15 @@ load_definition(struct making *m, struct fb_error *err)
 {
 	FB_AUTO_FREE char *path =
 	    fb_format("%s/machine.json", m->request->definition_dir);
+	json_t *kept = json_object_get(m->site.facts, "definition");
 	FB_AUTO_BUF struct fb_buf bytes = { 0 };
-	int rc = fb_io_read_file(path, 1 << 20, &bytes, err);
+	int rc;
 
+	if (kept != NULL) { /* of the machine that is replaced */
+		m->definition = json_incref(kept);
+		return FB_OK;
+	}
+	rc = fb_io_read_file(path, 1 << 20, &bytes, err);
 	return rc < 0 ? rc
 	              : fb_json_parse(fb_buf_span(&bytes), 1 << 20,
 	                    "machine.json", &m->definition, err);

@@ -38,11 +38,35 @@ id_of(const struct fb_restore_request *request)
 
 /* -------------------------------------------------------------- check */
 
+/* The first disk of the machine that is there which nothing is given for; its
+ * bytes go with it.  NULL: none. */
+static const char *
+left_disk(const struct fb_restore_request *request,
+    const struct fb_machine *now)
+{
+	for (size_t i = 0; now != NULL && i < now->volume_count; i++) {
+		const struct fb_volume *has = &now->volumes[i];
+		bool given = has->kind != FB_VOLUME_DISK;
+
+		for (size_t k = 0;
+		     !given && k < request->machine->volume_count; k++)
+			given = strcmp(request->machine->volumes[k].name,
+			            has->name) == 0;
+		if (!given)
+			return has->name;
+	}
+	return NULL;
+}
+
 static char *
 problem_of(const struct fb_chost *host,
     const struct fb_restore_request *request, const struct fb_volume *volume,
-    bool local)
+    bool local, const char *left)
 {
+	if (request->across && left != NULL)
+		return fb_format("computer-host makes machines whole only, "
+				 "and nothing is given for its disk '%s'",
+		    left);
 	if (volume->kind != FB_VOLUME_DISK &&
 	    volume->kind != FB_VOLUME_DEFINITION)
 		return fb_format("computer-host takes disks, and this is %s",
@@ -50,7 +74,7 @@ problem_of(const struct fb_chost *host,
 	if (volume->kind == FB_VOLUME_DISK && !fb_chost_disk_ok(volume->name))
 		return fb_strdup("computer-host has no disk of that name: "
 				 "they are system and user-0, user-1, ...");
-	if (!request->all_volumes)
+	if (!request->all_volumes && !request->across)
 		return fb_strdup(
 		    "computer-host restores machines whole only");
 	if (host->spool == NULL)
@@ -82,6 +106,8 @@ check_definition(
 	FB_AUTO_FREE char *path = NULL;
 	struct stat st;
 
+	if (request->across)
+		return FB_OK; /* that of the machine that is there */
 	if (dir != NULL && dir[0] != '\0') {
 		path = fb_format("%s/machine.json", dir);
 		if (lstat(path, &st) == 0 && S_ISREG(st.st_mode))
@@ -110,6 +136,7 @@ fb_chost_restore_check(struct fb_driver *base, const struct fb_fleet *fleet,
 	struct fb_chost *host = (struct fb_chost *)base;
 	const struct fb_machine *machine = request->machine;
 	bool local = is_local(host, request);
+	const char *left;
 	int rc = check_definition(request, err);
 
 	if (rc == FB_OK && host->serve != NULL)
@@ -117,6 +144,7 @@ fb_chost_restore_check(struct fb_driver *base, const struct fb_fleet *fleet,
 	if (rc < 0)
 		return rc;
 	ret_plan->now = fb_fleet_find(fleet, base->source, id_of(request));
+	left = left_disk(request, ret_plan->now);
 	ret_plan->volumes =
 	    fb_alloc(machine->volume_count + 1, sizeof(*ret_plan->volumes));
 	for (size_t i = 0; i < machine->volume_count; i++) {
@@ -133,7 +161,7 @@ fb_chost_restore_check(struct fb_driver *base, const struct fb_fleet *fleet,
 		plan->exists = ret_plan->now != NULL;
 		if (volume->kind == FB_VOLUME_DISK && !local)
 			plan->need_bytes = volume->size;
-		plan->problem = problem_of(host, request, volume, local);
+		plan->problem = problem_of(host, request, volume, local, left);
 	}
 	plan_space(host, ret_plan);
 	return FB_OK;
@@ -260,6 +288,20 @@ look_before(struct fb_chost *host, const struct fb_restore_request *request,
 	return FB_OK;
 }
 
+/* The machine that is there goes; what is made is to be as it was. */
+static int
+keep_definition(struct fb_chost *host, const struct fb_chost_site *site,
+    struct fb_error *err)
+{
+	json_t *definition = NULL;
+	int rc = fb_chost_definition(host, site->id, &definition, err);
+
+	if (rc == FB_OK)
+		(void)json_object_set_new(
+		    site->facts, "definition", definition);
+	return rc;
+}
+
 int
 fb_chost_restore_begin(struct fb_driver *base,
     const struct fb_restore_request *request, const struct fb_verb *verb,
@@ -282,7 +324,9 @@ fb_chost_restore_begin(struct fb_driver *base,
 		return rc;
 	site.facts = json_pack("{s:s,s:b,s:i,s:b}", "was", created, "local",
 	    is_local(host, request), "tries", 0, "asked", 0);
-	return fb_chost_site_save(&site, err);
+	if (request->across)
+		rc = keep_definition(host, &site, err);
+	return rc < 0 ? rc : fb_chost_site_save(&site, err);
 }
 
 /* --------------------------------------------------------------- disks */

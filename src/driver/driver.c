@@ -388,6 +388,13 @@ fb_driver_open_volume(struct fb_driver *driver,
 }
 
 /* What a restore is asked for, before any driver sees it. */
+bool
+fb_restore_map_places(const char *kind)
+{
+	return strcmp(kind, "source") == 0 || strcmp(kind, "machine") == 0 ||
+	    strcmp(kind, "volume") == 0;
+}
+
 const char *
 fb_restore_mapped(const struct fb_restore_map *maps, size_t count,
     const char *kind, const char *name)
@@ -413,7 +420,7 @@ check_maps(const struct fb_driver *driver,
 	bool any = request->keep_mac || request->keep_uuid;
 
 	for (size_t i = 0; i < request->map_count; i++)
-		any = any || strcmp(request->maps[i].kind, "source") != 0;
+		any = any || !fb_restore_map_places(request->maps[i].kind);
 	return !any || driver->ops->maps
 	    ? FB_OK
 	    : fb_fail_id(err, FB_EUNSUP, "E-RST-MAP",

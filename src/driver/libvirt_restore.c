@@ -162,7 +162,7 @@ check_maps(const struct fb_libvirt_driver *driver,
 		return FB_OK;
 	for (size_t i = 0; i < request->map_count; i++)
 		if (strcmp(request->maps[i].kind, "network") != 0 &&
-		    strcmp(request->maps[i].kind, "source") != 0)
+		    !fb_restore_map_places(request->maps[i].kind))
 			return fb_fail_id(err, FB_EREFUSED, "E-RST-MAP",
 			    "its domain is there, and its images stay where "
 			    "they are: --map %s goes with one that is made",

@@ -215,7 +215,7 @@ static bool
 has_what_is_mapped(
     const struct fb_domain *then, const struct fb_restore_map *map)
 {
-	if (strcmp(map->from, "*") == 0 || strcmp(map->kind, "source") == 0)
+	if (strcmp(map->from, "*") == 0 || fb_restore_map_places(map->kind))
 		return true;
 	if (strcmp(map->kind, "network") == 0)
 		return is_in(then->host.networks, then->host.network_count,

@@ -277,6 +277,8 @@ fb_restore_report_release(struct fb_restore_report *report)
 		free(report->actions[i].machine);
 		free(report->actions[i].name);
 		free(report->actions[i].volume);
+		free(report->actions[i].origin);
+		free(report->actions[i].origin_volume);
 		free(report->actions[i].from);
 		free(report->actions[i].to);
 		free(report->actions[i].problem);
@@ -287,6 +289,7 @@ fb_restore_report_release(struct fb_restore_report *report)
 	free(report->removals);
 	for (size_t i = 0; i < report->result_count; i++) {
 		free(report->results[i].machine);
+		free(report->results[i].origin);
 		free(report->results[i].name);
 		free(report->results[i].as);
 		fb_error_drop(report->results[i].err);

@@ -90,6 +90,17 @@ clear_range(struct fb_rst_disk *d, uint64_t offset, uint64_t len,
 	return FB_OK;
 }
 
+int
+fb_rst_disk_clear_rest(struct fb_rst_disk *d, struct fb_error *err)
+{
+	int rc;
+
+	if (d->end <= d->size)
+		return FB_OK;
+	rc = clear_range(d, d->size, d->end - d->size, err);
+	return rc < 0 ? rc : d->target->ops->sync(d->target, err);
+}
+
 static void
 digest_zeros(struct fb_digester *flat, uint64_t len)
 {

@@ -7,23 +7,33 @@
 #include "restore_parts.h"
 
 static int
-compare_machines(const void *a, const void *b)
+compare_keys(const void *a, const void *b)
 {
 	const struct fb_rst_machine *const *x = a, *const *y = b;
 
 	return strcmp((*x)->key, (*y)->key);
 }
 
-void
-fb_rst_index_make(const struct fb_restore *r, struct fb_rst_index *index)
+static int
+compare_origins(const void *a, const void *b)
 {
+	const struct fb_rst_machine *const *x = a, *const *y = b;
+
+	return strcmp((*x)->origin, (*y)->origin);
+}
+
+void
+fb_rst_index_make(
+    const struct fb_restore *r, bool origins, struct fb_rst_index *index)
+{
+	index->origins = origins;
 	index->sorted = fb_alloc(r->count + 1, sizeof(*index->sorted));
 	index->count = r->count;
 	for (size_t i = 0; i < r->count; i++)
 		index->sorted[i] = &r->machines[i];
 	if (r->count > 1)
 		qsort(index->sorted, r->count, sizeof(*index->sorted),
-		    compare_machines);
+		    origins ? compare_origins : compare_keys);
 }
 
 void
@@ -40,10 +50,12 @@ fb_rst_index_find(const struct fb_rst_index *index, const char *key)
 
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
-		int order = strcmp(index->sorted[middle]->key, key);
+		struct fb_rst_machine *found = index->sorted[middle];
+		int order =
+		    strcmp(index->origins ? found->origin : found->key, key);
 
 		if (order == 0)
-			return index->sorted[middle];
+			return found;
 		if (order < 0)
 			low = middle + 1;
 		else
@@ -58,12 +70,13 @@ fb_rst_check_twice(const struct fb_restore *r, struct fb_error *err)
 	struct fb_rst_index index;
 	int rc = FB_OK;
 
-	fb_rst_index_make(r, &index);
+	fb_rst_index_make(r, true, &index);
 	for (size_t i = 1; i < index.count && rc >= 0; i++)
-		if (strcmp(index.sorted[i - 1]->key, index.sorted[i]->key) == 0)
+		if (strcmp(index.sorted[i - 1]->origin,
+		        index.sorted[i]->origin) == 0)
 			rc = fb_fail(err, FB_ECONFIG,
 			    "machine '%s' is named twice",
-			    index.sorted[i]->key);
+			    index.sorted[i]->origin);
 	fb_rst_index_release(&index);
 	return rc;
 }

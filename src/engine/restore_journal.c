@@ -221,7 +221,7 @@ fb_rst_journal_peek(struct fb_restore *r, struct fb_error *err)
 	int rc;
 
 	forget_progress(r);
-	fb_rst_index_make(r, &index);
+	fb_rst_index_make(r, false, &index);
 	rc = fb_journal_read(path, apply_record, &index, err);
 	fb_rst_index_release(&index);
 	return rc;
@@ -257,8 +257,10 @@ append_spec(struct fb_restore *r, struct fb_error *err)
 		    r->journal, "machines", body, false, err);
 	}
 	if (at > 0) {
-		json_object_set_new(
-		    last, "version", json_integer(FB_RST_SPEC_MAX));
+		if (json_integer_value(json_object_get(last, "version")) <
+		    FB_RST_SPEC_PARTS)
+			json_object_set_new(last, "version",
+			    json_integer(FB_RST_SPEC_PARTS));
 		json_object_set_new(
 		    last, "machines", slice(list, at, count - at));
 	}
@@ -279,7 +281,7 @@ fb_rst_journal_open(struct fb_restore *r, struct fb_error *err)
 		return rc < 0 ? rc : append_spec(r, err);
 	}
 	forget_progress(r);
-	fb_rst_index_make(r, &index);
+	fb_rst_index_make(r, false, &index);
 	rc = fb_journal_open(path, apply_record, &index, &r->journal, err);
 	fb_rst_index_release(&index);
 	return rc;

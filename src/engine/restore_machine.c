@@ -156,7 +156,11 @@ stop_machine(struct walk *w, struct fb_error *err)
 static int
 refuse_part(const struct walk *w, struct fb_error *err)
 {
-	if (w->restore->volume_count == 0 && w->restore->path_count == 0)
+	bool part = w->restore->volume_count > 0 ||
+	    w->restore->path_count > 0 ||
+	    (w->machine->across && !w->machine->covers);
+
+	if (!part)
 		return FB_OK;
 	(void)fb_fail_id(err, FB_EREFUSED, "E-HALF-RESTORED",
 	    "it is half restored, and a part does not make it whole");
@@ -324,7 +328,7 @@ open_volume(struct walk *w, const struct fb_restore_request *request,
 
 	do
 		rc = fb_driver_restore_open(w->machine->driver, request,
-		    &w->machine->model.volumes[index], verb, ret_target, err);
+		    w->machine->volumes[index].there, verb, ret_target, err);
 	while (!is_answered(rc, &tries));
 	return rc;
 }

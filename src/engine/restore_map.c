@@ -12,8 +12,9 @@ fail_map(const char *text, const char *why, struct fb_error *err)
 {
 	(void)fb_fail_id(err, FB_ECONFIG, "E-RST-MAP",
 	    "'--map %s': %s", text, why);
-	return fb_hint(err, "KIND:OLD=NEW, of the kinds source, pool, "
-	                    "network, disk and format; OLD may be *");
+	return fb_hint(err, "KIND:OLD=NEW, of the kinds source, "
+	                    "machine, volume, pool, network, disk and "
+	                    "format; OLD may be *");
 }
 
 /* "kind:from=to", a copy of which the map is made of. */
@@ -55,6 +56,14 @@ fb_rst_maps_read(struct fb_restore *restore, struct fb_error *err)
 		if (rc < 0)
 			return rc;
 		restore->map_count = i + 1;
+		if (restore->kind == FB_RESTORE_TO_NEW &&
+		    fb_restore_map_places(restore->maps[i].kind) &&
+		    strcmp(restore->maps[i].kind, "source") != 0) {
+			(void)fb_fail_id(err, FB_ECONFIG, "E-OPT-HERE",
+			    "--map %s names what is there, and --as makes a "
+			    "new one", restore->maps[i].kind);
+			return fb_hint(err, "it goes with --in-place");
+		}
 	}
 	restore->keep_mac =
 	    json_is_true(json_object_get(restore->spec, "keep_mac"));
@@ -103,7 +112,7 @@ fb_rst_check_moved(const struct fb_restore *restore,
 {
 	const char *source = fb_rst_source(restore, machine);
 
-	if (machine->now == NULL || (machine->noted && !machine->existed) ||
+	if (machine->across || machine->now == NULL || (machine->noted && !machine->existed) ||
 	    strcmp(source, machine->record.source) == 0)
 		return FB_OK;
 	return fb_fail_id(err, FB_EREFUSED, "E-RST-EXISTS",

@@ -4,6 +4,7 @@
  *	restore.c          run, report, release
  *	restore_spec.c     options <-> the JSON that is journaled
  *	restore_map.c      what becomes something else
+ *	restore_across.c   what goes to a machine that is another one
  *	restore_pick.c     which machines of which runs
  *	restore_index.c    machines by name
  *	restore_record.c   a machine, made of its record
@@ -45,6 +46,8 @@ struct fb_rst_paths {
 
 struct fb_rst_volume {
 	const struct fb_manifest_volume *record;
+	struct fb_volume *there; /* as the driver knows it; NULL: it does not */
+	char *called; /* across: what it is called there */
 	bool chosen;
 	uint64_t data_bytes; /* that are not zeros */
 	struct fb_rst_paths paths;
@@ -59,8 +62,14 @@ struct fb_rst_machine {
 	char run[FB_RUN_ID_SIZE], session[FB_RUN_ID_SIZE];
 	char run_time[32];
 	struct fb_digest manifest;
-	char *key; /* "source/id" */
+	char *origin; /* "source/id" in the backup */
+	char *key;    /* "source/id" of the one that is written, by which the
+	               * journal knows it; the same but across */
 	char *as;  /* what it becomes: an id, or a name in the directory */
+	char *called; /* across: what people call that one */
+	bool across;  /* its volumes become those of another one, which keeps
+	               * its definition */
+	bool covers;  /* across: ... all of them */
 	struct fb_rst_volume *volumes; /* as record.volumes */
 
 	/* Order: machines with one `root` share a family. */
@@ -159,6 +168,20 @@ FB_MUST_USE int fb_rst_check_moved(const struct fb_restore *restore,
 const char *fb_rst_source(
     const struct fb_restore *restore, const struct fb_rst_machine *machine);
 
+/* restore_across.c */
+/* Find the driver that writes it, and, of a machine whose volumes go to
+ * another one, or by another driver, that one and what becomes what. */
+FB_MUST_USE int fb_rst_across(struct fb_restore *restore,
+    struct fb_rst_machine *machine, struct fb_error *err);
+/* No two of them become one; nothing is mapped that is not there. */
+FB_MUST_USE int fb_rst_across_judge(
+    struct fb_restore *restore, struct fb_error *err);
+/* What is to be done, into what is journaled of a machine, and from it: it is
+ * gone on with as it was planned. */
+void fb_rst_across_pin(const struct fb_rst_machine *machine, json_t *item);
+FB_MUST_USE int fb_rst_across_pinned(
+    struct fb_restore *restore, struct fb_error *err);
+
 /* restore_pick.c */
 FB_MUST_USE int fb_rst_pick(struct fb_restore *restore,
     const struct fb_restore_options *options, struct fb_error *err);
@@ -176,13 +199,15 @@ fb_rst_copy_str(const char *str)
 {
 	return str != NULL ? fb_strdup(str) : NULL;
 }
-/* restore_index.c: by "source/id"; as long as no machine is added or moved. */
+/* restore_index.c: by their keys or origins; as long as no machine is added or
+ * moved. */
 struct fb_rst_index {
 	struct fb_rst_machine **sorted;
 	size_t count;
+	bool origins;
 };
-void fb_rst_index_make(
-    const struct fb_restore *restore, struct fb_rst_index *index);
+void fb_rst_index_make(const struct fb_restore *restore, bool origins,
+    struct fb_rst_index *index);
 void fb_rst_index_release(struct fb_rst_index *index);
 struct fb_rst_machine *fb_rst_index_find(
     const struct fb_rst_index *index, const char *key); /* or NULL */
@@ -197,6 +222,7 @@ void fb_rst_order(struct fb_restore *restore);
 bool fb_rst_is_stream(enum fb_volume_kind kind);
 struct fb_restore_request fb_rst_request(
     const struct fb_restore *restore, const struct fb_rst_machine *machine);
+void fb_rst_refuse(struct fb_rst_machine *machine, struct fb_error *why);
 /* "<restore>-<machine>-<verb>" */
 void fb_rst_token(const struct fb_restore *restore,
     const struct fb_rst_machine *machine, const char *verb,
@@ -225,6 +251,7 @@ struct fb_rst_disk {
 	bool expected; /* by those it goes together with */
 	struct fb_target *target;
 	uint64_t size;
+	uint64_t end;  /* of the target: zeros from `size` to there */
 	uint64_t from; /* what lies before is there already */
 	const atomic_bool *cancel;
 	struct fb_digester *flat; /* of the bytes before `from`; may be NULL */
@@ -236,6 +263,9 @@ struct fb_rst_disk {
 };
 /* Write all of it; zeros only where the target is not fresh. */
 FB_MUST_USE int fb_rst_disk_write(
+    struct fb_rst_disk *disk, struct fb_error *err);
+/* What lies between its size and its end becomes zeros, durably. */
+FB_MUST_USE int fb_rst_disk_clear_rest(
     struct fb_rst_disk *disk, struct fb_error *err);
 /* restore_update.c: compare first, then fetch and write only what differs. */
 FB_MUST_USE int fb_rst_disk_update(
@@ -283,8 +313,11 @@ void fb_rst_succeeded(struct fb_restore *restore,
     const struct fb_rst_machine *machine, const struct fb_rst_totals *totals);
 
 /* restore_journal.c */
-/* The newest version of the record "restore": 2 has "machines" before it. */
-#define FB_RST_SPEC_MAX 2
+/* The versions of the record "restore": 2 has "machines" before it, 3 may have
+ * machines that are written over others. */
+#define FB_RST_SPEC_PARTS  2
+#define FB_RST_SPEC_ACROSS 3
+#define FB_RST_SPEC_MAX    3
 /* In the record "restore": what it does is for the machine itself. */
 #define FB_RST_IN_PLACE "in-place"
 FB_MUST_USE int fb_rst_journal_spec(const struct fb_engine *engine,

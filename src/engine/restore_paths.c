@@ -501,14 +501,15 @@ fb_rst_removals(struct fb_restore *restore, struct fb_rst_machine *machine,
 	    machine->volumes[index].record;
 	struct fb_restore_request request = fb_rst_request(restore, machine);
 	struct remover rm = { .report = restore->report,
-		.machine = machine->key, .volume = record->name };
+		.machine = machine->key,
+		.volume = machine->volumes[index].there->name };
 	int rc = FB_OK;
 
 	rc = read_catalogue(restore, record, add_name, &rm.names, err);
 	sort_hashes(&rm.names);
 	if (rc >= 0)
 		rc = fb_driver_restore_list(machine->driver, &request,
-		    &machine->model.volumes[index], judge_path, &rm, err);
+		    machine->volumes[index].there, judge_path, &rm, err);
 	free(rm.names.items);
 	return rc;
 }

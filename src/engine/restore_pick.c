@@ -566,7 +566,9 @@ pinned_want(struct fb_restore *r, const json_t *item, struct want *w,
 {
 	const char *machine, *run, *manifest;
 	char *none = NULL;
-	int rc = fb_json_str(item, "machine", "restore", &machine, err);
+	int rc = fb_json_str(item,
+	    json_object_get(item, "from") != NULL ? "from" : "machine",
+	    "restore", &machine, err);
 
 	(void)r;
 	if (rc >= 0)
@@ -628,7 +630,7 @@ fb_rst_pick_again(struct fb_restore *r, struct fb_error *err)
 			    "restore began with", r->machines[i].run);
 	}
 	picker_release(&p);
-	return rc;
+	return rc < 0 ? rc : fb_rst_across_pinned(r, err);
 }
 
 /* The position of a machine's parent among those chosen, or its own. */
@@ -656,7 +658,7 @@ compare_family(const void *a, const void *b)
 		return x->root < y->root ? -1 : 1;
 	if (x->turn != y->turn)
 		return x->turn < y->turn ? -1 : 1;
-	return strcmp(x->key, y->key);
+	return strcmp(x->origin, y->origin);
 }
 
 /* Where parents are controllers they come last. */
@@ -677,7 +679,7 @@ fb_rst_order(struct fb_restore *r)
 	    fb_alloc(r->count + 1, sizeof(*parents));
 	struct fb_rst_index index;
 
-	fb_rst_index_make(r, &index);
+	fb_rst_index_make(r, true, &index);
 	for (size_t i = 0; i < r->count; i++)
 		parents[i] = parent_of(r, &index, i);
 	fb_rst_index_release(&index);

@@ -28,6 +28,8 @@ struct fb_restore_request
 fb_rst_request(
     const struct fb_restore *restore, const struct fb_rst_machine *machine)
 {
+	bool across = machine->across;
+
 	return (struct fb_restore_request){
 		.mode = restore->kind == FB_RESTORE_TO_NEW
 		    ? FB_RESTORE_AS_NEW
@@ -36,12 +38,13 @@ fb_rst_request(
 		.new_id = machine->as,
 		.token = machine->token,
 		.start = fb_rst_starts_new(restore, machine),
-		.snapshot = machine->record.token,
+		.snapshot = across ? NULL : machine->record.token,
 		.definition_dir = machine->definition_dir,
-		.all_volumes =
-		    restore->volume_count == 0 && restore->path_count == 0,
+		.across = across,
+		.all_volumes = !across && restore->volume_count == 0 &&
+		    restore->path_count == 0,
 		.maps = restore->maps,
-		.map_count = restore->map_count,
+		.map_count = across ? 0 : restore->map_count,
 		.keep_mac = restore->keep_mac, .keep_uuid = restore->keep_uuid,
 	};
 }
@@ -129,7 +132,7 @@ choose_tree(const struct fb_restore *r, struct fb_rst_machine *m,
 		    (r->volume_count > 0 &&
 		        v->record->kind == FB_VOLUME_DEFINITION);
 
-		v->chosen = fits && v->record->captured &&
+		v->chosen = fits && v->record->captured && v->there != NULL &&
 		    is_named(r, v->record->name);
 		trees += v->chosen;
 	}
@@ -153,6 +156,7 @@ choose_volumes(const struct fb_restore *r, struct fb_rst_machine *m,
 		return choose_tree(r, m, err);
 	for (size_t i = 0; i < m->record.volume_count; i++)
 		m->volumes[i].chosen = m->volumes[i].record->captured &&
+		    m->volumes[i].there != NULL &&
 		    is_named(r, m->volumes[i].record->name);
 	return FB_OK;
 }
@@ -200,7 +204,7 @@ check_machine(struct fb_restore *r, struct fb_rst_machine *m,
 		if (!v->chosen || v->whole)
 			continue;
 		rc = check_volume(r, v, err);
-		m->model.volumes[i].allocated =
+		v->there->allocated =
 		    r->path_count > 0 ? v->paths.content : v->data_bytes;
 	}
 	return rc;
@@ -338,8 +342,8 @@ no_space(const char *where, uint64_t need, uint64_t space,
 	                    "another place");
 }
 
-static void
-refuse_machine(struct fb_rst_machine *m, struct fb_error *why)
+void
+fb_rst_refuse(struct fb_rst_machine *m, struct fb_error *why)
 {
 	(void)fb_wrap(why, "machine '%s'", m->key);
 	fb_error_drop(m->problem);
@@ -358,7 +362,7 @@ plan_directory(struct fb_restore *r, struct fb_error *err)
 		struct fb_error why = { 0 };
 
 		if (m->problem == NULL && fb_rst_check_dir(m, &why) < 0)
-			refuse_machine(m, &why);
+			fb_rst_refuse(m, &why);
 	}
 	rc = check_absent(r, err);
 	if (rc >= 0)
@@ -374,40 +378,17 @@ plan_directory(struct fb_restore *r, struct fb_error *err)
 	return rc;
 }
 
-/* Through drivers. */
-static int
-find_driver(struct fb_restore *r, struct fb_rst_machine *m,
-    struct fb_error *err)
-{
-	const char *source = fb_rst_source(r, m);
-
-	m->driver = fb_engine_driver(r->engine, &r->drivers, source);
-	for (size_t i = 0; i < r->fleet.failure_count; i++) {
-		if (strcmp(r->fleet.failures[i].source, source) != 0)
-			continue;
-		*err = r->fleet.failures[i].err;
-		return (int)err->code;
-	}
-	if (m->driver == NULL) {
-		(void)fb_fail_id(err, FB_ECONFIG, "E-RST-SOURCE",
-		    "source '%s' is not in the configuration", source);
-		return fb_hint(err,
-		    "add it, or restore into a directory with --target DIR");
-	}
-	if (strcmp(m->driver->ops->name, m->record.driver) != 0)
-		return fb_fail_id(err, FB_EUNSUP, "E-RST-SOURCE",
-		    "source '%s' has driver '%s' and the backup is of '%s'",
-		    source, m->driver->ops->name, m->record.driver);
-	return FB_OK;
-}
-
-/* Drivers judge every volume; those that stay as they are do not matter. */
+/* Through drivers, which judge every volume; those that stay as they are do
+ * not matter. */
 static bool
 is_chosen(const struct fb_rst_machine *m, const char *volume)
 {
-	for (size_t i = 0; i < m->record.volume_count; i++)
-		if (strcmp(m->record.volumes[i].name, volume) == 0)
-			return m->volumes[i].chosen && !m->volumes[i].whole;
+	for (size_t i = 0; i < m->record.volume_count; i++) {
+		const struct fb_rst_volume *v = &m->volumes[i];
+
+		if (v->there != NULL && strcmp(v->there->name, volume) == 0)
+			return v->chosen && !v->whole;
+	}
 	return false;
 }
 
@@ -444,10 +425,10 @@ check_driver(struct fb_restore *r, size_t index, struct fb_error *err)
 {
 	struct fb_rst_machine *m = &r->machines[index];
 	struct fb_restore_request request;
-	int rc = find_driver(r, m, err);
+	int rc = fb_rst_across(r, m, err);
 
 	fb_rst_token(r, m, "restore", m->token);
-	if (rc >= 0)
+	if (rc >= 0 && !m->across)
 		rc = fb_rst_definition(r, m, index, err);
 	if (rc < 0)
 		return rc;
@@ -568,8 +549,10 @@ plan_drivers(struct fb_restore *r, struct fb_error *err)
 
 		if (m->problem == NULL && !m->closed &&
 		    check_driver(r, i, &why) < 0)
-			refuse_machine(m, &why);
+			fb_rst_refuse(m, &why);
 	}
+	if (rc >= 0)
+		rc = fb_rst_across_judge(r, err);
 	return rc < 0 ? rc : check_space(r, err);
 }
 
@@ -627,7 +610,7 @@ make_plan(struct fb_restore *r, struct fb_error *err)
 		struct fb_error why = { 0 };
 
 		if (check_machine(r, &r->machines[i], &why) < 0)
-			refuse_machine(&r->machines[i], &why);
+			fb_rst_refuse(&r->machines[i], &why);
 	}
 	rc = r->kind == FB_RESTORE_TO_DIR ? plan_directory(r, err)
 	                                  : plan_drivers(r, err);

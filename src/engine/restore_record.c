@@ -68,6 +68,7 @@ make_model(struct fb_rst_machine *m)
 		model->volumes[i].method = record->volumes[i].captured
 		    ? "none"
 		    : FB_METHOD_LEFT_OUT;
+		m->volumes[i].there = &model->volumes[i];
 	}
 	model->selected = true;
 }
@@ -85,7 +86,8 @@ fb_rst_add(struct fb_restore *restore, const struct fb_manifest_machine *record)
 	m = &restore->machines[restore->count++];
 	memset(m, 0, sizeof(*m));
 	fb_rst_copy_record(&m->record, record);
-	m->key = fb_format("%s/%s", record->source, record->id);
+	m->origin = fb_format("%s/%s", record->source, record->id);
+	m->key = fb_strdup(m->origin);
 	m->as = fb_strdup(record->id);
 	m->volumes = fb_alloc(record->volume_count + 1, sizeof(*m->volumes));
 	for (size_t i = 0; i < record->volume_count; i++)
@@ -97,11 +99,15 @@ fb_rst_add(struct fb_restore *restore, const struct fb_manifest_machine *record)
 void
 fb_rst_machine_release(struct fb_rst_machine *m)
 {
-	for (size_t i = 0; i < m->record.volume_count; i++)
+	for (size_t i = 0; i < m->record.volume_count; i++) {
 		free(m->volumes[i].paths.ranges);
+		free(m->volumes[i].called);
+	}
 	free(m->volumes);
 	free(m->model.volumes);
+	free(m->origin);
 	free(m->key);
+	free(m->called);
 	free(m->as);
 	free(m->definition_dir);
 	fb_error_drop(m->problem);

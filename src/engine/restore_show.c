@@ -17,17 +17,18 @@ add_action(struct fb_restore *r, const struct fb_rst_machine *m,
 	row = &report->actions[report->action_count++];
 	memset(row, 0, sizeof(*row));
 	row->machine = fb_strdup(m->key);
-	row->name = fb_strdup(m->record.name);
+	row->name = fb_strdup(m->across ? m->called : m->record.name);
+	row->origin = m->across ? fb_strdup(m->origin) : NULL;
 	row->volume = fb_strdup(volume);
 	row->action = action;
 	return row;
 }
 
 static const struct fb_restore_volume_plan *
-plan_of(const struct fb_rst_machine *m, const char *volume)
+plan_of(const struct fb_rst_machine *m, const struct fb_rst_volume *v)
 {
-	for (size_t i = 0; i < m->plan.volume_count; i++)
-		if (strcmp(m->plan.volumes[i].volume, volume) == 0)
+	for (size_t i = 0; v->there != NULL && i < m->plan.volume_count; i++)
+		if (strcmp(m->plan.volumes[i].volume, v->there->name) == 0)
 			return &m->plan.volumes[i];
 	return NULL;
 }
@@ -36,7 +37,7 @@ static char *
 place_of(const struct fb_restore *r, const struct fb_rst_machine *m,
     const struct fb_rst_volume *v)
 {
-	const struct fb_restore_volume_plan *p = plan_of(m, v->record->name);
+	const struct fb_restore_volume_plan *p = plan_of(m, v);
 	const char *end = v->record->kind == FB_VOLUME_DISK ? ".img" : ".bin";
 
 	if (r->kind == FB_RESTORE_TO_DIR)
@@ -50,7 +51,7 @@ static const char *
 action_of(const struct fb_restore *r, const struct fb_rst_machine *m,
     const struct fb_rst_volume *v)
 {
-	const struct fb_restore_volume_plan *p = plan_of(m, v->record->name);
+	const struct fb_restore_volume_plan *p = plan_of(m, v);
 
 	if (!v->record->captured)
 		return "leave";
@@ -67,11 +68,15 @@ static void
 show_volume(struct fb_restore *r, const struct fb_rst_machine *m,
     const struct fb_rst_volume *v)
 {
-	const struct fb_restore_volume_plan *p = plan_of(m, v->record->name);
+	const struct fb_restore_volume_plan *p = plan_of(m, v);
+	const char *name =
+	    v->there != NULL ? v->there->name : v->record->name;
 	struct fb_restore_action *row =
-	    add_action(r, m, v->record->name, action_of(r, m, v));
+	    add_action(r, m, name, action_of(r, m, v));
 
-	row->from = fb_format("%s@%s", m->key, m->run);
+	if (m->across)
+		row->origin_volume = fb_strdup(v->record->name);
+	row->from = fb_format("%s@%s", m->origin, m->run);
 	row->to = v->record->captured ? place_of(r, m, v) : fb_strdup("-");
 	row->size = v->record->size;
 	if (p)
@@ -83,6 +88,8 @@ show_volume(struct fb_restore *r, const struct fb_rst_machine *m,
 		row->problem = fb_strdup(fb_volume_captured(v->record->kind)
 		        ? "it was not captured"
 		        : "removable media are not in a backup");
+	else if (m->across && v->record->kind == FB_VOLUME_DEFINITION)
+		row->problem = fb_strdup("it keeps its own");
 	else if (p && p->problem)
 		row->problem = fb_strdup(p->problem);
 }
@@ -139,7 +146,7 @@ show_machine(struct fb_restore *r, const struct fb_rst_machine *m)
 	if (m->problem != NULL) {
 		struct fb_restore_action *row = add_action(r, m, "-", "skip");
 
-		row->from = fb_format("%s@%s", m->key, m->run);
+		row->from = fb_format("%s@%s", m->origin, m->run);
 		row->to = fb_strdup(m->as);
 		row->problem = fb_strdup(m->problem->msg);
 	}
@@ -167,7 +174,11 @@ add_results(struct fb_restore *r)
 		struct fb_restore_result *row = &report->results[i];
 
 		row->machine = fb_strdup(r->machines[i].key);
-		row->name = fb_strdup(r->machines[i].record.name);
+		row->name = fb_strdup(r->machines[i].across
+		        ? r->machines[i].called
+		        : r->machines[i].record.name);
+		if (r->machines[i].across)
+			row->origin = fb_strdup(r->machines[i].origin);
 		row->as = r->kind == FB_RESTORE_TO_DIR
 		    ? fb_format("%s/%s", r->directory, r->machines[i].as)
 		    : fb_strdup(r->machines[i].as);

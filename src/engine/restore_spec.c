@@ -320,11 +320,17 @@ fb_rst_spec_pin(struct fb_restore *r)
 	for (size_t i = 0; i < r->count; i++) {
 		const struct fb_rst_machine *m = &r->machines[i];
 		char manifest[FB_DIGEST_HEX_SIZE];
+		json_t *item;
 
 		fb_digest_hex(&m->manifest, manifest);
-		json_array_append_new(list,
-		    json_pack("{s:s,s:s,s:s,s:s}", "machine", m->key, "run",
-		        m->run, "manifest", manifest, "as", m->as));
+		item = json_pack("{s:s,s:s,s:s,s:s}", "machine", m->key, "run",
+		    m->run, "manifest", manifest, "as", m->as);
+		json_array_append_new(list, item);
+		if (!m->across)
+			continue;
+		fb_rst_across_pin(m, item);
+		json_object_set_new(r->spec, "version",
+		    json_integer(FB_RST_SPEC_ACROSS));
 	}
 	json_object_set_new(r->spec, "machines", list);
 }

@@ -183,7 +183,8 @@ copy_disk(struct copying *c, struct fb_volume_reader *reader,
 	FB_AUTO_DIGESTER struct fb_digester *flat =
 	    record->has_flat && !update ? fb_digester_new() : NULL;
 	struct fb_rst_disk disk = { .reader = reader, .target = target,
-		.together = c->restore->together, .size = record->size, .from = c->volume->offset,
+		.together = c->restore->together, .size = record->size,
+		.end = c->volume->there->size, .from = c->volume->offset,
 		.cancel = c->restore->engine->cancel, .flat = flat,
 		.checkpoint = disk_checkpoint, .progress = disk_progress,
 		.arg = c };
@@ -195,6 +196,8 @@ copy_disk(struct copying *c, struct fb_volume_reader *reader,
 	if (c->volume->begun)
 		target->fresh = false;
 	rc = write_disk(c, &disk, update, err);
+	if (rc >= 0)
+		rc = fb_rst_disk_clear_rest(&disk, err);
 	totals->read_bytes += disk.read_bytes;
 	totals->written_bytes += disk.written_bytes;
 	totals->same_bytes += disk.same_bytes;

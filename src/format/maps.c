@@ -8,8 +8,8 @@
 #include "fleetbak/base/mem.h"
 #include "yaml_tree.h"
 
-static const char *const kinds[] = { "source", "pool", "network", "disk",
-	"format" };
+static const char *const kinds[] = { "source", "machine", "volume", "pool",
+	"network", "disk", "format" };
 
 bool
 fb_map_kind_ok(const char *kind, size_t len)
@@ -36,8 +36,9 @@ fail_at(const struct fb_yaml_node *node, const char *path, const char *id,
 {
 	(void)fb_fail_id(err, FB_ECONFIG, id, "%s:%zu:%zu: %s", path,
 	    node->line, node->column, why);
-	return fb_hint(err, "KIND: {OLD: NEW, ...}, of the kinds source, pool, "
-	                    "network, disk and format; OLD may be \"*\"");
+	return fb_hint(err, "KIND: {OLD: NEW, ...}, of the kinds source, "
+	                    "machine, volume, pool, network, disk and "
+	                    "format; OLD may be \"*\"");
 }
 
 /* Of the caller's list, which has room for it. */

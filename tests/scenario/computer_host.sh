@@ -104,6 +104,32 @@ expect 1 "$fb" restore m1 --in-place --volume system --yes
 asked 1 "DELETE /machines/m1 "
 ok "its disks are files, too; a part of a machine is none"
 
+# Disks of another system: the machine is made anew, as it was but for them.
+mkdir -p raw/r1
+chost_disk raw/r1/small.img 2 r1
+printf 'id: r1\nvolumes:\n  - {name: sys, kind: disk, path: small.img}\n' \
+	>raw/r1/machine.yaml
+chost_fleet "serve: \"127.0.0.1:0\""
+printf '  raw: {driver: local, root: ./raw}\n' >>fleetbak.yaml
+expect 0 "$fb" download -s r1
+onto() { # <machine> [argument...]
+	onto_machine=$1
+	shift
+	"$fb" restore r1 --in-place --map source:raw=lab \
+		--map "machine:r1=$onto_machine" --map volume:sys=system "$@"
+}
+expect 1 onto m1 --yes
+grep -q "nothing is given for its disk 'user-0'" "$work/stderr" ||
+	fail "another reason"
+asked 1 "DELETE /machines/m1 "
+expect 0 onto m2 --yes
+asked 2 "DELETE /machines/m2 "
+cmp -n 2097152 raw/r1/small.img "$host/machine-disks/m2/system.img" ||
+	fail "another disk"
+[ "$(phase m2)" = running ] || fail "it is $(phase m2)"
+expect 0 "$fb" download -s m2
+ok "a disk of another system goes into a machine, which is made whole only"
+
 chost_end
 : >"$work/machines"
 chost_sep=

@@ -63,6 +63,44 @@ raw_sums | cmp -s - "$work/was" || fail "empty disks are not as they were"
 nothing_left one
 ok "so are disks that were lost and made anew, empty"
 
+# A raw disk of another system, into the guest's and back out of it.
+mkdir -p "$work/raw/r1"
+seq 1 300000 >"$work/raw/r1/disk.img"
+truncate -s 40M "$work/raw/r1/disk.img"
+printf 'id: r1\nvolumes:\n  - {name: root, kind: disk, path: disk.img}\n' \
+	>"$work/raw/r1/machine.yaml"
+cp "$conf" "$work/alone.yaml"
+printf '  raw: {driver: local, root: "%s"}\n' "$work/raw" |
+	sed -i '/^sources:/r /dev/stdin' "$conf"
+expect 0 "$fb" -c "$conf" download r1
+raw_image "$guests/one-b.qcow2"
+cp "$raw_image" "$work/b.raw"
+rm "$raw_image"
+set -- r1 --in-place --map source:raw=lab --map machine:r1=one
+expect 2 "$fb" -c "$conf" restore "$@" --yes
+grep -q 'vda (disk), vdb (disk)' "$work/stderr" || fail "its disks are not told"
+expect 0 "$fb" -c "$conf" restore "$@" --map volume:root=vda -n
+expect 0 "$fb" -c "$conf" restore "$@" --map volume:root=vda --yes
+raw_image "$guests/one-a.qcow2"
+cmp -n 41943040 "$raw_image" "$work/raw/r1/disk.img" || fail "another disk"
+[ -z "$(tail -c +41943041 "$raw_image" | tr -d '\0' | head -c 1)" ] ||
+	fail "what was behind it is still there"
+rm "$raw_image"
+raw_image "$guests/one-b.qcow2"
+cmp "$raw_image" "$work/b.raw" || fail "the other disk was touched"
+rm "$raw_image"
+expect 17 "$fb" -c "$conf" restore one --in-place --map source:lab=raw \
+	--map machine:one=r1 --map volume:vdb=root --volume vdb --yes
+truncate -s 64M "$work/raw/r1/disk.img"
+expect 0 "$fb" -c "$conf" restore one --in-place --map source:lab=raw \
+	--map machine:one=r1 --map volume:vdb=root --volume vdb --yes
+cmp "$work/b.raw" "$work/raw/r1/disk.img" || fail "it did not come out"
+expect 0 "$fb" -c "$conf" restore "$uuid" --in-place --yes
+raw_sums | cmp -s - "$work/was" || fail "the disks are not as they were"
+cp "$work/alone.yaml" "$conf"
+expect 0 "$fb" -c "$conf" download
+ok "a raw disk of another system goes into a guest's disk, and one comes out"
+
 # Its own name says as well which guest is meant.
 expect 0 "$fb" -c "$conf" list machines
 grep -q "lab/$uuid (one)" "$work/stdout" || fail "the list has no name"

@@ -67,9 +67,14 @@ typedef int fb_driver_visit_token(
 struct fb_restore_map {
 	const char *kind, *from, *to;
 };
+/* Does the kind say which machine and volumes it is restored to?  Then it is
+ * not for drivers. */
+bool fb_restore_map_places(const char *kind);
 /* What it is to become, borrowed; NULL: nothing else. */
 const char *fb_restore_mapped(const struct fb_restore_map *maps, size_t count,
     const char *kind, const char *name);
+
+#define FB_TAKES(kind) (1u << (kind))
 
 /* What a restore is to make. */
 enum fb_restore_mode { FB_RESTORE_IN_PLACE, FB_RESTORE_AS_NEW };
@@ -89,8 +94,13 @@ struct fb_restore_request {
 	const char *definition_dir; /* unpacked into this directory */
 	bool all_volumes; /* the whole machine; else single volumes, which
 	                   * must exist at the target */
-	/* Of drivers that take them (fb_driver_ops.maps); a "source" is not
-	 * for them. */
+	/* IN_PLACE: the bytes are another machine's, perhaps of another
+	 * system.  `machine` is the one that is written, with the volumes of
+	 * it that are, as it has them; there is no definition, and what it
+	 * has besides stays. */
+	bool across;
+	/* Of drivers that take them (fb_driver_ops.maps); some are not
+	 * for them (fb_restore_map_places). */
 	const struct fb_restore_map *maps;
 	size_t map_count;
 	bool keep_mac, keep_uuid; /* AS_NEW: as in the backup */
@@ -116,6 +126,9 @@ struct fb_restore_plan {
 struct fb_driver_ops {
 	const char *name;
 	unsigned parallel; /* machines at once that make sense, at least 1 */
+	/* Bits of FB_TAKES(): what of other systems it writes into a volume of
+	 * that kind of a machine that is there (fb_restore_request.across). */
+	unsigned takes;
 	bool maps; /* a restore may map and keep what its request says */
 	bool imports; /* see fb_driver_imports() */
 	bool parents_first; /* see fb_machine.parent_first */

@@ -41,7 +41,9 @@ struct fb_restore_options {
 };
 
 struct fb_restore_action {
-	char *machine, *volume;
+	char *machine, *volume; /* that are written */
+	char *origin, *origin_volume; /* in the backup, where it is another
+	                               * machine's; else NULL */
 	char *name;         /* what people call the machine */
 	const char *action; /* "create", "rewrite", "mirror", "leave", "skip";
 	                     * with volume "-": "stop", "start", "skip" */
@@ -51,6 +53,7 @@ struct fb_restore_action {
 };
 
 struct fb_restore_result {
+	char *origin; /* as of an action */
 	char *machine, *as; /* as: the new id or directory */
 	char *name;         /* as of an action */
 	enum fb_result result;
