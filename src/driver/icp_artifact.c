@@ -173,6 +173,7 @@ download(struct fb_icp *icp, const char *machine,
 {
 	FB_AUTO_FREE char *path = fb_format("%s/lock", record->dir);
 	FB_AUTO_CLOSE int lock_fd = -1;
+	struct fb_error ignored = { 0 };
 	int rc;
 
 	if (json_is_true(json_object_get(record->facts, "whole")) &&
@@ -186,8 +187,8 @@ download(struct fb_icp *icp, const char *machine,
 	if (rc == FB_OK)
 		rc = check_sizes(dir, err);
 	if (rc == FB_EPROTO) /* not gone on with: it would be there again */
-		(void)json_object_set_new(
-		    record->facts, "downloading", json_false());
+		(void)!fb_icp_record_set(
+		    record, "downloading", json_false(), &ignored);
 	return rc < 0 ? rc : sum(record, dir, err);
 }
 

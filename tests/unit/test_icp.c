@@ -346,6 +346,57 @@ what_was_there_before_is_never_taken_for_ours(void **state)
 	assert_ok(fb_io_remove_tree(dir, &err));
 }
 
+/* Its first download is none, and going on with that changes nothing. */
+static const char bad_once[] =
+    "#!/bin/sh\n"
+    "[ \"$1\" != --version ] || { echo 'icp 1.3.0'; exit; }\n"
+    "cd \"${0%/*}\" || exit 1\n"
+    "case \"$*\" in\n"
+    "*--resume*) ;;\n"
+    "*) if [ -e once ]; then text='{}'; else text=x; fi\n"
+    "	: >once\n"
+    "	echo \"$text\" >\"$7/metadata.json\" ;;\n"
+    "esac\n";
+
+static void
+a_download_that_is_none_is_not_gone_on_with(void **state)
+{
+	char dir[] = "/tmp/fleetbak-icp-XXXXXX";
+	struct fb_machine machine = { .id = (char[]){ APP } };
+	struct fb_volume volume = { .name = (char[]){ FB_ICP_SNAPSHOT },
+		.kind = FB_VOLUME_TREE };
+	struct fb_config_source source = { .name = (char[]){ "ic" },
+		.driver = (char[]){ "icp" } };
+	FB_AUTO_FREE char *command = NULL, *record = NULL;
+	FB_AUTO_JSON json_t *facts = json_pack("{s:s}", "snapshot", "s1");
+	struct fb_artifact *artifact = NULL;
+	struct fb_driver *driver = NULL;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	command = fb_format("%s/icp", dir);
+	assert_ok(fb_io_replace(command,
+	    (struct fb_span){ (const uint8_t *)bad_once, strlen(bad_once) },
+	    0700, &err));
+	record = fb_format("%s/ic/captures/" APP "/t", dir);
+	assert_ok(fb_io_mkdirs(record, 0700, &err));
+	free(record);
+	record = fb_format("%s/ic/captures/" APP "/t/record.json", dir);
+	assert_ok(fb_icp_write_facts(record, facts, &err));
+	source.options = json_pack("{s:s,s:s,s:s}", "icp", command, "spool",
+	    dir, "root_canister", ROOT);
+	assert_ok(fb_driver_open(&source, &driver, &err));
+	assert_fails(FB_EPROTO,
+	    driver->ops->open_volume(
+	        driver, &machine, &volume, "t", &artifact, &err));
+	assert_ok(driver->ops->open_volume(
+	    driver, &machine, &volume, "t", &artifact, &err));
+	artifact->ops->close(artifact);
+	driver->ops->close(driver);
+	json_decref(source.options);
+	assert_ok(fb_io_remove_tree(dir, &err));
+}
+
 int
 main(void)
 {
@@ -364,6 +415,7 @@ main(void)
 		    what_a_source_says_is_checked_when_it_is_opened),
 		cmocka_unit_test(
 		    what_was_there_before_is_never_taken_for_ours),
+		cmocka_unit_test(a_download_that_is_none_is_not_gone_on_with),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
