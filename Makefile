@@ -314,11 +314,11 @@ local_tests := download_basic download_change_map restore_in_place restore_new \
 check-drivers:
 	sh tests/setup.sh all
 	$(again) -j$(cpus) $(B)/fleetbak $(helpers) \
-	    $(addprefix $(B)/unit/,test_sse test_api test_computer_host test_morpheus test_icp \
+	    $(addprefix $(B)/unit/,test_sse test_api test_computer_host test_miosa test_morpheus test_icp \
 	    test_driver test_local test_plugin)
 	rm -f build/results
 	rc=0; \
-	sh tests/run.sh $(BUILD) unit test_sse test_api test_computer_host test_morpheus test_icp \
+	sh tests/run.sh $(BUILD) unit test_sse test_api test_computer_host test_miosa test_morpheus test_icp \
 	    test_driver test_local test_plugin || rc=1; \
 	sh tests/run.sh $(BUILD) scenario $(local_tests) \
 	    $(call driver_tests,plugin) $(call driver_tests,computer_host) \

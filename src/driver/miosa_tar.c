@@ -179,6 +179,9 @@ end_member(struct fb_miosa_tar *tar, struct archive_entry *entry,
     uint64_t offset, struct fb_error *err)
 {
 	enum fb_entry_type type = type_of(entry);
+	/* libarchive has put a "/" behind a directory's. */
+	FB_AUTO_FREE char *path =
+	    fb_tree_plain_path(archive_entry_pathname(entry));
 	struct fb_entry tell = { .type = type,
 		.mode = (uint32_t)archive_entry_perm(entry) & 07777,
 		.uid = (uint32_t)archive_entry_uid(entry),
@@ -189,7 +192,7 @@ end_member(struct fb_miosa_tar *tar, struct archive_entry *entry,
 		.mtime_s = archive_entry_mtime(entry),
 		.mtime_ns = (uint32_t)archive_entry_mtime_nsec(entry),
 		.offset = offset,
-		.path = span_of(archive_entry_pathname(entry)) };
+		.path = span_of(path) };
 
 	if (archive_write_finish_entry(tar->archive) != ARCHIVE_OK)
 		return fail_writing(tar, err);
