@@ -106,11 +106,11 @@ evil stop-is-no-program
 evil stop-is-a-directory
 evil start-leaves-a-machine start 'echo start >>effects; : >up
 	setsid sleep 600 & echo $! >left; exit 0'
-for m in stop-hangs stop-ignores-sigterm stop-stops-itself; do
-	set_timeouts $m 1s 20s
-done
 # Time to come to that, beside all the others.
-set_timeouts stop-hangs-when-done 5s 20s
+for m in stop-hangs stop-ignores-sigterm stop-stops-itself \
+	stop-hangs-when-done; do
+	set_timeouts $m 5s 20s
+done
 sed -i 's|^stop: .*|stop: [./missing]|' machines/stop-is-missing/machine.yaml
 sed -i 's|^stop: .*|stop: [./disk.img]|' \
 	machines/stop-is-no-program/machine.yaml
