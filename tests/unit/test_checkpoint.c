@@ -296,6 +296,24 @@ test_another_journal(void **state)
 
 /* Each step fails in turn: what counted before counts still, and the next who
  * opens goes on. */
+/* What is too large to be read again is not kept. */
+static void
+test_too_large(void **state)
+{
+	FB_AUTO_CHECKPOINTS struct fb_checkpoints *all = open_all();
+	FB_AUTO_FREE uint8_t *bytes =
+	    fb_alloc((size_t)FB_CHECKPOINT_MAX + 1, 1);
+	uint64_t id;
+
+	(void)state;
+	assert_int_equal(FB_ECONFIG,
+	    fb_checkpoints_add(all, "",
+	        (struct fb_span){ bytes, (size_t)FB_CHECKPOINT_MAX + 1 }, &id,
+	        &err));
+	assert_string_equal("E-CHECKPOINT-SIZE", err.id);
+	assert_int_equal(1, add(all, "", "x"));
+}
+
 static void
 test_each_step_fails(void **state)
 {
@@ -353,6 +371,7 @@ main(void)
 		TEST(test_damaged_bytes),
 		TEST(test_the_lock),
 		TEST(test_another_journal),
+		TEST(test_too_large),
 		TEST(test_each_step_fails),
 	};
 #undef TEST

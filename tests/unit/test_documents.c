@@ -7,6 +7,7 @@
 #include "test.h"
 
 #include "fleetbak/base/mem.h"
+#include "fleetbak/format/id_set.h"
 #include "fleetbak/format/pending.h"
 
 #define SID "20261121-013205123-3fa92c17"
@@ -418,6 +419,34 @@ a_list_of_ids_stays_sorted_and_unique(void **state)
 	assert_int_equal(list.count, 0);
 }
 
+/* Ids that want the same place, and more of them than a set begins with. */
+static void
+a_set_of_ids_grows(void **state)
+{
+	struct fb_id_set set = { 0 };
+	struct fb_digest id = { 0 };
+	bool fresh;
+
+	(void)state;
+	assert_null(fb_id_set_find(&set, &id));
+	for (int pass = 0; pass < 2; pass++)
+		for (unsigned i = 0; i < 3000; i++) {
+			id.bytes[0] = (uint8_t)(i % 7);
+			id.bytes[20] = (uint8_t)(i / 256);
+			id.bytes[21] = (uint8_t)i;
+			fb_id_set_add(&set, &id, &fresh)->mark = (uint8_t)i;
+			assert_int_equal(fresh, pass == 0);
+		}
+	assert_int_equal(set.count, 3000);
+	assert_int_equal(fb_id_set_find(&set, &id)->mark, (uint8_t)2999);
+	id.bytes[31] = 1;
+	assert_null(fb_id_set_find(&set, &id));
+	fb_id_set_clear(&set);
+	id.bytes[31] = 0;
+	assert_null(fb_id_set_find(&set, &id));
+	fb_id_set_release(&set);
+}
+
 int
 main(void)
 {
@@ -428,6 +457,7 @@ main(void)
 		cmocka_unit_test(what_breaks_a_rule_is_refused),
 		cmocka_unit_test(a_reason_that_is_too_long_is_refused),
 		cmocka_unit_test(a_list_of_ids_stays_sorted_and_unique),
+		cmocka_unit_test(a_set_of_ids_grows),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
