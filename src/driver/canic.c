@@ -277,7 +277,6 @@ canic_open_volume(struct fb_driver *base, const struct fb_machine *machine,
 
 const struct fb_driver_ops fb_canic_ops = {
 	.name = FB_CANIC_NAME,
-	.parallel = 4,
 	.imports = true,
 	.open = canic_open,
 	.discover = canic_discover,

@@ -293,7 +293,6 @@ chost_discover(
 
 const struct fb_driver_ops fb_computer_host_ops = {
 	.name = "computer-host",
-	.parallel = 2,
 	.takes = FB_TAKES(FB_VOLUME_DISK),
 	.open = chost_open,
 	.probe = chost_probe,

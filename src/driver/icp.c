@@ -211,7 +211,6 @@ fb_icp_is_fixed(const struct fb_icp *icp, const char *id)
 
 const struct fb_driver_ops fb_icp_ops = {
 	.name = "icp",
-	.parallel = 4,
 	.parents_first = true,
 	.open = icp_open,
 	.probe = icp_probe,

@@ -199,7 +199,6 @@ libvirt_discover(
 
 const struct fb_driver_ops fb_libvirt_ops = {
 	.name = "libvirt",
-	.parallel = 4,
 	.takes = FB_TAKES(FB_VOLUME_DISK),
 	.maps = true,
 	.open = libvirt_open,

@@ -18,13 +18,11 @@ absent_open(const struct fb_config_source *source,
 
 const struct fb_driver_ops fb_libvirt_ops = {
 	.name = "libvirt",
-	.parallel = 1,
 	.takes = FB_TAKES(FB_VOLUME_DISK),
 	.open = absent_open,
 };
 
 const struct fb_driver_ops fb_morpheus_ops = {
 	.name = "morpheus",
-	.parallel = 1,
 	.open = absent_open,
 };

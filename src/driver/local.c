@@ -189,7 +189,6 @@ local_discover(
 
 const struct fb_driver_ops fb_local_ops = {
 	.name = "local",
-	.parallel = 16,
 	.takes = FB_TAKES(FB_VOLUME_DISK) | FB_TAKES(FB_VOLUME_TREE),
 	.open = local_open,
 	.probe = local_probe,

@@ -366,7 +366,6 @@ miosa_discover(
 
 const struct fb_driver_ops fb_miosa_ops = {
 	.name = "miosa",
-	.parallel = 4,
 	.open = miosa_open,
 	.probe = miosa_probe,
 	.discover = miosa_discover,

@@ -353,7 +353,6 @@ morpheus_discover(
 
 const struct fb_driver_ops fb_morpheus_ops = {
 	.name = "morpheus",
-	.parallel = 2,
 	.open = morpheus_open,
 	.probe = morpheus_probe,
 	.discover = morpheus_discover,

@@ -440,7 +440,6 @@ plugin_open_volume(struct fb_driver *base, const struct fb_machine *machine,
 
 const struct fb_driver_ops fb_plugin_ops = {
 	.name = "plugin",
-	.parallel = 8,
 	.takes = FB_TAKES(FB_VOLUME_DISK) | FB_TAKES(FB_VOLUME_TREE),
 	.open = plugin_open,
 	.probe = plugin_probe,

@@ -184,7 +184,6 @@ fake_finish(struct fb_driver *d, const struct fb_restore_request *request,
 
 static const struct fb_driver_ops ops = {
 	.name = "fake",
-	.parallel = 1,
 	.power_get = fake_power,
 	.stop = fake_stop,
 	.start = fake_start,

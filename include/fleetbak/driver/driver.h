@@ -125,7 +125,6 @@ struct fb_restore_plan {
 
 struct fb_driver_ops {
 	const char *name;
-	unsigned parallel; /* machines at once that make sense, at least 1 */
 	/* Bits of FB_TAKES(): what of other systems it writes into a volume of
 	 * that kind of a machine that is there (fb_restore_request.across). */
 	unsigned takes;
