@@ -19,9 +19,13 @@ static const struct fb_explanation rows[] = {
 	{ "E-MORPHEUS-FORMAT", "an image is of another format", "3 or 1",
 	    "What an image holds is said by image_format of the source and "
 	    "never guessed, because a guest can make a raw disk begin as any "
-	    "other image.",
-	    "A datastore of another kind than the source says.",
-	    "Correct image_format of the source." },
+	    "other image. An image with a backing file, or with its data in "
+	    "another file, is refused without being opened: the guest may "
+	    "have named any file of the hypervisor.",
+	    "A datastore of another kind than the source says, or one that "
+	    "exports overlays.",
+	    "Correct image_format of the source; have the datastore export "
+	    "whole images." },
 	{ "E-MORPHEUS-HOST", "a machine's hypervisor is not known",
 	    "3 or 1",
 	    "The bytes of a machine are read on its hypervisor by ssh, under "

@@ -35,6 +35,13 @@
  * What it was at first is kept there, because whoever goes on after a crash
  * has not seen it.  Times of a file tell that it was written to; of a device,
  * how much was written to it since the host came up.
+ *
+ * A guest may have written the header of an image, and qemu-nbd would read any
+ * file that it names: so nothing opens an image, not even to ask what it is,
+ * before its header says that it has all its bytes itself.  These are, by QEMU's
+ * docs/interop/qcow2.rst, the version at 4, the offset of a backing file's name
+ * at 8, and the third of the incompatible features that end at 79, for data that
+ * lie elsewhere.
  */
 static const char look_there[] = RECORDS
     "name=$2 path=$3 live=$4 type=$5\n"
@@ -81,9 +88,21 @@ static const char look_there[] = RECORDS
     "	mkdir -p \"$dir\" && echo \"$now\" >\"$dir/.$name.$$\" &&\n"
     "		mv \"$dir/.$name.$$\" \"$dir/$name\" || exit 1\n"
     "fi\n"
-    "case $(head -c 4 \"$path\" | od -An -tx1 | tr -d ' \\n') in\n"
-    "514649fb) echo qcow2 ;;\n"
-    "*) echo raw ;;\n"
+    "header=$(head -c 80 \"$path\" | od -An -v -tx1 | tr -d ' \\n')\n"
+    "case $header in\n"
+    "514649fb*) [ \"$type\" != block ] || { echo qcow2; exit 0; } ;;\n"
+    "*) echo raw; exit 0 ;;\n"
+    "esac\n"
+    "case $(echo \"$header\" | cut -c 9-32,160) in\n"
+    "000000020000000000000000*) echo qcow2 ;;\n"
+    "000000030000000000000000[012389ab]) echo qcow2 ;;\n"
+    "00000003????????????????[4-7c-f])\n"
+    "	echo 'more has its data in another file'\n"
+    "	;;\n"
+    "00000002????????????????*|00000003????????????????[0-9a-f])\n"
+    "	echo 'more has a backing file'\n"
+    "	;;\n"
+    "*) echo 'more has no header of version 2 or 3' ;;\n"
     "esac\n";
 
 static const char forget_there[] = RECORDS "rm -rf \"$dir\"\n";
@@ -205,6 +224,34 @@ fb_morpheus_place(struct fb_morpheus *m, const char *host,
 	return FB_OK;
 }
 
+/* The text of the answer, from its second word to the end of the line. */
+static int
+fail_looked(const struct fb_morpheus_place *place, const char *text,
+    struct fb_error *err)
+{
+	bool more = strncmp(text, "more ", 5) == 0;
+	const char *why;
+	int len;
+
+	if (!more && strncmp(text, "live ", 5) != 0)
+		return fb_fail(err, FB_EPROTO,
+		    "cannot look at '%s': what came is no answer", place->path);
+	why = text + 5;
+	len = (int)strcspn(why, "\n");
+	if (!more) {
+		(void)fb_fail_id(err, FB_ECONFLICT, "E-MORPHEUS-LIVE",
+		    "'%s' is not frozen: %.*s", place->path, len, why);
+		return fb_hint(err,
+		    "the plugin of the datastore does not export snapshots, or "
+		    "somebody wrote to this one");
+	}
+	(void)fb_fail_id(err, FB_EUNSUP, "E-MORPHEUS-FORMAT",
+	    "the image '%s' %.*s, and is not opened", place->path, len, why);
+	return fb_hint(err, "images are read that have all their bytes "
+			    "themselves: the guest may have named the other "
+			    "file");
+}
+
 int
 fb_morpheus_look_at(const struct fb_morpheus_place *place, bool *ret_qcow2,
     struct fb_error *err)
@@ -223,14 +270,7 @@ fb_morpheus_look_at(const struct fb_morpheus_place *place, bool *ret_qcow2,
 	*ret_qcow2 = strcmp(text, "qcow2\n") == 0;
 	if (*ret_qcow2 || strcmp(text, "raw\n") == 0)
 		return FB_OK;
-	if (strncmp(text, "live ", 5) != 0)
-		return fb_fail(
-		    err, FB_EPROTO, "cannot %s: what came is no answer", what);
-	(void)fb_fail_id(err, FB_ECONFLICT, "E-MORPHEUS-LIVE",
-	    "'%s' is not frozen: %.*s", place->path,
-	    (int)strcspn(text + 5, "\n"), text + 5);
-	return fb_hint(err, "the plugin of the datastore does not export "
-			    "snapshots, or somebody wrote to this one");
+	return fail_looked(place, text, err);
 }
 
 void

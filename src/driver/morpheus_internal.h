@@ -191,7 +191,8 @@ FB_MUST_USE int fb_morpheus_place(struct fb_morpheus *m, const char *host,
     struct fb_morpheus_place *ret_place, struct fb_error *err);
 /* Is it frozen, by all that the hypervisor can tell, and what it was when this
  * was asked first?  *ret_qcow2: it begins as such an image.
- * Errors: FB_ECONFLICT, id E-MORPHEUS-LIVE; those of reaching it. */
+ * Errors: FB_ECONFLICT, id E-MORPHEUS-LIVE; FB_EUNSUP, id E-MORPHEUS-FORMAT: it
+ *         is an image that names another file; those of reaching it. */
 FB_MUST_USE int fb_morpheus_look_at(const struct fb_morpheus_place *place,
     bool *ret_qcow2, struct fb_error *err);
 /* Whoever of us still reads there ends, and what is known of it goes.  What

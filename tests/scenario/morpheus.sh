@@ -182,6 +182,13 @@ expect 0 "$fb" download alone
 grep -q 'lab/13 .* new 0 B' stderr || fail "it is another: $(cat stderr)"
 expect 1 "$fb" download db
 grep -q E-MORPHEUS-FORMAT stderr || fail "$(cat stderr)"
+cp "$h1/alone-0" alone.qcow2
+expect 0 qemu-img rebase -u -f qcow2 -b /etc/passwd -F raw "$h1/alone-0"
+expect 1 "$fb" download alone
+grep -q E-MORPHEUS-FORMAT stderr && grep -q 'backing file' stderr ||
+	fail "$(cat stderr)"
+cp alone.qcow2 "$h1/alone-0"
+until_true "13 is down" has_power 13 on
 no_complaint
 ok "a disk is what its image holds, of the format that is said"
 

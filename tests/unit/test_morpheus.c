@@ -214,6 +214,19 @@ put(const struct host *host, const char *name, const char *text, mode_t mode)
 	    &err));
 }
 
+/* The beginning of a qcow2 image. */
+static void
+put_header(const struct host *host, uint8_t version, uint8_t backing,
+    uint8_t features, size_t len)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/base", host->dir);
+	uint8_t bytes[104] = { 'Q', 'F', 'I', 0xfb, [7] = version,
+		[14] = backing, [79] = features, [103] = 104 };
+
+	assert_ok(fb_io_replace(
+	    path, (struct fb_span){ bytes, len }, 0600, &err));
+}
+
 static void
 begin_host(struct host *host)
 {
@@ -272,10 +285,55 @@ what_nobody_writes_to_is_frozen(void **state)
 	assert_ok(fb_morpheus_look_at(&host.place, &qcow2, &err));
 	free(host.place.name);
 	host.place.name = fb_strdup("8");
-	put(&host, "base", "QFI\xfb and so on", 0600);
+	put_header(&host, 3, 0, 0, 104);
 	assert_ok(fb_morpheus_look_at(&host.place, &qcow2, &err));
 	assert_true(qcow2);
 	end_host(&host);
+}
+
+/* A guest may write such a header, and qemu-nbd would read what it names. */
+static void
+images_that_name_other_files_are_refused(void **state)
+{
+	static const struct {
+		uint8_t version, backing, features;
+		size_t len;
+		const char *why; /* NULL: it is a good one */
+	} cases[] = {
+		{ 2, 0, 0, 72, NULL },
+		{ 2, 0, 4, 104, NULL },
+		{ 3, 0, 0xfb, 104, NULL },
+		{ 2, 1, 0, 104, "backing file" },
+		{ 3, 1, 0, 104, "backing file" },
+		{ 3, 1, 4, 104, "another file" },
+		{ 3, 0, 4, 104, "another file" },
+		{ 3, 0, 0xff, 104, "another file" },
+		{ 3, 0, 0, 79, "no header" },
+		{ 2, 0, 0, 15, "no header" },
+		{ 1, 0, 0, 104, "no header" },
+		{ 4, 0, 0, 104, "no header" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < FB_COUNT(cases); i++) {
+		struct host host;
+		bool qcow2 = false;
+		int rc;
+
+		begin_host(&host);
+		put_header(&host, cases[i].version, cases[i].backing,
+		    cases[i].features, cases[i].len);
+		rc = fb_morpheus_look_at(&host.place, &qcow2, &err);
+		if (cases[i].why == NULL) {
+			assert_ok(rc);
+			assert_true(qcow2);
+		} else {
+			assert_fails(FB_EUNSUP, rc);
+			assert_string_equal(err.id, "E-MORPHEUS-FORMAT");
+			assert_non_null(strstr(err.msg, cases[i].why));
+		}
+		end_host(&host);
+	}
 }
 
 static void
@@ -699,6 +757,7 @@ main(void)
 		cmocka_unit_test(media_are_known_by_type_by_pattern_and_by_name),
 		cmocka_unit_test(paths_that_cannot_be_a_snapshot_s_are_refused),
 		cmocka_unit_test(what_nobody_writes_to_is_frozen),
+		cmocka_unit_test(images_that_name_other_files_are_refused),
 		cmocka_unit_test(what_somebody_writes_to_is_not),
 		cmocka_unit_test(what_changed_since_it_was_looked_at_is_not),
 		cmocka_unit_test(the_live_disk_by_another_name_is_not),
