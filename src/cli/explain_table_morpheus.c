@@ -13,9 +13,10 @@ static const struct fb_explanation rows[] = {
 	    "could be read for one of the disks. It is removed again, and the "
 	    "machine is up as it was.",
 	    "A plugin of the datastore that exports nothing; a disk in Ceph "
-	    "(rbd); a removable medium that is not known as one.",
+	    "(rbd); a removable medium that is not known as one; a user of "
+	    "ssh who is not root.",
 	    "See to the datastore; name removable media in removable of the "
-	    "source." },
+	    "source; be root on the hypervisor." },
 	{ "E-MORPHEUS-FORMAT", "an image is of another format", "3 or 1",
 	    "What an image holds is said by image_format of the source and "
 	    "never guessed, because a guest can make a raw disk begin as any "

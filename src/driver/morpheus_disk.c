@@ -45,6 +45,8 @@
  */
 static const char look_there[] = RECORDS
     "name=$2 path=$3 live=$4 type=$5\n"
+    "user=$(id -u) || exit 1\n"
+    "[ \"$user\" = 0 ] || { echo \"user $user\"; exit 0; }\n"
     "[ -e \"$path\" ] || exit 44\n"
     "if [ \"$type\" = block ]; then\n"
     "	[ -b \"$path\" ] || { echo \"'$path' is no block device\" >&2; exit 1; }\n"
@@ -224,6 +226,17 @@ fb_morpheus_place(struct fb_morpheus *m, const char *host,
 	return FB_OK;
 }
 
+static int
+fail_user(const char *user, struct fb_error *err)
+{
+	(void)fb_fail_id(err, FB_EUNSUP, "E-MORPHEUS-EXPORT",
+	    "the snapshot cannot be read: on the hypervisor we are the user "
+	    "%.*s, who does not see whether others have it open to write",
+	    (int)strcspn(user, "\n"), user);
+	return fb_hint(err, "say 'User root' for the hypervisor in the file of "
+			    "ssh_config");
+}
+
 /* The text of the answer, from its second word to the end of the line. */
 static int
 fail_looked(const struct fb_morpheus_place *place, const char *text,
@@ -233,6 +246,8 @@ fail_looked(const struct fb_morpheus_place *place, const char *text,
 	const char *why;
 	int len;
 
+	if (strncmp(text, "user ", 5) == 0)
+		return fail_user(text + 5, err);
 	if (!more && strncmp(text, "live ", 5) != 0)
 		return fb_fail(err, FB_EPROTO,
 		    "cannot look at '%s': what came is no answer", place->path);

@@ -236,6 +236,7 @@ begin_host(struct host *host)
 	assert_non_null(mkdtemp(host->dir));
 	put(host, "ssh",
 	    "#!/bin/sh\nfor word; do :; done\nexec sh -c \"$word\"\n", 0700);
+	put(host, "id", "#!/bin/sh\necho 0\n", 0700);
 	put(host, "base", "the bytes of a disk", 0600);
 	put(host, "over", "those of its overlay", 0600);
 	host->old_path = fb_strdup(getenv("PATH"));
@@ -352,6 +353,24 @@ what_somebody_writes_to_is_not(void **state)
 	assert_live(&host, "open to write");
 	(void)close(fd);
 	assert_ok(fb_morpheus_look_at(&host.place, &qcow2, &err));
+	end_host(&host);
+}
+
+/* Who is not root does not see what others have open. */
+static void
+who_is_not_root_is_told_so(void **state)
+{
+	struct host host;
+	bool qcow2;
+
+	(void)state;
+	begin_host(&host);
+	put(&host, "id", "#!/bin/sh\necho 1000\n", 0700);
+	assert_fails(FB_EUNSUP,
+	    fb_morpheus_look_at(&host.place, &qcow2, &err));
+	assert_string_equal(err.id, "E-MORPHEUS-EXPORT");
+	assert_non_null(strstr(err.msg, "1000"));
+	assert_non_null(strstr(err.hint, "root"));
 	end_host(&host);
 }
 
@@ -759,6 +778,7 @@ main(void)
 		cmocka_unit_test(what_nobody_writes_to_is_frozen),
 		cmocka_unit_test(images_that_name_other_files_are_refused),
 		cmocka_unit_test(what_somebody_writes_to_is_not),
+		cmocka_unit_test(who_is_not_root_is_told_so),
 		cmocka_unit_test(what_changed_since_it_was_looked_at_is_not),
 		cmocka_unit_test(the_live_disk_by_another_name_is_not),
 		cmocka_unit_test(what_is_missing_or_of_another_kind_is_said),
