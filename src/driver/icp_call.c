@@ -75,19 +75,88 @@ says(const char *words, const char *const *any)
 	return false;
 }
 
+/* Does a sentence of `words` begin at `at`? */
+static bool
+begins_sentence(const char *words, const char *at)
+{
+	static const char *const before[] = { ": ", "reject message " };
+
+	for (size_t i = 0; i < FB_COUNT(before); i++) {
+		size_t len = strlen(before[i]);
+
+		if ((size_t)(at - words) >= len &&
+		    memcmp(at - len, before[i], len) == 0)
+			return true;
+	}
+	return at == words;
+}
+
+static bool
+ends_sentence(const char *at)
+{
+	return at[0] == '\0' ||
+	    (strchr(".,;", at[0]) != NULL &&
+	        (at[1] == '\0' || at[1] == ' '));
+}
+
+/* Takes `sentence`. */
+static bool
+says_sentence(const char *words, char *sentence)
+{
+	FB_AUTO_FREE char *taken = sentence;
+	size_t len = strlen(taken);
+	const char *at = words;
+
+	for (; (at = strcasestr(at, taken)) != NULL; at++)
+		if (begins_sentence(words, at) && ends_sentence(at + len))
+			return true;
+	return false;
+}
+
+/*
+ * Is what was asked about not there?  An identity, an environment or a file
+ * may be not found too, and then nothing is known of the canister: only a
+ * whole sentence that names the canister, or its snapshot, says so.
+ */
+static bool
+says_gone(const char *words, const char *const *asked)
+{
+	bool of_snapshot =
+	    asked[0] != NULL && strcmp(asked[0], "snapshot") == 0;
+	const char *id = asked[0] == NULL ? NULL
+	    : !of_snapshot                ? asked[1]
+	    : asked[1] != NULL            ? asked[2]
+	                                  : NULL;
+	const char *snapshot = of_snapshot && id != NULL ? asked[3] : NULL;
+
+	if (id == NULL)
+		return false;
+	if (says_sentence(words, fb_format("canister %s not found", id)) ||
+	    says_sentence(words, fb_format("canister %s was not found", id)) ||
+	    says_sentence(words,
+	        fb_format("canister %s (%s) was not found", id, id)))
+		return true;
+	return snapshot != NULL && snapshot[0] != '-' &&
+	    (says_sentence(
+	         words, fb_format("snapshot %s not found", snapshot)) ||
+	        says_sentence(words,
+	            fb_format("snapshot %s was not found", snapshot)) ||
+	        says_sentence(words,
+	            fb_format("could not find the snapshot ID %s in "
+	                      "canister %s",
+	                snapshot, id)));
+}
+
 /* It always ends with 1; only its words tell one reason from another. */
 static int
-in_words(const char *what, int exit_code, const char *words,
-    struct fb_error *err)
+in_words(const char *what, const char *const *asked, int exit_code,
+    const char *words, struct fb_error *err)
 {
-	static const char *const gone[] = { "IC0301", "was not found",
-		"canister not found", "snapshot not found",
-		"no such canister", "no such snapshot", NULL };
 	static const char *const denied[] = { "IC0512",
 		"not a controller", "not one of the controllers",
 		"only controllers of", NULL };
 
-	if (says(words, gone))
+	if (says_gone(words, asked))
 		return fb_fail(
 		    err, FB_ENOTFOUND, "icp %s says: %s", what, words);
 	if (says(words, denied)) {
@@ -102,8 +171,8 @@ in_words(const char *what, int exit_code, const char *words,
 }
 
 static int
-judge(const char *what, uint64_t timeout_ms, struct fb_child_result *result,
-    struct fb_error *err)
+judge(const char *what, const char *const *asked, uint64_t timeout_ms,
+    struct fb_child_result *result, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf words = { 0 };
 
@@ -119,7 +188,8 @@ judge(const char *what, uint64_t timeout_ms, struct fb_child_result *result,
 	if (result->exit_code == 0)
 		return FB_OK;
 	last_words(&result->err, &words);
-	return in_words(what, result->exit_code, fb_buf_str(&words), err);
+	return in_words(
+	    what, asked, result->exit_code, fb_buf_str(&words), err);
 }
 
 /* ----------------------------------------------------------- the command */
@@ -194,6 +264,7 @@ fb_icp_gate(struct fb_icp *icp, struct fb_error *err)
 {
 	struct arguments args = { { icp->command, "--version" }, 2 };
 	struct fb_icp_how how = fb_icp_plain(VERSION_MS);
+	const char *const nobody[] = { NULL };
 	FB_AUTO_CHILD struct fb_child_result result = { 0 };
 	bool known;
 	int rc;
@@ -206,7 +277,7 @@ fb_icp_gate(struct fb_icp *icp, struct fb_error *err)
 	rc = start(
 	    icp, &args, "--version", &how, VERSION_MS, &result, err);
 	if (rc == FB_OK)
-		rc = judge("--version", VERSION_MS, &result, err);
+		rc = judge("--version", nobody, VERSION_MS, &result, err);
 	if (rc == FB_OK)
 		rc = fb_icp_check_version(fb_buf_span(&result.out), err);
 	if (rc < 0)
@@ -246,7 +317,7 @@ fb_icp_run(struct fb_icp *icp, const char *const *words,
 	make_arguments(icp, words, &args);
 	rc = start(icp, &args, what, how, timeout_ms, &result, err);
 	if (rc == FB_OK)
-		rc = judge(what, timeout_ms, &result, err);
+		rc = judge(what, words, timeout_ms, &result, err);
 	if (rc == FB_OK && ret_answer != NULL)
 		fb_buf_add(ret_answer, result.out.data, result.out.len);
 	return rc;

@@ -130,8 +130,9 @@ struct fb_icp_how fb_icp_plain(uint64_t timeout_ms);
  * Run "icp canister WORDS...", in its environment; `words` ends with NULL, and
  * ret_answer, of standard output, may be NULL.
  * Errors: FB_EUNREACH (E-ICP-COMMAND) when it cannot be started; FB_ETIMEOUT,
- *         FB_ECANCELED; FB_EUNKNOWN when a signal ended it; FB_ENOTFOUND and
- *         FB_EDENIED (E-ICP-CONTROLLER) by its words; else FB_EFAILED
+ *         FB_ECANCELED; FB_EUNKNOWN when a signal ended it; by its words
+ *         FB_ENOTFOUND, when they name the canister or the snapshot of
+ *         `words`, and FB_EDENIED (E-ICP-CONTROLLER); else FB_EFAILED
  *         (E-ICP-FAILED).
  */
 FB_MUST_USE int fb_icp_run(struct fb_icp *icp, const char *const *words,
