@@ -43,12 +43,24 @@ count_server(void *arg, const json_t *item, struct fb_error *err)
 	return FB_OK;
 }
 
+/* Has the instance this server only? */
+static int
+check_alone(struct fb_morpheus *m, int64_t instance, bool *ret_alone,
+    struct fb_error *err)
+{
+	struct counting counting = { .instance = instance };
+	int rc = fb_morpheus_servers(m, false, count_server, &counting, err);
+
+	*ret_alone = rc == FB_OK && counting.count == 1;
+	return rc;
+}
+
 /* Why the machine cannot go back; *ret_why NULL: it can. */
 static int
 judge_machine(struct judging *j, const char **ret_why, struct fb_error *err)
 {
 	FB_AUTO_MORPHEUS_SERVER struct fb_morpheus_server server = { 0 };
-	struct counting counting = { 0 };
+	bool alone = false;
 	int rc = fb_morpheus_server(
 	    j->m, j->request->machine->id, &server, err);
 
@@ -65,10 +77,8 @@ judge_machine(struct judging *j, const char **ret_why, struct fb_error *err)
 			   "reverts instances only";
 		return FB_OK;
 	}
-	counting.instance = server.instance;
-	rc = fb_morpheus_servers(
-	    j->m, false, count_server, &counting, err);
-	if (rc == FB_OK && counting.count != 1)
+	rc = check_alone(j->m, server.instance, &alone, err);
+	if (rc == FB_OK && !alone)
 		*ret_why = "its instance has several servers, which would "
 			   "all be reverted";
 	return rc;
@@ -151,13 +161,15 @@ fb_morpheus_restore_check(struct fb_driver *base,
 
 /* ------------------------------------------------------------ reverting */
 
-/* It is down, and the snapshot is there. */
+/* It is down, alone in its instance, and the snapshot is there.  What the plan
+ * saw of that may be hours old. */
 static int
 look_ready(struct fb_morpheus *m, const struct fb_restore_request *request,
     struct fb_morpheus_server *ret_server,
     struct fb_morpheus_snapshot *ret_snapshot, struct fb_error *err)
 {
 	const char *id = request->machine->id;
+	bool alone = false;
 	int rc;
 
 	if (request->mode != FB_RESTORE_IN_PLACE || !request->all_volumes ||
@@ -176,6 +188,12 @@ look_ready(struct fb_morpheus *m, const struct fb_restore_request *request,
 	if (rc == FB_OK && ret_server->power != FB_POWER_DOWN)
 		rc = fb_fail(err, FB_ECONFLICT,
 		    "machine '%s' is not off: it is not reverted", id);
+	if (rc == FB_OK)
+		rc = check_alone(m, ret_server->instance, &alone, err);
+	if (rc == FB_OK && !alone)
+		rc = fb_fail(err, FB_ECONFLICT,
+		    "the instance of machine '%s' has not only this server: "
+		    "all would be reverted", id);
 	return rc;
 }
 

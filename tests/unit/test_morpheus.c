@@ -724,6 +724,31 @@ machines_that_are_gone_have_nothing_to_remove(void **state)
 	end(&lab);
 }
 
+/* The plan may be hours old. */
+static void
+an_instance_that_got_another_server_is_not_reverted(void **state)
+{
+	static const char *const bodies[] = { LISTED("complete"),
+		"{\"server\":{\"id\":12,\"powerState\":\"off\","
+		"\"instance\":{\"id\":7}}}",
+		"{\"servers\":[{\"id\":12,\"instance\":{\"id\":7}},"
+		"{\"id\":13,\"instance\":{\"id\":7}}],"
+		"\"meta\":{\"total\":2}}" };
+	struct fb_verb verb = verb_of("t");
+	struct fb_restore_request request = { .mode = FB_RESTORE_IN_PLACE,
+		.all_volumes = true, .snapshot = "t" };
+	struct lab lab;
+
+	(void)state;
+	(void)begin(&lab, bodies, 3);
+	request.machine = &lab.machine;
+	assert_fails(FB_ECONFLICT,
+	    fb_morpheus_restore_finish(lab.driver, &request, &verb, &err));
+	assert_non_null(strstr(err.msg, "not only this server"));
+	assert_memory_equal(lab.script.asked[3], "GET /api/servers?", 17);
+	end(&lab);
+}
+
 /* --------------------------------------------------------------- bytes */
 
 static void
@@ -792,6 +817,8 @@ main(void)
 		cmocka_unit_test(a_process_that_fails_is_a_failure_with_its_reason),
 		cmocka_unit_test(a_removal_is_done_when_it_is_not_listed),
 		cmocka_unit_test(machines_that_are_gone_have_nothing_to_remove),
+		cmocka_unit_test(
+		    an_instance_that_got_another_server_is_not_reverted),
 		cmocka_unit_test(bytes_come_from_the_exported_path),
 	};
 
