@@ -147,6 +147,29 @@ says_gone(const char *words, const char *const *asked)
 	                snapshot, id)));
 }
 
+/*
+ * Was nothing done, and will nothing be?  It says so of what it looks at before
+ * it sends anything, and the platform does when it rejects what was sent.  A
+ * network that was lost says nothing: the call may be on its way.
+ */
+static bool
+says_refused(const char *words)
+{
+	static const char *const refused[] = { "error: unexpected argument",
+		"error: unrecognized subcommand",
+		"Error: no identity found with name",
+		"Error: failed to load identity",
+		"Error: project does not contain an environment named",
+		"is currently running. Please stop",
+		"is still stopping. Please wait",
+		"rejection error: reject code CanisterError",
+		"rejection error: reject code CanisterReject",
+		"rejection error: reject code DestinationInvalid",
+		"rejection error: reject code SysFatal", NULL };
+
+	return says(words, refused);
+}
+
 /* It always ends with 1; only its words tell one reason from another. */
 static int
 in_words(const char *what, const char *const *asked, int exit_code,
@@ -172,7 +195,7 @@ in_words(const char *what, const char *const *asked, int exit_code,
 
 static int
 judge(const char *what, const char *const *asked, uint64_t timeout_ms,
-    struct fb_child_result *result, struct fb_error *err)
+    struct fb_child_result *result, bool *ret_refused, struct fb_error *err)
 {
 	FB_AUTO_BUF struct fb_buf words = { 0 };
 
@@ -188,6 +211,8 @@ judge(const char *what, const char *const *asked, uint64_t timeout_ms,
 	if (result->exit_code == 0)
 		return FB_OK;
 	last_words(&result->err, &words);
+	if (ret_refused != NULL)
+		*ret_refused = says_refused(fb_buf_str(&words));
 	return in_words(
 	    what, asked, result->exit_code, fb_buf_str(&words), err);
 }
@@ -277,7 +302,7 @@ fb_icp_gate(struct fb_icp *icp, struct fb_error *err)
 	rc = start(
 	    icp, &args, "--version", &how, VERSION_MS, &result, err);
 	if (rc == FB_OK)
-		rc = judge("--version", nobody, VERSION_MS, &result, err);
+		rc = judge("--version", nobody, VERSION_MS, &result, NULL, err);
 	if (rc == FB_OK)
 		rc = fb_icp_check_version(fb_buf_span(&result.out), err);
 	if (rc < 0)
@@ -317,7 +342,8 @@ fb_icp_run(struct fb_icp *icp, const char *const *words,
 	make_arguments(icp, words, &args);
 	rc = start(icp, &args, what, how, timeout_ms, &result, err);
 	if (rc == FB_OK)
-		rc = judge(what, words, timeout_ms, &result, err);
+		rc = judge(what, words, timeout_ms, &result,
+		    how->ret_refused, err);
 	if (rc == FB_OK && ret_answer != NULL)
 		fb_buf_add(ret_answer, result.out.data, result.out.len);
 	return rc;

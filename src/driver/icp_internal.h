@@ -121,6 +121,9 @@ struct fb_icp_how {
 	const atomic_bool *cancel;
 	int lock_fd;
 	size_t answer_max;   /* 0: FB_ICP_ANSWER_MAX */
+	/* Or NULL; set when it failed and says positively that nothing came of
+	 * it and nothing will. */
+	bool *ret_refused;
 };
 struct fb_icp_how fb_icp_how(const struct fb_verb *verb, uint64_t timeout_ms);
 /* Of what has no verb: no cancel, no lock. */

@@ -233,8 +233,8 @@ take_made(struct fb_icp *icp, const char *machine,
 /* No answer, or a bad one: what came of it? */
 static int
 look_for_lost(struct fb_icp *icp, const char *machine,
-    const struct fb_icp_record *record, const struct fb_icp_how *how, int rc,
-    struct fb_error *err)
+    const struct fb_icp_record *record, const struct fb_icp_how *how,
+    bool refused, int rc, struct fb_error *err)
 {
 	for (int i = 0; i < LOST_MS / LOOK_MS; i++) {
 		struct fb_error why = { 0 };
@@ -244,8 +244,8 @@ look_for_lost(struct fb_icp *icp, const char *machine,
 			*err = found == FB_OK ? (struct fb_error){ 0 } : why;
 			return found;
 		}
-		/* One that says itself that it failed has not begun. */
-		if (found == FB_ENOTFOUND && rc == FB_EFAILED)
+		/* That it failed does not say that it has not begun. */
+		if (found == FB_ENOTFOUND && refused)
 			return rc;
 		fb_icp_wait(LOOK_MS, how->cancel);
 	}
@@ -264,9 +264,11 @@ fb_icp_create_snapshot(struct fb_driver *base,
 	FB_AUTO_BUF struct fb_buf answer = { 0 };
 	struct fb_icp_how how = fb_icp_how(verb, verb->timeout_ms);
 	struct fb_icp_snapshot made = { 0 };
+	bool refused = false;
 	int rc = fb_icp_record_load(
 	    icp, machine->id, verb->token, &record, err);
 
+	how.ret_refused = &refused;
 	if (rc == FB_OK)
 		rc = find(icp, machine->id, &record, &how, err);
 	if (rc != FB_ENOTFOUND || verb->adopts)
@@ -275,12 +277,15 @@ fb_icp_create_snapshot(struct fb_driver *base,
 	rc = begin_record(icp, machine, &how, &record, err);
 	if (rc < 0)
 		return rc;
+	refused = false;
 	rc = fb_icp_run(icp, words, &how, &answer, err);
+	how.ret_refused = NULL; /* the looks' own are not meant */
 	if (rc == FB_OK)
 		rc = fb_icp_parse_made(fb_buf_span(&answer), &made, err);
 	return rc == FB_OK
 	    ? take_made(icp, machine->id, &record, &made, &how, err)
-	    : look_for_lost(icp, machine->id, &record, &how, rc, err);
+	    : look_for_lost(
+	          icp, machine->id, &record, &how, refused, rc, err);
 }
 
 /* --------------------------------------------------------------- listing */

@@ -101,7 +101,9 @@ done
 icp_fleet
 ok "a snapshot whose answer is lost is found by what was there before"
 
-icp_begin "fail=out_of_cycles command=*canister_snapshot_create_$icp_app*"
+icp_begin "$(printf %s 'fail=The_replica_returned_a_rejection_error:_' \
+	'reject_code_CanisterError,_reject_message_out_of_cycles') \
+command=*canister_snapshot_create_$icp_app*"
 expect 3 "$fb" download
 grep -q 'E-ICP-FAILED.*out of cycles' stderr || fail "$(cat stderr)"
 icp_effects 0 "create $icp_app .*"

@@ -190,6 +190,62 @@ a_snapshot_is_not_forgotten_for_what_else_is_not_there(void **state)
 	end(&place);
 }
 
+/* ------------------------------------------------- begun, and not heard of */
+
+static size_t
+looks(const struct place *place)
+{
+	FB_AUTO_FREE char *path = fb_format("%s/lists", place->dir);
+	FB_AUTO_BUF struct fb_buf bytes = { 0 };
+
+	assert_ok(fb_io_read_file(path, 1000, &bytes, &err));
+	return bytes.len;
+}
+
+/* The call was sent, and then the network was lost. */
+static void
+a_create_that_failed_may_come_about_yet(void **state)
+{
+	struct place place;
+
+	(void)state;
+	begin(&place);
+	put(&place, "late", "", 0600);
+	put(&place, "words",
+	    "Error: An error happened during communication with the replica\n",
+	    0600);
+	assert_ok(place.driver->ops->create_snapshot(
+	    place.driver, &place.machine, &place.verb, &err));
+	end(&place);
+}
+
+static void
+what_was_never_asked_for_is_not_waited_for(void **state)
+{
+	static const char *const words[] = {
+		REJECTED("CanisterError", "out of cycles"),
+		REJECTED("CanisterReject", "no more"),
+		"Error: no identity found with name `operator`\n",
+		"Error: project does not contain an environment named 'here'\n",
+		"Error: Canister " APP " (" APP ") is currently running. Please "
+		"stop the canister first with `icp canister stop`.\n",
+		"error: unexpected argument '--json' found\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < FB_COUNT(words); i++) {
+		struct place place;
+
+		begin(&place);
+		put(&place, "words", words[i], 0600);
+		assert_fails(FB_EFAILED,
+		    place.driver->ops->create_snapshot(
+		        place.driver, &place.machine, &place.verb, &err));
+		assert_int_equal(looks(&place), 2); /* before, and after */
+		end(&place);
+	}
+}
+
 int
 main(void)
 {
@@ -198,6 +254,8 @@ main(void)
 		    only_what_was_asked_about_is_said_not_to_be_there),
 		cmocka_unit_test(
 		    a_snapshot_is_not_forgotten_for_what_else_is_not_there),
+		cmocka_unit_test(a_create_that_failed_may_come_about_yet),
+		cmocka_unit_test(what_was_never_asked_for_is_not_waited_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
