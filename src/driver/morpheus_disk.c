@@ -319,6 +319,7 @@ struct disk {
 	struct fb_artifact base;
 	struct fb_morpheus_place place;
 	const char *format;
+	uint64_t told; /* the size of the volume, by the appliance */
 	struct fb_artifact *image; /* NULL: it broke off */
 	struct fb_digest sample;
 	pthread_mutex_t lock;
@@ -491,7 +492,7 @@ static const struct fb_artifact_ops disk_ops = {
 static int
 find_place(struct fb_morpheus *m, const char *machine, const char *token,
     const char *name, struct fb_morpheus_place *ret_place,
-    struct fb_error *err)
+    uint64_t *ret_told, struct fb_error *err)
 {
 	FB_AUTO_MORPHEUS_SNAPSHOT struct fb_morpheus_snapshot found = { 0 };
 	FB_AUTO_MORPHEUS_SERVER struct fb_morpheus_server server = { 0 };
@@ -506,10 +507,12 @@ find_place(struct fb_morpheus *m, const char *machine, const char *token,
 	if (rc == FB_OK)
 		rc = fb_morpheus_volumes(m, server.json, &volumes, err);
 	for (size_t i = 0; rc == FB_OK && i < volumes.count; i++)
-		if (strcmp(volumes.items[i].name, name) == 0)
+		if (strcmp(volumes.items[i].name, name) == 0) {
+			*ret_told = volumes.items[i].size;
 			return fb_morpheus_place(m,
 			    fb_morpheus_host_of(&found, &server), &found,
 			    volumes.items[i].id, ret_place, err);
+		}
 	return rc < 0 ? rc
 	              : fb_fail(err, FB_ENOTFOUND,
 	                    "the machine has no volume '%s' any more", name);
@@ -525,7 +528,8 @@ fb_morpheus_open_disk(struct fb_morpheus *m, const char *machine,
 
 	disk->base.ops = &disk_ops;
 	(void)pthread_mutex_init(&disk->lock, NULL);
-	rc = find_place(m, machine, token, name, &disk->place, err);
+	rc = find_place(
+	    m, machine, token, name, &disk->place, &disk->told, err);
 	disk->format = rc == FB_OK && m->qcow2 &&
 	        strcmp(disk->place.type, "file") == 0
 	    ? "qcow2"
@@ -540,6 +544,23 @@ fb_morpheus_open_disk(struct fb_morpheus *m, const char *machine,
 	}
 	*ret_artifact = &disk->base;
 	return FB_OK;
+}
+
+/* It may be longer, by rounding up. */
+static int
+check_whole(const struct fb_artifact *base, struct fb_error *err)
+{
+	const struct disk *disk = (const struct disk *)base;
+
+	if (base->size >= disk->told)
+		return FB_OK;
+	(void)fb_fail_id(err, FB_EUNSUP, "E-MORPHEUS-EXPORT",
+	    "the snapshot cannot be read: '%s' has %llu bytes, and the volume "
+	    "%llu",
+	    disk->place.path, (unsigned long long)base->size,
+	    (unsigned long long)disk->told);
+	return fb_hint(err, "see on the hypervisor whether the export was cut "
+			    "off; run the command again when it is whole");
 }
 
 static int
@@ -563,12 +584,19 @@ fb_morpheus_open_volume(struct fb_driver *base,
     struct fb_error *err)
 {
 	struct fb_morpheus *m = (struct fb_morpheus *)base;
+	FB_AUTO_ARTIFACT struct fb_artifact *disk = NULL;
+	int rc;
 
 	if (volume->kind == FB_VOLUME_DEFINITION)
 		return open_definition(m, machine->id, ret_artifact, err);
-	return token != NULL
-	    ? fb_morpheus_open_disk(
-	          m, machine->id, token, volume->name, ret_artifact, err)
-	    : fb_fail(err, FB_EUNSUP,
-	          "morpheus gives the bytes of snapshots only");
+	if (token == NULL)
+		return fb_fail(err, FB_EUNSUP,
+		    "morpheus gives the bytes of snapshots only");
+	rc = fb_morpheus_open_disk(
+	    m, machine->id, token, volume->name, &disk, err);
+	if (rc == FB_OK)
+		rc = check_whole(disk, err);
+	if (rc == FB_OK)
+		*ret_artifact = FB_STEAL(disk);
+	return rc;
 }

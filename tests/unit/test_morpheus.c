@@ -790,6 +790,37 @@ bytes_come_from_the_exported_path(void **state)
 	end(&lab);
 }
 
+static void
+an_image_that_is_shorter_than_its_volume_is_refused(void **state)
+{
+	static const char *const bodies[] = {
+		"{\"snapshots\":[{\"id\":5,\"name\":\"fleetbak-12-0-t\","
+		"\"status\":\"complete\",\"snapshotFiles\":[{\"type\":\"file\","
+		"\"path\":\"/nowhere\",\"exportPath\":\"@/disk\","
+		"\"volume\":{\"id\":3}}]}]}",
+		"{\"server\":{\"id\":12,\"parentServer\":{\"name\":\"hv1\"},"
+		"\"volumes\":[{\"id\":3,\"name\":\"root\","
+		"\"maxStorage\":1048577}]}}" };
+	struct fb_volume volume = { .name = (char[]){ "root" },
+		.kind = FB_VOLUME_DISK };
+	struct fb_artifact *disk = NULL;
+	FB_AUTO_FREE char *path = NULL;
+	struct lab lab;
+	int fd;
+
+	(void)state;
+	(void)begin(&lab, bodies, 2);
+	path = fb_format("%s/disk", lab.host.dir);
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	assert_int_equal(ftruncate(fd, 1 << 20), 0);
+	(void)close(fd);
+	assert_fails(FB_EUNSUP,
+	    fb_morpheus_open_volume(
+	        lab.driver, &lab.machine, &volume, "t", &disk, &err));
+	assert_string_equal(err.id, "E-MORPHEUS-EXPORT");
+	end(&lab);
+}
+
 int
 main(void)
 {
@@ -820,6 +851,8 @@ main(void)
 		cmocka_unit_test(
 		    an_instance_that_got_another_server_is_not_reverted),
 		cmocka_unit_test(bytes_come_from_the_exported_path),
+		cmocka_unit_test(
+		    an_image_that_is_shorter_than_its_volume_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
