@@ -1,19 +1,22 @@
 /*
- * measure [-q SECONDS] OUTPUT COMMAND [ARGUMENT ...] - run a command and
- * append one line to OUTPUT:
+ * measure [-q SECONDS] [-w MIB] OUTPUT COMMAND [ARGUMENT ...] - run a command
+ * and append one line to OUTPUT:
  *
  *	<wall seconds> <processor seconds> <peak KiB> <others' load>
  *
  * Processor time is user and system of the command and the children it waited
  * for; the peak is the largest resident set of any one of them; the load is
  * what everything else kept busy meanwhile, in processors.  With -q it waits
- * up to SECONDS for that to fall under 0.3 before it starts.  Exits as the
- * command did.
+ * up to SECONDS for that to fall under 0.3 before it starts; with -w it then
+ * has the machine find so much memory, and gives it back: what a virtual
+ * machine has given to its host, the host finds again page by page, and who
+ * comes first would pay for it.  Exits as the command did.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -72,6 +75,22 @@ wait_for_quiet(double limit)
 	} while (load >= QUIET && now() < end);
 }
 
+/* In a process of its own, so that it is nobody's peak. */
+static void
+find_memory(size_t bytes)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+		_exit(memory == MAP_FAILED);
+	}
+	if (pid > 0)
+		(void)waitpid(pid, NULL, 0);
+}
+
 static int
 append(const char *path, double wall, double all, const struct rusage *usage)
 {
@@ -120,8 +139,13 @@ main(int argc, char **argv)
 		argc -= 2;
 		argv += 2;
 	}
+	if (argc > 2 && strcmp(argv[1], "-w") == 0) {
+		find_memory(strtoul(argv[2], NULL, 10) << 20);
+		argc -= 2;
+		argv += 2;
+	}
 	if (argc < 3) {
-		fputs("usage: measure [-q SECONDS] OUTPUT COMMAND "
+		fputs("usage: measure [-q SECONDS] [-w MIB] OUTPUT COMMAND "
 		      "[ARGUMENT ...]\n", stderr);
 		return 2;
 	}

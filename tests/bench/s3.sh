@@ -14,6 +14,7 @@
 # S3_RUNS=1000 S3_MACHINES=100      of the history
 # S3_DIR=DIR         where to work; else /dev/shm
 # S3_GATE=20         seconds to wait for a quiet machine before each command
+# S3_WARM=0          MiB of memory that is found before each command
 # S3_OUT=FILE        rows as JSON lines; else build/bench/s3.jsonl
 #
 # shellcheck disable=SC2154 # servers.sh and lib.sh have the other half
@@ -29,9 +30,9 @@ export TMPDIR FB_BIN
 
 rounds=${S3_ROUNDS:-3} connections=${S3_CONNECTIONS:-4} gate=${S3_GATE:-20}
 runs=${S3_RUNS:-1000} machines=${S3_MACHINES:-100}
-sets=${S3_SETS:-images random history}
+sets=${S3_SETS:-images random history} warm=${S3_WARM:-0}
 requires restic rclone jq openssl cmp
-for number in "$rounds" "$connections" "$gate" "$runs" "$machines"; do
+for number in "$rounds" "$connections" "$gate" "$runs" "$machines" "$warm"; do
 	case $number in
 	'' | *[!0-9]*) fail "'$number' is not a number" ;;
 	esac
@@ -70,7 +71,7 @@ answered() {
 timed() {
 	before=$(answered)
 	rm -f "$work/cost"
-	"$tools/measure" -q "$gate" "$work/cost" "$@" </dev/null \
+	"$tools/measure" -q "$gate" -w "$warm" "$work/cost" "$@" </dev/null \
 		>"$work/stdout" 2>"$work/stderr" || fail "it failed: $*"
 	requests=$(($(answered) - before))
 }
