@@ -1,4 +1,5 @@
 /* The snapshots of one computer: the seed's family, and the newer one. */
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,18 +122,24 @@ list(struct miosa_request *request, const char *computer)
 	miosa_list(request, name_of(request), list);
 }
 
+/* nftw() hands nothing on; one request at a time makes snapshots. */
+static int64_t tree_bytes;
+
+static int
+add_bytes(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)path;
+	(void)type;
+	(void)at;
+	tree_bytes += st->st_size;
+	return 0;
+}
+
 static int64_t
 bytes_of(const char *dir)
 {
-	FB_AUTO_FREE char *command = fb_format("du -sb '%s'", dir);
-	FILE *du = popen(command, "re");
-	long long bytes = 0;
-
-	if (du == NULL || fscanf(du, "%lld", &bytes) != 1)
-		bytes = 0;
-	if (du != NULL)
-		(void)pclose(du);
-	return bytes;
+	tree_bytes = 0;
+	return nftw(dir, add_bytes, 16, FTW_PHYS) == 0 ? tree_bytes : 0;
 }
 
 static json_t *

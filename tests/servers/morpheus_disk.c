@@ -9,6 +9,8 @@
 
 #include "morpheus.h"
 
+#include "fleetbak/base/child.h"
+#include "fleetbak/base/err.h"
 #include "fleetbak/base/mem.h"
 
 static char *
@@ -91,20 +93,20 @@ mo_scribble(void)
 	}
 }
 
-/* The first line of what losetup prints, or NULL. */
+/* The first line that losetup prints, or NULL. */
 static char *
-ask_losetup(const char *how, const char *path)
+ask_losetup(const char *const *argv)
 {
-	FB_AUTO_FREE char *command = fb_format("losetup %s '%s'", how, path);
-	FILE *pipe = popen(command, "re"); /* the paths are the test's own */
-	char line[PATH_MAX] = "";
+	FB_AUTO_CHILD struct fb_child_result result = { 0 };
+	struct fb_child_spec spec = { .argv = argv, .lock_fd = -1 };
+	struct fb_error err = { 0 };
+	char *line;
 
-	if (pipe == NULL)
+	if (fb_child_run(&spec, &result, &err) < 0 || result.exit_code != 0)
 		return NULL;
-	if (fgets(line, sizeof(line), pipe) == NULL)
-		line[0] = '\0';
+	line = fb_strdup(fb_buf_str(&result.out));
 	line[strcspn(line, "\n")] = '\0';
-	return pclose(pipe) == 0 ? fb_strdup(line) : NULL;
+	return line;
 }
 
 static bool
@@ -176,7 +178,8 @@ static void export(const struct mo_snapshot *snapshot, struct mo_file *file)
 	else if (strcmp(file->volume->type, "rbd") == 0)
 		file->export = fb_format("pool/%s@snap", file->frozen);
 	else if (strcmp(file->volume->type, "block") == 0) {
-		file->loop = ask_losetup("--find --show --read-only", real);
+		file->loop = ask_losetup((const char *const[]){ "losetup",
+		    "--find", "--show", "--read-only", real, NULL });
 		file->export =
 		    file->loop != NULL ? fb_strdup(file->loop) : NULL;
 	} else
@@ -212,7 +215,8 @@ mo_unfreeze(struct mo_snapshot *snapshot)
 
 		if (file->loop != NULL) {
 			FB_AUTO_FREE char *said =
-			    ask_losetup("--detach", file->loop);
+			    ask_losetup((const char *const[]){ "losetup",
+			        "--detach", file->loop, NULL });
 		}
 		drop(snapshot->server, link);
 		drop(snapshot->server, file->frozen);
