@@ -97,6 +97,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "icp.h"
@@ -106,7 +107,11 @@
 static void
 pause_ms(int64_t ms)
 {
-	(void)usleep((useconds_t)(ms * 1000));
+	struct timespec left = { .tv_sec = (time_t)(ms / 1000),
+		.tv_nsec = (long)(ms % 1000) * 1000000L };
+
+	while (nanosleep(&left, &left) != 0 && errno == EINTR)
+		continue;
 }
 
 static _Noreturn void
@@ -367,7 +372,7 @@ linger(void)
 	if (fork() != 0)
 		return;
 	(void)setsid();
-	(void)sleep((unsigned int)icp.argument[ICP_LINGER]);
+	pause_ms(icp.argument[ICP_LINGER] * 1000);
 	_exit(0);
 }
 
