@@ -93,3 +93,11 @@ expect 0 "$fb" restore --resume "$("$fb" status --json |
 same_tree comp_b before/comp_b
 miosa_fair
 ok "a stopped computer goes back and stays down; what nothing shows is not done"
+
+"$bin/scenario/conform" miosa "$work" "{\"url\":\"$base\",
+	\"api_key\":\"file:$work/key\",\"spool\":\"$work/spool\",
+	\"settle_time\":\"300ms\"}" comp_a >conformed || fail "$(cat conformed)"
+grep -q ' 0 failed' conformed && [ "$(grep -c '^pass' conformed)" -ge 14 ] ||
+	fail "$(cat conformed)"
+miosa_fair
+ok "it passes the conformance suite: $(tail -1 conformed)"
